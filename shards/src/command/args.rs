@@ -1,0 +1,106 @@
+//! The arguments of a request: slices of the buffer it was received in.
+//!
+//! Index 0 is the command's name. Nothing is copied; a request that crosses to
+//! another core is copied whole, once.
+
+use crate::error::CommandError;
+use crate::value::parse_i64;
+
+/// Where one argument lies in its buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub start: u32,
+    pub len: u32,
+}
+
+/// A parsed request: a buffer and where in it each argument lies.
+#[derive(Clone, Copy)]
+pub struct Args<'a> {
+    buffer: &'a [u8],
+    spans: &'a [Span],
+}
+
+impl<'a> Args<'a> {
+    /// `spans` must lie within `buffer`.
+    #[inline]
+    pub fn new(buffer: &'a [u8], spans: &'a [Span]) -> Self {
+        Self { buffer, spans }
+    }
+
+    /// Number of arguments, the command's name included.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there is not even a name.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// Argument `index`, or nothing beyond the end.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<&'a [u8]> {
+        self.spans.get(index).map(|span| self.slice(*span))
+    }
+
+    /// All arguments from the name on.
+    #[inline]
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
+        let this = *self;
+        this.spans.iter().map(move |span| this.slice(*span))
+    }
+
+    /// The arguments from `index` on, as a view whose index 0 is `index`.
+    #[inline]
+    pub fn from(&self, index: usize) -> Args<'a> {
+        Self {
+            buffer: self.buffer,
+            spans: self.spans.get(index..).unwrap_or_default(),
+        }
+    }
+
+    /// The `N` arguments after the name. The row's arity has been checked, so
+    /// a mismatch is a wrong row; it is answered as a syntax error.
+    #[inline]
+    pub fn exactly<const N: usize>(&self) -> Result<[&'a [u8]; N], CommandError> {
+        if self.spans.len() != N + 1 {
+            return Err(CommandError::Syntax);
+        }
+        Ok(std::array::from_fn(|i| self.slice(self.spans[i + 1])))
+    }
+
+    /// Where the arguments lie.
+    #[inline]
+    pub fn spans(&self) -> &'a [Span] {
+        self.spans
+    }
+
+    /// The buffer they lie in.
+    #[inline]
+    pub fn buffer(&self) -> &'a [u8] {
+        self.buffer
+    }
+
+    #[inline]
+    fn slice(&self, span: Span) -> &'a [u8] {
+        let start = span.start as usize;
+        &self.buffer[start..start + span.len as usize]
+    }
+}
+
+impl<'a> std::ops::Index<usize> for Args<'a> {
+    type Output = [u8];
+
+    #[inline]
+    fn index(&self, index: usize) -> &[u8] {
+        self.slice(self.spans[index])
+    }
+}
+
+/// [`parse_i64`], or the error most commands give.
+#[inline]
+pub fn integer(text: &[u8]) -> Result<i64, CommandError> {
+    parse_i64(text).ok_or(CommandError::NotAnInteger)
+}

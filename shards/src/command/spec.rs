@@ -1,0 +1,264 @@
+//! The columns of the command table and what can be computed from them.
+
+use super::Args;
+
+/// A row of the command table. See the module above for what is derived from it.
+pub struct Command<R: 'static> {
+    /// Lower case; a subcommand's name is `container|sub`, as in COMMAND INFO.
+    pub name: &'static str,
+    /// The arguments in the notation of Redis's documentation, without the name:
+    /// `key value [NX | XX] [EX seconds | PX milliseconds]`.
+    pub syntax: &'static str,
+    pub summary: &'static str,
+    pub since: &'static str,
+    pub complexity: &'static str,
+    pub group: Group,
+    pub arity: Arity,
+    pub keys: &'static [KeySpec],
+    pub flags: Flags,
+    /// Command tips of COMMAND INFO, e.g. `request_policy:all_shards`.
+    pub tips: &'static [&'static str],
+    pub subcommands: &'static [Command<R>],
+    pub run: R,
+}
+
+/// Number of arguments, name included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arity {
+    Exactly(u32),
+    AtLeast(u32),
+}
+
+impl Arity {
+    /// Whether a request of `count` arguments, name included, fits.
+    #[inline]
+    pub fn accepts(self, count: usize) -> bool {
+        match self {
+            Self::Exactly(n) => count == n as usize,
+            Self::AtLeast(n) => count >= n as usize,
+        }
+    }
+
+    /// As COMMAND INFO shows it: negative for a minimum.
+    pub fn as_redis(self) -> i64 {
+        match self {
+            Self::Exactly(n) => i64::from(n),
+            Self::AtLeast(n) => -i64::from(n),
+        }
+    }
+}
+
+/// The family, named as COMMAND DOCS names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    Bitmap,
+    Cluster,
+    Connection,
+    Generic,
+    Geo,
+    Hash,
+    HyperLogLog,
+    List,
+    PubSub,
+    Scripting,
+    Server,
+    Set,
+    SortedSet,
+    Stream,
+    String,
+    Transactions,
+}
+
+impl Group {
+    /// The word COMMAND DOCS uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bitmap => "bitmap",
+            Self::Cluster => "cluster",
+            Self::Connection => "connection",
+            Self::Generic => "generic",
+            Self::Geo => "geo",
+            Self::Hash => "hash",
+            Self::HyperLogLog => "hyperloglog",
+            Self::List => "list",
+            Self::PubSub => "pubsub",
+            Self::Scripting => "scripting",
+            Self::Server => "server",
+            Self::Set => "set",
+            Self::SortedSet => "sorted-set",
+            Self::Stream => "stream",
+            Self::String => "string",
+            Self::Transactions => "transactions",
+        }
+    }
+}
+
+/// A set of properties; combine with [`Flags::with`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Flags(pub u32);
+
+impl Flags {
+    /// Both sets.
+    #[must_use]
+    pub const fn with(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+
+    /// Whether every flag of `other` is here.
+    #[inline]
+    pub const fn has(self, other: Flags) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// The flags, named as COMMAND INFO names them.
+pub mod flags {
+    use super::Flags;
+
+    pub const NONE: Flags = Flags(0);
+    pub const WRITE: Flags = Flags(1);
+    pub const READONLY: Flags = Flags(1 << 1);
+    pub const DENYOOM: Flags = Flags(1 << 2);
+    pub const ADMIN: Flags = Flags(1 << 3);
+    pub const FAST: Flags = Flags(1 << 4);
+    pub const LOADING: Flags = Flags(1 << 5);
+    pub const STALE: Flags = Flags(1 << 6);
+    pub const NOSCRIPT: Flags = Flags(1 << 7);
+    pub const BLOCKING: Flags = Flags(1 << 8);
+    /// Allowed before AUTH.
+    pub const NO_AUTH: Flags = Flags(1 << 9);
+    pub const SKIP_MONITOR: Flags = Flags(1 << 10);
+    pub const SKIP_SLOWLOG: Flags = Flags(1 << 11);
+    pub const PUBSUB: Flags = Flags(1 << 12);
+    pub const MOVABLEKEYS: Flags = Flags(1 << 13);
+    pub const NO_ASYNC_LOADING: Flags = Flags(1 << 14);
+    pub const ALLOW_BUSY: Flags = Flags(1 << 15);
+    pub const NO_MULTI: Flags = Flags(1 << 16);
+    pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 17);
+    pub const PROTECTED: Flags = Flags(1 << 18);
+    pub const MAY_REPLICATE: Flags = Flags(1 << 19);
+    pub const TOUCHES_ARBITRARY_KEYS: Flags = Flags(1 << 20);
+    /// Not shown by COMMAND: in category @dangerous.
+    pub const DANGEROUS: Flags = Flags(1 << 21);
+
+    /// Names of the flags that COMMAND INFO shows, in its order.
+    pub const NAMES: &[(Flags, &str)] = &[
+        (WRITE, "write"),
+        (READONLY, "readonly"),
+        (DENYOOM, "denyoom"),
+        (MOVABLEKEYS, "movablekeys"),
+        (ADMIN, "admin"),
+        (PUBSUB, "pubsub"),
+        (NOSCRIPT, "noscript"),
+        (BLOCKING, "blocking"),
+        (LOADING, "loading"),
+        (STALE, "stale"),
+        (SKIP_MONITOR, "skip_monitor"),
+        (SKIP_SLOWLOG, "skip_slowlog"),
+        (FAST, "fast"),
+        (NO_AUTH, "no_auth"),
+        (MAY_REPLICATE, "may_replicate"),
+        (NO_MANDATORY_KEYS, "no_mandatory_keys"),
+        (PROTECTED, "protected"),
+        (NO_ASYNC_LOADING, "no_async_loading"),
+        (NO_MULTI, "no_multi"),
+        (ALLOW_BUSY, "allow_busy"),
+        (TOUCHES_ARBITRARY_KEYS, "touches_arbitrary_keys"),
+    ];
+}
+
+/// Where keys stand among the arguments, as in Redis 7's key specifications.
+#[derive(Clone, Copy, Debug)]
+pub struct KeySpec {
+    pub begin: Begin,
+    pub find: Find,
+    pub access: Access,
+}
+
+/// Where the search for keys begins.
+#[derive(Clone, Copy, Debug)]
+pub enum Begin {
+    /// At this argument (the name is 0).
+    Index(i32),
+    /// After this keyword, looked for from argument `from` (negative: from the end).
+    Keyword { word: &'static str, from: i32 },
+}
+
+/// Which arguments from there on are keys.
+#[derive(Clone, Copy, Debug)]
+pub enum Find {
+    /// Up to `last` (relative to the beginning; negative: from the end of the
+    /// request), every `step`th; with `limit` > 1 only the first 1/limit of the rest.
+    Range { last: i32, step: i32, limit: i32 },
+    /// A count stands at `count` (relative to the beginning), the first key at
+    /// `first`, every `step`th.
+    Count { count: i32, first: i32, step: i32 },
+}
+
+/// What the command does with the keys of a spec, as COMMAND INFO's words
+/// (`RW`, `RO`, `OW`, `RM`, `access`, `update`, `insert`, `delete`, …).
+#[derive(Clone, Copy, Debug)]
+pub struct Access(pub &'static [&'static str]);
+
+/// The positions of all keys of a request, in spec order.
+///
+/// # Errors
+/// Nothing is returned when the request's arguments do not fit the specs (a
+/// count that is no number, or is larger than the request).
+pub fn keys_of<R>(row: &Command<R>, args: Args<'_>, out: &mut Vec<usize>) -> Option<()> {
+    for spec in row.keys {
+        spec.positions(args, out)?;
+    }
+    Some(())
+}
+
+impl KeySpec {
+    fn positions(&self, args: Args<'_>, out: &mut Vec<usize>) -> Option<()> {
+        let count = i32::try_from(args.len()).ok()?;
+        let first = match self.begin {
+            Begin::Index(index) => index,
+            Begin::Keyword { word, from } => {
+                match find_keyword(args, word, from) {
+                    Some(index) => index + 1,
+                    None => return Some(()), // an optional part that is not there
+                }
+            }
+        };
+        let (first, last, step) = match self.find {
+            Find::Range { last, step, limit } if last < 0 => {
+                let end = count + last;
+                let end = if limit > 1 { first + (end - first + 1) / limit - 1 } else { end };
+                (first, end, step)
+            }
+            Find::Range { last, step, .. } => (first, first + last, step),
+            Find::Count { count: at, first: offset, step } => {
+                let number = crate::value::parse_i64(args.get(usize::try_from(first + at).ok()?)?)?;
+                let number = i32::try_from(number).ok().filter(|n| *n >= 0)?;
+                let start = first + offset;
+                (start, number.checked_sub(1)?.checked_mul(step)?.checked_add(start)?, step)
+            }
+        };
+        if last >= count {
+            return None;
+        }
+        let step = usize::try_from(step).ok().filter(|step| *step > 0)?;
+        let Ok(last) = usize::try_from(last) else { return Some(()) };
+        out.extend((usize::try_from(first).ok()?..=last).step_by(step));
+        Some(())
+    }
+}
+
+fn find_keyword(args: Args<'_>, word: &str, from: i32) -> Option<i32> {
+    let count = i32::try_from(args.len()).ok()?;
+    let is_word = |index: &i32| {
+        usize::try_from(*index)
+            .ok()
+            .and_then(|index| args.get(index))
+            .is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    if from >= 0 {
+        (from..count).find(is_word)
+    } else {
+        (1..=count + from).rev().find(is_word)
+    }
+}

@@ -1,0 +1,125 @@
+//! What a write leaves behind: deterministic commands with absolute times.
+//!
+//! Effects are produced only while somebody records them (a replica, a log);
+//! otherwise only the count of changes is kept. A request that changed
+//! something is recorded verbatim unless its handler replaced it; a request
+//! that changed nothing leaves nothing. Keys that expired while the request
+//! looked at them are recorded as `DEL` before it.
+//!
+//! The log is RESP: each command is an array of bulk strings, preceded by a
+//! `SELECT` when its database differs from the one before.
+
+use crate::types::DbIndex;
+
+/// What happened to a key, in Redis's words for keyspace notifications.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    Set,
+    SetRange,
+    Append,
+    IncrBy,
+    IncrByFloat,
+    Del,
+    Expire,
+    Persist,
+    Expired,
+    FlushDb,
+}
+
+/// The effects of the requests of one shard, in order.
+#[derive(Debug, Default)]
+pub struct Effects {
+    recording: bool,
+    /// Changes since start; INFO's rdb_changes_since_last_save derives from it.
+    changes: u64,
+    /// The request at hand changed something.
+    changed: bool,
+    /// The request at hand was replaced by what is already in the log.
+    replaced: bool,
+    /// Database of the last command in the log.
+    logged_db: Option<DbIndex>,
+    db: DbIndex,
+    log: Vec<u8>,
+}
+
+impl Effects {
+    /// Starts or stops recording. Stopping drops what was not taken.
+    pub fn record(&mut self, on: bool) {
+        self.recording = on;
+        self.log = Vec::new();
+        self.logged_db = None;
+    }
+
+    /// Whether somebody asked for effects.
+    pub fn is_recording(&self) -> bool {
+        self.recording
+    }
+
+    /// Number of changes since start.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Takes the log recorded so far.
+    pub fn take(&mut self) -> Vec<u8> {
+        self.logged_db = None;
+        std::mem::take(&mut self.log)
+    }
+
+    /// A request on `db` begins.
+    #[inline]
+    pub(crate) fn begin(&mut self, db: DbIndex) {
+        self.db = db;
+        self.changed = false;
+        self.replaced = false;
+    }
+
+    /// The request has succeeded; records it unless it changed nothing or was
+    /// replaced.
+    #[inline]
+    pub(crate) fn finish<'a>(&mut self, request: impl ExactSizeIterator<Item = &'a [u8]>) {
+        if self.recording && self.changed && !self.replaced {
+            self.write(request);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn changed(&mut self, _key: &[u8], _event: Event) {
+        self.changes += 1;
+        self.changed = true;
+    }
+
+    pub(crate) fn replace(&mut self, parts: &[&[u8]]) {
+        self.replaced = true;
+        if self.recording {
+            self.write(parts.iter().copied());
+        }
+    }
+
+    /// `key` was found expired and is gone.
+    pub(crate) fn expired(&mut self, key: &[u8]) {
+        self.changes += 1;
+        if self.recording {
+            self.write([&b"DEL"[..], key].into_iter());
+        }
+    }
+
+    fn write<'a>(&mut self, parts: impl ExactSizeIterator<Item = &'a [u8]>) {
+        if self.logged_db != Some(self.db) {
+            self.logged_db = Some(self.db);
+            let mut buffer = itoa::Buffer::new();
+            let index = buffer.format(self.db.0).as_bytes();
+            append_command(&mut self.log, [&b"SELECT"[..], index].into_iter());
+        }
+        append_command(&mut self.log, parts);
+    }
+}
+
+/// Appends one command as a RESP array of bulk strings.
+fn append_command<'a>(log: &mut Vec<u8>, parts: impl ExactSizeIterator<Item = &'a [u8]>) {
+    let mut reply = crate::resp::Reply::new(log, crate::resp::Protocol::Resp2);
+    reply.array(parts.len());
+    for part in parts {
+        reply.bulk(part);
+    }
+}

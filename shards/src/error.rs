@@ -1,0 +1,76 @@
+//! Every error text a client can see, written once.
+//!
+//! The texts are part of the protocol: clients and test suites compare them
+//! byte for byte with Redis 7.2, so the differential tests do too. None of
+//! them contains the leading `-` or the trailing CRLF.
+
+use thiserror::Error;
+
+/// Why a command failed. The keyspace is as it was (lazy expiry aside) and
+/// nothing was propagated.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CommandError {
+    #[error("WRONGTYPE Operation against a key holding the wrong kind of value")]
+    WrongType,
+    #[error("ERR value is not an integer or out of range")]
+    NotAnInteger,
+    #[error("ERR value is not a valid float")]
+    NotAFloat,
+    #[error("ERR syntax error")]
+    Syntax,
+    #[error("ERR no such key")]
+    NoSuchKey,
+    #[error("ERR increment or decrement would overflow")]
+    IncrementOverflow,
+    #[error("ERR decrement would overflow")]
+    DecrementOverflow,
+    #[error("ERR increment would produce NaN or Infinity")]
+    FloatOverflow,
+    #[error("ERR offset is out of range")]
+    OffsetOutOfRange,
+    #[error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")]
+    StringTooLong,
+    #[error("ERR invalid expire time in '{0}' command")]
+    InvalidExpire(&'static str),
+    #[error("ERR wrong number of arguments for '{0}' command")]
+    WrongArity(String),
+    #[error("ERR DB index is out of range")]
+    DbOutOfRange,
+    #[error("ERR out of memory allocating the reply or value")]
+    OutOfMemory,
+    /// A text that only one command uses; the whole line, code included.
+    #[error("{0}")]
+    Static(&'static str),
+    /// As `Static`, with a part taken from the request.
+    #[error("{0}")]
+    Owned(String),
+}
+
+/// The stream cannot be understood any further: the reply is
+/// `-ERR Protocol error: {self}` and the connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ProtocolError {
+    #[error("invalid multibulk length")]
+    MultibulkLength,
+    #[error("unauthenticated multibulk length")]
+    UnauthenticatedMultibulkLength,
+    #[error("invalid bulk length")]
+    BulkLength,
+    #[error("unauthenticated bulk length")]
+    UnauthenticatedBulkLength,
+    #[error("too big mbulk count string")]
+    MultibulkCountString,
+    #[error("too big bulk count string")]
+    BulkCountString,
+    #[error("too big inline request")]
+    InlineTooBig,
+    #[error("unbalanced quotes in request")]
+    UnbalancedQuotes,
+    /// Another byte stood where `$` must.
+    #[error("expected '$', got '{}'", char::from(*.0))]
+    ExpectedBulk(u8),
+    /// The request is larger than `client-query-buffer-limit`, or memory for
+    /// it could not be had. Redis closes without a reply.
+    #[error("query buffer limit reached")]
+    QueryBufferLimit,
+}

@@ -1,0 +1,26 @@
+//! The engine of Cordis: everything deterministic.
+//!
+//! A [`Shard`] is a function *(state, now, request) → (state, reply, effects)*.
+//! The crate has no socket, file, thread, clock, `async` or ambient
+//! randomness, so one thread can run eight shards and replay any history from
+//! a seed. `README.md` beside `Cargo.toml` holds the invariants and pictures
+//! of the memory layout.
+#![deny(unsafe_code)]
+// Handlers return `Outcome`; documenting "# Errors" on each would repeat the
+// command's own documentation.
+
+pub mod command;
+mod effects;
+mod error;
+mod keyspace;
+pub mod resp;
+mod shard;
+mod types;
+mod value;
+
+pub use command::{Args, COMMANDS, Command, Context, Outcome, Row};
+pub use effects::{Effects, Event};
+pub use error::{CommandError, ProtocolError};
+pub use keyspace::{Keyspace, slot_of};
+pub use shard::{Request, Settings, Shard};
+pub use types::{DbIndex, ShardId, Slot, UnixMs};
