@@ -1,5 +1,11 @@
 //! The Redis serialization protocol, both directions.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation
+)]
 
+mod inline;
 mod parser;
 mod reply;
 

@@ -53,15 +53,34 @@ impl<'a> Reply<'a> {
 
     /// As [`Reply::error`], for texts that have no `CommandError`.
     pub fn error_text(&mut self, text: &str) {
+        self.error_bytes(text.as_bytes());
+    }
+
+    fn error_bytes(&mut self, text: &[u8]) {
         self.out.push(b'-');
-        let clean = |byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte };
-        self.out.extend(text.bytes().map(clean));
+        let clean = |byte: &u8| {
+            if matches!(byte, b'\r' | b'\n') {
+                b' '
+            } else {
+                *byte
+            }
+        };
+        self.out.extend(text.iter().map(clean));
         self.out.extend_from_slice(b"\r\n");
     }
 
     /// The last words before a connection is closed.
     pub fn protocol_error(&mut self, error: ProtocolError) {
-        self.error_text(&format!("ERR Protocol error: {error}"));
+        let mut text = b"ERR Protocol error: ".to_vec();
+        match error {
+            // Whatever byte it was, it is shown as it is.
+            ProtocolError::ExpectedBulk(byte) => {
+                text.extend_from_slice(b"expected '$', got '");
+                text.extend_from_slice(&[byte, b'\'']);
+            }
+            other => text.extend_from_slice(other.to_string().as_bytes()),
+        }
+        self.error_bytes(&text);
     }
 
     /// `:number`.
@@ -73,7 +92,7 @@ impl<'a> Reply<'a> {
     /// `$length` and the bytes.
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
-        self.out.reserve(bytes.len() + 32);
+        self.out.reserve(bytes.len().saturating_add(32));
         self.header(b'$', bytes.len() as i64);
         self.line(bytes);
     }
@@ -110,7 +129,7 @@ impl<'a> Reply<'a> {
     /// The header of a map; `len` pairs must follow. RESP2: a flat array.
     pub fn map(&mut self, len: usize) {
         match self.protocol {
-            Protocol::Resp2 => self.header(b'*', len as i64 * 2),
+            Protocol::Resp2 => self.header(b'*', (len as i64).saturating_mul(2)),
             Protocol::Resp3 => self.header(b'%', len as i64),
         }
     }
@@ -147,7 +166,7 @@ impl<'a> Reply<'a> {
         match self.protocol {
             Protocol::Resp2 => self.bulk(text.as_bytes()),
             Protocol::Resp3 => {
-                self.header(b'=', text.len() as i64 + 4);
+                self.header(b'=', (text.len() as i64).saturating_add(4));
                 self.out.extend_from_slice(format.as_bytes());
                 self.out.push(b':');
                 self.line(text.as_bytes());
