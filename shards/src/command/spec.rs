@@ -227,22 +227,39 @@ impl KeySpec {
         let (first, last, step) = match self.find {
             Find::Range { last, step, limit } if last < 0 => {
                 let end = count + last;
-                let end = if limit > 1 { first + (end - first + 1) / limit - 1 } else { end };
+                let end = if limit > 1 {
+                    first + (end - first + 1) / limit - 1
+                } else {
+                    end
+                };
                 (first, end, step)
             }
             Find::Range { last, step, .. } => (first, first + last, step),
-            Find::Count { count: at, first: offset, step } => {
+            Find::Count {
+                count: at,
+                first: offset,
+                step,
+            } => {
                 let number = crate::value::parse_i64(args.get(usize::try_from(first + at).ok()?)?)?;
                 let number = i32::try_from(number).ok().filter(|n| *n >= 0)?;
                 let start = first + offset;
-                (start, number.checked_sub(1)?.checked_mul(step)?.checked_add(start)?, step)
+                (
+                    start,
+                    number
+                        .checked_sub(1)?
+                        .checked_mul(step)?
+                        .checked_add(start)?,
+                    step,
+                )
             }
         };
         if last >= count {
             return None;
         }
         let step = usize::try_from(step).ok().filter(|step| *step > 0)?;
-        let Ok(last) = usize::try_from(last) else { return Some(()) };
+        let Ok(last) = usize::try_from(last) else {
+            return Some(());
+        };
         out.extend((usize::try_from(first).ok()?..=last).step_by(step));
         Some(())
     }
