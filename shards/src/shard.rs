@@ -1,6 +1,6 @@
 //! One shard: the databases of one core and the only way into them.
 
-use crate::command::{Args, Context, Handler};
+use crate::command::{Args, Context, Handler, Others};
 use crate::effects::Effects;
 use crate::error::CommandError;
 use crate::keyspace::Keyspace;
@@ -63,11 +63,13 @@ impl Shard {
         out: &mut Vec<u8>,
     ) -> Result<(), CommandError> {
         self.effects.begin(request.db);
-        let keyspace = &mut self.dbs[request.db.index()];
+        let (before, selected) = self.dbs.split_at_mut(request.db.index());
+        let (keyspace, after) = selected.split_first_mut().expect("the database exists");
         let mut context = Context {
             db: keyspace.at(now, !request.no_touch, &mut self.effects),
             reply: Reply::new(out, request.protocol),
             settings: &self.settings,
+            others: Others { before, after },
         };
         match (request.handler)(&mut context, request.args) {
             Ok(()) => {

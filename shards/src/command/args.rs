@@ -99,6 +99,33 @@ impl<'a> std::ops::Index<usize> for Args<'a> {
     }
 }
 
+/// Arguments that own their buffer: a part of a request, or one made up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnedArgs {
+    buffer: Vec<u8>,
+    spans: Vec<Span>,
+}
+
+impl OwnedArgs {
+    /// Copies `parts`, the name first, one after the other. Together they must
+    /// be below 4 GiB, as every request is.
+    pub fn new<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> Self {
+        let mut args = Self::default();
+        for part in parts {
+            let short = |len: usize| u32::try_from(len).expect("a request is below 4 GiB");
+            let (start, len) = (short(args.buffer.len()), short(part.len()));
+            args.buffer.extend_from_slice(part);
+            args.spans.push(Span { start, len });
+        }
+        args
+    }
+
+    /// To hand them to a handler.
+    pub fn args(&self) -> Args<'_> {
+        Args::new(&self.buffer, &self.spans)
+    }
+}
+
 /// [`parse_i64`], or the error most commands give.
 #[inline]
 pub fn integer(text: &[u8]) -> Result<i64, CommandError> {

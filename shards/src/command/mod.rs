@@ -13,12 +13,12 @@ mod keys;
 mod spec;
 mod strings;
 
-pub use args::{Args, Span};
+pub use args::{Args, OwnedArgs, Span};
 pub use spec::{Access, Arity, Begin, Command, Find, Flags, Group, KeySpec, flags, keys_of};
 
 use crate::effects::{Effects, Event};
 use crate::error::CommandError;
-use crate::keyspace::Db;
+use crate::keyspace::{Db, Keyspace};
 use crate::resp::Reply;
 use crate::shard::Settings;
 
@@ -33,23 +33,31 @@ pub type Outcome = Result<(), CommandError>;
 /// nothing was replied and nothing will be propagated.
 pub type Handler = fn(&mut Context<'_>, Args<'_>) -> Outcome;
 
-/// How a row runs when its keys are spread over shards.
+/// How a row runs when its keys are spread over shards. With all keys on one
+/// shard the first handler of the variant runs there on the whole request, and
+/// its reply is the reply.
+///
+/// A request is cut by its one key spec, which begins at argument 1 and steps
+/// by `step`: each key takes the `step - 1` arguments behind it along. A request
+/// that does not divide so (`MSET a 1 b`) runs whole on any shard, which refuses
+/// it. When parts of a request answer with errors, the reply is the first of
+/// them in shard order.
 #[derive(Clone, Copy)]
 pub enum Run {
     /// One key: runs whole on the shard that owns it.
     OneShard(Handler),
-    /// Each shard runs `part` on its own keys (or on everything it has, for a
-    /// command without keys); the replies are merged. A write of this kind
-    /// cannot fail once its arguments are parsed.
+    /// Each shard runs `part` on the name with its own keys (on the whole
+    /// request, if the command has no keys); the replies are merged. A write of
+    /// this kind cannot fail once its arguments are parsed.
     EachShard { part: Handler, merge: Merge },
-    /// Two hops: every shard runs `first` on its keys, the connection's core
-    /// looks at all the answers and either replies or has every shard run
-    /// `second` on its keys. With all keys on one shard, `whole` runs there.
-    TwoHops {
+    /// Two hops. Every shard runs `read` on the name and its own keys, without
+    /// what stands between them; it replies an array with one element per key.
+    /// The connection's core decides with all of them in hand what the reply is
+    /// and what is to be written.
+    ReadThenWrite {
         whole: Handler,
-        first: Handler,
+        read: Handler,
         decide: Decide,
-        second: Option<Handler>,
     },
 }
 
@@ -65,19 +73,27 @@ pub enum Merge {
     KeyOrder,
 }
 
-/// Looks at the first hop's replies (RESP, one element per key, in the order
-/// of the request's keys) and either writes the final reply and says `Done`,
-/// or asks for the second hop. `DoneAfter` writes the final reply now and has
-/// the second hop run before it is sent.
-pub type Decide = fn(&[&[u8]], Args<'_>, &mut Reply<'_>) -> Result<Next, CommandError>;
+/// Looks at what was read, then either fails, or writes the reply and asks for
+/// writes. The reply is sent once all writes are done; they cannot fail.
+pub type Decide = fn(&mut Decision<'_>) -> Outcome;
 
-/// What follows the first hop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// The reply is written; no second hop.
-    Done,
-    /// The reply is written and is sent once every shard has run `second`.
-    DoneAfter,
+/// What a [`Decide`] function sees and what it says.
+pub struct Decision<'a> {
+    /// The whole request.
+    pub args: Args<'a>,
+    /// What `read` replied for each key, as RESP2, in the order of the keys.
+    pub read: &'a [&'a [u8]],
+    pub settings: &'a Settings,
+    pub reply: Reply<'a>,
+    /// What to write; empty for a command that only reads. Writes of one shard
+    /// run in this order.
+    pub writes: Vec<Write>,
+}
+
+/// One write of a [`Decision`], for the shard that owns `args[1]`.
+pub struct Write {
+    pub handler: Handler,
+    pub args: OwnedArgs,
 }
 
 /// What a handler may touch.
@@ -87,6 +103,21 @@ pub struct Context<'a> {
     pub db: Db<'a>,
     pub reply: Reply<'a>,
     pub settings: &'a Settings,
+    /// The other databases of the shard.
+    pub others: Others<'a>,
+}
+
+/// The databases of a shard that are not selected.
+pub struct Others<'a> {
+    pub before: &'a mut [Keyspace],
+    pub after: &'a mut [Keyspace],
+}
+
+impl Others<'_> {
+    /// All of them.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Keyspace> {
+        self.before.iter_mut().chain(self.after.iter_mut())
+    }
 }
 
 impl Context<'_> {

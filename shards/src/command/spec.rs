@@ -173,6 +173,40 @@ pub struct KeySpec {
     pub begin: Begin,
     pub find: Find,
     pub access: Access,
+    /// What COMMAND INFO says of it; empty for nothing.
+    pub notes: &'static str,
+}
+
+impl KeySpec {
+    /// The one key at argument 1.
+    pub const fn first(access: &'static [&'static str]) -> Self {
+        Self::range(0, 1, access)
+    }
+
+    /// From argument 1 to the end, every `step`th.
+    pub const fn every(step: i32, access: &'static [&'static str]) -> Self {
+        Self::range(-1, step, access)
+    }
+
+    /// From argument 1 to `last`, counted from there (negative: from the end).
+    pub const fn range(last: i32, step: i32, access: &'static [&'static str]) -> Self {
+        Self {
+            begin: Begin::Index(1),
+            find: Find::Range {
+                last,
+                step,
+                limit: 0,
+            },
+            access: Access(access),
+            notes: "",
+        }
+    }
+
+    /// The same with notes.
+    #[must_use]
+    pub const fn noted(self, notes: &'static str) -> Self {
+        Self { notes, ..self }
+    }
 }
 
 /// Where the search for keys begins.
@@ -196,7 +230,8 @@ pub enum Find {
 }
 
 /// What the command does with the keys of a spec, as COMMAND INFO's words
-/// (`RW`, `RO`, `OW`, `RM`, `access`, `update`, `insert`, `delete`, …).
+/// (`RW`, `RO`, `OW`, `RM`, `access`, `update`, `insert`, `delete`,
+/// `variable_flags` …), in its order.
 #[derive(Clone, Copy, Debug)]
 pub struct Access(pub &'static [&'static str]);
 

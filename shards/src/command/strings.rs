@@ -1,6 +1,6 @@
 //! Commands on strings.
 
-use super::spec::{Access, Arity, Begin, Command, Find, Group, KeySpec, flags};
+use super::spec::{Arity, Command, Group, KeySpec, flags};
 use super::{Args, Context, Outcome, Row, Run};
 use crate::effects::Event;
 use crate::keyspace::{StringRef, Ttl};
@@ -14,15 +14,7 @@ pub static COMMANDS: &[Row] = &[
         complexity: "O(1)",
         group: Group::String,
         arity: Arity::Exactly(2),
-        keys: &[KeySpec {
-            begin: Begin::Index(1),
-            find: Find::Range {
-                last: 0,
-                step: 1,
-                limit: 0,
-            },
-            access: Access(&["RO", "access"]),
-        }],
+        keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY.with(flags::FAST),
         tips: &[],
         subcommands: &[],
@@ -36,15 +28,7 @@ pub static COMMANDS: &[Row] = &[
         complexity: "O(1)",
         group: Group::String,
         arity: Arity::AtLeast(3),
-        keys: &[KeySpec {
-            begin: Begin::Index(1),
-            find: Find::Range {
-                last: 0,
-                step: 1,
-                limit: 0,
-            },
-            access: Access(&["OW", "update"]),
-        }],
+        keys: &[KeySpec::first(&["OW", "update"])],
         flags: flags::WRITE.with(flags::DENYOOM),
         tips: &[],
         subcommands: &[],

@@ -289,15 +289,15 @@ fn bulk_header<'a>(
     Ok(Some((bytes, body)))
 }
 
+/// A header line and what follows it.
+type Line<'a> = (&'a [u8], &'a [u8]);
+
 /// A line was longer than [`LINE_MAX`].
 struct TooLong;
 
 /// Splits `rest` into a line that ends with CR and what follows the byte after
 /// the CR. `searched` is how many bytes of the line are known not to end it.
-fn header_line<'a>(
-    rest: &'a [u8],
-    searched: &mut usize,
-) -> Result<Option<(&'a [u8], &'a [u8])>, TooLong> {
+fn header_line<'a>(rest: &'a [u8], searched: &mut usize) -> Result<Option<Line<'a>>, TooLong> {
     let Some(end) = line_end(rest, b'\r', searched)? else {
         return Ok(None);
     };
@@ -375,6 +375,7 @@ fn two_digits(tens: u8, ones: u8) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
 
