@@ -12,6 +12,7 @@
 pub mod command;
 mod effects;
 mod error;
+pub mod glob;
 mod keyspace;
 pub mod resp;
 mod shard;
@@ -24,3 +25,4 @@ pub use error::{CommandError, ProtocolError};
 pub use keyspace::{Keyspace, slot_of};
 pub use shard::{Request, Settings, Shard};
 pub use types::{DbIndex, ShardId, Slot, UnixMs};
+pub use value::parse_i64;

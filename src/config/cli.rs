@@ -1,0 +1,363 @@
+//! The command line: any directive as `--name value…`, and a file before them.
+//!
+//! The options are those of the table. As with redis-server an option takes
+//! all words up to the next one, so the words of each option are gathered first
+//! and clap is given one argument per option; help, version and the proposal
+//! for a misspelt name come from clap.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, Command};
+
+use super::file::{read, read_text, with_remedy};
+use super::table::{self, DIRECTIVES, Kind, SHARDS_MAX, os_reason};
+use super::words::{quote, split};
+use super::{Config, StartError};
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Start {
+    Serve(Box<Config>),
+    /// Print this and end (`--help`, `--version`).
+    Print(String),
+}
+
+/// Reads the command line (without the program's name), the file it names, and
+/// checks that a server can start with the outcome.
+///
+/// # Errors
+/// The first thing that is wrong, with its remedy.
+pub fn load(args: impl IntoIterator<Item = OsString>) -> Result<Start, StartError> {
+    let dir = std::env::current_dir().map_err(|error| {
+        let reason = os_reason(&error);
+        StartError::new(&format!(
+            "current folder: {reason}; start from a folder that exists"
+        ))
+    })?;
+    let args = args.into_iter().map(OsString::into_vec).collect();
+    load_from(args, Config::new(dir, usable_cpus()))
+}
+
+/// CPUs that this process may use: its affinity and the quota of its control
+/// groups, both versions, are respected.
+pub fn usable_cpus() -> u16 {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    u16::try_from(cpus).unwrap_or(SHARDS_MAX).min(SHARDS_MAX)
+}
+
+fn load_from(args: Vec<Vec<u8>>, mut config: Config) -> Result<Start, StartError> {
+    let matches = match command().try_get_matches_from(gather(args)?) {
+        Ok(matches) => matches,
+        Err(error) => return explain(&error),
+    };
+    if let Some(path) = matches.get_one::<OsString>("config") {
+        read_named(&mut config, path.clone().into())?;
+    }
+    for directive in DIRECTIVES {
+        for line in matches
+            .get_many::<OsString>(directive.name)
+            .into_iter()
+            .flatten()
+        {
+            let line = line.clone().into_vec();
+            let words = split(&line).expect("gather() balances its quotes");
+            directive.set_words(&mut config, &words).map_err(|reason| {
+                let mut option = format!("--{}", directive.name);
+                for word in &words {
+                    option.push(' ');
+                    option.push_str(&String::from_utf8_lossy(word));
+                }
+                let reason = with_remedy(&reason, &directive.expects());
+                StartError::new(&format!("{option}: {reason}"))
+            })?;
+        }
+    }
+    check(&config)?;
+    Ok(Start::Serve(Box::new(config)))
+}
+
+/// Makes one argument, `--name=words`, of each option and its words. The words
+/// are quoted, so that [`split`] finds them again.
+fn gather(args: Vec<Vec<u8>>) -> Result<Vec<OsString>, StartError> {
+    let mut gathered = vec![OsString::from("cordis-server")];
+    let mut args = args.into_iter().peekable();
+    if let Some(first) = args.next_if(|arg| !arg.starts_with(b"--")) {
+        gathered.push(OsString::from_vec(first));
+    }
+    while let Some(arg) = args.next() {
+        let Some(option) = arg.strip_prefix(b"--") else {
+            let shown = String::from_utf8_lossy(&arg);
+            let text = format!("'{shown}': unexpected; options are --directive value (see --help)");
+            return Err(StartError::new(&text));
+        };
+        let (name, mut words) = match option.iter().position(|byte| *byte == b'=') {
+            Some(at) => (&option[..at], vec![option[at + 1..].to_vec()]),
+            None => (option, Vec::new()),
+        };
+        // A text may begin with two dashes itself: a password, for one.
+        let takes_dashes = table::find(name).is_some_and(|d| matches!(d.kind, Kind::Text { .. }));
+        if words.is_empty() && takes_dashes {
+            words.extend(args.next());
+        }
+        while let Some(word) = args.next_if(|arg| !arg.starts_with(b"--")) {
+            words.push(word);
+        }
+        let mut line = [b"--", name.to_ascii_lowercase().as_slice()].concat();
+        if table::find(name).is_some() {
+            let words: Vec<_> = words.iter().map(|word| quote(word)).collect();
+            line.push(b'=');
+            line.extend_from_slice(words.join(" ").as_bytes());
+        }
+        gathered.push(OsString::from_vec(line));
+    }
+    Ok(gathered)
+}
+
+fn command() -> Command {
+    let version = format!(
+        "v={} compatible with Redis {}",
+        env!("CARGO_PKG_VERSION"),
+        super::REDIS_VERSION
+    );
+    let defaults = Config::new(PathBuf::from("."), usable_cpus());
+    let options = DIRECTIVES.iter().map(|directive| {
+        let default = directive.get(&defaults);
+        let default = match String::from_utf8_lossy(&default) {
+            value if value.is_empty() => "none".into(),
+            value => value,
+        };
+        Arg::new(directive.name)
+            .long(directive.name)
+            .aliases(directive.alias)
+            .value_name("VALUE")
+            .value_parser(clap::value_parser!(OsString))
+            .action(ArgAction::Append)
+            .help(format!("{} [default: {default}]", directive.doc))
+    });
+    Command::new("cordis-server")
+        .about("A Redis-compatible in-memory data server, one thread per core.")
+        .version(version)
+        .disable_version_flag(true)
+        .arg(
+            Arg::new("config")
+                .value_name("FILE")
+                .value_parser(clap::value_parser!(OsString))
+                .help("Configuration file as of Redis, before all options; - reads standard input"),
+        )
+        .arg(
+            Arg::new("version")
+                .short('v')
+                .long("version")
+                .action(ArgAction::Version)
+                .help("Print version"),
+        )
+        .args(options)
+}
+
+/// Makes one line of what clap has to say.
+fn explain(error: &clap::Error) -> Result<Start, StartError> {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        return Ok(Start::Print(error.to_string()));
+    }
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => texts.first().cloned(),
+        _ => None,
+    };
+    let what = context(ContextKind::InvalidArg).unwrap_or_default();
+    let remedy = match context(ContextKind::SuggestedArg) {
+        Some(name) => format!("did you mean {name}?"),
+        None => "--help lists all".to_owned(),
+    };
+    Err(StartError::new(&format!(
+        "{what}: unknown directive; {remedy}"
+    )))
+}
+
+fn read_named(config: &mut Config, path: PathBuf) -> Result<(), StartError> {
+    if path == Path::new("-") {
+        let mut text = Vec::new();
+        std::io::stdin().read_to_end(&mut text).map_err(|error| {
+            let reason = os_reason(&error);
+            StartError::new(&format!(
+                "standard input: {reason}; give a file instead of -"
+            ))
+        })?;
+        return read_text(config, "standard input", &text, 0);
+    }
+    read(config, &path)?;
+    config.config_file = path.canonicalize().ok();
+    Ok(())
+}
+
+/// What can only be judged when everything has been read.
+fn check(config: &Config) -> Result<(), StartError> {
+    if config.port == 0 {
+        let text = "--port 0 leaves nothing to listen on: give a port from 1 to 65535";
+        return Err(StartError::new(text));
+    }
+    if config.bind.is_empty() {
+        let text = "--bind leaves nothing to listen on: give an address such as 127.0.0.1";
+        return Err(StartError::new(text));
+    }
+    let wanted =
+        rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    rustix::fs::access(&config.dir, wanted).map_err(|errno| {
+        let reason = os_reason(&errno.into());
+        StartError::new(&format!(
+            "--dir {}: {reason}; give a folder that this user may read and write",
+            config.dir.display()
+        ))
+    })?;
+    if config.logfile.as_os_str().is_empty() {
+        return Ok(());
+    }
+    let log = std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(&config.logfile);
+    log.map(drop).map_err(|error| {
+        let reason = os_reason(&error);
+        StartError::new(&format!(
+            "--logfile {}: {reason}; give a file that this user may write",
+            config.logfile.display()
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(args: &[&str]) -> Result<Start, String> {
+        let args = args.iter().map(|arg| arg.as_bytes().to_vec()).collect();
+        let config = Config::new(std::env::temp_dir(), 2);
+        load_from(args, config).map_err(|error| error.to_string())
+    }
+
+    fn serve(args: &[&str]) -> Config {
+        match start(args).unwrap() {
+            Start::Serve(config) => *config,
+            Start::Print(text) => panic!("{text}"),
+        }
+    }
+
+    #[test]
+    fn options_take_words_up_to_the_next() {
+        let config = serve(&[
+            "--PORT",
+            "7000",
+            "--bind",
+            "127.0.0.1",
+            "-::1",
+            "--save",
+            "--requirepass",
+            "--x",
+            "--timeout=5",
+            "--hz",
+            "20",
+            "--hz",
+            "30",
+            "--client-output-buffer-limit",
+            "normal",
+            "1mb",
+            "2",
+            "3",
+        ]);
+        assert_eq!((config.port, config.timeout_s, config.hz), (7000, 5, 30));
+        assert_eq!(config.bind, ["127.0.0.1", "-::1"]);
+        assert_eq!(config.requirepass, b"--x");
+        assert_eq!(config.output_limits.normal.hard_bytes, 1 << 20);
+        assert_eq!(serve(&["--bind", "127.0.0.1 ::1"]).bind.len(), 2);
+        assert_eq!(
+            serve(&["--requirepass", "a \"b\\x41'"]).requirepass,
+            b"a \"b\\x41'"
+        );
+        assert_eq!(serve(&[]), Config::new(std::env::temp_dir(), 2));
+    }
+
+    #[test]
+    fn a_file_comes_first_and_options_win() {
+        let path = std::env::temp_dir().join(format!("cordis-cli-{}", std::process::id()));
+        std::fs::write(&path, "port 7001\ntimeout 9\n").unwrap();
+        let config = serve(&[path.to_str().unwrap(), "--port", "7002"]);
+        assert_eq!((config.port, config.timeout_s), (7002, 9));
+        assert_eq!(config.config_file, path.canonicalize().ok());
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn help_and_version_are_printed() {
+        for (args, expected) in [
+            (["--version"], "v="),
+            (["-v"], "v="),
+            (["--help"], "--maxclients <VALUE>"),
+            (["-h"], "[default: 6379]"),
+        ] {
+            match start(&args).unwrap() {
+                Start::Print(text) => assert!(text.contains(expected), "{text}"),
+                Start::Serve(_) => panic!("{args:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn errors_are_one_line_with_a_remedy() {
+        for (args, expected) in [
+            (
+                &["--prot", "1"][..],
+                "--prot: unknown directive; did you mean --port?",
+            ),
+            (&["--xyzzy"], "--xyzzy: unknown directive; --help lists all"),
+            (
+                &["--unixsocket", "/x"],
+                "--unixsocket: unknown directive; --help lists all",
+            ),
+            (&["-x"], "-x: unknown directive; --help lists all"),
+            (
+                &["--shards", "0"],
+                "--shards 0: argument must be between 1 and 1024 inclusive; \
+                 give an integer from 1 to 1024",
+            ),
+            (
+                &["--port", "--hz", "1"],
+                "--port: wrong number of arguments; give an integer from 0 to 65535",
+            ),
+            (
+                &["--dir", "/nope"],
+                "--dir /nope: No such file or directory; give a folder that exists",
+            ),
+            (
+                &["--replicaof", "localhost 6379"],
+                "--replicaof localhost 6379: replication is not available yet, start without it",
+            ),
+            (
+                &["--port", "0"],
+                "--port 0 leaves nothing to listen on: give a port from 1 to 65535",
+            ),
+            (
+                &["/nope.conf"],
+                "configuration file '/nope.conf': No such file or directory; \
+                 give the path of a file that can be read",
+            ),
+            (
+                &["--save", "60", "1"],
+                "--save 60 1: writing dumps is not available yet, only \"\" is accepted",
+            ),
+            (
+                &["--logfile", "/nope/log"],
+                "--logfile /nope/log: No such file or directory; \
+                 give a file that this user may write",
+            ),
+        ] {
+            assert_eq!(start(args).unwrap_err(), expected, "{args:?}");
+        }
+    }
+}

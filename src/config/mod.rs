@@ -1,0 +1,469 @@
+//! The configuration: one value, one table of directives.
+//!
+//! [`Config`] is a plain value with one field per setting. The table in
+//! `table.rs` says how each directive is named, read, written and checked; the
+//! command line (`cli.rs`), configuration files (`file.rs`), CONFIG GET, SET
+//! and REWRITE are all driven by it.
+//!
+//! Every core holds a copy. Core 0's copy is the one that CONFIG SET changes
+//! first: [`Config::set`] checks all pairs before any is kept and returns which
+//! directives changed, so that the others can take over the new value and act
+//! on those.
+
+mod cli;
+mod file;
+mod table;
+mod words;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+pub use cli::{Start, load};
+pub use file::rewrite;
+pub use table::{DIRECTIVES, DirectiveId};
+
+use table::{Directive, Mutability};
+
+/// The version of Redis whose behaviour this server has.
+pub const REDIS_VERSION: &str = "7.2.4";
+
+/// All settings of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The file that CONFIG REWRITE writes back: absolute.
+    pub config_file: Option<PathBuf>,
+    pub port: u16,
+    /// Addresses; `-` in front: listen if the address exists, `*`: all IPv4,
+    /// `::*`: all IPv6 (as in redis.conf).
+    pub bind: Vec<String>,
+    pub tcp_backlog: u32,
+    /// Zero: no keepalive.
+    pub tcp_keepalive_s: u32,
+    /// Idle clients are closed after this long; zero: never.
+    pub timeout_s: u32,
+    pub maxclients: u32,
+    /// Empty: no password.
+    pub requirepass: Vec<u8>,
+    pub protected_mode: bool,
+    pub databases: u16,
+    /// Absolute.
+    pub dir: PathBuf,
+    pub dbfilename: Vec<u8>,
+    pub proto_max_bulk_len: usize,
+    pub client_query_buffer_limit: usize,
+    pub output_limits: OutputLimits,
+    pub loglevel: LogLevel,
+    /// Empty: standard output.
+    pub logfile: PathBuf,
+    /// Background rounds per second, 1 to 500.
+    pub hz: u32,
+    /// How much CPU time expiry may take, 1 to 10.
+    pub active_expire_effort: u32,
+    /// One executor and one slice of the keyspace each.
+    pub shards: u16,
+    pub enable_debug_command: AllowFrom,
+    pub enable_protected_configs: AllowFrom,
+}
+
+/// Bounds of what may wait to be sent to a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutputLimit {
+    /// Zero: none.
+    pub hard_bytes: u64,
+    /// Zero: none.
+    pub soft_bytes: u64,
+    /// How long the soft limit may be exceeded.
+    pub soft_s: u32,
+}
+
+/// `client-output-buffer-limit`, per class of clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutputLimits {
+    pub normal: OutputLimit,
+    pub replica: OutputLimit,
+    pub pubsub: OutputLimit,
+}
+
+/// How much is logged; each level includes those after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    Debug,
+    Verbose,
+    Notice,
+    Warning,
+    Nothing,
+}
+
+/// Who may use something that is off by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AllowFrom {
+    Nobody,
+    Everybody,
+    /// Connections from the loopback addresses.
+    Local,
+}
+
+impl AllowFrom {
+    /// Whether a client may, `local` saying that it came over loopback.
+    pub fn permits(self, local: bool) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Everybody => true,
+            Self::Local => local,
+        }
+    }
+}
+
+/// Why a value was refused, in Redis's words where Redis knows the directive.
+pub type Reason = Cow<'static, str>;
+
+/// Why CONFIG SET refused; nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    #[error("ERR Unknown option or number of arguments for CONFIG SET - '{0}'")]
+    Unknown(String),
+    #[error("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}")]
+    Refused { name: String, reason: Reason },
+}
+
+/// Why the server does not start: one line that names the directive and the
+/// remedy. The process ends with status 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartError(String);
+
+impl StartError {
+    /// Keeps the promise of one line whatever `text` was made of.
+    pub fn new(text: &str) -> Self {
+        let clean = |c: char| if c.is_control() { ' ' } else { c };
+        Self(text.chars().map(clean).collect())
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl Config {
+    /// The defaults. `dir` must be absolute.
+    pub fn new(dir: PathBuf, shards: u16) -> Self {
+        let limit = |hard_mib: u64, soft_mib: u64, soft_s| OutputLimit {
+            hard_bytes: hard_mib << 20,
+            soft_bytes: soft_mib << 20,
+            soft_s,
+        };
+        Self {
+            config_file: None,
+            port: 6379,
+            bind: vec!["*".to_owned(), "-::*".to_owned()],
+            tcp_backlog: 511,
+            tcp_keepalive_s: 300,
+            timeout_s: 0,
+            maxclients: 10_000,
+            requirepass: Vec::new(),
+            protected_mode: true,
+            databases: 16,
+            dir,
+            dbfilename: b"dump.rdb".to_vec(),
+            proto_max_bulk_len: 512 << 20,
+            client_query_buffer_limit: 1 << 30,
+            output_limits: OutputLimits {
+                normal: limit(0, 0, 0),
+                replica: limit(256, 64, 60),
+                pubsub: limit(32, 8, 60),
+            },
+            loglevel: LogLevel::Notice,
+            logfile: PathBuf::new(),
+            hz: 10,
+            active_expire_effort: 1,
+            shards,
+            enable_debug_command: AllowFrom::Nobody,
+            enable_protected_configs: AllowFrom::Nobody,
+        }
+    }
+
+    /// CONFIG GET: names and values of all directives that a pattern matches,
+    /// each once. A name given in full is returned as it was written.
+    pub fn get<'a>(&self, patterns: impl IntoIterator<Item = &'a [u8]>) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut found: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        let mut add = |name: &[u8], directive: &Directive| {
+            if !found
+                .iter()
+                .any(|(have, _)| have.eq_ignore_ascii_case(name))
+            {
+                found.push((name.to_vec(), directive.get(self)));
+            }
+        };
+        for pattern in patterns {
+            if !pattern.iter().any(|byte| b"[*?".contains(byte)) {
+                if let Some(directive) = table::find(pattern) {
+                    add(pattern, directive);
+                }
+                continue;
+            }
+            for directive in DIRECTIVES {
+                for name in directive.names() {
+                    if shards::glob::matches_ignoring_case(pattern, name.as_bytes()) {
+                        add(name.as_bytes(), directive);
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// CONFIG SET: checks all pairs, then keeps all of them. `local` says that
+    /// the client came over loopback. Returns the directives whose value is now
+    /// another one.
+    ///
+    /// # Errors
+    /// Unknown, immutable, protected and repeated names first, then the first
+    /// bad value. Nothing has changed.
+    pub fn set(
+        &mut self,
+        pairs: &[(&[u8], &[u8])],
+        local: bool,
+    ) -> Result<Vec<DirectiveId>, ConfigError> {
+        let refused = |name: &[u8], reason: Reason| ConfigError::Refused {
+            name: String::from_utf8_lossy(name).into_owned(),
+            reason,
+        };
+        let mut directives: Vec<&'static Directive> = Vec::with_capacity(pairs.len());
+        for (name, _) in pairs {
+            let unknown = || ConfigError::Unknown(String::from_utf8_lossy(name).into_owned());
+            let directive = table::find(name).ok_or_else(unknown)?;
+            let protected = directive.mutability == Mutability::Protected;
+            if directive.mutability == Mutability::AtStart {
+                return Err(refused(name, "can't set immutable config".into()));
+            }
+            if protected && !self.enable_protected_configs.permits(local) {
+                return Err(refused(name, "can't set protected config".into()));
+            }
+            if directives.iter().any(|other| other.id == directive.id) {
+                return Err(refused(name, "duplicate parameter".into()));
+            }
+            directives.push(directive);
+        }
+        let mut changed = self.clone();
+        for (directive, (name, value)) in directives.iter().zip(pairs) {
+            directive
+                .set_text(&mut changed, value)
+                .map_err(|reason| refused(name, reason))?;
+        }
+        let differs = |directive: &&&Directive| directive.get(self) != directive.get(&changed);
+        let ids = directives.iter().filter(differs).map(|d| d.id).collect();
+        *self = changed;
+        Ok(ids)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        Config::new(PathBuf::from("/"), 2)
+    }
+
+    fn set(config: &mut Config, pairs: &[(&str, &str)]) -> Result<Vec<DirectiveId>, String> {
+        let pairs: Vec<_> = pairs
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+            .collect();
+        config.set(&pairs, true).map_err(|error| error.to_string())
+    }
+
+    fn get(config: &Config, patterns: &[&str]) -> Vec<(String, String)> {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        config
+            .get(patterns.iter().map(|pattern| pattern.as_bytes()))
+            .into_iter()
+            .map(|(name, value)| (text(name), text(value)))
+            .collect()
+    }
+
+    fn pair(name: &str, value: &str) -> (String, String) {
+        (name.to_owned(), value.to_owned())
+    }
+
+    #[test]
+    fn get_by_name_and_pattern() {
+        let config = config();
+        assert_eq!(get(&config, &["port"]), [pair("port", "6379")]);
+        assert_eq!(get(&config, &["PORT", "port"]), [pair("PORT", "6379")]);
+        assert_eq!(get(&config, &["nosuch", "nosuch*"]), []);
+        assert_eq!(
+            get(&config, &["tcp-*", "tcp-keepalive", "Sav?"]),
+            [
+                pair("tcp-backlog", "511"),
+                pair("tcp-keepalive", "300"),
+                pair("save", "")
+            ]
+        );
+        assert_eq!(
+            get(&config, &["*"]).len(),
+            get(&config, &["*", "*a*", "port"]).len()
+        );
+        assert_eq!(
+            get(&config, &["client-output-buffer-limit", "slaveof", "bind"]),
+            [
+                pair(
+                    "client-output-buffer-limit",
+                    "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60"
+                ),
+                pair("slaveof", ""),
+                pair("bind", "* -::*"),
+            ]
+        );
+    }
+
+    #[test]
+    fn set_reports_what_changed() {
+        let mut config = config();
+        let changed = set(
+            &mut config,
+            &[("Timeout", "5"), ("hz", "10"), ("maxclients", "7")],
+        );
+        assert_eq!(
+            changed,
+            Ok(vec![DirectiveId::Timeout, DirectiveId::Maxclients])
+        );
+        assert_eq!((config.timeout_s, config.maxclients), (5, 7));
+        assert_eq!(
+            set(&mut config, &[("loglevel", "DEBUG")]),
+            Ok(vec![DirectiveId::Loglevel])
+        );
+        assert_eq!(config.loglevel, LogLevel::Debug);
+    }
+
+    /// Texts as redis-server gives them.
+    #[test]
+    fn set_refusals() {
+        let about = |name: &str, reason: &str| {
+            format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}")
+        };
+        let unknown = "ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'";
+        let immutable = about("databases", "can't set immutable config");
+        let no_integer = "argument couldn't be parsed into an integer";
+        let level =
+            "argument(s) must be one of the following: debug, verbose, notice, warning, nothing";
+        let seconds = "argument must be between 0 and 2147483647 inclusive";
+        let bulk = "argument must be between 1048576 and 4294967295 inclusive";
+        for (pairs, expected) in [
+            (
+                &[("nosuch", "1"), ("databases", "3")][..],
+                unknown.to_owned(),
+            ),
+            (&[("databases", "3"), ("nosuch", "1")], immutable.clone()),
+            (&[("timeout", "abc"), ("databases", "3")], immutable),
+            (
+                &[("timeout", "3"), ("TIMEOUT", "3")],
+                about("TIMEOUT", "duplicate parameter"),
+            ),
+            (&[("timeout", "-1")], about("timeout", seconds)),
+            (
+                &[("timeout", "9223372036854775808")],
+                about("timeout", no_integer),
+            ),
+            (&[("timeout", "")], about("timeout", no_integer)),
+            (&[("timeout", "5"), ("hz", "x")], about("hz", no_integer)),
+            (
+                &[("protected-mode", "1")],
+                about("protected-mode", "argument must be 'yes' or 'no'"),
+            ),
+            (&[("loglevel", "")], about("loglevel", level)),
+            (
+                &[("client-query-buffer-limit", "1xx")],
+                about(
+                    "client-query-buffer-limit",
+                    "argument must be a memory value",
+                ),
+            ),
+            (
+                &[("proto-max-bulk-len", "10")],
+                about("proto-max-bulk-len", bulk),
+            ),
+            (&[("dir", "/")], about("dir", "can't set protected config")),
+        ] {
+            let mut config = config();
+            assert_eq!(set(&mut config, pairs), Err(expected), "{pairs:?}");
+            assert_eq!(config, self::config(), "{pairs:?} changed something");
+        }
+    }
+
+    #[test]
+    fn output_limits() {
+        const NAME: &str = "client-output-buffer-limit";
+        let mut config = config();
+        let value = "NORMAL 1kb 2 3 Replica 4mb 5 6";
+        assert_eq!(
+            set(&mut config, &[(NAME, value)]),
+            Ok(vec![DirectiveId::ClientOutputBufferLimit])
+        );
+        assert_eq!(
+            get(&config, &[NAME])[0].1,
+            "normal 1024 2 3 slave 4194304 5 6 pubsub 33554432 8388608 60"
+        );
+        assert_eq!(set(&mut config, &[(NAME, "")]), Ok(vec![]));
+        for (value, reason) in [
+            (
+                "foo 1 2 3",
+                "Invalid client class specified in buffer limit configuration.",
+            ),
+            (
+                "normal 1 2",
+                "Wrong number of arguments in buffer limit configuration.",
+            ),
+            (
+                "normal 1  2 3",
+                "Wrong number of arguments in buffer limit configuration.",
+            ),
+            (
+                "normal 1 2 -3",
+                "Error in hard, soft or soft_seconds setting in buffer limit configuration.",
+            ),
+        ] {
+            let error = set(&mut config, &[(NAME, value)]).unwrap_err();
+            assert!(error.ends_with(reason), "{value}: {error}");
+        }
+    }
+
+    #[test]
+    fn protected_configs_can_be_allowed() {
+        let mut config = config();
+        config.enable_protected_configs = AllowFrom::Local;
+        assert!(config.set(&[(b"dbfilename", b"x")], false).is_err());
+        assert_eq!(
+            set(&mut config, &[("dbfilename", "x.rdb")]),
+            Ok(vec![DirectiveId::Dbfilename])
+        );
+        let error = set(&mut config, &[("dbfilename", "a/b")]).unwrap_err();
+        assert!(error.ends_with(" - dbfilename can't be a path, just a filename"));
+        let error = set(&mut config, &[("dir", "/nonexistent")]).unwrap_err();
+        assert!(error.ends_with(" - No such file or directory"), "{error}");
+        let error = set(&mut config, &[("dir", "/etc/passwd")]).unwrap_err();
+        assert!(error.ends_with(" - Not a directory"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_available_says_so() {
+        let mut config = config();
+        for (name, value) in [
+            ("save", "60 1"),
+            ("appendonly", "yes"),
+            ("maxmemory", "1gb"),
+        ] {
+            let error = set(&mut config, &[(name, value)]).unwrap_err();
+            assert!(error.contains("not available yet"), "{error}");
+        }
+        for (name, value) in [("save", ""), ("appendonly", "no"), ("maxmemory", "0")] {
+            assert_eq!(set(&mut config, &[(name, value)]), Ok(vec![]));
+        }
+    }
+}
