@@ -62,6 +62,7 @@ impl Shard {
         request: &Request<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), CommandError> {
+        let length = out.len();
         self.effects.begin(request.db);
         let (before, selected) = self.dbs.split_at_mut(request.db.index());
         let (keyspace, after) = selected.split_first_mut().expect("the database exists");
@@ -77,6 +78,8 @@ impl Shard {
                 Ok(())
             }
             Err(error) => {
+                // Some handlers reply while they still hold what they read.
+                out.truncate(length);
                 Reply::new(out, request.protocol).error(&error);
                 Err(error)
             }

@@ -136,10 +136,25 @@ impl Context<'_> {
         self.effects().replace(parts);
     }
 
+    /// Whether anybody will read what is propagated.
+    #[inline]
+    pub fn is_recording(&mut self) -> bool {
+        self.effects().is_recording()
+    }
+
+    #[inline]
     fn effects(&mut self) -> &mut Effects {
         self.db.effects()
     }
 }
 
 /// All families of the engine.
-pub static COMMANDS: &[&[Row]] = &[strings::COMMANDS, keys::COMMANDS];
+pub static COMMANDS: &[&[Row]] = &[
+    strings::COMMANDS,
+    strings::counters::COMMANDS,
+    strings::lcs::COMMANDS,
+    strings::many::COMMANDS,
+    strings::ranges::COMMANDS,
+    keys::COMMANDS,
+    keys::expiry::COMMANDS,
+];

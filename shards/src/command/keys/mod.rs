@@ -1,0 +1,226 @@
+//! Commands on keys of any type, and on whole databases.
+//!
+//! Deadlines are in [`expiry`].
+
+pub mod expiry;
+
+use super::spec::{Arity, Command, Group, KeySpec, flags};
+use super::{Args, Context, Merge, Outcome, Row, Run};
+use crate::effects::Event;
+use crate::error::CommandError;
+
+pub static COMMANDS: &[Row] = &[
+    Command {
+        name: "del",
+        syntax: "key [key ...]",
+        summary: "Delete keys.",
+        since: "1.0.0",
+        complexity: "O(N) with N the number of keys",
+        group: Group::Generic,
+        arity: Arity::AtLeast(2),
+        keys: &[KeySpec::every(1, &["RM", "delete"])],
+        flags: flags::WRITE,
+        tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
+        subcommands: &[],
+        run: Run::EachShard {
+            part: del,
+            merge: Merge::Sum,
+        },
+    },
+    Command {
+        name: "unlink",
+        syntax: "key [key ...]",
+        summary: "Delete keys; large values are freed in the background.",
+        since: "4.0.0",
+        complexity: "O(N) with N the number of keys",
+        group: Group::Generic,
+        arity: Arity::AtLeast(2),
+        keys: &[KeySpec::every(1, &["RM", "delete"])],
+        flags: flags::WRITE.with(flags::FAST),
+        tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
+        subcommands: &[],
+        run: Run::EachShard {
+            part: del,
+            merge: Merge::Sum,
+        },
+    },
+    Command {
+        name: "exists",
+        syntax: "key [key ...]",
+        summary: "How many of the keys exist; a key named twice counts twice.",
+        since: "1.0.0",
+        complexity: "O(N) with N the number of keys",
+        group: Group::Generic,
+        arity: Arity::AtLeast(2),
+        keys: &[KeySpec::every(1, &["RO"])],
+        flags: flags::READONLY.with(flags::FAST),
+        tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
+        subcommands: &[],
+        run: Run::EachShard {
+            part: exists,
+            merge: Merge::Sum,
+        },
+    },
+    Command {
+        name: "touch",
+        syntax: "key [key ...]",
+        summary: "How many of the keys exist; refreshes their access times.",
+        since: "3.2.1",
+        complexity: "O(N) with N the number of keys",
+        group: Group::Generic,
+        arity: Arity::AtLeast(2),
+        keys: &[KeySpec::every(1, &["RO"])],
+        flags: flags::READONLY.with(flags::FAST),
+        tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
+        subcommands: &[],
+        run: Run::EachShard {
+            part: touch,
+            merge: Merge::Sum,
+        },
+    },
+    Command {
+        name: "type",
+        syntax: "key",
+        summary: "The type of the value a key holds.",
+        since: "1.0.0",
+        complexity: "O(1)",
+        group: Group::Generic,
+        arity: Arity::Exactly(2),
+        keys: &[KeySpec::first(&["RO"])],
+        flags: flags::READONLY.with(flags::FAST),
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(type_of),
+    },
+    Command {
+        name: "dbsize",
+        syntax: "",
+        summary: "The number of keys in the selected database.",
+        since: "1.0.0",
+        complexity: "O(1)",
+        group: Group::Server,
+        arity: Arity::Exactly(1),
+        keys: &[],
+        flags: flags::READONLY.with(flags::FAST),
+        tips: &["request_policy:all_shards", "response_policy:agg_sum"],
+        subcommands: &[],
+        run: Run::EachShard {
+            part: dbsize,
+            merge: Merge::Sum,
+        },
+    },
+    Command {
+        name: "flushdb",
+        syntax: "[ASYNC | SYNC]",
+        summary: "Delete every key of the selected database.",
+        since: "1.0.0",
+        complexity: "O(N) with N the number of keys in the database",
+        group: Group::Server,
+        arity: Arity::AtLeast(1),
+        keys: &[],
+        flags: flags::WRITE.with(flags::DANGEROUS),
+        tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
+        subcommands: &[],
+        run: Run::EachShard {
+            part: flushdb,
+            merge: Merge::Ok,
+        },
+    },
+    Command {
+        name: "flushall",
+        syntax: "[ASYNC | SYNC]",
+        summary: "Delete every key of every database.",
+        since: "1.0.0",
+        complexity: "O(N) with N the number of keys in all databases",
+        group: Group::Server,
+        arity: Arity::AtLeast(1),
+        keys: &[],
+        flags: flags::WRITE.with(flags::DANGEROUS),
+        tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
+        subcommands: &[],
+        run: Run::EachShard {
+            part: flushall,
+            merge: Merge::Ok,
+        },
+    },
+];
+
+fn del(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let mut deleted = 0;
+    for key in args.from(1).iter() {
+        if ctx.db.delete(key) {
+            ctx.changed(key, Event::Del);
+            deleted += 1;
+        }
+    }
+    ctx.reply.integer(deleted);
+    Ok(())
+}
+
+fn exists(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let found = args
+        .from(1)
+        .iter()
+        .filter(|key| ctx.db.peek(key).is_some())
+        .count();
+    ctx.reply.integer(found as i64);
+    Ok(())
+}
+
+fn touch(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let found = args
+        .from(1)
+        .iter()
+        .filter(|key| ctx.db.read(key).is_some())
+        .count();
+    ctx.reply.integer(found as i64);
+    Ok(())
+}
+
+fn type_of(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let [key] = args.exactly()?;
+    let name = ctx
+        .db
+        .peek(key)
+        .map_or("none", |view| view.value.type_name());
+    ctx.reply.simple(name);
+    Ok(())
+}
+
+fn dbsize(ctx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    ctx.reply.integer(ctx.db.len() as i64);
+    Ok(())
+}
+
+/// FLUSHDB and FLUSHALL take ASYNC or SYNC. Both are the same here: what was
+/// in a table is freed in slices anyway, and nobody can tell when.
+fn check_flush_mode(args: Args<'_>) -> Outcome {
+    let is_mode =
+        |word: &[u8]| word.eq_ignore_ascii_case(b"ASYNC") || word.eq_ignore_ascii_case(b"SYNC");
+    match (args.len(), args.get(1)) {
+        (1, _) => Ok(()),
+        (2, Some(word)) if is_mode(word) => Ok(()),
+        _ => Err(CommandError::Syntax),
+    }
+}
+
+fn flushdb(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    check_flush_mode(args)?;
+    ctx.db.clear();
+    // Propagated also when there was nothing to delete, as in Redis.
+    ctx.changed(b"", Event::FlushDb);
+    ctx.reply.ok();
+    Ok(())
+}
+
+fn flushall(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    check_flush_mode(args)?;
+    ctx.db.clear();
+    let now = ctx.db.now();
+    for keyspace in ctx.others.iter_mut() {
+        keyspace.at(now, false, ctx.db.effects()).clear();
+    }
+    ctx.changed(b"", Event::FlushDb);
+    ctx.reply.ok();
+    Ok(())
+}

@@ -1,0 +1,267 @@
+//! The longest common subsequence of two strings.
+//!
+//! The textbook's table, cell `[i][j]` the length for the first `i` bytes of one
+//! and the first `j` of the other; but only two rows of lengths are kept, and of
+//! the rest what the way back needs: one bit per cell, whether going up is
+//! longer than going left. Ties go left, which decides which of several
+//! subsequences is found.
+
+use super::text_of;
+use crate::command::args::integer;
+use crate::command::spec::{Arity, Command, Group, KeySpec, flags};
+use crate::command::{Args, Context, Decision, Outcome, Row, Run};
+use crate::error::CommandError;
+use crate::keyspace::StringRef;
+use crate::resp::Reply;
+use crate::shard::Settings;
+
+pub static COMMANDS: &[Row] = &[Command {
+    name: "lcs",
+    syntax: "key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]",
+    summary: "The longest common subsequence of two strings.",
+    since: "7.0.0",
+    complexity: "O(N*M) with N and M the lengths of the strings",
+    group: Group::String,
+    arity: Arity::AtLeast(3),
+    keys: &[KeySpec::range(1, 1, &["RO", "access"])],
+    flags: flags::READONLY,
+    tips: &[],
+    subcommands: &[],
+    run: Run::ReadThenWrite {
+        whole: lcs,
+        read: lcs_read,
+        decide: lcs_decide,
+    },
+}];
+
+const NOT_STRINGS: CommandError =
+    CommandError::Static("ERR The specified keys must contain string values");
+const BOTH: CommandError =
+    CommandError::Static("ERR If you want both the length and indexes, please just use IDX.");
+const TOO_LONG: CommandError = CommandError::Static(
+    "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len",
+);
+const NO_MEMORY: CommandError =
+    CommandError::Static("ERR Insufficient memory, failed allocating transient memory for LCS");
+/// What Redis's table takes per cell; its limit is ours.
+const CELL_BYTES: usize = 4;
+
+/// What is to be replied.
+#[derive(Default)]
+struct Options {
+    len: bool,
+    idx: bool,
+    with_match_len: bool,
+    min_match_len: usize,
+}
+
+impl Options {
+    fn parse(options: Args<'_>) -> Result<Self, CommandError> {
+        let mut parsed = Self::default();
+        let mut index = 0;
+        while let Some(word) = options.get(index) {
+            let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
+            index += 1;
+            if is(b"IDX") {
+                parsed.idx = true;
+            } else if is(b"LEN") {
+                parsed.len = true;
+            } else if is(b"WITHMATCHLEN") {
+                parsed.with_match_len = true;
+            } else if is(b"MINMATCHLEN") {
+                let number = integer(options.get(index).ok_or(CommandError::Syntax)?)?;
+                parsed.min_match_len = usize::try_from(number).unwrap_or(0);
+                index += 1;
+            } else {
+                return Err(CommandError::Syntax);
+            }
+        }
+        if parsed.len && parsed.idx {
+            Err(BOTH)
+        } else {
+            Ok(parsed)
+        }
+    }
+}
+
+fn lcs(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let a = copy_of(ctx, &args[1])?;
+    let b = copy_of(ctx, &args[2])?;
+    answer(&a, &b, args, ctx.settings, &mut ctx.reply)
+}
+
+fn copy_of(ctx: &mut Context<'_>, key: &[u8]) -> Result<Vec<u8>, CommandError> {
+    let mut buffer = itoa::Buffer::new();
+    let string = ctx.db.read_string(key).map_err(|_| NOT_STRINGS)?;
+    let text = text_of(string.unwrap_or(StringRef::Bytes(b"")), &mut buffer);
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(text.len()).map_err(|_| NO_MEMORY)?;
+    copy.extend_from_slice(text);
+    Ok(copy)
+}
+
+/// One string per key; a missing one is empty.
+fn lcs_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    ctx.reply.array(args.len() - 1);
+    for key in args.from(1).iter() {
+        let mut buffer = itoa::Buffer::new();
+        let string = ctx.db.read_string(key).map_err(|_| NOT_STRINGS)?;
+        ctx.reply.bulk(text_of(
+            string.unwrap_or(StringRef::Bytes(b"")),
+            &mut buffer,
+        ));
+    }
+    Ok(())
+}
+
+fn lcs_decide(decision: &mut Decision<'_>) -> Outcome {
+    let text = |index: usize| {
+        decision
+            .read
+            .get(index)
+            .map_or(&b""[..], |reply| bulk_text(reply))
+    };
+    let (a, b) = (text(0), text(1));
+    answer(a, b, decision.args, decision.settings, &mut decision.reply)
+}
+
+/// What `$length CRLF text CRLF` holds.
+fn bulk_text(reply: &[u8]) -> &[u8] {
+    let start = memchr::memchr(b'\n', reply).map_or(0, |end| end + 1);
+    reply
+        .get(start..reply.len().saturating_sub(2))
+        .unwrap_or_default()
+}
+
+fn answer(
+    a: &[u8],
+    b: &[u8],
+    args: Args<'_>,
+    settings: &Settings,
+    reply: &mut Reply<'_>,
+) -> Outcome {
+    let options = Options::parse(args.from(3))?;
+    let cells = (a.len() + 1).checked_mul(b.len() + 1);
+    let bytes = cells.and_then(|cells| cells.checked_mul(CELL_BYTES));
+    if bytes.is_none_or(|bytes| bytes > settings.proto_max_bulk_len) {
+        return Err(TOO_LONG);
+    }
+    let mut table = Table::new(a, b, !options.len)?;
+    let length = table.fill();
+    if options.len {
+        reply.integer(length as i64);
+    } else if options.idx {
+        reply.map(2);
+        reply.bulk(b"matches");
+        let (mark, mut count) = (reply.array_deferred(), 0);
+        table.walk_back(|found| {
+            if found.len >= options.min_match_len {
+                count += 1;
+                found.reply(reply, options.with_match_len);
+            }
+        });
+        reply.end_array(mark, count);
+        reply.bulk(b"len");
+        reply.integer(length as i64);
+    } else {
+        let mut text = Vec::with_capacity(length);
+        table.walk_back(|found| text.extend(a[found.a..found.a + found.len].iter().rev()));
+        text.reverse();
+        reply.bulk(&text);
+    }
+    Ok(())
+}
+
+/// A stretch of bytes that the strings have in common.
+struct Match {
+    /// Where it begins in either string.
+    a: usize,
+    b: usize,
+    len: usize,
+}
+
+impl Match {
+    fn reply(&self, reply: &mut Reply<'_>, with_len: bool) {
+        reply.array(if with_len { 3 } else { 2 });
+        for start in [self.a, self.b] {
+            reply.array(2);
+            reply.integer(start as i64);
+            reply.integer((start + self.len - 1) as i64);
+        }
+        if with_len {
+            reply.integer(self.len as i64);
+        }
+    }
+}
+
+struct Table<'a> {
+    a: &'a [u8],
+    b: &'a [u8],
+    /// Lengths of the last row filled; index 0 stands for no byte of `b`.
+    row: Vec<u32>,
+    /// Per cell: up is longer than left. Empty when nobody will walk back.
+    up: Vec<u64>,
+}
+
+impl<'a> Table<'a> {
+    fn new(a: &'a [u8], b: &'a [u8], walk: bool) -> Result<Self, CommandError> {
+        let words = if walk {
+            (a.len() * b.len()).div_ceil(64)
+        } else {
+            0
+        };
+        let (mut row, mut up) = (Vec::new(), Vec::new());
+        row.try_reserve_exact(b.len() + 1).map_err(|_| NO_MEMORY)?;
+        up.try_reserve_exact(words).map_err(|_| NO_MEMORY)?;
+        row.resize(b.len() + 1, 0);
+        up.resize(words, 0);
+        Ok(Self { a, b, row, up })
+    }
+
+    /// Fills the table; the length of the longest common subsequence.
+    fn fill(&mut self) -> usize {
+        for (i, byte_a) in self.a.iter().enumerate() {
+            let (mut diagonal, mut left) = (0, 0);
+            for (j, byte_b) in self.b.iter().enumerate() {
+                let above = self.row[j + 1];
+                if byte_a == byte_b {
+                    left = diagonal + 1;
+                } else if above > left {
+                    left = above;
+                    let cell = i * self.b.len() + j;
+                    if let Some(word) = self.up.get_mut(cell / 64) {
+                        *word |= 1 << (cell % 64);
+                    }
+                }
+                diagonal = above;
+                self.row[j + 1] = left;
+            }
+        }
+        self.row.last().map_or(0, |length| *length as usize)
+    }
+
+    /// Calls `found` with every match, from the last to the first.
+    fn walk_back(&self, mut found: impl FnMut(Match)) {
+        let (mut i, mut j) = (self.a.len(), self.b.len());
+        let mut len = 0;
+        while i > 0 && j > 0 {
+            if self.a[i - 1] == self.b[j - 1] {
+                (i, j, len) = (i - 1, j - 1, len + 1);
+                continue;
+            }
+            if len > 0 {
+                found(Match { a: i, b: j, len });
+                len = 0;
+            }
+            let cell = (i - 1) * self.b.len() + j - 1;
+            if self.up[cell / 64] >> (cell % 64) & 1 == 1 {
+                i -= 1;
+            } else {
+                j -= 1;
+            }
+        }
+        if len > 0 {
+            found(Match { a: i, b: j, len });
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Commands on several strings at once.
+
+use crate::command::spec::{Arity, Command, Group, KeySpec, flags};
+use crate::command::{Args, Context, Decision, Merge, Outcome, OwnedArgs, Row, Run, Write};
+use crate::effects::Event;
+use crate::error::CommandError;
+use crate::keyspace::Ttl;
+
+pub static COMMANDS: &[Row] = &[
+    Command {
+        name: "mget",
+        syntax: "key [key ...]",
+        summary: "Read several strings; null for what is no string.",
+        since: "1.0.0",
+        complexity: "O(N) with N the number of keys",
+        group: Group::String,
+        arity: Arity::AtLeast(2),
+        keys: &[KeySpec::every(1, &["RO", "access"])],
+        flags: flags::READONLY.with(flags::FAST),
+        tips: &["request_policy:multi_shard"],
+        subcommands: &[],
+        run: Run::EachShard {
+            part: mget,
+            merge: Merge::KeyOrder,
+        },
+    },
+    Command {
+        name: "mset",
+        syntax: "key value [key value ...]",
+        summary: "Write several strings at once.",
+        since: "1.0.1",
+        complexity: "O(N) with N the number of keys",
+        group: Group::String,
+        arity: Arity::AtLeast(3),
+        keys: &[KeySpec::every(2, &["OW", "update"])],
+        flags: flags::WRITE.with(flags::DENYOOM),
+        tips: &[
+            "request_policy:multi_shard",
+            "response_policy:all_succeeded",
+        ],
+        subcommands: &[],
+        run: Run::EachShard {
+            part: mset,
+            merge: Merge::Ok,
+        },
+    },
+    Command {
+        name: "msetnx",
+        syntax: "key value [key value ...]",
+        summary: "Write several strings at once if none of the keys exists.",
+        since: "1.0.1",
+        complexity: "O(N) with N the number of keys",
+        group: Group::String,
+        arity: Arity::AtLeast(3),
+        keys: &[KeySpec::every(2, &["OW", "insert"])],
+        flags: flags::WRITE.with(flags::DENYOOM),
+        tips: &["request_policy:multi_shard", "response_policy:agg_min"],
+        subcommands: &[],
+        run: Run::ReadThenWrite {
+            whole: msetnx,
+            read: msetnx_read,
+            decide: msetnx_decide,
+        },
+    },
+];
+
+fn mget(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    ctx.reply.array(args.len() - 1);
+    for key in args.from(1).iter() {
+        // What is no string reads as if it were not there.
+        super::reply_string(&mut ctx.reply, ctx.db.read_string(key).unwrap_or(None));
+    }
+    Ok(())
+}
+
+/// The keys and values of `args`, in order.
+fn pairs<'a>(
+    args: Args<'a>,
+    command: &str,
+) -> Result<impl Iterator<Item = (&'a [u8], &'a [u8])>, CommandError> {
+    if args.len().is_multiple_of(2) {
+        return Err(CommandError::WrongArity(command.into()));
+    }
+    let at = move |index| args.get(index).unwrap_or_default();
+    Ok((1..args.len())
+        .step_by(2)
+        .map(move |index| (at(index), at(index + 1))))
+}
+
+fn mset(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    for (key, value) in pairs(args, "mset")? {
+        ctx.db.set(key, value, Ttl::Clear);
+        ctx.changed(key, Event::Set);
+    }
+    ctx.reply.ok();
+    Ok(())
+}
+
+fn msetnx(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let mut keys = pairs(args, "msetnx")?.map(|(key, _)| key);
+    let free = keys.all(|key| ctx.db.lookup(key).is_none());
+    if free {
+        for (key, value) in pairs(args, "msetnx")? {
+            ctx.db.set(key, value, Ttl::Clear);
+            ctx.changed(key, Event::Set);
+        }
+    }
+    ctx.reply.integer(i64::from(free));
+    Ok(())
+}
+
+/// One integer per key: whether it exists.
+fn msetnx_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    ctx.reply.array(args.len() - 1);
+    for key in args.from(1).iter() {
+        let exists = ctx.db.lookup(key).is_some();
+        ctx.reply.integer(i64::from(exists));
+    }
+    Ok(())
+}
+
+fn msetnx_decide(decision: &mut Decision<'_>) -> Outcome {
+    let free = decision.read.iter().all(|exists| *exists == b":0\r\n");
+    if free {
+        for (key, value) in pairs(decision.args, "msetnx")? {
+            let args = OwnedArgs::new([&b"MSET"[..], key, value]);
+            decision.writes.push(Write {
+                handler: mset,
+                args,
+            });
+        }
+    }
+    decision.reply.integer(i64::from(free));
+    Ok(())
+}
