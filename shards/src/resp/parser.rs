@@ -56,7 +56,7 @@ pub struct Partial {
 impl Partial {
     /// The beginning of a request at `start`.
     #[inline]
-    fn at(start: usize) -> Self {
+    pub fn at(start: usize) -> Self {
         Self {
             start,
             ..Self::default()

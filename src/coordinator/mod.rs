@@ -1,0 +1,3 @@
+//! What spans cores.
+
+pub mod gather;

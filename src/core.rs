@@ -1,0 +1,230 @@
+//! Everything one core owns, and what cores ask of each other.
+//!
+//! A [`Core`] lives on one thread and is handed down the path of a request as
+//! `&mut Core`: nothing in it is shared, locked or counted.
+
+use crate::config::Config;
+use crate::router::Batch;
+use crate::runtime::mesh::Mesh;
+use crate::runtime::ring::Ring;
+use crate::session::Connection;
+use crate::stats::Stats;
+use shards::command::{Args, Decide, Merge, OwnedArgs};
+use shards::resp::Protocol;
+use shards::{CommandError, Shard, ShardId, UnixMs};
+use slab::Slab;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+/// What travels between cores.
+pub enum Message {
+    Requests(Box<Batch>),
+    Replies(Box<Batch>),
+    /// Every core answers a question about itself or does something to itself.
+    Ask {
+        ticket: u32,
+        question: Arc<Question>,
+    },
+    Answer {
+        ticket: u32,
+        answer: Answer,
+    },
+}
+
+/// What one core can ask of all. Closed on purpose: it is the whole list of
+/// what reaches over cores besides keys.
+pub enum Question {
+    /// CLIENT LIST and CLIENT INFO's format for these ids (all if empty).
+    Clients(crate::commands::ClientFilter),
+    /// Ends the matching connections.
+    Kill(crate::commands::ClientFilter),
+    /// Counters and gauges for INFO.
+    Stats,
+    /// CONFIG RESETSTAT.
+    ResetStats,
+    /// Takes over the configuration after a CONFIG SET.
+    Configure(Box<Config>),
+    /// DEBUG SLEEP: the whole server stands still.
+    Sleep(std::time::Duration),
+}
+
+/// A core's answer to a [`Question`].
+pub enum Answer {
+    Done,
+    Count(u64),
+    Text(Vec<u8>),
+    Stats(Box<CoreStats>),
+}
+
+/// What INFO needs to know of a core.
+#[derive(Clone, Debug, Default)]
+pub struct CoreStats {
+    pub stats: Stats,
+    pub clients: u64,
+    /// Per database: keys, keys with a TTL, sum of known TTLs in ms.
+    pub keyspace: Vec<KeyspaceStats>,
+    pub hits: u64,
+    pub misses: u64,
+    pub expired: u64,
+    pub changes: u64,
+    pub input_buffer_max: usize,
+    pub output_buffer_max: usize,
+}
+
+/// One database on one shard.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeyspaceStats {
+    pub keys: u64,
+    pub expires: u64,
+    pub avg_ttl_ms: u64,
+}
+
+/// A request that waits for several cores.
+pub struct Gathering {
+    pub key: u32,
+    pub id: u64,
+    pub place: u32,
+    /// Cores that have not answered yet.
+    pub missing: u16,
+    pub kind: Gathered,
+}
+
+/// What has come in so far.
+pub enum Gathered {
+    /// Parts of an `EachShard` request.
+    Merge {
+        merge: Merge,
+        sum: i64,
+        error: PartError,
+        parts: KeyParts,
+    },
+    /// The reads of a `ReadThenWrite` request.
+    Reads(Box<Reads>),
+    /// Its writes; the reply is written already.
+    Writes { reply: Vec<u8>, error: PartError },
+    /// Answers of all cores to a question, in core order.
+    Answers {
+        answers: Vec<Option<Answer>>,
+        finish: Finish,
+        request: OwnedArgs,
+    },
+}
+
+/// Replies with one element per key, of several shards.
+#[derive(Default)]
+pub struct KeyParts {
+    /// Which shard owns each key of the request, in request order.
+    pub owners: Vec<ShardId>,
+    /// Each shard's reply.
+    pub replies: Vec<(ShardId, Vec<u8>)>,
+}
+
+/// The error of a part: of the first shard that had one.
+pub type PartError = Option<(ShardId, Vec<u8>)>;
+
+/// A `ReadThenWrite` request while it is being read.
+pub struct Reads {
+    pub request: OwnedArgs,
+    pub decide: Decide,
+    pub parts: KeyParts,
+    pub error: PartError,
+    pub order: crate::router::Order,
+    /// The client's, for the reply; parts are read in RESP2.
+    pub protocol: Protocol,
+}
+
+/// Writes the reply once every core has answered.
+pub type Finish =
+    fn(&mut crate::commands::Call<'_>, Args<'_>, Vec<Answer>) -> Result<(), CommandError>;
+
+/// Everything one core owns.
+pub struct Core {
+    pub id: ShardId,
+    /// Number of cores, and so of shards.
+    pub shards: u16,
+    pub shard: Shard,
+    pub ring: Ring,
+    pub mesh: Mesh<Message>,
+    pub connections: Slab<Box<Connection>>,
+    pub gatherings: Slab<Gathering>,
+    pub config: Config,
+    pub stats: Stats,
+    /// The time of this turn.
+    pub now: UnixMs,
+    /// Connections with something to send, to close or to go on with.
+    pub dirty: Vec<u32>,
+    /// The batch being filled for each other core.
+    pub outgoing: Vec<Option<Box<Batch>>>,
+    pub spare_batches: Vec<Box<Batch>>,
+    /// Empty output buffers, to be used again.
+    pub spare_buffers: Vec<Vec<u8>>,
+    pub scratch: crate::dispatch::Scratch,
+    pub shared: Arc<Shared>,
+}
+
+/// What all cores can see: set at start or changed rarely.
+pub struct Shared {
+    pub run_id: String,
+    pub started_at: UnixMs,
+    pub tcp_port: u16,
+    /// Identifier of the next client.
+    pub next_client: AtomicU64,
+    /// Connected clients of all cores, for maxclients.
+    pub clients: AtomicU64,
+    /// The server is asked to stop; every core looks once per heartbeat.
+    pub stopping: AtomicBool,
+}
+
+impl Core {
+    /// Marks a connection for the end of the turn: its output is sent, its
+    /// waiting requests go on, it is closed if it is to be closed.
+    #[inline]
+    pub fn mark_dirty(&mut self, key: u32) {
+        let connection = &mut self.connections[key as usize];
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(key);
+        }
+    }
+
+    /// The connection `key`, if it still is client `id`.
+    #[inline]
+    pub fn client(&mut self, key: u32, id: u64) -> Option<&mut Connection> {
+        let connection = self.connections.get_mut(key as usize)?;
+        (connection.session.id == id).then_some(&mut **connection)
+    }
+
+    /// The batch being filled for `target`, another core.
+    #[inline]
+    pub fn batch_for(&mut self, target: ShardId) -> &mut Batch {
+        let outgoing = &mut self.outgoing[target.index()];
+        if outgoing.as_ref().is_some_and(|batch| batch.is_full())
+            && let Some(full) = outgoing.take()
+        {
+            self.mesh.send(target, Message::Requests(full));
+        }
+        outgoing.get_or_insert_with(|| self.spare_batches.pop().unwrap_or_default())
+    }
+
+    /// Sends every batch that was filled in this turn and wakes who sleeps.
+    #[inline]
+    pub fn publish(&mut self) {
+        for index in 0..self.outgoing.len() {
+            if let Some(batch) = self.outgoing[index].take() {
+                self.mesh
+                    .send(ShardId(index as u16), Message::Requests(batch));
+            }
+        }
+        let ring = &mut self.ring;
+        self.mesh.sleepers(|fd| ring.ring_other(fd));
+    }
+
+    /// Asks every other core; [`crate::commands::answer`] answers here.
+    pub fn ask_others(&mut self, ticket: u32, question: &Arc<Question>) {
+        for index in (0..self.shards).filter(|index| *index != self.id.0) {
+            let question = Arc::clone(question);
+            self.mesh
+                .send(ShardId(index), Message::Ask { ticket, question });
+        }
+    }
+}

@@ -1,0 +1,538 @@
+//! THE PATH: bytes → requests → look up → check → run here or send across.
+//!
+//! [`receive`] is called with what a socket has delivered. Requests are
+//! executed in the buffer they arrived in; what cannot be executed yet (an
+//! incomplete request, or a connection that must wait for its client or for
+//! another core) is copied to the connection's own input buffer, from which
+//! [`resume`] goes on.
+//!
+//! Requests are taken in groups: first all are parsed, looked up and their
+//! keys located, then the memory they will touch is prefetched, then they run.
+//! A group that follows from one receive thus waits for memory about once.
+
+use crate::commands::{Call, Entry, Flow, Run, registry};
+use crate::coordinator::gather;
+use crate::core::Core;
+use crate::router::{Destination, Order};
+use crate::session::Connection;
+use shards::command::{self, Args, Span, flags};
+use shards::resp::{Limits, Partial, Reply, Status, parse};
+use shards::{CommandError, ProtocolError, Request, ShardId};
+
+/// Requests that are parsed before the first of them runs.
+const GROUP: usize = 32;
+
+/// Memory that is used again from call to call.
+#[derive(Default)]
+pub struct Scratch {
+    spans: Vec<Span>,
+    group: Vec<Parsed>,
+}
+
+/// A request that has been parsed and looked up.
+struct Parsed {
+    /// Where it begins in the input.
+    start: usize,
+    /// Where its spans end; they begin where those of the one before end.
+    spans_end: usize,
+    entry: Option<&'static Entry>,
+    /// For a row with one key: who owns it.
+    owner: Option<ShardId>,
+}
+
+/// What the connection does after a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Next,
+    /// This request could not be run yet: it and what follows wait.
+    Stall,
+}
+
+/// Takes bytes that a socket has delivered.
+pub fn receive(core: &mut Core, key: u32, bytes: &[u8]) {
+    core.stats.input_bytes += bytes.len() as u64;
+    let now = core.now;
+    let connection = &mut core.connections[key as usize];
+    connection.session.active_at = now;
+    if connection.input.is_empty() && connection.may_execute() {
+        let mut partial = Partial::default();
+        let mut spans = std::mem::take(&mut core.scratch.spans);
+        execute(core, key, bytes, &mut partial, &mut spans);
+        keep_rest(core, key, bytes, partial, &mut spans);
+        spans.clear();
+        core.scratch.spans = spans;
+        return;
+    }
+    if !append_input(connection, bytes) {
+        protocol_error(core, key, ProtocolError::QueryBufferLimit);
+        return;
+    }
+    resume(core, key);
+}
+
+/// Goes on with what waits in the connection's own input buffer.
+pub fn resume(core: &mut Core, key: u32) {
+    let connection = &mut core.connections[key as usize];
+    connection.stalled = false;
+    if connection.input.is_empty() {
+        return;
+    }
+    if !connection.may_execute() {
+        connection.stalled = true;
+        return;
+    }
+    let input = std::mem::take(&mut connection.input);
+    let mut partial = connection.partial;
+    let mut spans = std::mem::take(&mut connection.spans);
+    execute(core, key, &input, &mut partial, &mut spans);
+    let Some(connection) = core.connections.get_mut(key as usize) else {
+        return;
+    };
+    connection.input = input;
+    connection.partial = partial;
+    connection.spans = spans;
+    compact(connection);
+}
+
+/// Copies what was not executed to the connection's own buffer.
+fn keep_rest(core: &mut Core, key: u32, bytes: &[u8], mut partial: Partial, spans: &mut Vec<Span>) {
+    let rest = &bytes[partial.start..];
+    let connection = &mut core.connections[key as usize];
+    if rest.is_empty() || connection.phase != crate::session::connection::Phase::Open {
+        return;
+    }
+    partial.rebase(spans);
+    connection.partial = partial;
+    connection.spans.extend_from_slice(spans);
+    if !append_input(connection, rest) {
+        protocol_error(core, key, ProtocolError::QueryBufferLimit);
+    }
+}
+
+/// Drops executed bytes from the front when that costs little.
+fn compact(connection: &mut Connection) {
+    let start = connection.partial.start;
+    if start == connection.input.len() {
+        connection.input.clear();
+        connection.input.shrink_to(crate::net::SPARE_BYTES_MAX);
+        connection.partial = Partial::default();
+        connection.spans.clear();
+    } else if start > connection.input.len() / 2 {
+        connection.input.drain(..start);
+        let Connection { partial, spans, .. } = connection;
+        partial.rebase(spans);
+    }
+}
+
+/// Appends to the input buffer; false if there is no memory for it.
+fn append_input(connection: &mut Connection, bytes: &[u8]) -> bool {
+    if connection.input.try_reserve(bytes.len()).is_err() {
+        return false;
+    }
+    connection.input.extend_from_slice(bytes);
+    true
+}
+
+/// Executes requests of `input` until it is exhausted or the connection must
+/// wait. Afterwards `partial` and `spans` describe what is left.
+fn execute(core: &mut Core, key: u32, input: &[u8], partial: &mut Partial, spans: &mut Vec<Span>) {
+    let mut group = std::mem::take(&mut core.scratch.group);
+    loop {
+        let end = parse_group(core, key, input, partial, spans, &mut group);
+        let mut first = 0;
+        let mut step = Step::Next;
+        for parsed in group.drain(..) {
+            if step == Step::Next {
+                let args = Args::new(input, &spans[first..parsed.spans_end]);
+                step = run(core, key, &parsed, args);
+                if step == Step::Stall {
+                    *partial = Partial::at(parsed.start);
+                    core.connections[key as usize].stalled = true;
+                }
+            }
+            first = parsed.spans_end;
+        }
+        if step == Step::Stall {
+            spans.clear();
+            break;
+        }
+        spans.drain(..first);
+        match end {
+            End::More => {}
+            End::Inline { start, request } => {
+                if inline(core, key, &request) == Step::Stall {
+                    *partial = Partial::at(start);
+                    core.connections[key as usize].stalled = true;
+                    spans.clear();
+                    break;
+                }
+            }
+            End::Incomplete => break,
+            End::Malformed(error) => {
+                protocol_error(core, key, error);
+                partial.start = input.len();
+                spans.clear();
+                break;
+            }
+        }
+    }
+    core.scratch.group = group;
+}
+
+/// Why a group ended.
+enum End {
+    /// It is full; more may follow.
+    More,
+    Inline {
+        start: usize,
+        request: Vec<u8>,
+    },
+    Incomplete,
+    Malformed(ProtocolError),
+}
+
+fn parse_group(
+    core: &mut Core,
+    key: u32,
+    input: &[u8],
+    partial: &mut Partial,
+    spans: &mut Vec<Span>,
+    group: &mut Vec<Parsed>,
+) -> End {
+    let connection = &core.connections[key as usize];
+    let limits = Limits {
+        bulk_len: core.shard.settings.proto_max_bulk_len,
+        request_len: core.config.client_query_buffer_limit,
+        authenticated: connection.session.authenticated,
+    };
+    // What a command before AUTH may be depends on the commands before it.
+    let at_most = if limits.authenticated { GROUP } else { 1 };
+    let shards = core.shards;
+    while group.len() < at_most {
+        let start = partial.start;
+        let before = group.last().map_or(0, |parsed: &Parsed| parsed.spans_end);
+        match parse(input, partial, spans, &limits) {
+            Ok(Status::Complete) => {
+                if spans.len() == before {
+                    continue;
+                }
+                let args = Args::new(input, &spans[before..]);
+                let entry = registry().find(&args[0]);
+                let owner = entry
+                    .and_then(|entry| args.get(entry.only_key?))
+                    .map(|key| crate::router::shard_of(key, shards));
+                group.push(Parsed {
+                    start,
+                    spans_end: spans.len(),
+                    entry,
+                    owner,
+                });
+            }
+            Ok(Status::Inline(request)) => return End::Inline { start, request },
+            Ok(Status::Incomplete(_)) => {
+                // The buffer of a stalled connection may hold many requests.
+                if input.len() - partial.start > limits.request_len {
+                    return End::Malformed(ProtocolError::QueryBufferLimit);
+                }
+                return End::Incomplete;
+            }
+            Err(error) => return End::Malformed(error),
+        }
+    }
+    End::More
+}
+
+/// An inline request has come back as an array: parse and run that.
+fn inline(core: &mut Core, key: u32, request: &[u8]) -> Step {
+    let limits = Limits {
+        bulk_len: usize::MAX,
+        request_len: usize::MAX,
+        authenticated: true,
+    };
+    let (mut partial, mut spans) = (Partial::default(), Vec::new());
+    let status = parse(request, &mut partial, &mut spans, &limits);
+    debug_assert!(
+        matches!(status, Ok(Status::Complete)),
+        "the parser writes what it reads"
+    );
+    if spans.is_empty() {
+        return Step::Next;
+    }
+    let args = Args::new(request, &spans);
+    let entry = registry().find(&args[0]);
+    let owner = entry
+        .and_then(|entry| args.get(entry.only_key?))
+        .map(|key| crate::router::shard_of(key, core.shards));
+    let parsed = Parsed {
+        start: 0,
+        spans_end: spans.len(),
+        entry,
+        owner,
+    };
+    run(core, key, &parsed, args)
+}
+
+/// Runs one request, or finds that it must wait.
+#[inline]
+fn run(core: &mut Core, key: u32, parsed: &Parsed, args: Args<'_>) -> Step {
+    let connection = &mut *core.connections[key as usize];
+    if !connection.may_execute() {
+        return Step::Stall;
+    }
+    let entry = match admit(connection, parsed.entry, args) {
+        Ok(entry) => entry,
+        Err(refused) => {
+            refuse(core, key, refused.row, &refused.error);
+            return Step::Next;
+        }
+    };
+    let number = usize::from(entry.number);
+    match &entry.run {
+        Run::Engine(row) => {
+            core.stats.commands += 1;
+            core.stats.rows[number].calls += 1;
+            connection.session.last_command = Some(entry.number);
+            match (row.run, parsed.owner) {
+                (command::Run::OneShard(handler), Some(owner)) => {
+                    let session = &connection.session;
+                    let order = Order {
+                        handler,
+                        row: entry.number,
+                        db: session.db,
+                        protocol: session.protocol,
+                        no_touch: session.no_touch,
+                    };
+                    on(core, key, owner, order, args);
+                }
+                _ => gather::begin(core, key, entry, row, args),
+            }
+        }
+        Run::Server(row) => serve(core, key, entry, row.run, args),
+    }
+    core.connections[key as usize].session.command_done();
+    core.mark_dirty(key);
+    Step::Next
+}
+
+/// A request that was refused before it ran.
+struct Refused {
+    row: Option<u16>,
+    error: CommandError,
+}
+
+/// The checks that every command passes, in Redis's order.
+#[inline]
+fn admit(
+    connection: &Connection,
+    entry: Option<&'static Entry>,
+    args: Args<'_>,
+) -> Result<&'static Entry, Refused> {
+    let Some(mut entry) = entry else {
+        return Err(Refused {
+            row: None,
+            error: unknown_command(args),
+        });
+    };
+    let container = entry;
+    if !entry.subcommands.is_empty()
+        && let Some(name) = args.get(1)
+    {
+        let sub = |sub: &&Entry| name.eq_ignore_ascii_case(sub.name.as_bytes());
+        match entry.subcommands.iter().find(sub) {
+            Some(found) => entry = found,
+            None => {
+                let error = unknown_subcommand(container.name, name);
+                return Err(Refused {
+                    row: Some(container.number),
+                    error,
+                });
+            }
+        }
+    }
+    if !entry.arity.accepts(args.len()) {
+        let name = match std::ptr::eq(entry, container) {
+            true => entry.name.to_owned(),
+            false => format!("{}|{}", container.name, entry.name),
+        };
+        return Err(Refused {
+            row: Some(entry.number),
+            error: CommandError::WrongArity(name),
+        });
+    }
+    if !connection.session.authenticated && !entry.flags.has(flags::NO_AUTH) {
+        let error = CommandError::Static("NOAUTH Authentication required.");
+        return Err(Refused {
+            row: Some(entry.number),
+            error,
+        });
+    }
+    Ok(entry)
+}
+
+/// Bytes of an unknown command's name and of its arguments that are echoed.
+const ECHO_BYTES: usize = 128;
+
+#[cold]
+fn unknown_command(args: Args<'_>) -> CommandError {
+    let lossy =
+        |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(ECHO_BYTES)]).into_owned();
+    let mut text = format!(
+        "ERR unknown command '{}', with args beginning with: ",
+        lossy(&args[0])
+    );
+    let before = text.len();
+    for arg in args.iter().skip(1) {
+        if text.len() - before >= ECHO_BYTES {
+            break;
+        }
+        let room = ECHO_BYTES - (text.len() - before);
+        text.push('\'');
+        text.push_str(&lossy(&arg[..arg.len().min(room)]));
+        text.push_str("' ");
+    }
+    CommandError::Owned(text)
+}
+
+#[cold]
+fn unknown_subcommand(container: &str, name: &[u8]) -> CommandError {
+    let name = String::from_utf8_lossy(&name[..name.len().min(ECHO_BYTES)]).into_owned();
+    let help = container.to_ascii_uppercase();
+    CommandError::Owned(format!("ERR unknown subcommand '{name}'. Try {help} HELP."))
+}
+
+/// Replies an error to a request that did not run.
+#[cold]
+fn refuse(core: &mut Core, key: u32, row: Option<u16>, error: &CommandError) {
+    if let Some(row) = row {
+        core.stats.rows[usize::from(row)].rejected += 1;
+    }
+    core.stats.errors += 1;
+    let connection = &mut core.connections[key as usize];
+    let protocol = connection.session.protocol;
+    let out = connection.reply_buffer();
+    let before = out.len();
+    Reply::new(out, protocol).error(error);
+    connection.reply_written(before);
+    connection.session.command_done();
+    core.mark_dirty(key);
+}
+
+/// All keys are on this core: a function call that writes the reply.
+#[inline]
+pub fn here(core: &mut Core, key: u32, order: Order, args: Args<'_>) {
+    let connection = &mut *core.connections[key as usize];
+    if connection.out.capacity() == 0
+        && let Some(spare) = core.spare_buffers.pop()
+    {
+        connection.out = spare;
+    }
+    let request = request(order, args);
+    let out = connection.reply_buffer();
+    let before = out.len();
+    if core.shard.apply(core.now, &request, out).is_err() {
+        core.stats.errors += 1;
+        core.stats.rows[usize::from(order.row)].failed += 1;
+    }
+    connection.reply_written(before);
+}
+
+/// An order and its arguments as the engine takes them.
+#[inline]
+pub fn request<'a>(order: Order, args: Args<'a>) -> Request<'a> {
+    Request {
+        handler: order.handler,
+        args,
+        db: order.db,
+        protocol: order.protocol,
+        no_touch: order.no_touch,
+    }
+}
+
+/// Runs on the shard that owns all keys, wherever it is.
+#[inline]
+pub fn on(core: &mut Core, key: u32, owner: ShardId, order: Order, args: Args<'_>) {
+    if owner == core.id {
+        here(core, key, order, args);
+    } else {
+        across(core, key, owner, order, args);
+    }
+}
+
+/// All keys are on one other core: copied once into its batch.
+#[inline]
+fn across(core: &mut Core, key: u32, owner: ShardId, order: Order, args: Args<'_>) {
+    let bytes = args.iter().map(<[u8]>::len).sum();
+    if !core.batch_for(owner).reserve(bytes) {
+        refuse(core, key, Some(order.row), &CommandError::OutOfMemory);
+        return;
+    }
+    let connection = &mut core.connections[key as usize];
+    let place = connection.wait();
+    let destination = Destination::Place {
+        key,
+        id: connection.session.id,
+        place,
+    };
+    core.batch_for(owner).push(order, destination, args.iter());
+}
+
+/// A server command: a function on the session.
+fn serve(
+    core: &mut Core,
+    key: u32,
+    entry: &'static Entry,
+    handler: crate::commands::Handler,
+    args: Args<'_>,
+) {
+    let number = usize::from(entry.number);
+    core.stats.commands += 1;
+    core.stats.rows[number].calls += 1;
+    core.connections[key as usize].session.last_command = Some(entry.number);
+    let mut out = core.spare_buffers.pop().unwrap_or_default();
+    let flow = handler(
+        &mut Call {
+            core,
+            key,
+            out: &mut out,
+        },
+        args,
+    );
+    match flow {
+        Ok(Flow::Done) => {}
+        Ok(Flow::Ask(question, finish)) => {
+            gather::ask(core, key, question, finish, args);
+            core.spare_buffers.push(out);
+            return;
+        }
+        Err(error) => {
+            core.stats.errors += 1;
+            core.stats.rows[number].failed += 1;
+            out.clear();
+            let protocol = core.connections[key as usize].session.protocol;
+            Reply::new(&mut out, protocol).error(&error);
+        }
+    }
+    let connection = &mut core.connections[key as usize];
+    let buffer = connection.reply_buffer();
+    let before = buffer.len();
+    buffer.extend_from_slice(&out);
+    connection.reply_written(before);
+    out.clear();
+    core.spare_buffers.push(out);
+}
+
+/// The stream has lost its frame: say so, send it, close.
+#[cold]
+fn protocol_error(core: &mut Core, key: u32, error: ProtocolError) {
+    core.stats.errors += 1;
+    let connection = &mut core.connections[key as usize];
+    if error != ProtocolError::QueryBufferLimit {
+        let protocol = connection.session.protocol;
+        let out = connection.reply_buffer();
+        let before = out.len();
+        Reply::new(out, protocol).protocol_error(error);
+        connection.reply_written(before);
+    }
+    connection.phase = crate::session::connection::Phase::Closing;
+    core.mark_dirty(key);
+}

@@ -1,0 +1,249 @@
+//! Sockets: what the kernel reports, and what is handed to it.
+//!
+//! The only module that knows when a connection begins and ends. A connection
+//! stays in the slab until the kernel has no operation left for it, so that a
+//! token always means the same socket.
+
+pub mod driver;
+pub mod listener;
+
+use crate::core::Core;
+use crate::dispatch;
+use crate::runtime::ring::Completion;
+use crate::session::Session;
+use crate::session::connection::{BACKLOG_BYTES_MAX, Connection, Phase};
+use rustix::net::Shutdown;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+
+/// Capacity up to which an empty buffer is kept for its next use.
+pub const SPARE_BYTES_MAX: usize = 64 * 1024;
+/// Empty output buffers that a core keeps.
+const SPARE_BUFFERS: usize = 256;
+
+/// Acts on one completion.
+#[inline]
+pub fn complete(core: &mut Core, listeners: &mut listener::Listeners, completion: Completion) {
+    match completion {
+        Completion::Received {
+            token,
+            buffer,
+            more,
+        } => {
+            received(core, token, buffer.bytes(), more);
+            core.ring.recycle(buffer);
+        }
+        Completion::Sent {
+            token,
+            buffer,
+            sent,
+        } => sent_to(core, token, buffer, sent),
+        Completion::ReceiveEnded { token, starved } => receive_ended(core, token, starved),
+        Completion::Accepted {
+            token,
+            socket,
+            more,
+        } => {
+            match socket {
+                Ok(socket) => accepted(core, socket),
+                Err(error) => tracing::warn!(%error, "accepting failed"),
+            }
+            if !more {
+                listeners.rearm_later(token);
+            }
+        }
+        Completion::Rung => {}
+    }
+}
+
+#[inline]
+fn received(core: &mut Core, key: u32, bytes: &[u8], more: bool) {
+    let connection = &mut core.connections[key as usize];
+    connection.receiving = more;
+    if connection.phase == Phase::Open {
+        dispatch::receive(core, key, bytes);
+        let connection = &mut core.connections[key as usize];
+        if connection.backlog() > input_max(connection, core.config.client_query_buffer_limit)
+            && connection.receiving
+            && !connection.pausing
+        {
+            // The client is ahead of us: its kernel buffer takes the rest.
+            connection.pausing = true;
+            core.ring.stop_receiving(key);
+        }
+    }
+    core.mark_dirty(key);
+}
+
+/// Input bytes from which on a connection is no longer read. An incomplete
+/// request must be able to reach the query buffer limit (and be refused).
+fn input_max(connection: &Connection, query_buffer_limit: usize) -> usize {
+    if connection.stalled {
+        BACKLOG_BYTES_MAX
+    } else {
+        query_buffer_limit.saturating_add(1)
+    }
+}
+
+fn sent_to(core: &mut Core, key: u32, mut buffer: Vec<u8>, sent: io::Result<usize>) {
+    let connection = &mut core.connections[key as usize];
+    connection.in_flight = 0;
+    match sent {
+        Ok(bytes) if bytes == buffer.len() => core.stats.output_bytes += bytes as u64,
+        // The client is gone; what it did not read, it will not read.
+        Ok(_) | Err(_) => {
+            connection.out.clear();
+            close(connection);
+        }
+    }
+    if buffer.capacity() <= SPARE_BYTES_MAX && core.spare_buffers.len() < SPARE_BUFFERS {
+        buffer.clear();
+        core.spare_buffers.push(buffer);
+    }
+    core.mark_dirty(key);
+}
+
+fn receive_ended(core: &mut Core, key: u32, starved: bool) {
+    let connection = &mut core.connections[key as usize];
+    connection.receiving = false;
+    if !starved && !connection.pausing && connection.phase == Phase::Open {
+        // The client has said all. Answers to it are still sent.
+        connection.phase = Phase::Closing;
+    }
+    connection.pausing = false;
+    core.mark_dirty(key);
+}
+
+/// Stops talking to a client at once.
+pub fn close(connection: &mut Connection) {
+    if connection.phase != Phase::Closed {
+        connection.phase = Phase::Closed;
+        // Ends the armed receive and a send that waits for the client. It
+        // fails only if the peer is gone already.
+        let _ = rustix::net::shutdown(&connection.socket, Shutdown::Both);
+    }
+}
+
+/// The end of a turn: sends what there is to send, goes on with what waited,
+/// closes what is to be closed.
+#[inline]
+pub fn flush(core: &mut Core) {
+    let mut dirty = std::mem::take(&mut core.dirty);
+    // Going on with waiting requests may mark connections anew.
+    let mut index = 0;
+    while index < dirty.len() {
+        flush_one(core, dirty[index]);
+        index += 1;
+        dirty.append(&mut core.dirty);
+    }
+    dirty.clear();
+    core.dirty = dirty;
+}
+
+#[inline]
+fn flush_one(core: &mut Core, key: u32) {
+    let Some(connection) = core.connections.get_mut(key as usize) else {
+        return;
+    };
+    connection.dirty = false;
+    if connection.in_flight == 0 && !connection.out.is_empty() && connection.phase != Phase::Closed
+    {
+        let buffer = std::mem::take(&mut connection.out);
+        connection.in_flight = buffer.len();
+        core.ring.send(key, connection.socket.as_fd(), buffer);
+    }
+    if connection.stalled && connection.may_execute() {
+        dispatch::resume(core, key);
+    }
+    let connection = &mut core.connections[key as usize];
+    match connection.phase {
+        Phase::Open => {
+            let paused = !connection.receiving && !connection.pausing;
+            if paused
+                && connection.backlog()
+                    <= input_max(connection, core.config.client_query_buffer_limit)
+            {
+                connection.receiving = true;
+                core.ring.receive(key, connection.socket.as_fd());
+            }
+        }
+        Phase::Closing => {
+            if connection.in_flight == 0 && connection.out.is_empty() && !connection.is_waiting() {
+                close(connection);
+            }
+        }
+        Phase::Closed => {}
+    }
+    if connection.phase == Phase::Closed && !connection.receiving && connection.in_flight == 0 {
+        core.connections.remove(key as usize);
+        core.shared.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A client has connected.
+fn accepted(core: &mut Core, socket: OwnedFd) {
+    core.stats.connections_received += 1;
+    match admit(core, &socket) {
+        Ok(session) => {
+            let entry = core.connections.vacant_entry();
+            let key = entry.key() as u32;
+            let mut connection = Box::new(Connection::new(socket, session));
+            connection.receiving = true;
+            core.ring.receive(key, connection.socket.as_fd());
+            entry.insert(connection);
+        }
+        Err(text) => {
+            core.stats.connections_rejected += 1;
+            // A fresh socket has room for one line; nobody waits for it.
+            let _ = rustix::net::send(&socket, text.as_bytes(), rustix::net::SendFlags::DONTWAIT);
+        }
+    }
+}
+
+const TOO_MANY: &str = "-ERR max number of clients reached\r\n";
+const PROTECTED: &str = "-DENIED Redis is running in protected mode because protected mode is enabled \
+and no password is set for the default user. In this mode connections are only accepted from the \
+loopback interface. If you want to connect from external computers to Redis you may adopt one of \
+the following solutions: 1) Just disable protected mode sending the command 'CONFIG SET \
+protected-mode no' from the loopback interface by connecting to Redis from the same host the server \
+is running, however MAKE SURE Redis is not publicly accessible from internet if you do so. Use \
+CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable the protected \
+mode by editing the Redis configuration file, and setting the protected mode option to 'no', and \
+then restarting the server. 3) If you started the server manually just for testing, restart it with \
+the '--protected-mode no' option. 4) Set up an authentication password for the default user. NOTE: \
+You only need to do one of the above things in order for the server to start accepting connections \
+from the outside.\r\n";
+
+fn admit(core: &Core, socket: &OwnedFd) -> Result<Session, &'static str> {
+    let address = |found: rustix::io::Result<rustix::net::SocketAddrAny>| {
+        let found = found
+            .ok()
+            .and_then(|any| std::net::SocketAddr::try_from(any).ok());
+        found.unwrap_or_else(|| std::net::SocketAddr::from(([0, 0, 0, 0], 0)))
+    };
+    let peer = address(
+        rustix::net::getpeername(socket).and_then(|any| any.ok_or(rustix::io::Errno::NOTCONN)),
+    );
+    let local = address(rustix::net::getsockname(socket));
+    if core.config.protected_mode
+        && core.config.requirepass.is_empty()
+        && !peer.ip().to_canonical().is_loopback()
+    {
+        return Err(PROTECTED);
+    }
+    let clients = core.shared.clients.fetch_add(1, Ordering::Relaxed);
+    if clients >= u64::from(core.config.maxclients) {
+        core.shared.clients.fetch_sub(1, Ordering::Relaxed);
+        return Err(TOO_MANY);
+    }
+    // Replies are batched here already; the kernel must not wait for more.
+    let _ = rustix::net::sockopt::set_tcp_nodelay(socket, true);
+    if core.config.tcp_keepalive_s > 0 {
+        listener::keep_alive(socket, core.config.tcp_keepalive_s);
+    }
+    let id = core.shared.next_client.fetch_add(1, Ordering::Relaxed);
+    let mut session = Session::new(id, peer, local, core.now);
+    session.authenticated = core.config.requirepass.is_empty();
+    Ok(session)
+}

@@ -1,0 +1,234 @@
+//! Typed bounded channels between cores, and the bells that wake sleepers.
+//!
+//! There is one single-producer single-consumer queue per ordered pair of
+//! cores, so that no core ever contends with another for a queue. A queue
+//! that is full is not an error: what does not fit waits in the sender's
+//! `overdue` list and goes out first next turn.
+//!
+//! Sleeping without losing a message (Dekker's pattern): the sleeper publishes
+//! `asleep`, fences, and looks at its queues once more before it waits; the
+//! sender pushes, fences, and rings if it sees `asleep`. One of the two always
+//! sees the other. Whoever rings takes the flag down, so that a sleeper is
+//! rung at most once.
+
+use rtrb::{Consumer, Producer, RingBuffer};
+use shards::ShardId;
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering, fence};
+
+/// Messages in one queue. A message is a batch of up to a turn's commands.
+const QUEUE_LEN: usize = 256;
+
+/// What every core can see of a core.
+#[derive(Debug)]
+struct Peer {
+    asleep: AtomicBool,
+    /// File descriptor of its ring; -1 until it has one.
+    ring: AtomicI32,
+}
+
+/// One core's ends of all its queues.
+pub struct Mesh<T> {
+    id: ShardId,
+    peers: Arc<[Peer]>,
+    /// Indexed by core; nothing at the own index.
+    to: Vec<Option<Producer<T>>>,
+    from: Vec<Option<Consumer<T>>>,
+    overdue: Vec<VecDeque<T>>,
+    overdue_len: usize,
+    /// Cores that were sent something since the last [`Mesh::sleepers`].
+    sent_to: Vec<bool>,
+}
+
+/// Connects `cores` cores with each other; one [`Mesh`] for each.
+pub fn connect<T>(cores: u16) -> Vec<Mesh<T>> {
+    let count = usize::from(cores);
+    let peers: Arc<[Peer]> = (0..cores)
+        .map(|_| Peer {
+            asleep: AtomicBool::new(false),
+            ring: AtomicI32::new(-1),
+        })
+        .collect();
+    let mut meshes: Vec<Mesh<T>> = (0..cores)
+        .map(|id| Mesh {
+            id: ShardId(id),
+            peers: Arc::clone(&peers),
+            to: (0..count).map(|_| None).collect(),
+            from: (0..count).map(|_| None).collect(),
+            overdue: (0..count).map(|_| VecDeque::new()).collect(),
+            overdue_len: 0,
+            sent_to: vec![false; count],
+        })
+        .collect();
+    for source in 0..count {
+        for target in (0..count).filter(|target| *target != source) {
+            let (producer, consumer) = RingBuffer::new(QUEUE_LEN);
+            meshes[source].to[target] = Some(producer);
+            meshes[target].from[source] = Some(consumer);
+        }
+    }
+    meshes
+}
+
+impl<T> Mesh<T> {
+    /// The core this end belongs to.
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// Number of cores, this one included.
+    pub fn cores(&self) -> u16 {
+        self.peers.len() as u16
+    }
+
+    /// Makes this core's ring known to the others.
+    pub fn publish_ring(&self, fd: RawFd) {
+        self.peers[self.id.index()]
+            .ring
+            .store(fd, Ordering::Release);
+    }
+
+    /// Whether every core has published its ring.
+    pub fn all_ready(&self) -> bool {
+        self.peers
+            .iter()
+            .all(|peer| peer.ring.load(Ordering::Acquire) >= 0)
+    }
+
+    /// Sends a message to another core. Messages between two cores keep their order.
+    pub fn send(&mut self, target: ShardId, message: T) {
+        let index = target.index();
+        self.sent_to[index] = true;
+        let queue = self.to[index]
+            .as_mut()
+            .expect("a core sends nothing to itself");
+        if self.overdue[index].is_empty() {
+            match queue.push(message) {
+                Ok(()) => {}
+                Err(rtrb::PushError::Full(message)) => {
+                    self.overdue[index].push_back(message);
+                    self.overdue_len += 1;
+                }
+            }
+        } else {
+            self.overdue[index].push_back(message);
+            self.overdue_len += 1;
+        }
+    }
+
+    /// Sends what did not fit earlier; whether something is still waiting.
+    pub fn send_overdue(&mut self) -> bool {
+        if self.overdue_len == 0 {
+            return false;
+        }
+        for (index, waiting) in self.overdue.iter_mut().enumerate() {
+            let Some(queue) = self.to[index].as_mut() else {
+                continue;
+            };
+            while !queue.is_full()
+                && let Some(message) = waiting.pop_front()
+            {
+                self.overdue_len -= 1;
+                self.sent_to[index] = true;
+                let pushed = queue.push(message);
+                assert!(pushed.is_ok(), "the only producer saw room");
+            }
+        }
+        self.overdue_len > 0
+    }
+
+    /// The next message from `source`.
+    #[inline]
+    pub fn receive(&mut self, source: ShardId) -> Option<T> {
+        self.from[source.index()].as_mut()?.pop().ok()
+    }
+
+    /// Calls `ring` with the ring of each core that was sent something and sleeps.
+    #[inline]
+    pub fn sleepers(&mut self, mut ring: impl FnMut(RawFd)) {
+        let mut fenced = false;
+        for (index, sent) in self.sent_to.iter_mut().enumerate() {
+            if !std::mem::take(sent) {
+                continue;
+            }
+            if !std::mem::replace(&mut fenced, true) {
+                fence(Ordering::SeqCst);
+            }
+            let peer = &self.peers[index];
+            if peer.asleep.load(Ordering::Relaxed) && peer.asleep.swap(false, Ordering::AcqRel) {
+                ring(peer.ring.load(Ordering::Acquire));
+            }
+        }
+    }
+
+    /// Announces that this core is about to wait. If it returns false there is
+    /// something to do, and the core must not wait.
+    pub fn fall_asleep(&mut self) -> bool {
+        self.peers[self.id.index()]
+            .asleep
+            .store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let idle =
+            self.from.iter().flatten().all(|queue| queue.is_empty()) && self.overdue_len == 0;
+        if !idle {
+            self.wake_up();
+        }
+        idle
+    }
+
+    /// Announces that this core is up again.
+    pub fn wake_up(&self) {
+        self.peers[self.id.index()]
+            .asleep
+            .store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_keep_their_order_also_when_the_queue_overflows() {
+        let mut meshes = connect::<usize>(2);
+        let mut target = meshes.pop().expect("two cores");
+        let mut source = meshes.pop().expect("two cores");
+        let count = QUEUE_LEN * 3 + 7;
+        for message in 0..count {
+            source.send(ShardId(1), message);
+        }
+        let mut received = Vec::new();
+        loop {
+            while let Some(message) = target.receive(ShardId(0)) {
+                received.push(message);
+            }
+            if received.len() == count {
+                break;
+            }
+            source.send_overdue();
+        }
+        assert_eq!(received, (0..count).collect::<Vec<_>>());
+        assert!(!source.send_overdue());
+    }
+
+    #[test]
+    fn a_sleeper_is_rung_once_and_never_sleeps_on_a_message() {
+        let mut meshes = connect::<u8>(2);
+        let mut target = meshes.pop().expect("two cores");
+        let mut source = meshes.pop().expect("two cores");
+        target.publish_ring(77);
+        assert!(target.fall_asleep());
+        let mut rung = Vec::new();
+        source.send(ShardId(1), 1);
+        source.sleepers(|fd| rung.push(fd));
+        source.send(ShardId(1), 2);
+        source.sleepers(|fd| rung.push(fd));
+        assert_eq!(rung, [77]);
+        assert!(!target.fall_asleep(), "two messages wait");
+        assert_eq!(target.receive(ShardId(0)), Some(1));
+        assert_eq!(target.receive(ShardId(0)), Some(2));
+        assert!(target.fall_asleep());
+    }
+}

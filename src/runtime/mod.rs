@@ -1,0 +1,9 @@
+//! Cores, their rings and the channels between them: all that touches the
+//! machine below the sockets. The only place that names glommio.
+
+pub mod boot;
+pub mod clock;
+pub mod memory;
+pub mod mesh;
+pub mod park;
+pub mod ring;

@@ -1,0 +1,223 @@
+//! From a configuration to a serving process, and to its end.
+
+use crate::commands::registry;
+use crate::config::{Config, StartError};
+use crate::core::{Core, Message, Shared};
+use crate::dispatch::Scratch;
+use crate::net::{driver, listener};
+use crate::runtime::mesh::{Mesh, connect};
+use crate::runtime::park::Park;
+use crate::runtime::ring::Ring;
+use crate::runtime::{boot, clock, memory};
+use crate::stats::Stats;
+use shards::{Settings, Shard};
+use slab::Slab;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// Descriptors beside those of clients: rings, listeners, eventfds, files.
+const OTHER_DESCRIPTORS: u64 = 128;
+
+/// Serves until a signal or SHUTDOWN ends it.
+///
+/// # Errors
+/// What keeps the server from starting; nothing is running then.
+pub fn run(config: Config) -> Result<(), StartError> {
+    abort_on_panic();
+    boot::probe()?;
+    let addresses = listener::addresses(&config)?;
+    raise_descriptor_limit(&config);
+    memory::configure();
+    let shared = Arc::new(Shared {
+        run_id: random_hex(),
+        started_at: clock::now(),
+        tcp_port: config.port,
+        next_client: AtomicU64::new(1),
+        clients: AtomicU64::new(0),
+        stopping: AtomicBool::new(false),
+    });
+    let cpus = boot::cpus();
+    let pinned = usize::from(config.shards) <= cpus.len();
+    let seed = u64::from_le_bytes(random());
+    let (ready, readiness) = mpsc::channel();
+    let mut threads = Vec::new();
+    for mesh in connect(config.shards) {
+        let index = mesh.id().0;
+        let part = Part {
+            mesh,
+            config: config.clone(),
+            addresses: addresses.clone(),
+            shared: Arc::clone(&shared),
+            seed,
+            ready: ready.clone(),
+        };
+        let cpu = pinned.then(|| cpus[usize::from(index)]);
+        threads.push(boot::start(index, cpu, move || serve(part))?);
+    }
+    for _ in 0..config.shards {
+        readiness
+            .recv()
+            .map_err(|_| StartError::new("shards: a core ended while starting"))??;
+    }
+    stop_on_signals(&shared)?;
+    announce(&config, &addresses);
+    for thread in threads {
+        if let Err(error) = thread.join() {
+            tracing::error!(%error, "a core ended badly");
+        }
+    }
+    Ok(())
+}
+
+/// What a core is made of before it runs.
+struct Part {
+    mesh: Mesh<Message>,
+    config: Config,
+    addresses: Vec<SocketAddr>,
+    shared: Arc<Shared>,
+    seed: u64,
+    ready: mpsc::Sender<Result<(), StartError>>,
+}
+
+/// A core's life.
+async fn serve(part: Part) {
+    let ready = part.ready.clone();
+    match set_up(part) {
+        Ok((mut core, sockets, park)) => {
+            // The executor's first park may take tens of milliseconds: before
+            // the first client, not after.
+            glommio::timer::sleep(Duration::from_millis(1)).await;
+            while !core.mesh.all_ready() {
+                glommio::timer::sleep(Duration::from_millis(1)).await;
+            }
+            let mut listeners = listener::Listeners::new(&mut core, sockets);
+            // The receiver goes away only if another core could not start.
+            let _ = ready.send(Ok(()));
+            drop(ready);
+            driver::run(&mut core, &mut listeners, &park).await;
+        }
+        Err(error) => {
+            let _ = ready.send(Err(error));
+        }
+    }
+}
+
+fn set_up(part: Part) -> Result<(Core, Vec<socket2::Socket>, Park), StartError> {
+    let failed = |what: &str, error: std::io::Error| {
+        StartError::new(&format!(
+            "shards: cannot set up {what} ({error}); raise memlock (ulimit -l) and nofile (ulimit -n), or lower --shards"
+        ))
+    };
+    let Part {
+        mesh,
+        config,
+        addresses,
+        shared,
+        seed,
+        ..
+    } = part;
+    let mut ring = Ring::new().map_err(|error| failed("a core's io_uring", error))?;
+    let park = Park::new().map_err(|error| failed("a core's eventfd", error))?;
+    ring.register_eventfd(park.eventfd())
+        .map_err(|error| failed("a core's eventfd", error))?;
+    let listen = |address: &SocketAddr| listener::listen(*address, config.tcp_backlog, true);
+    let sockets: Result<Vec<_>, _> = addresses.iter().map(listen).collect();
+    let sockets = sockets.map_err(|error| failed("a core's listening socket", error))?;
+    mesh.publish_ring(ring.fd());
+    let settings = Settings {
+        proto_max_bulk_len: config.proto_max_bulk_len,
+    };
+    let core = Core {
+        id: mesh.id(),
+        shards: config.shards,
+        shard: Shard::new(config.databases, seed, settings),
+        ring,
+        outgoing: (0..config.shards).map(|_| None).collect(),
+        mesh,
+        connections: Slab::new(),
+        gatherings: Slab::new(),
+        config,
+        stats: Stats::new(usize::from(registry().rows)),
+        now: clock::now(),
+        dirty: Vec::new(),
+        spare_batches: Vec::new(),
+        spare_buffers: Vec::new(),
+        scratch: Scratch::default(),
+        shared,
+    };
+    Ok((core, sockets, park))
+}
+
+fn announce(config: &Config, addresses: &[SocketAddr]) {
+    let list: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    println!(
+        "cordis-server {} ready on {}, {} shards, pid {}",
+        env!("CARGO_PKG_VERSION"),
+        list.join(" and "),
+        config.shards,
+        std::process::id()
+    );
+}
+
+/// A shard that failed in the middle of a write is worse than none.
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        std::process::abort();
+    }));
+}
+
+/// Clients need descriptors; asks for as many as `maxclients` may take.
+fn raise_descriptor_limit(config: &Config) {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let wanted = u64::from(config.maxclients) + OTHER_DESCRIPTORS + 16 * u64::from(config.shards);
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < wanted) {
+        limit.current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
+        if setrlimit(Resource::Nofile, limit).is_err() || limit.current != Some(wanted) {
+            tracing::warn!(
+                wanted,
+                "maxclients: nofile (ulimit -n) is too low for so many clients"
+            );
+        }
+    }
+}
+
+/// SIGTERM and SIGINT end the server; every core sees it within a heartbeat.
+fn stop_on_signals(shared: &Arc<Shared>) -> Result<(), StartError> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let failed =
+        |error: std::io::Error| StartError::new(&format!("signals: cannot be handled ({error})"));
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
+    let shared = Arc::clone(shared);
+    let wait = move || {
+        for signal in signals.forever() {
+            tracing::info!(signal, "stopping");
+            shared.stopping.store(true, Ordering::Relaxed);
+        }
+    };
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(wait)
+        .map_err(failed)?;
+    Ok(())
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    let filled = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
+    assert_eq!(filled, Ok(N), "the kernel has random bytes for seeds");
+    bytes
+}
+
+/// Forty hexadecimal digits, as Redis's run id.
+fn random_hex() -> String {
+    random::<20>()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

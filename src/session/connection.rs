@@ -1,0 +1,226 @@
+//! Socket ⇄ buffers, and replies that leave in request order.
+//!
+//! A connection is an entry of a slab, not a task. Idle, it owns no buffer:
+//! requests are parsed in the provided buffer they arrived in, and output
+//! buffers come from the core's pool and go back after the send.
+//!
+//! # Order of replies
+//! While every request is answered at once, replies go straight to `out`. A
+//! request that must wait for other cores takes a *place* in `order`; from
+//! then on, replies to later requests are kept in `held` until everything
+//! before them has arrived.
+//!
+//! ```text
+//!   order:  [waiting #7] [ready 0..5] [ready 5..9] [waiting #9]
+//!   held:    +OK..:12..
+//! ```
+//!
+//! Invariant: the first place of `order`, if any, is waiting.
+
+use crate::session::Session;
+use shards::command::Span;
+use shards::resp::Partial;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+
+/// Replies a connection may have waiting for other cores. Beyond it, its
+/// further requests wait.
+const PLACES_MAX: usize = 256;
+
+/// Output bytes (filling, held and in flight) from which on a connection's
+/// further requests wait until the client has read.
+pub const OUTPUT_BYTES_SOFT: usize = 1 << 20;
+
+/// Bytes of complete but unexecuted requests from which on the socket is no
+/// longer read.
+pub const BACKLOG_BYTES_MAX: usize = 64 << 20;
+
+/// A reply's place in the order of the connection.
+enum Place {
+    Waiting {
+        /// The reply is dropped when it comes (CLIENT REPLY).
+        silent: bool,
+    },
+    Ready(Range<usize>),
+}
+
+/// What a connection is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    Open,
+    /// Everything answered so far is still sent, nothing more is read.
+    Closing,
+    /// The socket is shut down; waits for the kernel's last completions.
+    Closed,
+}
+
+/// One client connection.
+pub struct Connection {
+    pub socket: OwnedFd,
+    pub session: Session,
+    pub phase: Phase,
+    /// A multishot receive is armed.
+    pub receiving: bool,
+    /// It was asked to end, because the client is ahead of us.
+    pub pausing: bool,
+    /// Bytes handed to the kernel that it has not yet sent.
+    pub in_flight: usize,
+    /// Is in the core's list of connections with something to do this turn.
+    pub dirty: bool,
+    /// Has requests in `input` that wait for room or for a reply.
+    pub stalled: bool,
+    /// Later requests wait until the reply to an earlier one is complete.
+    pub barrier: bool,
+
+    /// Received bytes that are not yet executed, from `partial.start` on.
+    pub input: Vec<u8>,
+    pub partial: Partial,
+    /// Spans of the incomplete request.
+    pub spans: Vec<Span>,
+
+    /// Replies to send next.
+    pub out: Vec<u8>,
+    order: VecDeque<Place>,
+    /// Number of the first place in `order`.
+    first_place: u32,
+    held: Vec<u8>,
+}
+
+impl Connection {
+    /// A connection that has just been accepted.
+    pub fn new(socket: OwnedFd, session: Session) -> Self {
+        Self {
+            socket,
+            session,
+            phase: Phase::Open,
+            receiving: false,
+            pausing: false,
+            in_flight: 0,
+            dirty: false,
+            stalled: false,
+            barrier: false,
+            input: Vec::new(),
+            partial: Partial::default(),
+            spans: Vec::new(),
+            out: Vec::new(),
+            order: VecDeque::new(),
+            first_place: 0,
+            held: Vec::new(),
+        }
+    }
+
+    /// Whether the next request may be executed.
+    #[inline]
+    pub fn may_execute(&self) -> bool {
+        self.phase == Phase::Open
+            && !self.barrier
+            && self.order.len() < PLACES_MAX
+            && self.out.len() + self.held.len() + self.in_flight < OUTPUT_BYTES_SOFT
+    }
+
+    /// Whether replies are outstanding.
+    #[inline]
+    pub fn is_waiting(&self) -> bool {
+        !self.order.is_empty()
+    }
+
+    /// Where the reply to the request at hand is to be written: call
+    /// [`Connection::reply_written`] with the length from before.
+    #[inline]
+    pub fn reply_buffer(&mut self) -> &mut Vec<u8> {
+        if self.order.is_empty() {
+            &mut self.out
+        } else {
+            &mut self.held
+        }
+    }
+
+    /// A reply was appended to the [`Connection::reply_buffer`], which was `before` bytes long.
+    #[inline]
+    pub fn reply_written(&mut self, before: usize) {
+        if self.session.is_silent() {
+            self.reply_buffer().truncate(before);
+        }
+        if self.order.is_empty() {
+            return;
+        }
+        let written = before..self.held.len();
+        if written.is_empty() {
+            return;
+        }
+        match self.order.back_mut() {
+            // Neighbours become one place, unless an early answer came between.
+            Some(Place::Ready(range)) if range.end == written.start => range.end = written.end,
+            _ => self.order.push_back(Place::Ready(written)),
+        }
+    }
+
+    /// Takes a place for a reply that will come later.
+    #[inline]
+    pub fn wait(&mut self) -> u32 {
+        let place = self.first_place.wrapping_add(self.order.len() as u32);
+        self.order.push_back(Place::Waiting {
+            silent: self.session.is_silent(),
+        });
+        place
+    }
+
+    /// The reply for `place` has come. Everything that no longer waits for
+    /// anything moves to `out`.
+    #[inline]
+    pub fn answer(&mut self, place: u32, reply: &[u8]) {
+        let index = place.wrapping_sub(self.first_place) as usize;
+        let silent = matches!(self.order.get(index), Some(Place::Waiting { silent: true }));
+        let reply = if silent { &[] } else { reply };
+        if index > 0 {
+            let start = self.held.len();
+            self.held.extend_from_slice(reply);
+            if let Some(waiting) = self.order.get_mut(index) {
+                *waiting = Place::Ready(start..self.held.len());
+            }
+            return;
+        }
+        self.out.extend_from_slice(reply);
+        self.pop_place();
+        while let Some(Place::Ready(range)) = self.order.front() {
+            self.out.extend_from_slice(&self.held[range.clone()]);
+            self.pop_place();
+        }
+        if self.order.is_empty() {
+            self.held.clear();
+        }
+    }
+
+    fn pop_place(&mut self) {
+        self.order.pop_front();
+        self.first_place = self.first_place.wrapping_add(1);
+    }
+
+    /// Drops what an idle connection does not need. `held` and `order` keep
+    /// small allocations only while the connection is busy.
+    pub fn shed(&mut self) {
+        if self.order.is_empty() {
+            self.held = Vec::new();
+            self.order = VecDeque::new();
+        }
+        if self.input.is_empty() {
+            self.input = Vec::new();
+            self.spans = Vec::new();
+        }
+    }
+
+    /// Unexecuted bytes in `input`.
+    #[inline]
+    pub fn backlog(&self) -> usize {
+        self.input.len() - self.partial.start
+    }
+
+    /// Bytes of buffers that this connection holds (CLIENT LIST's tot-mem and obl).
+    pub fn buffer_bytes(&self) -> (usize, usize) {
+        (
+            self.input.capacity(),
+            self.out.capacity() + self.held.capacity() + self.in_flight,
+        )
+    }
+}

@@ -1,0 +1,83 @@
+//! One client: who it is and how it wants to be answered.
+
+pub mod connection;
+
+pub use connection::Connection;
+
+use shards::resp::Protocol;
+use shards::{DbIndex, UnixMs};
+use std::net::SocketAddr;
+
+/// CLIENT REPLY.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplyMode {
+    #[default]
+    On,
+    Off,
+    /// The reply to the next command is dropped, then as `On`.
+    SkipNext,
+    /// The reply to the command at hand is dropped, then as `On`.
+    Skip,
+}
+
+/// The state of one client that commands can see and change.
+#[derive(Debug)]
+pub struct Session {
+    /// Unique over all cores and for the life of the process (CLIENT ID).
+    pub id: u64,
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+    pub name: Box<[u8]>,
+    pub lib_name: Box<[u8]>,
+    pub lib_version: Box<[u8]>,
+    pub db: DbIndex,
+    pub protocol: Protocol,
+    pub authenticated: bool,
+    pub reply_mode: ReplyMode,
+    pub no_evict: bool,
+    pub no_touch: bool,
+    /// When the client connected and when it last sent something.
+    pub connected_at: UnixMs,
+    pub active_at: UnixMs,
+    /// Number of the row of the last command; see `commands::Registry`.
+    pub last_command: Option<u16>,
+}
+
+impl Session {
+    /// A client that has just connected.
+    pub fn new(id: u64, peer: SocketAddr, local: SocketAddr, now: UnixMs) -> Self {
+        Self {
+            id,
+            peer,
+            local,
+            name: Box::default(),
+            lib_name: Box::default(),
+            lib_version: Box::default(),
+            db: DbIndex(0),
+            protocol: Protocol::Resp2,
+            authenticated: false,
+            reply_mode: ReplyMode::On,
+            no_evict: false,
+            no_touch: false,
+            connected_at: now,
+            active_at: now,
+            last_command: None,
+        }
+    }
+
+    /// Drops the reply to the command at hand?
+    #[inline]
+    pub fn is_silent(&self) -> bool {
+        matches!(self.reply_mode, ReplyMode::Off | ReplyMode::Skip)
+    }
+
+    /// A command is over: `SKIP` counts down.
+    #[inline]
+    pub fn command_done(&mut self) {
+        self.reply_mode = match self.reply_mode {
+            ReplyMode::SkipNext => ReplyMode::Skip,
+            ReplyMode::Skip => ReplyMode::On,
+            mode => mode,
+        };
+    }
+}
