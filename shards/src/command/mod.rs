@@ -9,6 +9,8 @@
 //! engine, a function on the session in the server.
 
 mod args;
+#[cfg(test)]
+mod harness;
 mod keys;
 mod spec;
 mod strings;

@@ -510,3 +510,87 @@ impl Big {
 fn low(value: u128) -> u64 {
     value as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sum(a: &str, b: &str) -> Option<String> {
+        let (a, b) = (
+            LongDouble::parse(a.as_bytes())?,
+            LongDouble::parse(b.as_bytes())?,
+        );
+        a.add(b).map(LongDouble::to_text)
+    }
+
+    /// Recorded from redis-server 7.0.15 on x86-64, which agreed on 15,000 more.
+    #[test]
+    fn adds_as_x86_does() {
+        for (a, b, expected) in [
+            ("0.1", "0.2", "0.3"),
+            ("1e17", "0.3", "100000000000000000.296875"),
+            ("3.0e3", "200", "3200"),
+            ("5", "-5", "0"),
+            ("0", "-1e-30", "0"),
+            ("1.5", "0x10", "17.5"),
+            ("0x1p4", "0x.8", "16.5"),
+            (".5", "5.", "5.5"),
+            ("-0", "0e999999999999999999999", "0"),
+            ("18446744073709551615", "1", "18446744073709551616"),
+            ("18446744073709551616", "1", "18446744073709551616"),
+            ("36893488147419103232", "3", "36893488147419103236"),
+        ] {
+            assert_eq!(sum(a, b).as_deref(), Some(expected), "{a} + {b}");
+        }
+    }
+
+    #[test]
+    fn ends_of_the_range() {
+        let large = sum("1e4932", "0").unwrap();
+        assert_eq!(
+            (large.len(), &large[..22]),
+            (4933, "1000000000000000000006")
+        );
+        assert_eq!(sum("1e4932", "1e4932").as_deref(), Some("inf"));
+        assert_eq!(sum("1e4932", "-inf").as_deref(), Some("-inf"));
+        assert_eq!(sum("inf", "-inf"), None);
+        assert!(LongDouble::parse(b"1e-4950").is_some()); // subnormal
+        for text in [
+            "1e4933",
+            "1e-4952",
+            "1e999999999999999999999",
+            "-1e-999999999999999",
+        ] {
+            assert_eq!(LongDouble::parse(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_number() {
+        for text in [
+            "", ".", "abc", " 1", "1 ", "nan", "1e", "1e+", "0x", "0xp1", "1_0", "1,5", "1f",
+            "--1", "1..2", "e5", "infinit", "1p5", "1\0", "0x1e5g",
+        ] {
+            assert_eq!(LongDouble::parse(text.as_bytes()), None, "{text}");
+        }
+        assert!(LongDouble::parse("1".repeat(5119).as_bytes()).is_none()); // too large
+        assert!(LongDouble::parse(format!("{:05119}", 1).as_bytes()).is_some());
+        assert!(LongDouble::parse(format!("{:05120}", 1).as_bytes()).is_none());
+    }
+
+    /// With 53 bits of a double there is nothing to round, and Rust's own
+    /// formatting is the oracle.
+    #[test]
+    fn agrees_with_doubles() {
+        let mut bits = 0x9E37_79B9_7F4A_7C15u64;
+        for _ in 0..2_000 {
+            bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            // Between 2^-20 and 2^43, and no more than 53 bits in all.
+            let double = f64::from_bits(bits >> 12 | (1003 + bits % 63) << 52);
+            let text = format!("{double:.60}");
+            let exact = format!("{double:.17}");
+            let expected = exact.trim_end_matches('0').trim_end_matches('.');
+            assert_eq!(sum(&text, "0").as_deref(), Some(expected), "{text}");
+        }
+    }
+}

@@ -328,3 +328,123 @@ fn reply_deadline(
     ctx.reply.integer(reply);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::command::harness::Engine;
+
+    /// Recorded from redis-server 7.0.15.
+    #[test]
+    fn which_deadlines_may_be_replaced() {
+        Engine::new().talk(&[
+            ("EXPIRE k 10", ":0"),
+            ("SET k v", "+OK"),
+            ("EXPIRE k 10 XX", ":0"),
+            ("EXPIRE k 10 GT", ":0"),
+            ("EXPIRE k 10 xx lt", ":0"),
+            ("EXPIRE k 100 LT", ":1"),
+            ("TTL k", ":100"),
+            ("EXPIRE k 100 LT", ":0"),
+            ("EXPIRE k 100 GT", ":0"),
+            ("EXPIRE k 200 GT", ":1"),
+            ("EXPIRE k 300 LT", ":0"),
+            ("EXPIRE k 10 NX", ":0"),
+            ("EXPIRE k 300 XX GT", ":1"),
+            ("EXPIRE k -1 GT", ":0"),
+            ("PERSIST k", ":1"),
+            ("PERSIST k", ":0"),
+            ("EXPIRE k 10 nx NX", ":1"),
+            ("EXPIRE k -1 LT", ":1"),
+            ("EXISTS k", ":0"),
+            ("PERSIST k", ":0"),
+            (
+                "EXPIRE k 10 NX XX",
+                "-ERR NX and XX, GT or LT options at the same time are not compatible",
+            ),
+            (
+                "EXPIRE k 10 NX GT",
+                "-ERR NX and XX, GT or LT options at the same time are not compatible",
+            ),
+            (
+                "EXPIRE k 10 LT NX",
+                "-ERR NX and XX, GT or LT options at the same time are not compatible",
+            ),
+            (
+                "EXPIRE k 10 GT LT",
+                "-ERR GT and LT options at the same time are not compatible",
+            ),
+            ("EXPIRE k a foo", "-ERR Unsupported option foo"),
+            ("EXPIRE k a", "-ERR value is not an integer or out of range"),
+        ]);
+    }
+
+    /// Recorded from redis-server 7.0.15.
+    #[test]
+    fn instants_and_their_limits() {
+        Engine::new().talk(&[
+            ("SET k v", "+OK"),
+            ("TTL k", ":-1"),
+            ("PEXPIRETIME k", ":-1"),
+            ("PTTL nokey", ":-2"),
+            ("EXPIRETIME nokey", ":-2"),
+            ("PEXPIRE k 1500", ":1"),
+            ("TTL k", ":2"),
+            ("PEXPIRE k 1499", ":1"),
+            ("TTL k", ":1"),
+            ("PEXPIRE k 499", ":1"),
+            ("TTL k", ":0"),
+            ("PEXPIRETIME k", ":1000000000499"),
+            ("EXPIRETIME k", ":1000000000"),
+            ("PEXPIREAT k 1000000000500", ":1"),
+            ("EXPIRETIME k", ":1000000001"),
+            ("EXPIREAT k 1000000009", ":1"),
+            ("PTTL k", ":9000"),
+            (
+                "EXPIRE k 9223372036854775",
+                "-ERR invalid expire time in 'expire' command",
+            ),
+            (
+                "EXPIRE k -9223372036854775808",
+                "-ERR invalid expire time in 'expire' command",
+            ),
+            (
+                "PEXPIRE k 9223372036854775807",
+                "-ERR invalid expire time in 'pexpire' command",
+            ),
+            (
+                "EXPIREAT k 9223372036854776",
+                "-ERR invalid expire time in 'expireat' command",
+            ),
+            ("PTTL k", ":9000"),
+            ("PEXPIREAT k 9223372036854775807", ":1"),
+            ("PTTL k", ":9223371036854775807"),
+            ("TTL k", ":9223371036854776"),
+            ("EXPIREAT k 9223372036854775", ":1"),
+            ("PEXPIRE k 0", ":1"),
+            ("EXISTS k", ":0"),
+            ("SET k v", "+OK"),
+            ("PEXPIREAT k -1", ":1"),
+            ("EXISTS k", ":0"),
+            ("SET k v", "+OK"),
+            ("EXPIRE k -9223372036854775", ":1"),
+            ("EXISTS k", ":0"),
+        ]);
+    }
+
+    #[test]
+    fn effects_are_instants() {
+        let mut engine = Engine::new();
+        engine.run("SET k v");
+        for (line, effect) in [
+            ("EXPIRE k 1 NX", "*3|$9|PEXPIREAT|$1|k|$13|1000000001000|"),
+            ("EXPIRE k 1 NX", ""),
+            ("PEXPIRE k 7", "*3|$9|PEXPIREAT|$1|k|$13|1000000000007|"),
+            ("PERSIST k", "*2|$7|PERSIST|$1|k|"),
+            ("PERSIST k", ""),
+            ("EXPIREAT k 1", "*2|$3|DEL|$1|k|"),
+            ("EXPIREAT k 1", ""),
+        ] {
+            assert_eq!(engine.effects(line), effect, "{line}");
+        }
+    }
+}

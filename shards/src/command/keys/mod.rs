@@ -224,3 +224,58 @@ fn flushall(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     ctx.reply.ok();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::command::harness::Engine;
+    use crate::types::{DbIndex, UnixMs};
+
+    /// Recorded from redis-server 7.0.15.
+    #[test]
+    fn keys_and_databases() {
+        Engine::new().talk(&[
+            ("MSET a 1 b 2 c 3", "+OK"),
+            ("EXISTS a a nokey", ":2"),
+            ("TOUCH a b nokey", ":2"),
+            ("TYPE a", "+string"),
+            ("TYPE nokey", "+none"),
+            ("DEL a a nokey", ":1"),
+            ("UNLINK b nokey", ":1"),
+            ("DBSIZE", ":1"),
+            ("FLUSHDB foo", "-ERR syntax error"),
+            ("FLUSHALL SYNC ASYNC", "-ERR syntax error"),
+            ("DBSIZE", ":1"),
+            ("FLUSHDB async", "+OK"),
+            ("DBSIZE", ":0"),
+            ("FLUSHALL sync", "+OK"),
+        ]);
+    }
+
+    #[test]
+    fn flushdb_empties_one_database_and_flushall_all() {
+        let mut engine = Engine::new();
+        for (flush, left) in [("FLUSHDB", ":1|"), ("FLUSHALL", ":0|")] {
+            engine.run("SET k v");
+            engine.db = DbIndex(1);
+            engine.run("SET k v");
+            engine.run(flush);
+            assert_eq!(engine.run("DBSIZE"), ":0|");
+            engine.db = DbIndex(0);
+            assert_eq!(engine.run("DBSIZE"), left);
+        }
+    }
+
+    #[test]
+    fn effects_say_which_database_and_what_expired() {
+        let mut engine = Engine::new();
+        engine.run("SET old v PX 1");
+        engine.now = UnixMs(engine.now.0 + 1);
+        assert_eq!(engine.effects("DEL k old"), "*2|$3|DEL|$3|old|");
+        assert_eq!(engine.effects("DEL k"), "");
+        engine.db = DbIndex(1);
+        assert_eq!(
+            engine.effects("FLUSHDB"),
+            "*2|$6|SELECT|$1|1|*1|$7|FLUSHDB|"
+        );
+    }
+}

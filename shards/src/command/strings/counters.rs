@@ -138,3 +138,74 @@ fn incrbyfloat(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     ctx.reply.bulk(text.as_bytes());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::command::harness::Engine;
+
+    /// Recorded from redis-server 7.0.15.
+    #[test]
+    fn integers() {
+        Engine::new().talk(&[
+            ("INCR n", ":1"),
+            ("INCRBY n 9", ":10"),
+            ("DECR n", ":9"),
+            ("DECRBY n -1", ":10"),
+            (
+                "INCRBY n 9223372036854775807",
+                "-ERR increment or decrement would overflow",
+            ),
+            (
+                "DECRBY n -9223372036854775808",
+                "-ERR decrement would overflow",
+            ),
+            ("DECRBY n 9223372036854775807", ":-9223372036854775797"),
+            (
+                "INCRBY n +1",
+                "-ERR value is not an integer or out of range",
+            ),
+            ("INCRBY n a", "-ERR value is not an integer or out of range"),
+            ("SET n \" 1\"", "+OK"),
+            ("INCR n", "-ERR value is not an integer or out of range"),
+            ("SET n 01", "+OK"),
+            ("INCR n", "-ERR value is not an integer or out of range"),
+            ("SET n \"\"", "+OK"),
+            ("INCR n", "-ERR value is not an integer or out of range"),
+            ("SET n 9223372036854775807 EX 10", "+OK"),
+            ("INCR n", "-ERR increment or decrement would overflow"),
+            ("DECR n", ":9223372036854775806"),
+            ("PTTL n", ":10000"),
+        ]);
+    }
+
+    /// Recorded from redis-server 7.0.15.
+    #[test]
+    fn floats() {
+        let (no_float, overflow) = (
+            "-ERR value is not a valid float",
+            "-ERR increment would produce NaN or Infinity",
+        );
+        Engine::new().talk(&[
+            ("SET f 0.1 EX 10", "+OK"),
+            ("INCRBYFLOAT f 0.2", "$3|0.3"),
+            ("PTTL f", ":10000"),
+            ("INCRBYFLOAT f 1e17", "$25|100000000000000000.296875"),
+            ("SET f 3.0e3", "+OK"),
+            ("INCRBYFLOAT f 200", "$4|3200"),
+            ("INCRBYFLOAT f abc", no_float),
+            ("INCRBYFLOAT f nan", no_float),
+            ("INCRBYFLOAT f inf", overflow),
+            ("GET f", "$4|3200"),
+            ("INCRBYFLOAT g -1e-30", "$1|0"),
+        ]);
+    }
+
+    #[test]
+    fn effects() {
+        let mut engine = Engine::new();
+        assert_eq!(engine.effects("INCR n"), "*2|$4|INCR|$1|n|");
+        assert_eq!(engine.effects("INCRBY n x"), "");
+        let set = "*4|$3|SET|$1|n|$3|1.5|$7|KEEPTTL|";
+        assert_eq!(engine.effects("INCRBYFLOAT n 0.5"), set);
+    }
+}

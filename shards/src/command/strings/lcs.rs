@@ -265,3 +265,58 @@ impl<'a> Table<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::command::harness::Engine;
+    use crate::resp::Protocol;
+
+    /// Recorded from redis-server 7.0.15.
+    #[test]
+    fn subsequences() {
+        let ranges = "*2|*2|*2|:4|:7|*2|:5|:8|*2|*2|:2|:3|*2|:0|:1|$3|len|:6";
+        let long = "*1|*3|*2|:4|:7|*2|:5|:8|:4|$3|len|:6";
+        Engine::new().talk(&[
+            ("MSET a ohmytext b mynewtext", "+OK"),
+            ("LCS a b", "$6|mytext"),
+            ("LCS a b LEN", ":6"),
+            ("LCS a b IDX", &format!("*4|$7|matches|{ranges}")),
+            (
+                "LCS a b IDX MINMATCHLEN -1",
+                &format!("*4|$7|matches|{ranges}"),
+            ),
+            (
+                "LCS a b IDX MINMATCHLEN 4 WITHMATCHLEN",
+                &format!("*4|$7|matches|{long}"),
+            ),
+            ("LCS a nokey", "$0|"),
+            ("LCS a nokey IDX", "*4|$7|matches|*0|$3|len|:0"),
+            (
+                "LCS a b LEN IDX",
+                "-ERR If you want both the length and indexes, please just use IDX.",
+            ),
+            ("LCS a b IDX MINMATCHLEN", "-ERR syntax error"),
+            ("LCS a b foo", "-ERR syntax error"),
+            (
+                "LCS a b MINMATCHLEN a",
+                "-ERR value is not an integer or out of range",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn a_table_has_a_largest_size() {
+        let mut engine = Engine::new();
+        engine.run("SETRANGE a 20000 x");
+        let too_long =
+            "-ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len";
+        engine.talk(&[("LCS a a", too_long)]);
+    }
+
+    #[test]
+    fn a_map_in_resp3() {
+        let mut engine = Engine::new();
+        engine.protocol = Protocol::Resp3;
+        engine.talk(&[("LCS a b IDX", "%2|$7|matches|*0|$3|len|:0")]);
+    }
+}

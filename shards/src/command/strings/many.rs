@@ -133,3 +133,67 @@ fn msetnx_decide(decision: &mut Decision<'_>) -> Outcome {
     decision.reply.integer(i64::from(free));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::command::harness::Engine;
+    use crate::command::harness::{text, words};
+    use crate::command::{Decision, Run};
+    use crate::resp::{Protocol, Reply};
+
+    /// Recorded from redis-server 7.0.15.
+    #[test]
+    fn several_at_once() {
+        Engine::new().talk(&[
+            ("MSET a 1 b 2 a 3", "+OK"),
+            ("MGET a nokey b a", "*4|$1|3|$-1|$1|2|$1|3"),
+            ("MSETNX c 1 a 2", ":0"),
+            ("EXISTS c", ":0"),
+            ("MSETNX c 1 c 2", ":1"),
+            ("GET c", "$1|2"),
+            (
+                "MSET a 1 b",
+                "-ERR wrong number of arguments for 'mset' command",
+            ),
+            (
+                "MSETNX z 1 b",
+                "-ERR wrong number of arguments for 'msetnx' command",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn msetnx_in_two_hops() {
+        let msetnx = super::COMMANDS
+            .iter()
+            .find(|row| row.name == "msetnx")
+            .unwrap();
+        let Run::ReadThenWrite { decide, .. } = msetnx.run else {
+            panic!()
+        };
+        let args = words("MSETNX a 1 b 2");
+        let settings = crate::shard::Settings::default();
+        for (read, reply, writes) in [
+            ([&b":0\r\n"[..], b":0\r\n"], ":1|", 2),
+            ([b":0\r\n", b":1\r\n"], ":0|", 0),
+        ] {
+            let mut out = Vec::new();
+            let mut decision = Decision {
+                args: args.args(),
+                read: &read,
+                settings: &settings,
+                reply: Reply::new(&mut out, Protocol::Resp2),
+                writes: Vec::new(),
+            };
+            decide(&mut decision).unwrap();
+            assert_eq!(decision.writes.len(), writes);
+            assert!(
+                decision
+                    .writes
+                    .iter()
+                    .all(|write| write.args.args().len() == 3)
+            );
+            assert_eq!(text(&out), reply);
+        }
+    }
+}

@@ -420,3 +420,157 @@ fn getex(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::command::harness::Engine;
+
+    /// Recorded from redis-server 7.0.15.
+    #[test]
+    fn set_and_its_options() {
+        Engine::new().talk(&[
+            ("SET k v", "+OK"),
+            ("GET k", "$1|v"),
+            ("SET k w NX", "$-1"),
+            ("SET k w nx get", "$1|v"),
+            ("SET k w XX GET", "$1|v"),
+            ("GET k", "$1|w"),
+            ("SET k 1 EX 10", "+OK"),
+            ("PTTL k", ":10000"),
+            ("SET k 2 KEEPTTL", "+OK"),
+            ("PTTL k", ":10000"),
+            ("SET k 3", "+OK"),
+            ("PTTL k", ":-1"),
+            ("SET k 3 EX 5 EX 6", "+OK"),
+            ("TTL k", ":6"),
+            ("SET k 3 PX 1500", "+OK"),
+            ("PTTL k", ":1500"),
+            ("SET k 3 EXAT 1000000001", "+OK"),
+            ("PTTL k", ":1000"),
+            ("SET k 3 PXAT 1000000000001", "+OK"),
+            ("PTTL k", ":1"),
+            ("SET k 3 PXAT 1", "+OK"),
+            ("GET k", "$-1"),
+            ("SET k w XX", "$-1"),
+            ("SET k w NX GET", "$-1"),
+            ("GET k", "$1|w"),
+            ("SET k v NX XX", "-ERR syntax error"),
+            ("SET k v XX NX", "-ERR syntax error"),
+            ("SET k v EX", "-ERR syntax error"),
+            ("SET k v EX 1 PX 1", "-ERR syntax error"),
+            ("SET k v EX 1 KEEPTTL", "-ERR syntax error"),
+            ("SET k v KEEPTTL EX 1", "-ERR syntax error"),
+            ("SET k v PERSIST", "-ERR syntax error"),
+            ("SET k v foo", "-ERR syntax error"),
+            (
+                "SET k v EX a",
+                "-ERR value is not an integer or out of range",
+            ),
+            ("SET k v EX 0", "-ERR invalid expire time in 'set' command"),
+            ("SET k v PX -1", "-ERR invalid expire time in 'set' command"),
+            (
+                "SET k v EXAT 9223372036854776",
+                "-ERR invalid expire time in 'set' command",
+            ),
+            (
+                "SET k v EX 9223372036854775",
+                "-ERR invalid expire time in 'set' command",
+            ),
+            (
+                "SET k v PX 9223372036854775807",
+                "-ERR invalid expire time in 'set' command",
+            ),
+            ("GET k", "$1|w"),
+        ]);
+    }
+
+    /// Recorded from redis-server 7.0.15.
+    #[test]
+    fn the_older_ways_to_set() {
+        Engine::new().talk(&[
+            ("SETNX k 1", ":1"),
+            ("SETNX k 2", ":0"),
+            ("SETEX k 10 v", "+OK"),
+            ("PTTL k", ":10000"),
+            ("PSETEX k 11 v", "+OK"),
+            ("PTTL k", ":11"),
+            ("SETEX k 0 v", "-ERR invalid expire time in 'setex' command"),
+            (
+                "PSETEX k -1 v",
+                "-ERR invalid expire time in 'psetex' command",
+            ),
+            (
+                "SETEX k a v",
+                "-ERR value is not an integer or out of range",
+            ),
+            ("GETSET k w", "$1|v"),
+            ("PTTL k", ":-1"),
+            ("GETSET other w", "$-1"),
+            ("GETDEL k", "$1|w"),
+            ("GETDEL k", "$-1"),
+        ]);
+    }
+
+    /// Recorded from redis-server 7.0.15.
+    #[test]
+    fn getex() {
+        Engine::new().talk(&[
+            ("GETEX k EX 0", "$-1"),
+            ("GETEX k EX a", "$-1"),
+            ("GETEX k foo", "-ERR syntax error"),
+            ("SET k v", "+OK"),
+            ("GETEX k", "$1|v"),
+            ("GETEX k EX 10", "$1|v"),
+            ("PTTL k", ":10000"),
+            ("GETEX k", "$1|v"),
+            ("PTTL k", ":10000"),
+            ("GETEX k PERSIST PERSIST", "$1|v"),
+            ("PTTL k", ":-1"),
+            (
+                "GETEX k PX 0",
+                "-ERR invalid expire time in 'getex' command",
+            ),
+            (
+                "GETEX k EX 9223372036854775807",
+                "-ERR invalid expire time in 'getex' command",
+            ),
+            ("GETEX k KEEPTTL", "-ERR syntax error"),
+            ("GETEX k EX", "-ERR syntax error"),
+            ("GETEX k PERSIST EX 1", "-ERR syntax error"),
+            ("GETEX k EX 1 PERSIST", "-ERR syntax error"),
+            ("GETEX k NX", "-ERR syntax error"),
+            ("GETEX k EXAT 1", "$1|v"),
+            ("EXISTS k", ":0"),
+        ]);
+    }
+
+    #[test]
+    fn effects_are_absolute_and_unconditional() {
+        let mut engine = Engine::new();
+        for (line, effect) in [
+            ("SET k v", "*3|$3|SET|$1|k|$1|v|"),
+            (
+                "SET k v EX 1",
+                "*5|$3|SET|$1|k|$1|v|$4|PXAT|$13|1000000001000|",
+            ),
+            ("SET k v XX GET KEEPTTL", "*4|$3|SET|$1|k|$1|v|$7|KEEPTTL|"),
+            ("SET k v NX", ""),
+            (
+                "PSETEX k 1 v",
+                "*5|$3|SET|$1|k|$1|v|$4|PXAT|$13|1000000000001|",
+            ),
+            ("GETEX k PX 5", "*3|$9|PEXPIREAT|$1|k|$13|1000000000005|"),
+            ("GETEX k", ""),
+            ("GETEX k PERSIST", "*2|$7|PERSIST|$1|k|"),
+            ("GETEX k PERSIST", ""),
+            ("GETSET k w", "*3|$3|SET|$1|k|$1|w|"),
+            ("GETEX k PXAT 5", "*2|$3|DEL|$1|k|"),
+            ("GETDEL k", ""),
+            ("SETNX k v", "*3|$5|SETNX|$1|k|$1|v|"),
+            ("GETDEL k", "*2|$3|DEL|$1|k|"),
+            ("SET k v EX 0", ""),
+        ] {
+            assert_eq!(engine.effects(line), effect, "{line}");
+        }
+    }
+}

@@ -161,3 +161,74 @@ fn slice(text: &[u8], start: i64, end: i64) -> &[u8] {
     );
     text.get(start..=end).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::command::harness::Engine;
+
+    /// Recorded from redis-server 7.0.15.
+    #[test]
+    fn ranges() {
+        Engine::new().talk(&[
+            ("SET s Hello", "+OK"),
+            ("GETRANGE s 0 -1", "$5|Hello"),
+            ("GETRANGE s -3 -1", "$3|llo"),
+            ("GETRANGE s -100 100", "$5|Hello"),
+            ("GETRANGE s 3 1", "$0|"),
+            ("GETRANGE s -1 -3", "$0|"),
+            ("GETRANGE s 5 10", "$0|"),
+            ("SUBSTR s 4 10", "$1|o"),
+            (
+                "GETRANGE s -9223372036854775808 9223372036854775807",
+                "$5|Hello",
+            ),
+            ("GETRANGE s -100 -50", "$1|H"),
+            ("GETRANGE nokey 0 -1", "$0|"),
+            (
+                "GETRANGE nokey a 1",
+                "-ERR value is not an integer or out of range",
+            ),
+            ("SET n 12345", "+OK"),
+            ("GETRANGE n 1 2", "$2|23"),
+            ("STRLEN n", ":5"),
+            ("STRLEN nokey", ":0"),
+        ]);
+    }
+
+    /// Recorded from redis-server 7.0.15.
+    #[test]
+    fn growing() {
+        Engine::new().talk(&[
+            ("APPEND s ab", ":2"),
+            ("APPEND s c", ":3"),
+            ("GET s", "$3|abc"),
+            ("APPEND s \"\"", ":3"),
+            ("SETRANGE s 5 x", ":6"),
+            ("GET s", "$6|abc\\x00\\x00x"),
+            ("SETRANGE s 1 yy", ":6"),
+            ("GET s", "$6|ayy\\x00\\x00x"),
+            ("SETRANGE s -1 a", "-ERR offset is out of range"),
+            (
+                "SETRANGE s 536870912 a",
+                "-ERR string exceeds maximum allowed size (proto-max-bulk-len)",
+            ),
+            (
+                "SETRANGE s 9223372036854775807 ab",
+                "-ERR string exceeds maximum allowed size (proto-max-bulk-len)",
+            ),
+            (
+                "SETRANGE s a b",
+                "-ERR value is not an integer or out of range",
+            ),
+            ("SETRANGE s 536870912 \"\"", ":6"),
+            ("SETRANGE nokey 1 \"\"", ":0"),
+            ("EXISTS nokey", ":0"),
+            ("SET n 12", "+OK"),
+            ("SETRANGE n 1 x", ":2"),
+            ("GET n", "$2|1x"),
+            ("SET n 1", "+OK"),
+            ("APPEND n 2", ":2"),
+            ("INCR n", ":13"),
+        ]);
+    }
+}

@@ -1,0 +1,98 @@
+//! Runs commands on one shard, for the tests of the command families.
+
+use super::{COMMANDS, OwnedArgs, Run};
+use crate::resp::{Limits, Partial, Protocol, Status, parse};
+use crate::shard::{Request, Settings, Shard};
+use crate::types::{DbIndex, UnixMs};
+
+/// A shard with two databases and a clock that stands still.
+pub struct Engine {
+    pub shard: Shard,
+    pub now: UnixMs,
+    pub db: DbIndex,
+    pub protocol: Protocol,
+}
+
+impl Engine {
+    pub fn new() -> Self {
+        Self {
+            shard: Shard::new(2, 1, Settings::default()),
+            now: UnixMs(1_000_000_000_000),
+            db: DbIndex(0),
+            protocol: Protocol::Resp2,
+        }
+    }
+
+    /// Runs a request written as on a terminal. CRLF in the reply becomes `|`.
+    pub fn run(&mut self, line: &str) -> String {
+        let args = words(line);
+        let args = args.args();
+        let name = args[0].to_ascii_lowercase();
+        let mut rows = COMMANDS.iter().flat_map(|family| family.iter());
+        let row = rows.find(|row| row.name.as_bytes() == name).unwrap();
+        assert!(row.arity.accepts(args.len()), "{line}");
+        let handler = match row.run {
+            Run::OneShard(handler) => handler,
+            Run::EachShard { part, .. } => part,
+            Run::ReadThenWrite { whole, .. } => whole,
+        };
+        let request = Request {
+            handler,
+            args,
+            db: self.db,
+            protocol: self.protocol,
+            no_touch: false,
+        };
+        let mut out = Vec::new();
+        let _ = self.shard.apply(self.now, &request, &mut out);
+        text(&out)
+    }
+
+    /// Runs each line and compares its reply.
+    pub fn talk(&mut self, dialogue: &[(&str, &str)]) {
+        for (line, reply) in dialogue {
+            assert_eq!(self.run(line), format!("{reply}|"), "{line}");
+        }
+    }
+
+    /// The effects of `line`.
+    pub fn effects(&mut self, line: &str) -> String {
+        self.shard.effects().record(true);
+        self.run(line);
+        let log = text(&self.shard.effects().take());
+        log.strip_prefix("*2|$6|SELECT|$1|0|")
+            .unwrap_or(&log)
+            .to_owned()
+    }
+}
+
+/// Printable, CRLF as `|`.
+pub fn text(bytes: &[u8]) -> String {
+    bytes
+        .escape_ascii()
+        .to_string()
+        .replace("\\r\\n", "|")
+        .replace("\\'", "'")
+}
+
+/// The words of a line, quotes as on a terminal.
+pub fn words(line: &str) -> OwnedArgs {
+    let limits = Limits {
+        bulk_len: 1 << 20,
+        request_len: 1 << 20,
+        authenticated: true,
+    };
+    let input = format!("{line}\n");
+    let mut spans = Vec::new();
+    let status = parse(
+        input.as_bytes(),
+        &mut Partial::default(),
+        &mut spans,
+        &limits,
+    );
+    let Ok(Status::Inline(array)) = status else {
+        panic!("{line}: {status:?}")
+    };
+    parse(&array, &mut Partial::default(), &mut spans, &limits).unwrap();
+    OwnedArgs::new(super::Args::new(&array, &spans).iter())
+}

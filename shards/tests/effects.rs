@@ -1,0 +1,200 @@
+//! Plays random commands into one shard and the effects they leave into a
+//! second one: both must end equal, deadlines included.
+//!
+//! Effects are played at the earliest instant there is: a replica deletes
+//! nothing by itself, it is told. So the second shard's clock has nothing in
+//! common with the first one's, nor has its seed.
+
+#![allow(clippy::unwrap_used)] // a test may
+
+use shards::command::{OwnedArgs, Run};
+use shards::resp::{Limits, Partial, Protocol, Status, parse};
+use shards::{Args, COMMANDS, DbIndex, Request, Settings, Shard, UnixMs};
+
+const DBS: u16 = 2;
+const KEYS: &[&str] = &["a", "b", "c", "d", "{t}e", ""];
+const BEFORE_EVERYTHING: UnixMs = UnixMs(i64::MIN);
+
+/// SplitMix64: small, and good enough to choose commands.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ mixed >> 31
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[usize::try_from(self.below(from.len() as u64)).unwrap()]
+    }
+}
+
+fn apply(shard: &mut Shard, now: UnixMs, db: DbIndex, args: Args<'_>) -> Vec<u8> {
+    let name = args[0].to_ascii_lowercase();
+    let mut rows = COMMANDS.iter().flat_map(|family| family.iter());
+    let row = rows.find(|row| row.name.as_bytes() == name).unwrap();
+    let mut out = Vec::new();
+    if !row.arity.accepts(args.len()) {
+        return out;
+    }
+    let handler = match row.run {
+        Run::OneShard(handler) => handler,
+        Run::EachShard { part, .. } => part,
+        Run::ReadThenWrite { whole, .. } => whole,
+    };
+    let request = Request {
+        handler,
+        args,
+        db,
+        protocol: Protocol::Resp2,
+        no_touch: false,
+    };
+    // An error is a reply like any other here.
+    let _ = shard.apply(now, &request, &mut out);
+    out
+}
+
+/// A request for one of the rows, sensible more often than not.
+fn request(random: &mut Random, now: UnixMs) -> Vec<String> {
+    let family = COMMANDS[usize::try_from(random.below(COMMANDS.len() as u64)).unwrap()];
+    let row = &family[usize::try_from(random.below(family.len() as u64)).unwrap()];
+    let mut words = vec![row.name.to_owned()];
+    // Flushes are rare, or there would be little to compare.
+    if row.name.starts_with("flush") && random.below(20) != 0 {
+        return vec!["get".into(), "a".into()];
+    }
+    for word in row.syntax.split_whitespace() {
+        let optional = word.starts_with('[') && random.below(2) == 0;
+        if optional || word == "|" {
+            break;
+        }
+        let word = word.trim_matches(['[', ']']);
+        let argument = match word {
+            "key" | "key1" | "key2" => random.pick(KEYS).into(),
+            "value" => value(random),
+            "seconds" => random.pick(&["1", "2", "3", "-1", "x"]).into(),
+            "milliseconds" => random.below(4_000).to_string(),
+            "unix-time-seconds" => (now.0 / 1000 + 2 - random.below(4).cast_signed()).to_string(),
+            "unix-time-milliseconds" => {
+                (now.0 + 1000 - random.below(2_000).cast_signed()).to_string()
+            }
+            "increment" | "decrement" | "offset" | "start" | "end" => random
+                .pick(&["1", "-3", "0", "2.5", "7", "9223372036854775807"])
+                .into(),
+            "EX" | "NX" if random.below(2) == 0 => option(random, now, &mut words),
+            other => other.into(),
+        };
+        words.push(argument);
+    }
+    words
+}
+
+fn value(random: &mut Random) -> String {
+    random
+        .pick(&[
+            "1",
+            "-17",
+            "3.25",
+            "hello",
+            "",
+            "007",
+            "a longer text than others",
+        ])
+        .into()
+}
+
+/// One of the options that SET, GETEX and EXPIRE know; its number, if it takes
+/// one, is the last word.
+fn option(random: &mut Random, now: UnixMs, words: &mut Vec<String>) -> String {
+    let word = random.pick(&[
+        "EX", "PX", "EXAT", "PXAT", "XX", "GT", "LT", "GET", "KEEPTTL", "PERSIST",
+    ]);
+    let number = match word {
+        "EX" => 1 + random.below(3).cast_signed(),
+        "PX" => 1 + random.below(3000).cast_signed(),
+        "EXAT" => now.0 / 1000 + random.below(3).cast_signed(),
+        "PXAT" => now.0 + random.below(3000).cast_signed() - 1000,
+        _ => return word.into(),
+    };
+    words.push(word.into());
+    number.to_string()
+}
+
+/// Plays a log into `replica`.
+fn replay(log: &[u8], replica: &mut Shard) {
+    let limits = Limits {
+        bulk_len: 1 << 20,
+        request_len: 1 << 20,
+        authenticated: true,
+    };
+    let (mut partial, mut db) = (Partial::default(), DbIndex(u16::MAX));
+    while partial.start < log.len() {
+        let mut spans = Vec::new();
+        assert_eq!(
+            parse(log, &mut partial, &mut spans, &limits),
+            Ok(Status::Complete)
+        );
+        let args = Args::new(log, &spans);
+        if &args[0] == b"SELECT" {
+            db = DbIndex(std::str::from_utf8(&args[1]).unwrap().parse().unwrap());
+        } else {
+            let reply = apply(replica, BEFORE_EVERYTHING, db, args);
+            assert_ne!(reply.first(), Some(&b'-'), "{}", log.escape_ascii());
+        }
+    }
+}
+
+/// Everything in `shard`, as replies.
+fn contents(shard: &mut Shard) -> Vec<String> {
+    let mut contents = Vec::new();
+    for db in (0..DBS).map(DbIndex) {
+        let mut ask = |words: &[&str]| {
+            let args = OwnedArgs::new(words.iter().map(|word| word.as_bytes()));
+            let reply = apply(shard, BEFORE_EVERYTHING, db, args.args());
+            contents.push(format!("{db:?} {words:?} {}", reply.escape_ascii()));
+        };
+        ask(&["DBSIZE"]);
+        for key in KEYS {
+            ask(&["GET", key]);
+            ask(&["PEXPIRETIME", key]);
+        }
+    }
+    contents
+}
+
+#[test]
+fn a_second_engine_follows_by_effects_alone() {
+    for seed in 0..40 {
+        println!("seed {seed}");
+        let mut random = Random(seed);
+        let mut now = UnixMs(1_700_000_000_000);
+        let mut primary = Shard::new(DBS, seed, Settings::default());
+        let mut replica = Shard::new(DBS, !seed, Settings::default());
+        primary.effects().record(true);
+        let mut played = 0;
+        for _ in 0..2_000 {
+            now.0 += random.below(300).cast_signed();
+            let db = DbIndex(u16::from(random.below(5) == 0));
+            let words = request(&mut random, now);
+            let args = OwnedArgs::new(words.iter().map(|word| word.as_bytes()));
+            let changes = primary.effects().changes();
+            apply(&mut primary, now, db, args.args());
+            let changed = primary.effects().changes() != changes;
+            let log = primary.effects().take();
+            assert_eq!(changed, !log.is_empty(), "{words:?}");
+            played += usize::from(changed);
+            replay(&log, &mut replica);
+            if random.below(20) == 0 {
+                assert_eq!(contents(&mut primary), contents(&mut replica), "{words:?}");
+            }
+        }
+        assert!(played > 300, "only {played} requests changed anything");
+        assert_eq!(contents(&mut primary), contents(&mut replica));
+    }
+}
