@@ -445,6 +445,7 @@ pub fn request<'a>(order: Order, args: Args<'a>) -> Request<'a> {
         db: order.db,
         protocol: order.protocol,
         no_touch: order.no_touch,
+        located: None,
     }
 }
 

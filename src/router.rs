@@ -119,6 +119,7 @@ impl Batch {
                 db: hop.db,
                 protocol: hop.protocol,
                 no_touch: hop.no_touch,
+                located: None,
             };
             hop.failed = shard.apply(now, &request, &mut self.replies).is_err();
             hop.reply_end = self.replies.len();

@@ -133,7 +133,12 @@ fn set_up(part: Part) -> Result<(Core, Vec<socket2::Socket>, Park), StartError> 
     let core = Core {
         id: mesh.id(),
         shards: config.shards,
-        shard: Shard::new(config.databases, seed, settings),
+        shard: Shard::new(
+            config.databases,
+            mesh.id().slots(config.shards),
+            seed,
+            settings,
+        ),
         ring,
         outgoing: (0..config.shards).map(|_| None).collect(),
         mesh,

@@ -22,7 +22,10 @@ mod value;
 pub use command::{Args, COMMANDS, Command, Context, Outcome, Row};
 pub use effects::{Effects, Event};
 pub use error::{CommandError, ProtocolError};
-pub use keyspace::{Keyspace, slot_of};
+pub use keyspace::{
+    Db, Encoding, ExpireProgress, Item, Keyspace, KeyspaceInfo, Located, Object, StringRef, Ttl,
+    ValueRef, View, slot_of,
+};
 pub use shard::{Request, Settings, Shard};
 pub use types::{DbIndex, ShardId, Slot, UnixMs};
 pub use value::parse_i64;

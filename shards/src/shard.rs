@@ -3,9 +3,10 @@
 use crate::command::{Args, Context, Handler, Others};
 use crate::effects::Effects;
 use crate::error::CommandError;
-use crate::keyspace::Keyspace;
+use crate::keyspace::{ExpireProgress, Keyspace, Located};
 use crate::resp::{Protocol, Reply};
 use crate::types::{DbIndex, UnixMs};
+use std::ops::Range;
 
 /// What the engine needs to know of the configuration.
 #[derive(Debug, Clone)]
@@ -31,6 +32,9 @@ pub struct Request<'a> {
     pub protocol: Protocol,
     /// Leave access times alone (CLIENT NO-TOUCH).
     pub no_touch: bool,
+    /// Which argument is the first key, and where it belongs, if that is known
+    /// already: then it is not hashed again.
+    pub located: Option<(usize, Located)>,
 }
 
 /// The databases of one core.
@@ -41,11 +45,13 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// A shard with `dbs` empty databases. `seed` keys the hash of the tables:
-    /// take it from a good source, or clients can choose colliding keys.
-    pub fn new(dbs: u16, seed: u64, settings: Settings) -> Self {
+    /// A shard with `dbs` empty databases for the keys of `slots`. `seed` keys
+    /// the hash of the tables: take it from a good source, or clients can
+    /// choose colliding keys.
+    pub fn new(dbs: u16, slots: Range<u16>, seed: u64, settings: Settings) -> Self {
+        let keyspace = |_| Keyspace::new(seed, slots.clone());
         Self {
-            dbs: (0..dbs).map(|_| Keyspace::new(seed)).collect(),
+            dbs: (0..dbs).map(keyspace).collect(),
             effects: Effects::default(),
             settings,
         }
@@ -66,8 +72,14 @@ impl Shard {
         self.effects.begin(request.db);
         let (before, selected) = self.dbs.split_at_mut(request.db.index());
         let (keyspace, after) = selected.split_first_mut().expect("the database exists");
+        let mut db = keyspace.at(now, !request.no_touch, &mut self.effects);
+        if let Some((argument, located)) = request.located
+            && let Some(key) = request.args.get(argument)
+        {
+            db.hint(located, key);
+        }
         let mut context = Context {
-            db: keyspace.at(now, !request.no_touch, &mut self.effects),
+            db,
             reply: Reply::new(out, request.protocol),
             settings: &self.settings,
             others: Others { before, after },
@@ -84,6 +96,39 @@ impl Shard {
                 Err(error)
             }
         }
+    }
+
+    /// Where a key of this shard belongs; the same for all its databases.
+    #[inline]
+    pub fn locate(&self, key: &[u8]) -> Located {
+        self.dbs[0].locate(key)
+    }
+
+    /// Deletes entries that are due at `now`, visiting about `budget` lines and
+    /// entries of the tables. See [`Keyspace::expire_due`].
+    pub fn expire_due(&mut self, now: UnixMs, budget: usize) -> ExpireProgress {
+        let mut sum = ExpireProgress {
+            expired: 0,
+            more: false,
+            next: None,
+        };
+        for (index, keyspace) in (0..).zip(&mut self.dbs) {
+            // A share each, so that one database cannot keep the others waiting.
+            self.effects.begin(DbIndex(index));
+            let part = keyspace.expire_due(now, budget, &mut self.effects);
+            sum.expired += part.expired;
+            sum.more |= part.more;
+            sum.next = sum.next.into_iter().chain(part.next).min();
+        }
+        sum
+    }
+
+    /// Frees a slice of what deletions left, about `budget` entries; whether
+    /// there is more. See [`Keyspace::free_some`].
+    pub fn free_some(&mut self, budget: usize) -> bool {
+        self.dbs
+            .iter_mut()
+            .any(|keyspace| keyspace.free_some(budget))
     }
 
     /// The database `db`, for INFO, expiry and the tests' invariants.

@@ -1,5 +1,7 @@
 //! The small types every layer shares. Each names its unit.
 
+use std::ops::Range;
+
 /// Number of hash slots the keyspace is cut into, as in Redis Cluster.
 pub const SLOTS: u16 = 16_384;
 
@@ -21,6 +23,16 @@ impl ShardId {
         // Lossless: slot < 16384 and shards <= 16384, so the quotient is < shards.
         #[allow(clippy::cast_possible_truncation)]
         Self((u32::from(slot.0) * u32::from(shards) / u32::from(SLOTS)) as u16)
+    }
+
+    /// The slots of this shard when there are `shards` of them: those for which
+    /// [`ShardId::of_slot`] gives it.
+    pub fn slots(self, shards: u16) -> Range<u16> {
+        let start = |shard: u32| (shard * u32::from(SLOTS)).div_ceil(u32::from(shards));
+        // Lossless: shard <= shards, so the quotient is at most 16384.
+        #[allow(clippy::cast_possible_truncation)]
+        let range = start(u32::from(self.0)) as u16..start(u32::from(self.0) + 1) as u16;
+        range
     }
 
     /// As an index into per-shard arrays.
@@ -45,3 +57,24 @@ impl DbIndex {
 /// An instant: milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMs(pub i64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_slot_lies_in_the_range_of_its_shard() {
+        for shards in [1, 2, 3, 7, 64, 1000, SLOTS] {
+            let mut end = 0;
+            for shard in (0..shards).map(ShardId) {
+                let slots = shard.slots(shards);
+                assert_eq!(slots.start, end);
+                end = slots.end;
+                for slot in slots {
+                    assert_eq!(ShardId::of_slot(Slot(slot), shards), shard);
+                }
+            }
+            assert_eq!(end, SLOTS);
+        }
+    }
+}

@@ -54,6 +54,7 @@ fn apply(shard: &mut Shard, now: UnixMs, db: DbIndex, args: Args<'_>) -> Vec<u8>
         db,
         protocol: Protocol::Resp2,
         no_touch: false,
+        located: None,
     };
     // An error is a reply like any other here.
     let _ = shard.apply(now, &request, &mut out);
@@ -174,8 +175,8 @@ fn a_second_engine_follows_by_effects_alone() {
         println!("seed {seed}");
         let mut random = Random(seed);
         let mut now = UnixMs(1_700_000_000_000);
-        let mut primary = Shard::new(DBS, seed, Settings::default());
-        let mut replica = Shard::new(DBS, !seed, Settings::default());
+        let mut primary = Shard::new(DBS, 0..16_384, seed, Settings::default());
+        let mut replica = Shard::new(DBS, 0..16_384, !seed, Settings::default());
         primary.effects().record(true);
         let mut played = 0;
         for _ in 0..2_000 {

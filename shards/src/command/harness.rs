@@ -16,7 +16,7 @@ pub struct Engine {
 impl Engine {
     pub fn new() -> Self {
         Self {
-            shard: Shard::new(2, 1, Settings::default()),
+            shard: Shard::new(2, 0..crate::types::SLOTS, 1, Settings::default()),
             now: UnixMs(1_000_000_000_000),
             db: DbIndex(0),
             protocol: Protocol::Resp2,
@@ -42,6 +42,7 @@ impl Engine {
             db: self.db,
             protocol: self.protocol,
             no_touch: false,
+            located: None,
         };
         let mut out = Vec::new();
         let _ = self.shard.apply(self.now, &request, &mut out);

@@ -3,16 +3,38 @@
 //! [`Db`] is a [`Keyspace`] at an instant: the instant decides which entries
 //! have expired, so two looks within one request can never disagree. Every
 //! door drops an expired entry it meets and records a `DEL` for it.
+//!
+//! From the bottom: `slab` has the memory, `entry` one key and its value in
+//! it, `table` finds entries, `index` is the tables of one slot, `store` all
+//! slots and what is counted about them. `expiry`, `scan` and `graveyard` are
+//! what happens beside requests. `README.md` of the crate has the pictures.
 
+mod entry;
+mod expiry;
+mod graveyard;
+mod index;
+mod scan;
+mod slab;
 mod slots;
-mod twin;
+mod store;
+mod table;
 
+pub use entry::Encoding;
+pub use expiry::ExpireProgress;
+pub use scan::Item;
 pub use slots::slot_of;
 
 use crate::effects::Effects;
 use crate::error::CommandError;
-use crate::types::UnixMs;
-use twin::Twin;
+use crate::types::{Slot, UnixMs};
+use crate::value::{Value, parse_i64};
+use entry::{CLOCK_MASK, Draft, Payload};
+use graveyard::Graveyard;
+use index::Position;
+use slab::{OutOfMemory, ROOM_MAX};
+use std::hash::{BuildHasher, Hasher};
+use std::ops::Range;
+use store::{Home, Place, Store};
 
 /// A string value as it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,36 +74,209 @@ pub struct View<'a> {
     pub expire_at: Option<UnixMs>,
 }
 
+/// What OBJECT and MEMORY USAGE tell about an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Object {
+    pub encoding: Encoding,
+    /// Since the last access, seconds.
+    pub idle_s: u32,
+    /// Memory of the key and its value, table included.
+    pub bytes: usize,
+}
+
+/// Where a key belongs: computed once per request, the same for all databases
+/// of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Located {
+    pub slot: Slot,
+    hash: u64,
+}
+
+/// What INFO tells about a database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyspaceInfo {
+    pub keys: usize,
+    /// Keys with a deadline.
+    pub expires: usize,
+    /// The mean of all deadlines.
+    pub mean_deadline: Option<UnixMs>,
+    /// Memory held for small entries, used or not.
+    pub page_bytes: usize,
+    pub hits: u64,
+    pub misses: u64,
+    /// Keys deleted because their time had come.
+    pub expired: u64,
+}
+
 /// One numbered database on one shard.
 pub struct Keyspace {
-    twin: Twin,
+    hasher: ahash::RandomState,
+    first_slot: u16,
+    store: Store,
+    graveyard: Graveyard,
+    cycle: expiry::Cycle,
     hits: u64,
     misses: u64,
+    expired: u64,
+}
+
+impl From<OutOfMemory> for CommandError {
+    fn from(_: OutOfMemory) -> Self {
+        Self::OutOfMemory
+    }
 }
 
 impl Keyspace {
-    /// An empty database; `seed` keys its hash.
-    pub fn new(seed: u64) -> Self {
-        let _ = seed;
-        Self { twin: Twin::default(), hits: 0, misses: 0 }
+    /// An empty database for the keys of `slots`; `seed` keys its hash.
+    pub fn new(seed: u64, slots: Range<u16>) -> Self {
+        let hasher = ahash::RandomState::with_seeds(
+            seed,
+            seed.rotate_left(17) ^ 0x9E37_79B9_7F4A_7C15,
+            seed.rotate_left(31) ^ 0xBF58_476D_1CE4_E5B9,
+            seed.rotate_left(47) ^ 0x94D0_49BB_1331_11EB,
+        );
+        Self {
+            hasher,
+            first_slot: slots.start,
+            store: Store::new(slots.len()),
+            graveyard: Graveyard::default(),
+            cycle: expiry::Cycle::default(),
+            hits: 0,
+            misses: 0,
+            expired: 0,
+        }
     }
 
     /// The database at the instant `now`. With `touch`, reads refresh access times.
     #[inline]
     pub fn at<'a>(&'a mut self, now: UnixMs, touch: bool, effects: &'a mut Effects) -> Db<'a> {
-        let _ = touch;
-        Db { keyspace: self, effects, now }
+        Db {
+            keyspace: self,
+            effects,
+            now,
+            touch,
+            hint: None,
+        }
     }
 
     /// Number of keys, expired ones not yet met included.
     pub fn len(&self) -> usize {
-        self.twin.len()
+        self.store.len()
     }
 
     /// Whether there is no key.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Figures for INFO.
+    pub fn info(&self) -> KeyspaceInfo {
+        KeyspaceInfo {
+            keys: self.store.len(),
+            expires: self.store.expiring(),
+            mean_deadline: self.store.mean_deadline(),
+            page_bytes: self.store.page_bytes(),
+            hits: self.hits,
+            misses: self.misses,
+            expired: self.expired,
+        }
+    }
+
+    /// Sets INFO's counters back (CONFIG RESETSTAT).
+    pub fn reset_counters(&mut self) {
+        (self.hits, self.misses, self.expired) = (0, 0, 0);
+    }
+
+    /// Where a key belongs.
+    #[inline]
+    pub fn locate(&self, key: &[u8]) -> Located {
+        Located {
+            slot: slot_of(key),
+            hash: hash(&self.hasher, key),
+        }
+    }
+
+    /// Has the processor fetch the line of the table where the search for a key
+    /// begins. Worth it some hundred nanoseconds before the search.
+    #[inline]
+    pub fn prefetch_line(&self, located: &Located) {
+        let home = self.home(located);
+        if let Some(slot) = self.store.slot(home) {
+            slot.index.prefetch_line(home.position);
+        }
+    }
+
+    /// Has the processor fetch the entry of a key; reads the line.
+    #[inline]
+    pub fn prefetch_entry(&self, located: &Located) {
+        let home = self.home(located);
+        if let Some(slot) = self.store.slot(home) {
+            slot.index.prefetch_entry(home.position);
+        }
+    }
+
+    /// Deletes every key; the memory is freed by [`Keyspace::free_some`].
+    pub fn clear(&mut self) {
+        if self.store.slots.is_empty() {
+            return;
+        }
+        let successor = self.store.successor();
+        let store = std::mem::replace(&mut self.store, successor);
+        self.graveyard.bury_store(store);
+        self.cycle = expiry::Cycle::default();
+    }
+
+    /// Frees a slice of what [`Keyspace::clear`] and deletions of large values
+    /// left, about `budget` entries; whether there is more.
+    pub fn free_some(&mut self, budget: usize) -> bool {
+        self.graveyard.free_some(budget)
+    }
+
+    /// Checks the whole structure; panics if it contradicts itself. For tests.
+    pub fn check_invariants(&self) {
+        let home = |key: &[u8]| self.home(&self.locate(key));
+        self.store.check_invariants(home, self.cycle.walked());
+    }
+
+    fn end_slot(&self) -> u16 {
+        // Lossless: made from a range of u16.
+        self.first_slot + self.store.slot_count() as u16
+    }
+
+    /// Where a key lies within this shard, to which it must belong.
+    #[inline]
+    fn home(&self, located: &Located) -> Home {
+        let slot = usize::from(located.slot.0.wrapping_sub(self.first_slot));
+        assert!(
+            slot < self.store.slot_count(),
+            "a key comes to its own shard"
+        );
+        Home {
+            slot,
+            position: Position::of_hash(located.hash),
+        }
+    }
+
+    /// Removes an entry whose time has come.
+    #[cold]
+    fn expire(&mut self, place: Place, key: &[u8], effects: &mut Effects) {
+        self.graveyard.bury(self.store.remove(place));
+        self.expired += 1;
+        effects.expired(key);
+    }
+
+    #[inline]
+    fn count(&mut self, found: bool) {
+        self.hits += u64::from(found);
+        self.misses += u64::from(!found);
+    }
+}
+
+#[inline]
+fn hash(hasher: &ahash::RandomState, key: &[u8]) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write(key);
+    hasher.finish()
 }
 
 /// The doors.
@@ -89,6 +284,17 @@ pub struct Db<'a> {
     keyspace: &'a mut Keyspace,
     effects: &'a mut Effects,
     now: UnixMs,
+    touch: bool,
+    hint: Option<(&'a [u8], Located)>,
+}
+
+impl<'a> Db<'a> {
+    /// Says where `key` belongs, so that doors that are asked for these very
+    /// bytes need not compute it.
+    #[inline]
+    pub fn hint(&mut self, located: Located, key: &'a [u8]) {
+        self.hint = Some((key, located));
+    }
 }
 
 impl Db<'_> {
@@ -103,31 +309,73 @@ impl Db<'_> {
         self.effects
     }
 
+    #[inline]
+    fn home(&self, key: &[u8]) -> Home {
+        let located = match self.hint {
+            // The hinted slice is borrowed as long as this lives, so the same
+            // address and length are the same bytes.
+            Some((hinted, located)) if std::ptr::eq(hinted, key) => located,
+            _ => self.keyspace.locate(key),
+        };
+        self.keyspace.home(&located)
+    }
+
+    /// Finds a key that has not expired.
+    #[inline]
+    fn find(&mut self, key: &[u8]) -> Option<Place> {
+        self.find_at(self.home(key), key)
+    }
+
+    #[inline]
+    fn find_at(&mut self, home: Home, key: &[u8]) -> Option<Place> {
+        let place = self.keyspace.store.find(home, key)?;
+        let expire_at = self.keyspace.store.entry(place).expire_at();
+        if expire_at.is_some_and(|at| at <= self.now) {
+            self.keyspace.expire(place, key, self.effects);
+            return None;
+        }
+        Some(place)
+    }
+
+    /// The access clock: seconds.
+    #[inline]
+    fn clock(&self) -> u32 {
+        // Truncation intended: the clock wraps every 194 days.
+        (self.now.0 / 1000) as u32 & CLOCK_MASK
+    }
+
+    #[inline]
+    fn view(&mut self, place: Place) -> View<'_> {
+        let clock = self.clock();
+        if self.touch {
+            self.keyspace.store.touch(place, clock).view()
+        } else {
+            self.keyspace.store.entry(place).view()
+        }
+    }
+
     /// Looks at a key for a reading command: counts a hit or a miss and
     /// refreshes the access time.
     #[inline]
     pub fn read(&mut self, key: &[u8]) -> Option<View<'_>> {
-        self.peek(key)
+        let place = self.find(key);
+        self.keyspace.count(place.is_some());
+        Some(self.view(place?))
     }
 
     /// As [`Db::read`], without refreshing the access time (TTL, TYPE, EXISTS …).
     #[inline]
     pub fn peek(&mut self, key: &[u8]) -> Option<View<'_>> {
-        self.expire_if_due(key);
-        let found = self.keyspace.twin.get(key);
-        if found.is_some() {
-            self.keyspace.hits += 1;
-        } else {
-            self.keyspace.misses += 1;
-        }
-        found
+        let place = self.find(key);
+        self.keyspace.count(place.is_some());
+        Some(self.keyspace.store.entry(place?).view())
     }
 
     /// Looks at a key for a writing command: no hit or miss is counted.
     #[inline]
     pub fn lookup(&mut self, key: &[u8]) -> Option<View<'_>> {
-        self.expire_if_due(key);
-        self.keyspace.twin.get(key)
+        let place = self.find(key)?;
+        Some(self.view(place))
     }
 
     /// [`Db::read`] for a string.
@@ -142,39 +390,140 @@ impl Db<'_> {
         as_string(self.lookup(key))
     }
 
+    /// What OBJECT tells about a key; touches and counts nothing.
+    pub fn object(&mut self, key: &[u8]) -> Option<Object> {
+        let place = self.find(key)?;
+        let entry = self.keyspace.store.entry(place);
+        let table_word = size_of::<u64>();
+        Some(Object {
+            encoding: entry.encoding(),
+            idle_s: self.clock().wrapping_sub(entry.clock()) & CLOCK_MASK,
+            bytes: slab::room_bytes(entry.size()) + entry.outside_bytes() + table_word,
+        })
+    }
+
     /// Sets `key` to a string, whatever it held. Canonical integers are kept as
     /// numbers.
     #[inline]
-    pub fn set(&mut self, key: &[u8], value: &[u8], ttl: Ttl) {
-        let value = match crate::value::parse_i64(value) {
-            Some(number) => StringRef::Int(number),
-            None => StringRef::Bytes(value),
+    pub fn set(&mut self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<(), CommandError> {
+        let payload = match parse_i64(value) {
+            Some(number) => Payload::Int(number),
+            None => Payload::Bytes(value, Encoding::of_text(value)),
         };
-        self.expire_if_due(key);
-        self.keyspace.twin.set(key, value, ttl);
+        self.put(key, payload, ttl)
     }
 
     /// Sets `key` to a number, whatever it held; its deadline stays.
     #[inline]
-    pub fn set_int(&mut self, key: &[u8], value: i64) {
-        self.expire_if_due(key);
-        self.keyspace.twin.set(key, StringRef::Int(value), Ttl::Keep);
+    pub fn set_int(&mut self, key: &[u8], value: i64) -> Result<(), CommandError> {
+        self.put(key, Payload::Int(value), Ttl::Keep)
     }
 
     /// Sets `key` to bytes that are kept as they are (encoding raw), also when
     /// they look like a number; its deadline stays.
-    pub fn set_raw(&mut self, key: &[u8], value: &[u8]) {
-        self.expire_if_due(key);
-        self.keyspace.twin.set(key, StringRef::Bytes(value), Ttl::Keep);
+    pub fn set_raw(&mut self, key: &[u8], value: &[u8]) -> Result<(), CommandError> {
+        self.put(key, Payload::Bytes(value, Encoding::Raw), Ttl::Keep)
     }
 
-    /// Appends to a string, creating it, and returns its new length in bytes.
-    /// The caller has checked the type and the length.
+    /// As [`Db::set_raw`], with the encoding a fresh string gets (embstr or
+    /// raw): what INCRBYFLOAT leaves.
+    pub fn set_text(&mut self, key: &[u8], value: &[u8]) -> Result<(), CommandError> {
+        self.put(
+            key,
+            Payload::Bytes(value, Encoding::of_text(value)),
+            Ttl::Keep,
+        )
+    }
+
+    /// Adds to the number a string holds, creating it from 0; its deadline
+    /// stays. Returns the sum.
+    #[inline]
+    pub fn add_int(&mut self, key: &[u8], by: i64) -> Result<i64, CommandError> {
+        let home = self.home(key);
+        let Some(place) = self.find_at(home, key) else {
+            self.put_at(home, None, key, Payload::Int(by), Ttl::Keep)?;
+            return Ok(by);
+        };
+        if self.touch {
+            let clock = self.clock();
+            self.keyspace.store.touch(place, clock);
+        }
+        if let Some(number) = self.keyspace.store.number(place) {
+            *number = number
+                .checked_add(by)
+                .ok_or(CommandError::IncrementOverflow)?;
+            return Ok(*number);
+        }
+        let view = self.keyspace.store.entry(place).view();
+        let number = match as_string(Some(view))? {
+            Some(StringRef::Bytes(bytes)) => parse_i64(bytes),
+            Some(StringRef::Int(number)) => Some(number),
+            None => None,
+        };
+        let number = number.ok_or(CommandError::NotAnInteger)?;
+        let sum = number
+            .checked_add(by)
+            .ok_or(CommandError::IncrementOverflow)?;
+        self.put_at(home, Some(place), key, Payload::Int(sum), Ttl::Keep)?;
+        Ok(sum)
+    }
+
+    #[inline]
+    fn put(&mut self, key: &[u8], payload: Payload<'_>, ttl: Ttl) -> Result<(), CommandError> {
+        let home = self.home(key);
+        let place = self.find_at(home, key);
+        self.put_at(home, place, key, payload, ttl)
+    }
+
+    /// Writes an entry over the one at `place`, or a new one.
+    #[inline]
+    fn put_at(
+        &mut self,
+        home: Home,
+        place: Option<Place>,
+        key: &[u8],
+        payload: Payload<'_>,
+        ttl: Ttl,
+    ) -> Result<(), CommandError> {
+        let clock = self.clock();
+        let Keyspace {
+            store,
+            hasher,
+            graveyard,
+            ..
+        } = &mut *self.keyspace;
+        let expire_at = match (ttl, place) {
+            (Ttl::At(at), _) => Some(at),
+            (Ttl::Keep, Some(place)) => store.entry(place).expire_at(),
+            (Ttl::Keep, None) | (Ttl::Clear, _) => None,
+        };
+        let draft = Draft {
+            key,
+            payload,
+            expire_at,
+            clock,
+            snapshot: false,
+        };
+        match place {
+            Some(place) => graveyard.bury(store.replace(place, draft)?),
+            None => {
+                let prefix = |key: &[u8]| Position::of_hash(hash(hasher, key)).prefix;
+                store.insert(home, draft, prefix)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends to a string, creating it as [`Db::set`] does, and returns its new
+    /// length in bytes. The caller has checked the type and the length.
     pub fn append(&mut self, key: &[u8], tail: &[u8]) -> Result<usize, CommandError> {
         let length = match self.lookup_string(key)? {
             Some(StringRef::Bytes(bytes)) => bytes.len(),
             Some(StringRef::Int(number)) => itoa::Buffer::new().format(number).len(),
-            None => 0,
+            None => {
+                self.set(key, tail, Ttl::Clear)?;
+                return Ok(tail.len());
+            }
         };
         self.set_range(key, length, tail)
     }
@@ -188,31 +537,64 @@ impl Db<'_> {
         offset: usize,
         tail: &[u8],
     ) -> Result<usize, CommandError> {
-        let mut bytes = match self.lookup_string(key)? {
-            Some(StringRef::Bytes(bytes)) => bytes.to_vec(),
-            Some(StringRef::Int(number)) => itoa::Buffer::new().format(number).into(),
-            None => Vec::new(),
-        };
-        let end = offset + tail.len();
-        if bytes.len() < end {
-            bytes.resize(end, 0);
+        let home = self.home(key);
+        let place = self.find_at(home, key);
+        let mut number = itoa::Buffer::new();
+        let mut old: &[u8] = b"";
+        if let Some(place) = place {
+            if let Some(length) = self.keyspace.store.overwrite(place, offset, tail)? {
+                return Ok(length);
+            }
+            old = match as_string(Some(self.keyspace.store.entry(place).view()))? {
+                Some(StringRef::Bytes(bytes)) => bytes,
+                Some(StringRef::Int(value)) => number.format(value).as_bytes(),
+                None => b"",
+            };
         }
+        let end = offset
+            .checked_add(tail.len())
+            .ok_or(CommandError::OutOfMemory)?;
+        let length = end.max(old.len());
+        let mut bytes = Vec::new();
+        bytes
+            .try_reserve_exact(length)
+            .map_err(|_| CommandError::OutOfMemory)?;
+        bytes.extend_from_slice(old);
+        bytes.resize(length, 0);
         bytes[offset..end].copy_from_slice(tail);
-        self.set_raw(key, &bytes);
-        Ok(bytes.len())
+        let payload = if key.len() + length + 2 * size_of::<u64>() > ROOM_MAX {
+            Payload::Outside(
+                Box::new(Value::String(std::mem::take(&mut bytes))),
+                Encoding::Raw,
+            )
+        } else {
+            Payload::Bytes(&bytes, Encoding::Raw)
+        };
+        self.put_at(home, place, key, payload, Ttl::Keep)?;
+        Ok(length)
     }
 
     /// Deletes a key; whether it was there.
     #[inline]
     pub fn delete(&mut self, key: &[u8]) -> bool {
-        self.expire_if_due(key);
-        self.keyspace.twin.remove(key)
+        let Some(place) = self.find(key) else {
+            return false;
+        };
+        let value = self.keyspace.store.remove(place);
+        self.keyspace.graveyard.bury(value);
+        true
     }
 
     /// Sets or removes a key's deadline; whether the key is there.
     pub fn set_expire_at(&mut self, key: &[u8], at: Option<UnixMs>) -> bool {
-        self.expire_if_due(key);
-        self.keyspace.twin.set_expire_at(key, at)
+        let Some(place) = self.find(key) else {
+            return false;
+        };
+        // At most one small room is needed, as a Box would: the same end.
+        if self.keyspace.store.set_expire_at(place, at).is_err() {
+            std::alloc::handle_alloc_error(std::alloc::Layout::new::<[u8; ROOM_MAX]>());
+        }
+        true
     }
 
     /// Number of keys, expired ones not yet met included, as DBSIZE counts.
@@ -227,21 +609,16 @@ impl Db<'_> {
 
     /// Deletes every key.
     pub fn clear(&mut self) {
-        self.keyspace.twin = Twin::default();
-    }
-
-    fn expire_if_due(&mut self, key: &[u8]) {
-        let due = |view: View<'_>| view.expire_at.is_some_and(|at| at <= self.now);
-        if self.keyspace.twin.get(key).is_some_and(due) {
-            self.keyspace.twin.remove(key);
-            self.effects.expired(key);
-        }
+        self.keyspace.clear();
     }
 }
 
 fn as_string(view: Option<View<'_>>) -> Result<Option<StringRef<'_>>, CommandError> {
     match view {
         None => Ok(None),
-        Some(View { value: ValueRef::String(string), .. }) => Ok(Some(string)),
+        Some(View {
+            value: ValueRef::String(string),
+            ..
+        }) => Ok(Some(string)),
     }
 }

@@ -20,7 +20,11 @@ const fn tables() -> [[u16; 256]; 8] {
         let mut crc = (byte as u16) << 8;
         let mut bit = 0;
         while bit < 8 {
-            crc = if crc & 0x8000 != 0 { (crc << 1) ^ POLYNOMIAL } else { crc << 1 };
+            crc = if crc & 0x8000 != 0 {
+                (crc << 1) ^ POLYNOMIAL
+            } else {
+                crc << 1
+            };
             bit += 1;
         }
         tables[0][byte] = crc;
@@ -84,7 +88,11 @@ mod tests {
     fn crc16_bitwise(bytes: &[u8]) -> u16 {
         bytes.iter().fold(0, |crc, byte| {
             (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc: u16, _| {
-                if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ POLYNOMIAL }
+                if crc & 0x8000 == 0 {
+                    crc << 1
+                } else {
+                    (crc << 1) ^ POLYNOMIAL
+                }
             })
         })
     }
@@ -94,14 +102,21 @@ mod tests {
         assert_eq!(crc16(b"123456789"), 0x31C3); // the check value of the catalogue
         let bytes: Vec<u8> = (0..64u8).map(|i| i.wrapping_mul(37) ^ 0xA5).collect();
         for length in 0..bytes.len() {
-            assert_eq!(crc16(&bytes[..length]), crc16_bitwise(&bytes[..length]), "{length}");
+            assert_eq!(
+                crc16(&bytes[..length]),
+                crc16_bitwise(&bytes[..length]),
+                "{length}"
+            );
         }
     }
 
     #[test]
     fn hash_tags() {
         assert_eq!(slot_of(b"foo"), Slot(12182));
-        assert_eq!(slot_of(b"{user1000}.following"), slot_of(b"{user1000}.followers"));
+        assert_eq!(
+            slot_of(b"{user1000}.following"),
+            slot_of(b"{user1000}.followers")
+        );
         assert_eq!(slot_of(b"foo{}{bar}"), Slot(crc16(b"foo{}{bar}") % SLOTS));
         assert_eq!(slot_of(b"foo{{bar}}zap"), slot_of(b"{bar"));
         assert_eq!(slot_of(b"foo{bar}{zap}"), slot_of(b"bar"));

@@ -1,9 +1,8 @@
 //! The keyspace as one would write it on a whiteboard: an ordered map.
 //!
-//! The oracle of the model tests.
+//! The oracle of the model tests (`tests/model.rs`); no part of the engine.
 
-use super::{StringRef, Ttl, ValueRef, View};
-use crate::types::UnixMs;
+use super::{StringRef, Ttl, UnixMs, ValueRef, View};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone)]
@@ -25,7 +24,10 @@ impl Twin {
             Owned::Int(number) => StringRef::Int(*number),
             Owned::Bytes(bytes) => StringRef::Bytes(bytes),
         };
-        Some(View { value: ValueRef::String(string), expire_at: *expire_at })
+        Some(View {
+            value: ValueRef::String(string),
+            expire_at: *expire_at,
+        })
     }
 
     pub fn set(&mut self, key: &[u8], value: StringRef<'_>, ttl: Ttl) {
@@ -53,6 +55,18 @@ impl Twin {
             }
             None => false,
         }
+    }
+
+    /// Removes what is due at `now`; how many.
+    pub fn expire(&mut self, now: UnixMs) -> usize {
+        let before = self.entries.len();
+        let alive = |at: Option<UnixMs>| at.is_none_or(|at| at > now);
+        self.entries.retain(|_, entry| alive(entry.1));
+        before - self.entries.len()
+    }
+
+    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.entries.keys().map(Vec::as_slice)
     }
 
     pub fn len(&self) -> usize {

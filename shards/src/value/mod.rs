@@ -1,7 +1,25 @@
 //! Values and how they are read from text.
+//!
+//! [`Value`] is what an entry refers to when its value is too large or too
+//! changeable to lie within the entry itself.
 
 mod long_double;
 mod number;
 
 pub use long_double::LongDouble;
 pub use number::parse_i64;
+
+/// A value outside its entry. One variant per Redis type.
+#[derive(Debug)]
+pub enum Value {
+    String(Vec<u8>),
+}
+
+impl Value {
+    /// Bytes it holds on the heap, for deciding how to free it.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::String(bytes) => bytes.capacity(),
+        }
+    }
+}

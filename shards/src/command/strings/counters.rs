@@ -6,7 +6,6 @@ use crate::command::spec::{Arity, Command, Group, KeySpec, flags};
 use crate::command::{Args, Context, Outcome, Row, Run};
 use crate::effects::Event;
 use crate::error::CommandError;
-use crate::keyspace::StringRef;
 use crate::value::LongDouble;
 
 pub static COMMANDS: &[Row] = &[
@@ -106,15 +105,7 @@ fn decrby(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn add(ctx: &mut Context<'_>, key: &[u8], increment: i64) -> Outcome {
-    let number = match ctx.db.lookup_string(key)? {
-        Some(StringRef::Int(number)) => number,
-        Some(StringRef::Bytes(bytes)) => integer(bytes)?,
-        None => 0,
-    };
-    let sum = number
-        .checked_add(increment)
-        .ok_or(CommandError::IncrementOverflow)?;
-    ctx.db.set_int(key, sum);
+    let sum = ctx.db.add_int(key, increment)?;
     ctx.changed(key, Event::IncrBy);
     ctx.reply.integer(sum);
     Ok(())
@@ -131,7 +122,7 @@ fn incrbyfloat(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let increment = LongDouble::parse(increment).ok_or(CommandError::NotAFloat)?;
     let sum = number.add(increment).filter(LongDouble::is_finite);
     let text = sum.ok_or(CommandError::FloatOverflow)?.to_text();
-    ctx.db.set_raw(key, text.as_bytes());
+    ctx.db.set_text(key, text.as_bytes())?;
     ctx.changed(key, Event::IncrByFloat);
     // Another machine may add otherwise.
     ctx.propagate(&[b"SET", key, text.as_bytes(), b"KEEPTTL"]);

@@ -89,7 +89,7 @@ fn pairs<'a>(
 
 fn mset(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     for (key, value) in pairs(args, "mset")? {
-        ctx.db.set(key, value, Ttl::Clear);
+        ctx.db.set(key, value, Ttl::Clear)?;
         ctx.changed(key, Event::Set);
     }
     ctx.reply.ok();
@@ -101,7 +101,7 @@ fn msetnx(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let free = keys.all(|key| ctx.db.lookup(key).is_none());
     if free {
         for (key, value) in pairs(args, "msetnx")? {
-            ctx.db.set(key, value, Ttl::Clear);
+            ctx.db.set(key, value, Ttl::Clear)?;
             ctx.changed(key, Event::Set);
         }
     }

@@ -273,7 +273,7 @@ fn clock_option<'a>(
 
 fn set(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if let Ok([key, value]) = args.exactly() {
-        ctx.db.set(key, value, Ttl::Clear);
+        ctx.db.set(key, value, Ttl::Clear)?;
         ctx.changed(key, Event::Set);
         ctx.reply.ok();
         return Ok(());
@@ -314,7 +314,7 @@ fn set_with_options(
         None if keep => Ttl::Keep,
         None => Ttl::Clear,
     };
-    ctx.db.set(key, value, ttl);
+    ctx.db.set(key, value, ttl)?;
     ctx.changed(key, Event::Set);
     match deadline {
         Some(at) => propagate_set_at(ctx, key, value, at),
@@ -339,7 +339,7 @@ fn setnx(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let [key, value] = args.exactly()?;
     let missing = ctx.db.lookup(key).is_none();
     if missing {
-        ctx.db.set(key, value, Ttl::Clear);
+        ctx.db.set(key, value, Ttl::Clear)?;
         ctx.changed(key, Event::Set);
     }
     ctx.reply.integer(i64::from(missing));
@@ -364,7 +364,7 @@ fn set_for(ctx: &mut Context<'_>, args: Args<'_>, unit: Unit, command: &'static 
         duration,
     );
     if let Some(at) = ttl.deadline(ctx.db.now(), command)? {
-        ctx.db.set(key, value, Ttl::At(at));
+        ctx.db.set(key, value, Ttl::At(at))?;
         ctx.changed(key, Event::Set);
         propagate_set_at(ctx, key, value, at);
         ctx.reply.ok();
@@ -375,7 +375,7 @@ fn set_for(ctx: &mut Context<'_>, args: Args<'_>, unit: Unit, command: &'static 
 fn getset(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let [key, value] = args.exactly()?;
     reply_string(&mut ctx.reply, ctx.db.read_string(key)?);
-    ctx.db.set(key, value, Ttl::Clear);
+    ctx.db.set(key, value, Ttl::Clear)?;
     ctx.changed(key, Event::Set);
     ctx.propagate(&[b"SET", key, value]);
     Ok(())

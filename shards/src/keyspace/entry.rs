@@ -1,0 +1,764 @@
+//! One key, its value and its deadline in one allocation.
+//!
+//! ```text
+//! short: key < 1 KiB
+//! ┌────────┬────────────┬───────────────────┬─────┬──────────────┐
+//! │ header │ expire_at? │ number | pointer? │ key │ inline value │
+//! └────────┴────────────┴───────────────────┴─────┴──────────────┘
+//!     8           8               8
+//! long: key ≥ 1 KiB; the value is always a number or outside
+//! ┌────────┬───────────┬──────────────────┬─────────┬─────┐
+//! │ header │ expire_at │ number | pointer │ key_len │ key │
+//! └────────┴───────────┴──────────────────┴─────────┴─────┘
+//!
+//! header, from the low bit
+//!   type:4 encoding:4 snapshot:1 expires:1 word:1 outside:1 long:1 -:3
+//!   key_len:10 value_len:14 clock:24
+//! ```
+//!
+//! A number lies in the word; a value that is larger than a slab's largest
+//! room, or that grew beyond it, is a `Box<Value>` in the word; other strings
+//! lie inline behind the key. A long entry has room for everything that may
+//! change, so that no change ever copies a long key.
+//!
+//! Invariants: an entry's room (`slab::same_room`) is the one its header
+//! gives; `outside` implies `word`; the box belongs to the entry.
+#![allow(unsafe_code)]
+
+use super::slab::{OutOfMemory, ROOM_MAX, Slab, same_room};
+use super::{StringRef, ValueRef, View};
+use crate::types::UnixMs;
+use crate::value::Value;
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+
+/// Keys from this length on get the long form.
+const LONG_KEY: usize = 1 << 10;
+/// Inline values stay below this; rooms of a slab are smaller anyway.
+const INLINE_LIMIT: usize = 1 << 14;
+const LONG_KEY_AT: usize = 32;
+
+const SNAPSHOT: u64 = 1 << 8;
+const EXPIRES: u64 = 1 << 9;
+const WORD: u64 = 1 << 10;
+const OUTSIDE: u64 = 1 << 11;
+const LONG: u64 = 1 << 12;
+const KEY_LEN_SHIFT: u32 = 16;
+const VALUE_LEN_SHIFT: u32 = 26;
+const CLOCK_SHIFT: u32 = 40;
+/// The access clock has this many bits.
+pub const CLOCK_MASK: u32 = (1 << 24) - 1;
+
+const TYPE_STRING: u64 = 0;
+
+/// How a value is kept, by the names OBJECT ENCODING uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    Int,
+    Embstr,
+    Raw,
+}
+
+impl Encoding {
+    /// Redis keeps strings up to this length (bytes) in one allocation with
+    /// their object and calls them embstr.
+    const EMBSTR_MAX: usize = 44;
+
+    /// The encoding a freshly set string gets.
+    #[inline]
+    pub fn of_text(text: &[u8]) -> Self {
+        if text.len() <= Self::EMBSTR_MAX {
+            Self::Embstr
+        } else {
+            Self::Raw
+        }
+    }
+
+    /// The name OBJECT ENCODING replies.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Int => "int",
+            Self::Embstr => "embstr",
+            Self::Raw => "raw",
+        }
+    }
+
+    const ALL: [Self; 3] = [Self::Int, Self::Embstr, Self::Raw];
+}
+
+/// The first word of an entry; see the picture above.
+#[derive(Clone, Copy)]
+struct Header(u64);
+
+impl Header {
+    #[inline]
+    fn has(self, flag: u64) -> bool {
+        self.0 & flag != 0
+    }
+
+    #[inline]
+    fn key_len(self) -> usize {
+        (self.0 >> KEY_LEN_SHIFT) as usize & (LONG_KEY - 1)
+    }
+
+    #[inline]
+    fn value_len(self) -> usize {
+        (self.0 >> VALUE_LEN_SHIFT) as usize & (INLINE_LIMIT - 1)
+    }
+
+    #[inline]
+    fn with_value_len(self, length: usize) -> Self {
+        debug_assert!(length < INLINE_LIMIT);
+        let mask = (INLINE_LIMIT as u64 - 1) << VALUE_LEN_SHIFT;
+        Self(self.0 & !mask | (length as u64) << VALUE_LEN_SHIFT)
+    }
+
+    #[inline]
+    fn with_encoding(self, encoding: Encoding) -> Self {
+        Self(self.0 & !0xF0 | (encoding as u64) << 4)
+    }
+
+    fn encoding(self) -> Encoding {
+        let index = (self.0 >> 4 & 0xF) as usize;
+        Encoding::ALL[index]
+    }
+
+    #[inline]
+    fn clock(self) -> u32 {
+        (self.0 >> CLOCK_SHIFT) as u32
+    }
+
+    #[inline]
+    fn with_clock(self, clock: u32) -> Self {
+        let kept = self.0 & ((1 << CLOCK_SHIFT) - 1);
+        Self(kept | u64::from(clock & CLOCK_MASK) << CLOCK_SHIFT)
+    }
+
+    /// Whether there are eight bytes for a deadline.
+    #[inline]
+    fn has_deadline_room(self) -> bool {
+        self.has(EXPIRES | LONG)
+    }
+
+    #[inline]
+    fn word_at(self) -> usize {
+        8 + 8 * usize::from(self.has_deadline_room())
+    }
+
+    /// Of a short entry.
+    #[inline]
+    fn key_at(self) -> usize {
+        self.word_at() + 8 * usize::from(self.has(WORD))
+    }
+}
+
+/// What a value is made of.
+pub enum Payload<'a> {
+    Int(i64),
+    Bytes(&'a [u8], Encoding),
+    Outside(Box<Value>, Encoding),
+}
+
+/// An entry to be.
+pub struct Draft<'a> {
+    pub key: &'a [u8],
+    pub payload: Payload<'a>,
+    pub expire_at: Option<UnixMs>,
+    pub clock: u32,
+    pub snapshot: bool,
+}
+
+impl<'a> Draft<'a> {
+    /// Decides what lies inline: moves bytes that do not fit a room to a value
+    /// outside.
+    #[inline]
+    pub fn settle(mut self) -> Result<Settled<'a>, OutOfMemory> {
+        if let Payload::Bytes(bytes, encoding) = self.payload {
+            let base = 8 + 8 * usize::from(self.expire_at.is_some());
+            let fits = self.key.len() < LONG_KEY && base + self.key.len() + bytes.len() <= ROOM_MAX;
+            if !fits {
+                let mut owned = Vec::new();
+                owned
+                    .try_reserve_exact(bytes.len())
+                    .map_err(|_| OutOfMemory)?;
+                owned.extend_from_slice(bytes);
+                self.payload = Payload::Outside(Box::new(Value::String(owned)), encoding);
+            }
+        }
+        let header = self.header();
+        Ok(Settled {
+            draft: self,
+            header,
+        })
+    }
+
+    #[inline]
+    fn header(&self) -> Header {
+        let long = self.key.len() >= LONG_KEY;
+        let (flags, value_len, encoding) = match &self.payload {
+            Payload::Int(_) => (WORD, 0, Encoding::Int),
+            Payload::Bytes(bytes, encoding) => (0, bytes.len(), *encoding),
+            Payload::Outside(_, encoding) => (WORD | OUTSIDE, 0, *encoding),
+        };
+        let mut bits = TYPE_STRING | flags;
+        bits |= if long {
+            LONG
+        } else {
+            (self.key.len() as u64) << KEY_LEN_SHIFT
+        };
+        bits |= if self.expire_at.is_some() { EXPIRES } else { 0 };
+        bits |= if self.snapshot { SNAPSHOT } else { 0 };
+        Header(bits)
+            .with_value_len(value_len)
+            .with_encoding(encoding)
+            .with_clock(self.clock)
+    }
+}
+
+/// A draft whose layout is decided.
+pub struct Settled<'a> {
+    draft: Draft<'a>,
+    header: Header,
+}
+
+impl Settled<'_> {
+    #[inline]
+    fn size(&self) -> usize {
+        if self.header.has(LONG) {
+            LONG_KEY_AT + self.draft.key.len()
+        } else {
+            self.header.key_at() + self.draft.key.len() + self.header.value_len()
+        }
+    }
+
+    /// Allocates and writes the entry.
+    #[inline]
+    pub fn build(self, slab: &mut Slab) -> Result<Entry, OutOfMemory> {
+        let at = slab.alloc(self.size())?;
+        // SAFETY: fresh room of the size the header gives.
+        unsafe { self.write(at.as_ptr(), true) };
+        Ok(Entry { at })
+    }
+
+    /// Writes the entry at `at`; the key only if `with_key`.
+    ///
+    /// # Safety
+    /// `at` has room for [`Settled::size`] bytes, nobody else looks at it, and
+    /// the key is there already unless `with_key`.
+    #[inline]
+    unsafe fn write(self, at: *mut u8, with_key: bool) {
+        let (header, key) = (self.header, self.draft.key);
+        // SAFETY: all writes lie within the size computed from the same header;
+        // the first three are aligned as `at` is aligned to 8.
+        unsafe {
+            at.cast::<u64>().write(header.0);
+            if header.has_deadline_room() {
+                let deadline = self.draft.expire_at.map_or(0, |at| at.0);
+                at.add(8).cast::<i64>().write(deadline);
+            }
+            let key_at = if header.has(LONG) {
+                at.add(24).cast::<u64>().write(key.len() as u64);
+                LONG_KEY_AT
+            } else {
+                header.key_at()
+            };
+            if with_key {
+                ptr::copy_nonoverlapping(key.as_ptr(), at.add(key_at), key.len());
+            }
+            let word = at.add(header.word_at());
+            match self.draft.payload {
+                Payload::Int(number) => word.cast::<i64>().write(number),
+                Payload::Outside(value, _) => word.cast::<*mut Value>().write(Box::into_raw(value)),
+                Payload::Bytes(bytes, _) => {
+                    let to = at.add(key_at + key.len());
+                    ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
+                }
+            }
+        }
+    }
+}
+
+/// An entry outside of any table. Must be put into one or be freed.
+#[must_use]
+pub struct Entry {
+    at: NonNull<u8>,
+}
+
+impl Entry {
+    /// The address as a table keeps it; [`Entry::from_address`] turns it back.
+    #[inline]
+    pub fn into_address(self) -> u64 {
+        self.at.as_ptr().expose_provenance() as u64
+    }
+
+    /// # Safety
+    /// `address` came from [`Entry::into_address`], and stands for one entry at
+    /// a time.
+    #[inline]
+    pub unsafe fn from_address(address: u64) -> Self {
+        // SAFETY: the caller's promise.
+        let at = unsafe { pointer(address) };
+        Self { at }
+    }
+
+    /// Looks at it.
+    #[inline]
+    pub fn look(&self) -> EntryRef<'_> {
+        EntryRef {
+            at: self.at,
+            of: PhantomData,
+        }
+    }
+
+    /// Gives the memory back; returns the value if it was outside.
+    #[inline]
+    pub fn free(self, slab: &mut Slab) -> Option<Box<Value>> {
+        let (size, header) = (self.look().size(), self.look().header());
+        // SAFETY: the entry is owned, so nobody looks at it; its size is the
+        // one it was allocated with (same room), and the box belongs to it.
+        unsafe {
+            let value = take_value(self.at, header);
+            slab.free(self.at, size);
+            value
+        }
+    }
+}
+
+/// # Safety
+/// `address` came from [`Entry::into_address`].
+#[inline]
+unsafe fn pointer(address: u64) -> NonNull<u8> {
+    // SAFETY: addresses of entries are not null.
+    unsafe { NonNull::new_unchecked(ptr::with_exposed_provenance_mut(address as usize)) }
+}
+
+/// Takes the box of an entry, if it has one.
+///
+/// # Safety
+/// `header` is the header of the live entry at `at`, which is not looked at
+/// any more before it is rewritten or freed.
+#[inline]
+unsafe fn take_value(at: NonNull<u8>, header: Header) -> Option<Box<Value>> {
+    if !header.has(OUTSIDE) {
+        return None;
+    }
+    // SAFETY: `outside` says that the word is a pointer from Box::into_raw.
+    unsafe {
+        Some(Box::from_raw(
+            at.as_ptr()
+                .add(header.word_at())
+                .cast::<*mut Value>()
+                .read(),
+        ))
+    }
+}
+
+/// An entry that is only looked at.
+#[derive(Clone, Copy)]
+pub struct EntryRef<'a> {
+    at: NonNull<u8>,
+    of: PhantomData<&'a Entry>,
+}
+
+impl<'a> EntryRef<'a> {
+    /// # Safety
+    /// `address` came from [`Entry::into_address`]; the entry is alive and
+    /// unchanged for `'a`.
+    #[inline]
+    pub unsafe fn from_address(address: u64) -> Self {
+        // SAFETY: the caller's promise.
+        let at = unsafe { pointer(address) };
+        Self {
+            at,
+            of: PhantomData,
+        }
+    }
+
+    #[inline]
+    fn header(self) -> Header {
+        // SAFETY: a live entry begins with its header, aligned to 8.
+        Header(unsafe { self.at.cast::<u64>().read() })
+    }
+
+    #[inline]
+    fn word(self) -> NonNull<u8> {
+        // SAFETY: the offset lies within the entry.
+        unsafe { self.at.add(self.header().word_at()) }
+    }
+
+    #[inline]
+    fn key_span(self) -> (usize, usize) {
+        let header = self.header();
+        if header.has(LONG) {
+            // SAFETY: a long entry has its key's length there.
+            (LONG_KEY_AT, unsafe { self.at.add(24).cast::<u64>().read() }
+                as usize)
+        } else {
+            (header.key_at(), header.key_len())
+        }
+    }
+
+    /// Bytes of the entry itself.
+    #[inline]
+    pub fn size(self) -> usize {
+        let (at, length) = self.key_span();
+        at + length + self.header().value_len()
+    }
+
+    #[inline]
+    pub fn key(self) -> &'a [u8] {
+        let (at, length) = self.key_span();
+        // SAFETY: the span lies within the entry, which lives for 'a.
+        unsafe { NonNull::slice_from_raw_parts(self.at.add(at), length).as_ref() }
+    }
+
+    #[inline]
+    pub fn expire_at(self) -> Option<UnixMs> {
+        // SAFETY: `expires` says that the deadline is there.
+        let read = || UnixMs(unsafe { self.at.add(8).cast::<i64>().read() });
+        self.header().has(EXPIRES).then(read)
+    }
+
+    #[inline]
+    pub fn view(self) -> View<'a> {
+        View {
+            value: self.value(),
+            expire_at: self.expire_at(),
+        }
+    }
+
+    #[inline]
+    pub fn value(self) -> ValueRef<'a> {
+        let header = self.header();
+        ValueRef::String(if header.has(OUTSIDE) {
+            let Value::String(bytes) = self.outside().expect("the flag says so");
+            StringRef::Bytes(bytes)
+        } else if header.has(WORD) {
+            // SAFETY: the word holds a number unless `outside`.
+            StringRef::Int(unsafe { self.word().cast::<i64>().read() })
+        } else {
+            let (at, length) = self.key_span();
+            let value = NonNull::slice_from_raw_parts(
+                // SAFETY: the inline value follows the key.
+                unsafe { self.at.add(at + length) },
+                header.value_len(),
+            );
+            // SAFETY: it lies within the entry, which lives for 'a.
+            StringRef::Bytes(unsafe { value.as_ref() })
+        })
+    }
+
+    fn outside(self) -> Option<&'a Value> {
+        let word = self.word().cast::<*const Value>();
+        // SAFETY: `outside` says that the word is a box of the entry's, which
+        // lives for 'a.
+        self.header().has(OUTSIDE).then(|| unsafe { &*word.read() })
+    }
+
+    /// Whether freeing it takes more than dropping its page.
+    #[inline]
+    pub fn is_scattered(self) -> bool {
+        self.header().has(OUTSIDE) || self.size() > ROOM_MAX
+    }
+
+    /// Bytes of the value outside, bytes.
+    pub fn outside_bytes(self) -> usize {
+        self.outside()
+            .map_or(0, |value| size_of::<Value>() + value.heap_bytes())
+    }
+
+    pub fn encoding(self) -> Encoding {
+        self.header().encoding()
+    }
+
+    /// The access clock (24 bits).
+    #[inline]
+    pub fn clock(self) -> u32 {
+        self.header().clock()
+    }
+
+    /// The snapshot bit: whether the cut at hand has seen the entry.
+    pub fn snapshot(self) -> bool {
+        self.header().has(SNAPSHOT)
+    }
+}
+
+/// An entry that may be changed in place.
+pub struct EntryMut<'a> {
+    at: NonNull<u8>,
+    of: PhantomData<&'a mut Entry>,
+}
+
+impl<'a> EntryMut<'a> {
+    /// # Safety
+    /// `address` came from [`Entry::into_address`]; the entry is alive and
+    /// nobody else looks at it for `'a`.
+    #[inline]
+    pub unsafe fn from_address(address: u64) -> Self {
+        // SAFETY: the caller's promise.
+        let at = unsafe { pointer(address) };
+        Self {
+            at,
+            of: PhantomData,
+        }
+    }
+
+    #[inline]
+    pub fn look(&self) -> EntryRef<'_> {
+        EntryRef {
+            at: self.at,
+            of: PhantomData,
+        }
+    }
+
+    #[inline]
+    pub fn into_ref(self) -> EntryRef<'a> {
+        EntryRef {
+            at: self.at,
+            of: PhantomData,
+        }
+    }
+
+    #[inline]
+    fn set_header(&mut self, header: Header) {
+        // SAFETY: a live entry begins with its header.
+        unsafe { self.at.cast::<u64>().write(header.0) };
+    }
+
+    #[inline]
+    pub fn set_clock(&mut self, clock: u32) {
+        let header = self.look().header().with_clock(clock);
+        self.set_header(header);
+    }
+
+    pub fn set_snapshot(&mut self, bit: bool) {
+        let header = self.look().header().0 & !SNAPSHOT;
+        self.set_header(Header(header | if bit { SNAPSHOT } else { 0 }));
+    }
+
+    /// Changes the deadline if the entry has room for the new one and needs no
+    /// less; whether it was done.
+    pub fn set_expire_at(&mut self, expire_at: Option<UnixMs>) -> bool {
+        let header = self.look().header();
+        if !header.has(LONG) && header.has(EXPIRES) != expire_at.is_some() {
+            return false;
+        }
+        if let Some(deadline) = expire_at {
+            // SAFETY: there is room for a deadline, by the check above.
+            unsafe { self.at.add(8).cast::<i64>().write(deadline.0) };
+        }
+        let flag = if expire_at.is_some() { EXPIRES } else { 0 };
+        self.set_header(Header(header.0 & !EXPIRES | flag));
+        true
+    }
+
+    /// A copy with or without a deadline, for a table to hold in its stead; the
+    /// value outside moves to the copy. For when [`EntryMut::set_expire_at`]
+    /// cannot do it in place, so the entry is short.
+    pub fn rebuild(
+        &mut self,
+        expire_at: Option<UnixMs>,
+        slab: &mut Slab,
+    ) -> Result<Entry, OutOfMemory> {
+        let old = self.look().header();
+        assert!(!old.has(LONG), "long entries have room for a deadline");
+        let flag = if expire_at.is_some() { EXPIRES } else { 0 };
+        let new = Header(old.0 & !EXPIRES | flag);
+        let tail = old.key_len() + old.value_len();
+        let at = slab.alloc(new.key_at() + tail)?;
+        // SAFETY: the room is fresh and as large as the header says; what is
+        // copied lies within the old entry.
+        unsafe {
+            let (from, to) = (self.at.as_ptr(), at.as_ptr());
+            to.cast::<u64>().write(new.0);
+            if let Some(deadline) = expire_at {
+                to.add(8).cast::<i64>().write(deadline.0);
+            }
+            if old.has(WORD) {
+                let word = from.add(old.word_at()).cast::<*mut Value>();
+                to.add(new.word_at())
+                    .cast::<*mut Value>()
+                    .write(word.read());
+            }
+            ptr::copy_nonoverlapping(from.add(old.key_at()), to.add(new.key_at()), tail);
+        }
+        // The box has a new owner.
+        self.set_header(Header(old.0 & !OUTSIDE));
+        Ok(Entry { at })
+    }
+
+    /// The number kept in the word, to be changed in place.
+    #[inline]
+    pub fn into_number(self) -> Option<&'a mut i64> {
+        let header = self.look().header();
+        if header.0 & (WORD | OUTSIDE) != WORD {
+            return None;
+        }
+        // SAFETY: the word holds a number, and the entry is ours for 'a.
+        Some(unsafe { self.look().word().cast::<i64>().as_mut() })
+    }
+
+    /// The value outside, to be changed in place.
+    pub fn outside(&mut self) -> Option<&mut Value> {
+        if !self.look().header().has(OUTSIDE) {
+            return None;
+        }
+        // SAFETY: the word is a box of the entry's, and the entry is ours.
+        Some(unsafe { &mut *self.look().word().cast::<*mut Value>().read() })
+    }
+
+    /// Marks a value changed by APPEND or SETRANGE.
+    pub fn set_raw(&mut self) {
+        let header = self.look().header().with_encoding(Encoding::Raw);
+        self.set_header(header);
+    }
+
+    /// Overwrites an inline value from `offset` on, with zero bytes in any gap,
+    /// if it stays in its room; its new length, or nothing was done.
+    pub fn overwrite_inline(&mut self, offset: usize, bytes: &[u8]) -> Option<usize> {
+        let header = self.look().header();
+        if header.has(WORD) {
+            return None;
+        }
+        let (key_at, key_len) = self.look().key_span();
+        let (start, old) = (key_at + key_len, header.value_len());
+        let new = old.max(offset.checked_add(bytes.len())?);
+        let total = start.checked_add(new)?;
+        if total > ROOM_MAX || !same_room(start + old, total) {
+            return None;
+        }
+        // SAFETY: up to `total` everything lies in the entry's room.
+        unsafe {
+            let value = self.at.as_ptr().add(start);
+            if offset > old {
+                value.add(old).write_bytes(0, offset - old);
+            }
+            ptr::copy_nonoverlapping(bytes.as_ptr(), value.add(offset), bytes.len());
+        }
+        self.set_header(header.with_value_len(new).with_encoding(Encoding::Raw));
+        Some(new)
+    }
+
+    /// Becomes `draft`, which has the same key, if that needs the same room.
+    /// Returns the value that was outside, or the draft if it does not fit.
+    #[inline]
+    pub fn rewrite<'d>(&mut self, draft: Settled<'d>) -> Result<Option<Box<Value>>, Settled<'d>> {
+        let old = self.look().header();
+        if !same_room(self.look().size(), draft.size()) {
+            return Err(draft);
+        }
+        let with_key = !draft.header.has(LONG) && old.key_at() != draft.header.key_at();
+        // SAFETY: the room is the same; the old value is taken out first; the
+        // draft's key is not in this entry, which we hold exclusively.
+        unsafe {
+            let value = take_value(self.at, old);
+            draft.write(self.at.as_ptr(), with_key);
+            Ok(value)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft<'a>(key: &'a [u8], payload: Payload<'a>, expire_at: Option<UnixMs>) -> Settled<'a> {
+        let draft = Draft {
+            key,
+            payload,
+            expire_at,
+            clock: 0x00AB_CDEF,
+            snapshot: true,
+        };
+        draft.settle().unwrap()
+    }
+
+    fn bytes(bytes: &[u8]) -> Payload<'_> {
+        Payload::Bytes(bytes, Encoding::of_text(bytes))
+    }
+
+    #[test]
+    fn keeps_what_it_is_given_in_every_form() {
+        let mut slab = Slab::default();
+        let lengths = [0usize, 1, 16, 1000, 1023, 1024, 3000, 70_000];
+        for key_len in lengths {
+            for value_len in lengths {
+                for expire_at in [None, Some(UnixMs(i64::MAX)), Some(UnixMs(-5))] {
+                    let (key, value) = (vec![b'k'; key_len], vec![b'v'; value_len]);
+                    let entry = draft(&key, bytes(&value), expire_at)
+                        .build(&mut slab)
+                        .unwrap();
+                    let look = entry.look();
+                    assert_eq!(look.key(), key);
+                    let value = ValueRef::String(StringRef::Bytes(&value));
+                    assert_eq!(look.view(), View { value, expire_at });
+                    assert_eq!((look.clock(), look.snapshot()), (0x00AB_CDEF, true));
+                    drop(entry.free(&mut slab));
+                }
+                let key = vec![b'k'; key_len];
+                let entry = draft(&key, Payload::Int(-7), None)
+                    .build(&mut slab)
+                    .unwrap();
+                assert_eq!(entry.look().value(), ValueRef::String(StringRef::Int(-7)));
+                assert_eq!(entry.look().encoding().name(), "int");
+                assert!(entry.free(&mut slab).is_none());
+            }
+        }
+        assert_eq!(slab.entries(), 0);
+    }
+
+    #[test]
+    fn a_small_entry_costs_eight_bytes() {
+        let settled = draft(b"0123456789abcdef", bytes(&[b'v'; 32]), None);
+        assert_eq!(settled.size(), 56);
+    }
+
+    #[test]
+    fn rewrites_in_place_only_within_its_room() {
+        let mut slab = Slab::default();
+        let mut entry = draft(b"key", bytes(b"12345"), None)
+            .build(&mut slab)
+            .unwrap();
+        let mut edit = EntryMut {
+            at: entry.at,
+            of: PhantomData::<&mut Entry>,
+        };
+        assert!(edit.rewrite(draft(b"key", bytes(b"1234"), None)).is_ok());
+        assert_eq!(
+            edit.look().value(),
+            ValueRef::String(StringRef::Bytes(b"1234"))
+        );
+        assert!(edit.rewrite(draft(b"key", bytes(b"123456"), None)).is_err());
+        assert!(edit.rewrite(draft(b"key", Payload::Int(1), None)).is_err());
+        assert!(!edit.set_expire_at(Some(UnixMs(1))));
+        assert_eq!(edit.overwrite_inline(4, b"5"), Some(5));
+        assert_eq!(edit.overwrite_inline(5, b"6"), None);
+        assert_eq!(
+            edit.look().value(),
+            ValueRef::String(StringRef::Bytes(b"12345"))
+        );
+        assert_eq!(edit.look().encoding(), Encoding::Raw);
+        let _ = &mut entry;
+        drop(entry.free(&mut slab));
+    }
+
+    #[test]
+    fn a_long_key_is_never_copied_again() {
+        let mut slab = Slab::default();
+        let key = vec![b'k'; 5000];
+        let entry = draft(&key, bytes(b"small"), None).build(&mut slab).unwrap();
+        let mut edit = EntryMut {
+            at: entry.at,
+            of: PhantomData::<&mut Entry>,
+        };
+        assert!(edit.set_expire_at(Some(UnixMs(9))));
+        let old = edit.rewrite(draft(&key, Payload::Int(3), Some(UnixMs(8))));
+        assert!(old.is_ok_and(|value| value.is_some()));
+        assert!(edit.set_expire_at(None));
+        assert_eq!(edit.look().key(), key);
+        assert_eq!(edit.look().view().expire_at, None);
+        assert_eq!(edit.into_number().copied(), Some(3));
+        drop(entry.free(&mut slab));
+        assert_eq!(slab.entries(), 0);
+    }
+}

@@ -1,0 +1,183 @@
+//! Deleting entries whose time has come, in slices.
+//!
+//! Each slot and each group of slots keeps a lower bound of its deadlines. The
+//! cycle goes round the slots whose bound has passed, line by line, touches
+//! only entries that have a deadline, deletes the due ones and raises the
+//! bound to the smallest deadline it met. It may stop after any line: the
+//! position it reached does not depend on the tables' sizes. While a slot is
+//! being walked its own bound starts anew, so that deadlines set behind the
+//! walk are not lost.
+
+use super::index::Position;
+use super::store::{GROUP, NEVER, Store};
+use super::{Graveyard, Keyspace};
+use crate::effects::Effects;
+use crate::types::UnixMs;
+
+/// A slot that is being walked.
+#[derive(Clone, Copy, Debug)]
+pub struct Walk {
+    slot: usize,
+    position: Position,
+    /// The slot's bound when the walk began.
+    bound: i64,
+    /// The smallest deadline met that is not due.
+    met: i64,
+}
+
+/// Where the cycle stands.
+#[derive(Debug, Default)]
+pub struct Cycle {
+    walk: Option<Walk>,
+    /// Where to look for the next slot that is due.
+    next_slot: usize,
+}
+
+impl Cycle {
+    /// The slot being walked, and a bound of its deadlines.
+    pub fn walked(&self) -> Option<(usize, i64)> {
+        self.walk.map(|walk| (walk.slot, walk.bound.min(walk.met)))
+    }
+}
+
+/// What a slice of the cycle has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpireProgress {
+    /// Keys deleted.
+    pub expired: usize,
+    /// There is more to do at once.
+    pub more: bool,
+    /// When to come back if not: a lower bound of the next deadline.
+    pub next: Option<UnixMs>,
+}
+
+impl Keyspace {
+    /// Deletes entries that are due at `now` and records their `DEL`s, visiting
+    /// about `budget` lines and entries.
+    pub fn expire_due(
+        &mut self,
+        now: UnixMs,
+        budget: usize,
+        effects: &mut Effects,
+    ) -> ExpireProgress {
+        let (mut spent, mut expired) = (0, 0);
+        let mut more = true;
+        while spent < budget {
+            if self.cycle.walk.is_none() {
+                self.cycle.walk = next_due(&mut self.store, self.cycle.next_slot, now);
+            }
+            let Some(walk) = &mut self.cycle.walk else {
+                more = false;
+                break;
+            };
+            let deleted = walk_line(
+                &mut self.store,
+                &mut self.graveyard,
+                walk,
+                now,
+                effects,
+                &mut spent,
+            );
+            expired += deleted.0;
+            if !deleted.1 {
+                let bound = &mut self.store.slots[walk.slot].earliest;
+                *bound = walk.met.min(*bound);
+                self.cycle.next_slot = walk.slot + 1;
+                self.cycle.walk = None;
+            }
+        }
+        self.expired += expired as u64;
+        let next = if more {
+            Some(now)
+        } else {
+            self.next_deadline()
+        };
+        ExpireProgress {
+            expired,
+            more,
+            next,
+        }
+    }
+
+    /// A lower bound of the earliest deadline.
+    pub fn next_deadline(&self) -> Option<UnixMs> {
+        let earliest = self.store.groups.iter().map(|group| group.earliest).min();
+        earliest.filter(|at| *at != NEVER).map(UnixMs)
+    }
+}
+
+/// Finds a slot whose bound has passed, from slot `from` on round the shard,
+/// and begins a walk of it. Bounds of groups that turn out not due are raised.
+fn next_due(store: &mut Store, from: usize, now: UnixMs) -> Option<Walk> {
+    let groups = store.groups.len();
+    let from = if from < store.slots.len() { from } else { 0 };
+    for number in 0..groups {
+        let number = (from / GROUP + number) % groups;
+        if store.groups[number].earliest > now.0 {
+            continue;
+        }
+        let start = number * GROUP;
+        let end = store.slots.len().min(start + GROUP);
+        let slots = &mut store.slots[start..end];
+        let due = |slot: &usize| slots[*slot].earliest <= now.0;
+        let first = from.saturating_sub(start).min(slots.len());
+        let found = (first..slots.len()).chain(0..first).find(due);
+        let Some(slot) = found else {
+            let earliest = slots.iter().map(|slot| slot.earliest).min();
+            store.groups[number].earliest = earliest.unwrap_or(NEVER);
+            continue;
+        };
+        let bound = std::mem::replace(&mut slots[slot].earliest, NEVER);
+        return Some(Walk {
+            slot: start + slot,
+            position: Position::START,
+            bound,
+            met: NEVER,
+        });
+    }
+    None
+}
+
+/// Walks one home line: how many entries were deleted, and whether the slot
+/// goes on.
+fn walk_line(
+    store: &mut Store,
+    graveyard: &mut Graveyard,
+    walk: &mut Walk,
+    now: UnixMs,
+    effects: &mut Effects,
+    spent: &mut usize,
+) -> (usize, bool) {
+    let (mut step, mut deleted, mut last) = (0, 0, None);
+    *spent += 1;
+    while let Some((next, place)) = store.slots[walk.slot]
+        .index
+        .next_expiring(walk.position, step)
+    {
+        *spent += 1;
+        let place = Store::place(walk.slot, place);
+        let entry = store.entry(place);
+        let at = entry.expire_at().map_or(NEVER, |at| at.0);
+        if at > now.0 {
+            walk.met = walk.met.min(at);
+            step = next;
+            continue;
+        }
+        effects.expired(entry.key());
+        graveyard.bury(store.remove_only(place));
+        deleted += 1;
+        last = Some(place);
+        // Removal has moved a later entry here, if any.
+        step = next - 1;
+    }
+    // Before the table shrinks: the position is right for any size, the end of
+    // this line is not.
+    let after = store.slots[walk.slot].index.after_line(walk.position);
+    if let Some(place) = last {
+        store.shrink(place);
+    }
+    if let Some(position) = after {
+        walk.position = position;
+    }
+    (deleted, after.is_some())
+}

@@ -1,0 +1,460 @@
+//! The slots of one keyspace, the memory of its entries, and what is counted
+//! about them. Every insertion, change and removal of an entry passes here.
+//!
+//! ```text
+//! groups │ keys, earliest │ …      one per 128 slots
+//! slots  │ index, earliest │ …     one per slot of the shard
+//! slab     the entries themselves
+//! ```
+//!
+//! `earliest` is a lower bound of the deadlines below it: a key's deadline
+//! lowers it at once, removals leave it, the expiry cycle raises it. Slots
+//! exist from the first insertion on, so an unused database costs nothing.
+
+use super::entry::{Draft, EntryRef};
+use super::index::{Index, Place as SlotPlace, Position};
+use super::slab::{OutOfMemory, Slab};
+use super::table::Table;
+use crate::types::UnixMs;
+use crate::value::Value;
+use std::ops::Range;
+
+/// Slots per group.
+pub const GROUP: usize = 128;
+/// The bound of what has no deadline.
+pub const NEVER: i64 = i64::MAX;
+
+/// One slot.
+pub struct SlotKeys {
+    pub index: Index,
+    pub earliest: i64,
+}
+
+/// A row of slots, so that skipping empty and undue ones is cheap.
+#[derive(Clone)]
+pub struct Group {
+    pub keys: usize,
+    pub earliest: i64,
+}
+
+/// Where an entry is, until the next insertion or removal in its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    slot: usize,
+    place: SlotPlace,
+}
+
+/// Where a key belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// Index of its slot within the shard.
+    pub slot: usize,
+    pub position: Position,
+}
+
+/// Entries, and what is counted about them.
+pub struct Store {
+    pub slots: Vec<SlotKeys>,
+    pub groups: Vec<Group>,
+    slab: Slab,
+    len: usize,
+    /// Entries whose value lies outside or that are too large for the slab.
+    scattered: usize,
+    /// Entries with a deadline, and the sum of their deadlines.
+    expiring: usize,
+    deadlines: i128,
+    slot_count: usize,
+    /// The snapshot bit that new and changed entries get.
+    snapshot: bool,
+}
+
+impl Store {
+    /// An empty store of `slot_count` slots.
+    pub fn new(slot_count: usize) -> Self {
+        Self {
+            slots: Vec::new(),
+            groups: Vec::new(),
+            slab: Slab::default(),
+            len: 0,
+            scattered: 0,
+            expiring: 0,
+            deadlines: 0,
+            slot_count,
+            snapshot: false,
+        }
+    }
+
+    /// An empty store to take this one's place.
+    pub fn successor(&self) -> Self {
+        let mut store = Self::new(self.slot_count);
+        store.snapshot = self.snapshot;
+        store
+    }
+
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn slot_count(&self) -> usize {
+        self.slot_count
+    }
+
+    /// Entries with a deadline.
+    pub fn expiring(&self) -> usize {
+        self.expiring
+    }
+
+    /// The mean of all deadlines.
+    pub fn mean_deadline(&self) -> Option<UnixMs> {
+        let mean = self.deadlines.checked_div(self.expiring as i128)?;
+        i64::try_from(mean).ok().map(UnixMs)
+    }
+
+    #[inline]
+    pub fn find(&self, home: Home, key: &[u8]) -> Option<Place> {
+        let place = self.slots.get(home.slot)?.index.find(home.position, key)?;
+        Some(Place {
+            slot: home.slot,
+            place,
+        })
+    }
+
+    /// The slot of a home, if any slot exists yet.
+    #[inline]
+    pub fn slot(&self, home: Home) -> Option<&SlotKeys> {
+        self.slots.get(home.slot)
+    }
+
+    #[inline]
+    pub fn entry(&self, place: Place) -> EntryRef<'_> {
+        self.slots[place.slot].index.entry(place.place)
+    }
+
+    /// Refreshes the access clock of an entry and looks at it.
+    #[inline]
+    pub fn touch(&mut self, place: Place, clock: u32) -> EntryRef<'_> {
+        let mut entry = self.slots[place.slot].index.entry_mut(place.place);
+        if entry.look().clock() != clock {
+            entry.set_clock(clock);
+        }
+        entry.into_ref()
+    }
+
+    /// THE place that every change or removal of an entry passes before it
+    /// happens: a snapshot that has not met the entry yet encodes the old value
+    /// here. Afterwards the entry carries the bit of the cut at hand.
+    #[inline]
+    fn before_change(&mut self, place: Place) {
+        let bit = self.snapshot;
+        let mut entry = self.slots[place.slot].index.entry_mut(place.place);
+        if entry.look().snapshot() != bit {
+            entry.set_snapshot(bit);
+        }
+    }
+
+    /// Adds an entry for a key that is not there.
+    #[inline]
+    pub fn insert(
+        &mut self,
+        home: Home,
+        mut draft: Draft<'_>,
+        prefix: impl Fn(&[u8]) -> u32,
+    ) -> Result<(), OutOfMemory> {
+        if self.slots.is_empty() {
+            self.open();
+        }
+        draft.snapshot = self.snapshot;
+        let expire_at = draft.expire_at;
+        let index = &mut self.slots[home.slot].index;
+        index.reserve(home.position, prefix)?;
+        let entry = draft.settle()?.build(&mut self.slab)?;
+        self.scattered += usize::from(entry.look().is_scattered());
+        index.insert(home.position, entry);
+        self.len += 1;
+        self.groups[home.slot / GROUP].keys += 1;
+        self.add_deadline(home.slot, expire_at);
+        Ok(())
+    }
+
+    /// Replaces an entry by `draft`, which has the same key. Returns the old
+    /// value if it lay outside.
+    #[inline]
+    pub fn replace(
+        &mut self,
+        place: Place,
+        mut draft: Draft<'_>,
+    ) -> Result<Option<Box<Value>>, OutOfMemory> {
+        draft.snapshot = self.snapshot;
+        let expire_at = draft.expire_at;
+        let draft = draft.settle()?;
+        self.before_change(place);
+        let index = &mut self.slots[place.slot].index;
+        let mut entry = index.entry_mut(place.place);
+        let (was_scattered, old) = (entry.look().is_scattered(), entry.look().expire_at());
+        let value = match entry.rewrite(draft) {
+            Ok(value) => value,
+            Err(draft) => {
+                let fresh = draft.build(&mut self.slab)?;
+                index.replace(place.place, fresh).free(&mut self.slab)
+            }
+        };
+        let is_scattered = index.entry(place.place).is_scattered();
+        self.scattered += usize::from(is_scattered);
+        self.scattered -= usize::from(was_scattered);
+        self.move_deadline(place, old, expire_at);
+        Ok(value)
+    }
+
+    /// Removes an entry. Returns its value if it lay outside.
+    #[inline]
+    pub fn remove(&mut self, place: Place) -> Option<Box<Value>> {
+        let value = self.remove_only(place);
+        self.slots[place.slot].index.shrink(place.place);
+        value
+    }
+
+    /// As [`Store::remove`], but leaves the tables as large as they are, for a
+    /// walk along a line; call [`Store::shrink`] afterwards.
+    pub fn remove_only(&mut self, place: Place) -> Option<Box<Value>> {
+        self.before_change(place);
+        let entry = self.slots[place.slot].index.remove(place.place);
+        let (expire_at, scattered) = (entry.look().expire_at(), entry.look().is_scattered());
+        self.scattered -= usize::from(scattered);
+        self.len -= 1;
+        self.groups[place.slot / GROUP].keys -= 1;
+        self.drop_deadline(expire_at);
+        entry.free(&mut self.slab)
+    }
+
+    /// Gives memory back around a place something was removed from.
+    pub fn shrink(&mut self, place: Place) {
+        self.slots[place.slot].index.shrink(place.place);
+    }
+
+    /// Changes only the deadline.
+    #[inline]
+    pub fn set_expire_at(
+        &mut self,
+        place: Place,
+        expire_at: Option<UnixMs>,
+    ) -> Result<(), OutOfMemory> {
+        self.before_change(place);
+        let index = &mut self.slots[place.slot].index;
+        let mut entry = index.entry_mut(place.place);
+        let (was_scattered, old) = (entry.look().is_scattered(), entry.look().expire_at());
+        if !entry.set_expire_at(expire_at) {
+            let copy = entry.rebuild(expire_at, &mut self.slab)?;
+            self.scattered += usize::from(copy.look().is_scattered());
+            self.scattered -= usize::from(was_scattered);
+            let moved = index.replace(place.place, copy).free(&mut self.slab);
+            debug_assert!(moved.is_none(), "the copy has the value");
+        }
+        self.move_deadline(place, old, expire_at);
+        Ok(())
+    }
+
+    /// The number of an entry that is kept as a number, to be changed.
+    #[inline]
+    pub fn number(&mut self, place: Place) -> Option<&mut i64> {
+        self.before_change(place);
+        let entry = self.slots[place.slot].index.entry_mut(place.place);
+        entry.into_number()
+    }
+
+    /// Overwrites part of a string in place and marks it raw: inline if it
+    /// stays in its room, or outside; its new length. Nothing: do it otherwise.
+    pub fn overwrite(
+        &mut self,
+        place: Place,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result<Option<usize>, OutOfMemory> {
+        self.before_change(place);
+        let mut entry = self.slots[place.slot].index.entry_mut(place.place);
+        let Some(Value::String(string)) = entry.outside() else {
+            return Ok(entry.overwrite_inline(offset, bytes));
+        };
+        let end = offset.checked_add(bytes.len()).ok_or(OutOfMemory)?;
+        if let Some(more) = end.checked_sub(string.len()) {
+            reserve(string, more)?;
+            string.resize(end, 0);
+        }
+        string[offset..end].copy_from_slice(bytes);
+        let length = string.len();
+        entry.set_raw();
+        Ok(Some(length))
+    }
+
+    #[inline]
+    fn add_deadline(&mut self, slot: usize, expire_at: Option<UnixMs>) {
+        if let Some(UnixMs(at)) = expire_at {
+            self.expiring += 1;
+            self.deadlines += i128::from(at);
+            let bound = &mut self.slots[slot].earliest;
+            *bound = at.min(*bound);
+            let bound = &mut self.groups[slot / GROUP].earliest;
+            *bound = at.min(*bound);
+        }
+    }
+
+    #[inline]
+    fn drop_deadline(&mut self, expire_at: Option<UnixMs>) {
+        if let Some(UnixMs(at)) = expire_at {
+            self.expiring -= 1;
+            self.deadlines -= i128::from(at);
+        }
+    }
+
+    #[inline]
+    fn move_deadline(&mut self, place: Place, old: Option<UnixMs>, new: Option<UnixMs>) {
+        if old != new {
+            self.drop_deadline(old);
+            self.add_deadline(place.slot, new);
+            self.slots[place.slot]
+                .index
+                .set_expires(place.place, new.is_some());
+        }
+    }
+
+    #[cold]
+    fn open(&mut self) {
+        let count = self.slot_count;
+        self.slots.resize_with(count, || SlotKeys {
+            index: Index::default(),
+            earliest: NEVER,
+        });
+        self.groups.resize(
+            count.div_ceil(GROUP),
+            Group {
+                keys: 0,
+                earliest: NEVER,
+            },
+        );
+    }
+
+    /// The place of a slot's entry.
+    pub fn place(slot: usize, place: SlotPlace) -> Place {
+        Place { slot, place }
+    }
+
+    /// The slots from `from` on that hold keys, `range` within the shard.
+    pub fn used_slots(&self, range: Range<usize>) -> impl Iterator<Item = usize> {
+        let end = range.end.min(self.slots.len());
+        let mut at = range.start;
+        std::iter::from_fn(move || {
+            while at < end {
+                let slot = at;
+                if self.groups[slot / GROUP].keys == 0 {
+                    at = (slot / GROUP + 1) * GROUP;
+                    continue;
+                }
+                at += 1;
+                if self.slots[slot].index.tables().any(|table| table.len() > 0) {
+                    return Some(slot);
+                }
+            }
+            None
+        })
+    }
+
+    /// Bytes held for entries that are not too large for a page.
+    pub fn page_bytes(&self) -> usize {
+        self.slab.page_bytes()
+    }
+
+    /// Frees at least some of up to `budget` entries and pages; whether there
+    /// is more. The store must not be used otherwise any more.
+    ///
+    /// Entries that lie whole in the slab go with their pages, untouched, once
+    /// all scattered ones are freed.
+    pub fn dismantle(&mut self, mut budget: usize) -> bool {
+        while budget > 0 {
+            let Some(slot) = self.slots.last_mut() else {
+                return self.slab.drop_pages(budget);
+            };
+            let Some(table) = slot.index.take_table() else {
+                self.slots.pop();
+                budget -= 1;
+                continue;
+            };
+            budget = budget.saturating_sub(1 + table.lines());
+            self.free_table(table);
+        }
+        true
+    }
+
+    fn free_table(&mut self, mut table: Table) {
+        if self.scattered == 0 {
+            table.abandon(&mut self.slab);
+            return;
+        }
+        for entry in table.drain() {
+            self.scattered -= usize::from(entry.look().is_scattered());
+            drop(entry.free(&mut self.slab));
+        }
+    }
+
+    /// Checks everything; panics if something contradicts itself. `home` is
+    /// where a key belongs; `bound` is an upper limit of a slot's `earliest`
+    /// that the expiry cycle holds for it meanwhile.
+    pub fn check_invariants(&self, home: impl Fn(&[u8]) -> Home, walked: Option<(usize, i64)>) {
+        let (mut len, mut expiring, mut deadlines, mut scattered) = (0, 0, 0, 0);
+        let mut keys = vec![0; self.groups.len()];
+        for (number, slot) in self.slots.iter().enumerate() {
+            slot.index.check_invariants(|key| home(key).position);
+            let held = walked
+                .filter(|(at, _)| *at == number)
+                .map_or(NEVER, |(_, bound)| bound);
+            for entry in slot.index.iter() {
+                assert_eq!(home(entry.key()).slot, number, "in its key's slot");
+                len += 1;
+                keys[number / GROUP] += 1;
+                scattered += usize::from(entry.is_scattered());
+                if let Some(UnixMs(at)) = entry.expire_at() {
+                    expiring += 1;
+                    deadlines += i128::from(at);
+                    assert!(slot.earliest.min(held) <= at, "the slot's bound is one");
+                    assert!(
+                        self.groups[number / GROUP].earliest <= at,
+                        "the group's bound is one"
+                    );
+                }
+            }
+        }
+        assert!(
+            keys.iter()
+                .zip(&self.groups)
+                .all(|(keys, group)| *keys == group.keys)
+        );
+        assert_eq!(len, self.len);
+        assert_eq!(scattered, self.scattered);
+        assert_eq!((expiring, deadlines), (self.expiring, self.deadlines));
+        assert_eq!(self.slab.entries(), len, "no entry is lost or held twice");
+        self.slab.check_invariants();
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        while self.dismantle(usize::MAX) {}
+    }
+}
+
+/// Makes room for more bytes: doubles a small string, grows a large one by an
+/// eighth, so that appending stays cheap and waste bounded.
+fn reserve(string: &mut Vec<u8>, more: usize) -> Result<(), OutOfMemory> {
+    const DOUBLE_BELOW: usize = 1 << 20;
+    if more <= string.capacity() - string.len() {
+        return Ok(());
+    }
+    let spare = if string.len() < DOUBLE_BELOW {
+        string.len()
+    } else {
+        string.len() / 8
+    };
+    let roomy = string.try_reserve_exact(more.max(spare));
+    roomy
+        .or_else(|_| string.try_reserve_exact(more))
+        .map_err(|_| OutOfMemory)
+}
