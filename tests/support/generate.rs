@@ -1,0 +1,166 @@
+//! Random command streams, derived from the command table's `syntax` strings.
+//!
+//! Most commands are valid. About one in six is slightly damaged: an argument
+//! missing, doubled, swapped or replaced. The seed determines the stream,
+//! apart from absolute times, which follow the clock.
+
+use super::rng::Rng;
+use super::syntax::{Node, parse};
+use super::values::Values;
+
+/// A request as its arguments.
+pub type Request = Vec<Vec<u8>>;
+
+/// What a command looks like, and how often it comes.
+pub struct Shape {
+    /// Lower case; `container|sub` for a subcommand.
+    pub name: String,
+    syntax: Vec<Node>,
+    /// Comes in one of this many draws in which it is picked.
+    rarity: usize,
+}
+
+/// Rows that would leave little to look at if they came as often as others.
+const RARE: &[&str] = &["flushall", "flushdb", "swapdb", "select"];
+
+impl Shape {
+    pub fn new(name: &str, syntax: &str) -> Self {
+        Self {
+            name: name.to_string(),
+            syntax: parse(syntax),
+            rarity: if RARE.contains(&name) { 60 } else { 1 },
+        }
+    }
+}
+
+/// Makes requests without end.
+pub struct Generator {
+    rng: Rng,
+    values: Values,
+    shapes: Vec<Shape>,
+}
+
+impl Generator {
+    pub fn new(seed: u64, shapes: Vec<Shape>) -> Self {
+        assert!(!shapes.is_empty(), "there is no command to generate");
+        let mut rng = Rng::new(seed);
+        let values = Values::new(Rng::new(rng.next()));
+        Self {
+            rng,
+            values,
+            shapes,
+        }
+    }
+
+    pub fn rng(&mut self) -> &mut Rng {
+        &mut self.rng
+    }
+
+    /// The next request.
+    pub fn next(&mut self) -> Request {
+        let index = loop {
+            let index = self.rng.below(self.shapes.len());
+            let rarity = self.shapes[index].rarity;
+            if self.rng.one_in(rarity) {
+                break index;
+            }
+        };
+        self.one(index)
+    }
+
+    /// `count` requests; every command comes at least once if they suffice.
+    pub fn stream(&mut self, count: usize) -> Vec<Request> {
+        let mut stream: Vec<Request> = (0..count).map(|_| self.next()).collect();
+        for index in 0..self.shapes.len().min(count) {
+            let at = self.rng.below(count);
+            stream[at] = self.one(index);
+        }
+        stream
+    }
+
+    fn one(&mut self, index: usize) -> Request {
+        let name = self.shapes[index].name.clone();
+        let syntax = self.shapes[index].syntax.clone();
+        let mut request: Request = Vec::new();
+        for word in name.split('|') {
+            let word = self.in_some_case(word);
+            request.push(word);
+        }
+        let fixed = request.len();
+        self.sequence(&name, &syntax, &mut request);
+        if self.rng.one_in(6) {
+            self.damage(&mut request, fixed);
+        }
+        request
+    }
+
+    fn sequence(&mut self, command: &str, nodes: &[Node], out: &mut Request) {
+        for node in nodes {
+            self.node(command, node, out);
+        }
+    }
+
+    fn node(&mut self, command: &str, node: &Node, out: &mut Request) {
+        match node {
+            Node::Keyword(word) => {
+                let word = self.in_some_case(word);
+                out.push(word);
+            }
+            Node::Placeholder(name) => out.push(self.values.fill(command, name)),
+            Node::Choice(choices) => {
+                let choice = self.rng.below(choices.len());
+                self.sequence(command, &choices[choice], out);
+            }
+            Node::Optional(inner) => {
+                if self.rng.one_in(2) {
+                    self.node(command, inner, out);
+                }
+            }
+            Node::Repeat(inner) => {
+                for _ in 0..=self.rng.below(4) {
+                    self.node(command, inner, out);
+                }
+            }
+        }
+    }
+
+    /// Names and keywords are case-insensitive: mostly upper, sometimes not.
+    fn in_some_case(&mut self, word: &str) -> Vec<u8> {
+        match self.rng.below(10) {
+            0 => word.to_ascii_lowercase().into_bytes(),
+            1 => {
+                let rng = &mut self.rng;
+                let flip = |b: u8| {
+                    if rng.one_in(2) {
+                        b.to_ascii_lowercase()
+                    } else {
+                        b.to_ascii_uppercase()
+                    }
+                };
+                word.bytes().map(flip).collect()
+            }
+            _ => word.to_ascii_uppercase().into_bytes(),
+        }
+    }
+
+    /// Damages one argument after the first `fixed`.
+    fn damage(&mut self, request: &mut Request, fixed: usize) {
+        if request.len() == fixed || self.rng.one_in(5) {
+            let extra = self.values.anything();
+            request.push(extra);
+            return;
+        }
+        let at = fixed + self.rng.below(request.len() - fixed);
+        match self.rng.below(4) {
+            0 => {
+                request.remove(at);
+            }
+            1 => request.insert(at, request[at].clone()),
+            2 => request[at] = self.values.anything(),
+            _ => {
+                let other = fixed + self.rng.below(request.len() - fixed);
+                request.swap(at, other);
+            }
+        }
+    }
+}

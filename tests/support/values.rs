@@ -1,0 +1,245 @@
+//! Arguments worth sending: few keys, so that commands meet; values and
+//! numbers at the edges.
+
+use super::rng::Rng;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Keys. Some share a hash tag, some only look as if they did.
+pub const KEYS: &[&[u8]] = &[
+    b"a",
+    b"b",
+    b"c",
+    b"key:1",
+    b"key:2",
+    b"{t}1",
+    b"{t}2",
+    b"x{t}y",
+    b"{}a",
+    b"{}b",
+    b"a{b",
+    b"",
+    b"\x00\xff\r\n",
+    b"a rather long key, longer than any small buffer for names: 0123456789",
+];
+
+const VALUES: &[&[u8]] = &[
+    b"",
+    b"x",
+    b"hello",
+    b"hello world",
+    b"HELLO",
+    b"\x00",
+    b"\r\n",
+    b"\xff\xfe\x00binary",
+    b"0",
+    b"1",
+    b"-1",
+    b"10",
+    b"3.14",
+    b"ohmytext",
+    b"mynewtext",
+    b"$5\r\nhello\r\n",
+];
+
+/// Numbers as commands read them, and texts that are almost numbers. None of
+/// them makes SETRANGE or SETBIT allocate more than a few kilobytes.
+const NUMBERS: &[&str] = &[
+    "0",
+    "1",
+    "-1",
+    "2",
+    "3",
+    "5",
+    "7",
+    "10",
+    "-2",
+    "-5",
+    "-100",
+    "100",
+    "255",
+    "1000",
+    "4294967296",
+    "-4294967296",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "9223372036854775808",
+    "-9223372036854775809",
+    "99999999999999999999",
+    "007",
+    "-0",
+    "+1",
+    " 1",
+    "1 ",
+    "",
+    "abc",
+    "0x10",
+    "1.0",
+    "1e3",
+    "inf",
+    "nan",
+    "1\u{0}",
+];
+
+const FLOATS: &[&str] = &[
+    "0.1",
+    "-0.5",
+    "1.5",
+    "3.0e3",
+    "1e-7",
+    "0.30000000000000004",
+    "3.14159265358979",
+    "1e17",
+    "-1e17",
+    "123456789.123456789",
+    "5.0e-10",
+    "inf",
+    "-inf",
+    "nan",
+    "1.5x",
+    ".5",
+    "5.",
+];
+
+/// Deadlines keep this far from each other, so that two servers which run a
+/// command some milliseconds apart still agree on which comes first.
+const TIME_STEP_S: i64 = 1000;
+
+/// Fills placeholders by name.
+pub struct Values {
+    rng: Rng,
+    /// Seconds since 1970 when this was made.
+    epoch_s: i64,
+    /// How many relative times were given out; none is given out twice.
+    times: i64,
+}
+
+impl Values {
+    pub fn new(rng: Rng) -> Self {
+        let epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("the clock is after 1970");
+        let epoch_s = i64::try_from(epoch.as_secs()).expect("the clock is before the year 292e9");
+        Self {
+            rng,
+            epoch_s,
+            times: 0,
+        }
+    }
+
+    /// Something for the placeholder `name` of `command`.
+    pub fn fill(&mut self, command: &str, name: &str) -> Vec<u8> {
+        let name = name.to_ascii_lowercase();
+        let is_key = name.starts_with("key")
+            || name.ends_with("key")
+            || ["source", "destination", "dst", "src"].contains(&name.as_str());
+        match name.as_str() {
+            "seconds" | "milliseconds" | "unix-time-seconds" | "unix-time-milliseconds" => {
+                self.time(&name)
+            }
+            "increment" if command.ends_with("float") => self.float(),
+            "increment" | "decrement" | "offset" | "start" | "end" | "stop" | "index" | "count"
+            | "min-match-len" | "cursor" | "bit" | "min" | "max" | "rank" | "len" | "maxlen"
+            | "limit" | "width" | "threshold" => self.number(),
+            "numkeys" => self
+                .rng
+                .pick(&["1", "2", "2", "3", "0", "-1", "x"])
+                .as_bytes()
+                .to_vec(),
+            "pattern" => self
+                .rng
+                .pick(&["*", "a*", "?", "[ab]", "key:*", "\\*", "["])
+                .as_bytes()
+                .to_vec(),
+            "index1" | "index2" | "db" | "destination-db" => self
+                .rng
+                .pick(&["0", "1", "2", "15", "16", "-1", "x"])
+                .as_bytes()
+                .to_vec(),
+            _ if is_key => self.rng.pick(KEYS).to_vec(),
+            _ => self.value(),
+        }
+    }
+
+    /// Any argument at all, to put where it does not belong.
+    pub fn anything(&mut self) -> Vec<u8> {
+        match self.rng.below(5) {
+            0 => self.rng.pick(KEYS).to_vec(),
+            1 => self.value(),
+            2 => self.float(),
+            3 => self
+                .rng
+                .pick(&["NX", "EX", "GET", "KEEPTTL", "*", "COUNT", "("])
+                .as_bytes()
+                .to_vec(),
+            _ => self.number(),
+        }
+    }
+
+    fn value(&mut self) -> Vec<u8> {
+        match self.rng.below(8) {
+            0 => self.number(),
+            1 => self.float(),
+            2 => {
+                let length = self.rng.below(300);
+                self.rng.bytes(length)
+            }
+            3 => vec![b'v'; self.rng.below(100)],
+            _ => self.rng.pick(VALUES).to_vec(),
+        }
+    }
+
+    fn number(&mut self) -> Vec<u8> {
+        // Mostly small ones, or nearly every command would only be refused.
+        let choices = if self.rng.one_in(3) {
+            NUMBERS
+        } else {
+            &NUMBERS[..14]
+        };
+        self.rng.pick(choices).as_bytes().to_vec()
+    }
+
+    fn float(&mut self) -> Vec<u8> {
+        if self.rng.one_in(3) {
+            return self.number();
+        }
+        self.rng.pick(FLOATS).as_bytes().to_vec()
+    }
+
+    /// A time that is long past, far ahead, or impossible. What lies ahead is
+    /// a multiple of the step plus a part that depends on the unit, so that no
+    /// two deadlines are close unless they are equal on both servers.
+    fn time(&mut self, unit: &str) -> Vec<u8> {
+        if self.rng.one_in(8) {
+            return self.number_not_near_now();
+        }
+        self.times += 1;
+        let relative = (1 + self.times * 7919 % 100_000) * TIME_STEP_S;
+        let absolute = self.epoch_s + (1 + self.rng.below(100_000) as i64) * TIME_STEP_S;
+        let number = match unit {
+            "seconds" => relative + TIME_STEP_S / 2,
+            "milliseconds" => (relative + TIME_STEP_S / 4) * 1000,
+            "unix-time-seconds" => absolute + 3 * TIME_STEP_S / 4,
+            _ => absolute * 1000,
+        };
+        number.to_string().into_bytes()
+    }
+
+    /// A number that is no deadline within the next minutes, in any unit.
+    fn number_not_near_now(&mut self) -> Vec<u8> {
+        let choices = [
+            "0",
+            "-1",
+            "-100",
+            "9223372036854775807",
+            "-9223372036854775808",
+            "9223372036854775",
+            "-9223372036854775",
+            "9223372036854775808",
+            "abc",
+            "",
+            "1.5",
+            "007",
+        ];
+        self.rng.pick(&choices).as_bytes().to_vec()
+    }
+}
