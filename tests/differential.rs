@@ -1,0 +1,701 @@
+//! Layer 5: identical requests to Cordis and to redis-server 7.0, replies
+//! compared byte for byte.
+//!
+//! Streams are generated from the command table's `syntax`; the edges that
+//! chance would not find are written down in `cases/`. Every command that the
+//! running server lists must be met by one of the two, or be named in
+//! [`EXCEPTIONS`] with the reason and the test that looks at it instead.
+
+mod support;
+
+use std::collections::BTreeSet;
+use support::client::{Client, Value};
+use support::commands;
+use support::compare::{Comparison, Mode, Pair, comparison, same};
+use support::generate::{Generator, Request, Shape};
+use support::rng::seed;
+use support::server::Server;
+use support::{long_run, show_command, words};
+
+/// Rows of the server (not of the engine's table) whose arguments are worth
+/// varying at random.
+const SERVER_SHAPES: &[(&str, &str)] = &[
+    ("ping", "[message]"),
+    ("echo", "message"),
+    ("select", "index1"),
+    ("client|setname", "connection-name"),
+    ("client|getname", ""),
+];
+
+/// Commands that no comparison with redis-server 7.0 covers, and why.
+const EXCEPTIONS: &[(&str, &str)] = &[
+    (
+        "client|setinfo",
+        "new in Redis 7.2: newer_than_the_reference",
+    ),
+    (
+        "client|no-touch",
+        "new in Redis 7.2: newer_than_the_reference",
+    ),
+    (
+        "client|info",
+        "names addresses and ids: lists_of_clients_have_the_fields_of_redis",
+    ),
+    (
+        "client|list",
+        "names addresses and ids: lists_of_clients_have_the_fields_of_redis",
+    ),
+    (
+        "client|id",
+        "a number of the server's own: identifiers_grow",
+    ),
+    (
+        "client|reply",
+        "some of its modes answer nothing: tests/protocol.rs",
+    ),
+    (
+        "command",
+        "lists the server's own commands: rows_agree_with_redis",
+    ),
+    (
+        "command|count",
+        "counts the server's own commands: rows_agree_with_redis",
+    ),
+    (
+        "command|list",
+        "lists the server's own commands: rows_agree_with_redis",
+    ),
+    (
+        "command|docs",
+        "words of our own: documentation_is_complete",
+    ),
+    ("config|rewrite", "writes a file: tests/cli.rs"),
+    (
+        "debug",
+        "its help differs with what there is to debug: debug_sleep_answers",
+    ),
+    (
+        "hello",
+        "names the server's version: hello_agrees_but_for_the_version",
+    ),
+    (
+        "info",
+        "figures of this server: info_has_the_fields_that_exporters_read",
+    ),
+    ("shutdown", "ends the server: tests/cli.rs"),
+    ("time", "the clock: time_is_the_clock"),
+];
+
+/// Hand-written cases, one file per family. See `cases/README` in each header.
+const CASES: &[(&str, &str)] = &[
+    ("strings", include_str!("cases/strings.txt")),
+    ("keys", include_str!("cases/keys.txt")),
+    ("connection", include_str!("cases/connection.txt")),
+    ("server", include_str!("cases/server.txt")),
+];
+
+/// Every row of the engine that the reference knows, and some of the server's.
+fn shapes(redis: &mut Client) -> Vec<Shape> {
+    let known: BTreeSet<String> = commands::listed(redis).into_iter().collect();
+    let engine = commands::engine_rows()
+        .into_iter()
+        .map(|row| (row.name, row.syntax));
+    engine
+        .chain(SERVER_SHAPES.iter().copied())
+        .filter(|(name, _)| known.contains(*name))
+        .map(|(name, syntax)| Shape::new(name, syntax))
+        .collect()
+}
+
+fn random_streams(test: &str, shards: u16) {
+    let seed = seed(test);
+    let redis = Server::redis(&[]);
+    let mut cordis = Server::cordis(shards, &[]);
+    let pair = Pair::new(&redis, &cordis);
+    let rounds = if long_run() { 40 } else { 2 };
+    for round in 0..rounds {
+        for (protocol, depth) in [(2, 1), (3, 1), (2, 200), (3, 200)] {
+            let shapes = shapes(&mut redis.connect());
+            let mode = Mode { protocol, depth };
+            let seed = seed.wrapping_add(round * 10 + u64::from(protocol) + depth as u64);
+            let mut stream = Generator::new(seed, shapes).stream(8_000);
+            stream.extend(final_state());
+            pair.run(mode, &stream);
+        }
+    }
+    cordis.assert_alive();
+}
+
+/// Requests that read back all that a stream may have left.
+fn final_state() -> Vec<Request> {
+    let mut requests = Vec::new();
+    for db in ["0", "1", "2", "15"] {
+        requests.push(words(&["SELECT", db]));
+        requests.push(words(&["DBSIZE"]));
+        for key in support::values::KEYS {
+            for command in ["TYPE", "GET", "PTTL"] {
+                requests.push(vec![command.as_bytes().to_vec(), key.to_vec()]);
+            }
+        }
+    }
+    requests
+}
+
+#[test]
+fn random_streams_agree_on_one_shard() {
+    random_streams("random_streams_agree_on_one_shard", 1);
+}
+
+#[test]
+fn random_streams_agree_on_four_shards() {
+    random_streams("random_streams_agree_on_four_shards", 4);
+}
+
+/// A line of a case file.
+struct Line {
+    number: usize,
+    shape_only: bool,
+    request: Request,
+}
+
+/// Cases are separated by empty lines; each starts with an empty keyspace and
+/// a new connection. `#` begins a comment line, `?` a line of which only the
+/// type of the reply is compared. Arguments are quoted as in redis-cli.
+fn cases(text: &str) -> Vec<Vec<Line>> {
+    let mut cases = vec![Vec::new()];
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() {
+            cases.push(Vec::new());
+        } else if !line.starts_with('#') {
+            let command = line.strip_prefix('?').unwrap_or(line);
+            let current = cases.last_mut().expect("there is always a case");
+            current.push(Line {
+                number: index + 1,
+                shape_only: command.len() < line.len(),
+                request: split(command),
+            });
+        }
+    }
+    cases.retain(|case| !case.is_empty());
+    cases
+}
+
+/// Cuts at blanks; within double quotes `\n \r \t \\ \" \xHH` stand for bytes,
+/// and `{n*text}` outside of quotes for a repetition.
+fn split(line: &str) -> Request {
+    let bytes = line.as_bytes();
+    let mut request = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        if bytes[at] == b' ' {
+            at += 1;
+            continue;
+        }
+        let mut word = Vec::new();
+        if bytes[at] == b'"' {
+            at += 1;
+            while bytes[at] != b'"' {
+                let (byte, length) = unescape(&bytes[at..]);
+                word.push(byte);
+                at += length;
+            }
+            at += 1;
+        } else {
+            let end = bytes[at..].iter().position(|byte| *byte == b' ');
+            let end = end.map_or(bytes.len(), |length| at + length);
+            word = repeated(&line[at..end]);
+            at = end;
+        }
+        request.push(word);
+    }
+    request
+}
+
+fn unescape(bytes: &[u8]) -> (u8, usize) {
+    match bytes {
+        [b'\\', b'x', high, low, ..] => {
+            let digits = [*high, *low];
+            let digits = std::str::from_utf8(&digits).expect("hex digits are ASCII");
+            (
+                u8::from_str_radix(digits, 16).expect("two hex digits follow \\x"),
+                4,
+            )
+        }
+        [b'\\', b'n', ..] => (b'\n', 2),
+        [b'\\', b'r', ..] => (b'\r', 2),
+        [b'\\', b't', ..] => (b'\t', 2),
+        [b'\\', other, ..] => (*other, 2),
+        _ => (bytes[0], 1),
+    }
+}
+
+fn repeated(word: &str) -> Vec<u8> {
+    let parts = word
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}')?.split_once('*'));
+    match parts.map(|(count, text)| (count.parse::<usize>(), text)) {
+        Some((Ok(count), text)) => text.repeat(count).into_bytes(),
+        _ => word.as_bytes().to_vec(),
+    }
+}
+
+fn hand_written_cases(shards: u16) {
+    let redis = Server::redis(&["--databases", "16"]);
+    let mut cordis = Server::cordis(shards, &[]);
+    let mut differences = Vec::new();
+    for (file, text) in CASES {
+        for (protocol, case) in cases(text).iter().flat_map(|case| [(2, case), (3, case)]) {
+            let mut one = redis.connect_with(protocol);
+            let mut other = cordis.connect_with(protocol);
+            one.call(&["FLUSHALL"]);
+            other.call(&["FLUSHALL"]);
+            for line in case {
+                let expected = one.call(&line.request);
+                let reply = other.call(&line.request);
+                let how = if line.shape_only {
+                    Comparison::Shape
+                } else {
+                    comparison(&line.request)
+                };
+                if !same(how, &expected, &reply) {
+                    differences.push(format!(
+                        "cases/{file}.txt:{} (RESP{protocol}) {}\n  redis:  {expected:?}\n  cordis: {reply:?}",
+                        line.number,
+                        show_command(&line.request),
+                    ));
+                    // What follows would only repeat this.
+                    break;
+                }
+            }
+        }
+    }
+    cordis.assert_alive();
+    assert!(
+        differences.is_empty(),
+        "{} cases differ on {shards} shard(s):\n{}",
+        differences.len(),
+        differences.join("\n")
+    );
+}
+
+#[test]
+fn hand_written_cases_agree_on_one_shard() {
+    hand_written_cases(1);
+}
+
+#[test]
+fn hand_written_cases_agree_on_four_shards() {
+    hand_written_cases(4);
+}
+
+#[test]
+fn every_listed_command_is_compared() {
+    let redis = Server::redis(&[]);
+    let cordis = Server::cordis(1, &[]);
+    let listed: BTreeSet<String> = commands::listed(&mut cordis.connect())
+        .into_iter()
+        .collect();
+    let known: BTreeSet<String> = commands::listed(&mut redis.connect()).into_iter().collect();
+    let mut covered: BTreeSet<String> = commands::engine_rows()
+        .iter()
+        .map(|row| row.name.to_string())
+        .chain(SERVER_SHAPES.iter().map(|(name, _)| (*name).to_string()))
+        .filter(|name| known.contains(name))
+        .collect();
+    for (_, text) in CASES {
+        for line in cases(text).iter().flatten().filter(|line| !line.shape_only) {
+            covered.extend(name_of(&line.request, &listed));
+        }
+    }
+    covered.extend(EXCEPTIONS.iter().map(|(name, _)| (*name).to_string()));
+    // A container without a subcommand is only an error, which the cases try.
+    let missing: Vec<&String> = listed.difference(&covered).collect();
+    assert!(missing.is_empty(), "no comparison covers {missing:?}");
+    let idle: Vec<&str> = EXCEPTIONS
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| !listed.contains(*name))
+        .collect();
+    assert!(
+        idle.is_empty(),
+        "exceptions for commands that do not exist: {idle:?}"
+    );
+}
+
+/// The names in `listed` that a request calls: itself, or container and subcommand.
+fn name_of(request: &[Vec<u8>], listed: &BTreeSet<String>) -> Vec<String> {
+    let lower = |word: &Vec<u8>| String::from_utf8_lossy(word).to_ascii_lowercase();
+    let name = request.first().map(lower).unwrap_or_default();
+    let sub = request.get(1).map(|word| format!("{name}|{}", lower(word)));
+    let names = [Some(name), sub].into_iter().flatten();
+    names.filter(|name| listed.contains(name)).collect()
+}
+
+#[test]
+fn newer_than_the_reference() {
+    let cordis = Server::cordis(2, &[]);
+    let mut client = cordis.connect();
+    let expected: &[(&[&str], &str)] = &[
+        (&["CLIENT", "SETINFO", "LIB-NAME", "redis-py"], "+OK\r\n"),
+        (&["CLIENT", "SETINFO", "lib-ver", "5.0.1"], "+OK\r\n"),
+        (
+            &["CLIENT", "SETINFO", "LIB-NAME", "two words"],
+            "-ERR lib-name cannot contain spaces, newlines or special characters.\r\n",
+        ),
+        (
+            &["CLIENT", "SETINFO", "LIB-VER", "1\n2"],
+            "-ERR lib-ver cannot contain spaces, newlines or special characters.\r\n",
+        ),
+        (
+            &["CLIENT", "SETINFO", "LIB-WHAT", "x"],
+            "-ERR Unrecognized option 'LIB-WHAT'\r\n",
+        ),
+        (
+            &["CLIENT", "SETINFO", "LIB-NAME"],
+            "-ERR wrong number of arguments for 'client|setinfo' command\r\n",
+        ),
+        (&["CLIENT", "NO-TOUCH", "ON"], "+OK\r\n"),
+        (&["CLIENT", "NO-TOUCH", "off"], "+OK\r\n"),
+        (&["CLIENT", "NO-TOUCH", "maybe"], "-ERR syntax error\r\n"),
+        (
+            &["CLIENT", "NO-TOUCH"],
+            "-ERR wrong number of arguments for 'client|no-touch' command\r\n",
+        ),
+    ];
+    for (request, reply) in expected {
+        let got = String::from_utf8_lossy(&client.call(request).raw).into_owned();
+        assert_eq!(&got, reply, "{request:?}");
+    }
+    let info = client.call(&["CLIENT", "INFO"]).to_string();
+    assert!(info.contains(" lib-name=redis-py lib-ver=5.0.1"), "{info}");
+}
+
+/// `name=value` words of a line of CLIENT LIST, names only.
+fn client_fields(line: &str) -> Vec<&str> {
+    line.split_whitespace()
+        .filter_map(|word| word.split('=').next())
+        .collect()
+}
+
+#[test]
+fn lists_of_clients_have_the_fields_of_redis() {
+    let redis = Server::redis(&[]);
+    let cordis = Server::cordis(2, &[]);
+    let expected = redis.connect().call(&["CLIENT", "INFO"]).to_string();
+    let mut client = cordis.connect();
+    client.call(&["CLIENT", "SETNAME", "me"]);
+    let others: Vec<Client> = (0..5).map(|_| cordis.connect_with(3)).collect();
+    let info = client.call(&["CLIENT", "INFO"]).to_string();
+    let fields = client_fields(&info);
+    for field in client_fields(&expected) {
+        assert!(
+            fields.contains(&field),
+            "CLIENT INFO lacks {field}=: {info}"
+        );
+    }
+    assert!(info.contains(" name=me "), "{info}");
+    assert!(info.contains(" cmd=client|info"), "{info}");
+    let list = client.call(&["CLIENT", "LIST"]).to_string();
+    assert_eq!(list.lines().count(), 1 + others.len(), "{list}");
+    assert_eq!(list.matches(" resp=3").count(), others.len(), "{list}");
+    for line in list.lines() {
+        assert_eq!(client_fields(line), fields, "{line}");
+    }
+    let id = client.call(&["CLIENT", "ID"]).to_string();
+    let only_me = client.call(&["CLIENT", "LIST", "ID", &id]).to_string();
+    assert!(only_me.starts_with(&format!("id={id} ")), "{only_me}");
+    assert_eq!(only_me.lines().count(), 1, "{only_me}");
+}
+
+#[test]
+fn identifiers_grow() {
+    let cordis = Server::cordis(4, &[]);
+    let mut seen = BTreeSet::new();
+    for _ in 0..50 {
+        let mut client = cordis.connect();
+        let id = client.call(&["CLIENT", "ID"]).integer();
+        assert_eq!(id, client.call(&["CLIENT", "ID"]).integer());
+        assert!(
+            id > 0 && seen.insert(id),
+            "client id {id} was given out twice"
+        );
+    }
+}
+
+#[test]
+fn debug_sleep_answers() {
+    let cordis = Server::cordis(2, &[]);
+    assert_eq!(
+        cordis
+            .connect()
+            .call(&["DEBUG", "SLEEP", "0.01"])
+            .to_string(),
+        "OK"
+    );
+}
+
+#[test]
+fn time_is_the_clock() {
+    let cordis = Server::cordis(1, &[]);
+    let reply = cordis.connect().call(&["TIME"]).value();
+    let [seconds, micros] = reply.items() else {
+        panic!("TIME replied {reply:?}")
+    };
+    let seconds: u64 = seconds.text().parse().expect("seconds are a number");
+    let micros: u32 = micros.text().parse().expect("microseconds are a number");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.expect("the clock is after 1970").as_secs();
+    assert!(seconds.abs_diff(now) < 600 && micros < 1_000_000);
+}
+
+/// The pairs of HELLO but for what names the server, its version and the connection.
+fn hello_pairs(client: &mut Client, args: &[&str]) -> Vec<(String, String)> {
+    let pairs = client.call(args).value().pairs();
+    let mut pairs: Vec<_> = pairs
+        .into_iter()
+        .map(|(name, value)| (name.text(), format!("{value:?}")))
+        .collect();
+    for (name, value) in &mut pairs {
+        if ["version", "id"].contains(&name.as_str()) {
+            value.clear();
+        }
+    }
+    pairs
+}
+
+#[test]
+fn hello_agrees_but_for_the_version() {
+    let redis = Server::redis(&["--requirepass", "secret"]);
+    let cordis = Server::cordis(2, &["--requirepass", "secret"]);
+    for args in [
+        &["HELLO", "3", "AUTH", "default", "secret"][..],
+        &["HELLO", "2", "AUTH", "default", "secret", "SETNAME", "n"][..],
+        &["HELLO", "3", "SETNAME", "m", "AUTH", "default", "secret"][..],
+    ] {
+        let mut one = Client::connect(redis.port());
+        let mut other = Client::connect(cordis.port());
+        assert_eq!(hello_pairs(&mut one, args), hello_pairs(&mut other, args));
+        for args in [&["HELLO"][..], &["HELLO", "2"][..], &["HELLO", "3"][..]] {
+            assert_eq!(hello_pairs(&mut one, args), hello_pairs(&mut other, args));
+        }
+        let name = [
+            one.call(&["CLIENT", "GETNAME"]),
+            other.call(&["CLIENT", "GETNAME"]),
+        ];
+        assert_eq!(name[0], name[1]);
+    }
+    let version = cordis.connect().call(&["HELLO", "2"]).value().pairs();
+    let version = version.iter().find(|(name, _)| name.text() == "version");
+    assert_eq!(
+        version.map(|(_, value)| value.text()),
+        Some("7.2.4".to_string())
+    );
+}
+
+#[test]
+fn refusals_before_authentication_agree() {
+    let redis = Server::redis(&["--requirepass", "secret"]);
+    let mut cordis = Server::cordis(2, &["--requirepass", "secret"]);
+    let mut one = Client::connect(redis.port());
+    let mut other = Client::connect(cordis.port());
+    let requests: &[&[&str]] = &[
+        &["PING"],
+        &["GET", "a"],
+        &["GET"],
+        &["NOSUCH", "a"],
+        &["HELLO"],
+        &["HELLO", "3"],
+        &["HELLO", "9"],
+        &["HELLO", "x"],
+        &["HELLO", "3", "SETNAME", "x"],
+        &["HELLO", "3", "AUTH", "default", "wrong"],
+        &["HELLO", "3", "AUTH", "nobody", "secret"],
+        &["HELLO", "3", "AUTH", "default"],
+        &["AUTH"],
+        &["AUTH", "wrong"],
+        &["AUTH", "nobody", "secret"],
+        &["AUTH", "a", "b", "c"],
+        &["CLIENT", "GETNAME"],
+        &["RESET"],
+        &["COMMAND", "COUNT"],
+        &["AUTH", "default", "secret"],
+        &["PING"],
+        &["GET", "a"],
+        &["AUTH", "wrong"],
+        &["PING"],
+        &["AUTH", "secret"],
+        &["RESET"],
+        &["PING"],
+        &["QUIT"],
+    ];
+    for request in requests {
+        assert_eq!(one.call(request), other.call(request), "{request:?}");
+    }
+    assert!(other.is_closed());
+    cordis.assert_alive();
+}
+
+/// Fields that redis-py, redis_exporter, Lettuce and others look for.
+const INFO_FIELDS: &[&str] = &[
+    "redis_version",
+    "redis_mode",
+    "os",
+    "arch_bits",
+    "process_id",
+    "run_id",
+    "tcp_port",
+    "uptime_in_seconds",
+    "uptime_in_days",
+    "config_file",
+    "connected_clients",
+    "maxclients",
+    "blocked_clients",
+    "used_memory",
+    "used_memory_human",
+    "used_memory_rss",
+    "used_memory_peak",
+    "maxmemory",
+    "maxmemory_policy",
+    "mem_fragmentation_ratio",
+    "mem_allocator",
+    "loading",
+    "rdb_changes_since_last_save",
+    "rdb_bgsave_in_progress",
+    "rdb_last_save_time",
+    "rdb_last_bgsave_status",
+    "aof_enabled",
+    "total_connections_received",
+    "total_commands_processed",
+    "instantaneous_ops_per_sec",
+    "total_net_input_bytes",
+    "total_net_output_bytes",
+    "rejected_connections",
+    "expired_keys",
+    "evicted_keys",
+    "keyspace_hits",
+    "keyspace_misses",
+    "pubsub_channels",
+    "pubsub_patterns",
+    "role",
+    "connected_slaves",
+    "master_replid",
+    "master_repl_offset",
+    "used_cpu_sys",
+    "used_cpu_user",
+    "cluster_enabled",
+];
+
+#[test]
+fn info_has_the_fields_that_exporters_read() {
+    let redis = Server::redis(&[]);
+    let cordis = Server::cordis(2, &[]);
+    let mut client = cordis.connect();
+    client.call(&["SET", "k", "v", "EX", "1000"]);
+    client.call(&["GET", "k"]);
+    client.call(&["GET", "missing"]);
+    let expected = redis.connect().call(&["INFO"]).to_string();
+    let info = client.call(&["INFO"]).to_string();
+    let field = |name| support::server::info_field(&info, name);
+    for name in INFO_FIELDS {
+        assert!(
+            support::server::info_field(&expected, name).is_some(),
+            "redis has no {name}: mend the list"
+        );
+        assert!(field(name).is_some(), "INFO lacks {name}");
+    }
+    assert_eq!(field("redis_version"), Some("7.2.4"));
+    assert_eq!(field("server_name"), Some("cordis"));
+    assert!(field("cordis_version").is_some());
+    assert_eq!(field("keyspace_hits"), Some("1"));
+    assert_eq!(field("keyspace_misses"), Some("1"));
+    assert!(
+        field("db0").is_some_and(|db| db.starts_with("keys=1,expires=1,avg_ttl=")),
+        "{info}"
+    );
+    let sections = |info: &str| -> Vec<String> {
+        info.lines()
+            .filter(|line| line.starts_with('#'))
+            .map(str::to_string)
+            .collect()
+    };
+    assert_eq!(
+        sections(&info),
+        sections(&expected)
+            .into_iter()
+            .filter(|s| s != "# Modules")
+            .collect::<Vec<_>>()
+    );
+    let one = client.call(&["INFO", "clients", "memory"]).to_string();
+    assert_eq!(sections(&one), ["# Clients", "# Memory"]);
+    assert_eq!(client.call(&["INFO", "nosuchsection"]).to_string(), "");
+}
+
+/// What COMMAND INFO of 7.2 says otherwise than that of 7.0, or what depends on
+/// more than the row: tips and key specifications (elements 7 to 9).
+const COMPARED_ELEMENTS: usize = 7;
+
+#[test]
+fn rows_agree_with_redis() {
+    let redis = Server::redis(&[]);
+    let cordis = Server::cordis(1, &[]);
+    let (mut one, mut other) = (redis.connect(), cordis.connect());
+    let known: BTreeSet<String> = commands::listed(&mut one).into_iter().collect();
+    let names = commands::listed(&mut other);
+    let top_level = names.iter().filter(|name| !name.contains('|')).count();
+    assert_eq!(
+        other.call(&["COMMAND", "COUNT"]).integer(),
+        top_level as i64
+    );
+    assert_eq!(other.call(&["COMMAND"]).value().items().len(), top_level);
+    let mut differences = Vec::new();
+    for name in names.iter().filter(|name| known.contains(*name)) {
+        let row = |client: &mut Client| {
+            let reply = client.call(&["COMMAND", "INFO", name]).value();
+            reply.items()[0].clone()
+        };
+        let (expected, row) = (row(&mut one), row(&mut other));
+        let (expected, row) = (expected.items(), row.items());
+        assert_eq!(row.len(), expected.len(), "elements of COMMAND INFO {name}");
+        for (i, (expected, got)) in expected.iter().zip(row).take(COMPARED_ELEMENTS).enumerate() {
+            let equal = match (expected, got) {
+                (Value::Array(one), Value::Array(other)) => sorted(one) == sorted(other),
+                _ => expected == got,
+            };
+            if !equal {
+                differences.push(format!("{name}[{i}]: redis {expected:?}, cordis {got:?}"));
+            }
+        }
+    }
+    assert!(
+        differences.is_empty(),
+        "COMMAND INFO differs:\n{}",
+        differences.join("\n")
+    );
+}
+
+fn sorted(values: &[Value]) -> Vec<String> {
+    let mut texts: Vec<String> = values.iter().map(|value| format!("{value:?}")).collect();
+    texts.sort();
+    texts
+}
+
+#[test]
+fn documentation_is_complete() {
+    let redis = Server::redis(&[]);
+    let cordis = Server::cordis(1, &[]);
+    let expected = commands::documented(&mut redis.connect());
+    let docs = commands::documented(&mut cordis.connect());
+    assert!(!docs.is_empty());
+    for doc in &docs {
+        assert!(!doc.summary.is_empty(), "{} has no summary", doc.name);
+        if let Some(expected) = expected.iter().find(|known| known.name == doc.name) {
+            assert_eq!(
+                (&doc.group, &doc.since),
+                (&expected.group, &expected.since),
+                "{}",
+                doc.name
+            );
+        }
+    }
+}
