@@ -1,0 +1,272 @@
+//! Many connections, killed clients, garbage: the server stays up, gives back
+//! what it took, and nobody else notices.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use support::client::Client;
+use support::rng::{Rng, seed};
+use support::server::Server;
+use support::{long_run, wait_until};
+
+/// A client that uses the server all along and must see no error.
+struct Healthy {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<u64>,
+}
+
+impl Healthy {
+    fn start(server: &Server) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let mut client = server.connect();
+        let thread = std::thread::spawn(move || {
+            let mut rounds = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                let key = format!("healthy:{}", rounds % 100);
+                let value = rounds.to_string();
+                assert_eq!(client.call(&["SET", &key, &value]).raw, b"+OK\r\n");
+                assert_eq!(client.call(&["GET", &key]).to_string(), value);
+                rounds += 1;
+                // A steady client, not a load: the machine has others to serve.
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            rounds
+        });
+        Self { stop, thread }
+    }
+
+    /// Fails the test if the client saw anything odd.
+    fn finish(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let rounds = self.thread.join().expect("the healthy client saw no error");
+        assert!(rounds > 0);
+    }
+}
+
+/// What a server held before a test, to be held again after it.
+struct Holdings {
+    files: usize,
+    rss_bytes: u64,
+}
+
+impl Holdings {
+    fn of(server: &Server) -> Self {
+        Self {
+            files: server.open_files(),
+            rss_bytes: server.rss_bytes(),
+        }
+    }
+
+    /// Waits until the server has let go of everything but `slack_bytes`.
+    fn must_return(&self, server: &Server, slack_bytes: u64) {
+        wait_until("the server closes its connections", || {
+            server.open_files() <= self.files
+        });
+        let limit = self.rss_bytes + slack_bytes;
+        wait_until(
+            &format!(
+                "memory comes back to {} + {slack_bytes} bytes (now {})",
+                self.rss_bytes,
+                server.rss_bytes()
+            ),
+            || server.rss_bytes() <= limit,
+        );
+    }
+}
+
+/// Connections made at once before those that are measured: buffers, tables
+/// and the allocator's arenas take their working size.
+fn warm_up(server: &Server) {
+    let mut clients: Vec<Client> = (0..200).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        assert_eq!(client.call(&["PING"]).raw, b"+PONG\r\n");
+    }
+}
+
+const SLACK_BYTES: u64 = 16 * 1024 * 1024;
+
+#[test]
+fn ten_thousand_connections_come_and_go() {
+    let mut cordis = Server::cordis(2, &[]);
+    warm_up(&cordis);
+    let healthy = Healthy::start(&cordis);
+    let before = Holdings::of(&cordis);
+    for round in 0..100 {
+        let mut clients: Vec<Client> = (0..100).map(|_| cordis.connect()).collect();
+        // Some say nothing, some use the connection, some leave replies unread.
+        for (i, client) in clients.iter_mut().enumerate() {
+            match i % 3 {
+                0 => assert_eq!(
+                    client.call(&["SET", "k", "v"]).raw,
+                    b"+OK\r\n",
+                    "round {round}"
+                ),
+                1 => client.send(&["GET", "k"]),
+                _ => {}
+            }
+        }
+    }
+    before.must_return(&cordis, SLACK_BYTES);
+    healthy.finish();
+    cordis.assert_alive();
+}
+
+#[test]
+fn a_thousand_clients_die_in_mid_request() {
+    let seed = seed("a_thousand_clients_die_in_mid_request");
+    let mut rng = Rng::new(seed);
+    let mut cordis = Server::cordis(4, &[]);
+    warm_up(&cordis);
+    let healthy = Healthy::start(&cordis);
+    let before = Holdings::of(&cordis);
+    for _ in 0..10 {
+        let mut clients: Vec<Client> = (0..100).map(|_| cordis.connect()).collect();
+        for client in &mut clients {
+            let mut request = Vec::new();
+            for i in 0..1 + rng.below(20) {
+                let value = vec![b'v'; 1 + rng.below(20_000)];
+                let key = format!("k{}", rng.below(50));
+                let args: Vec<&[u8]> = match i % 3 {
+                    0 => vec![b"SET", key.as_bytes(), &value],
+                    1 => vec![b"MGET", key.as_bytes(), b"k1", b"k2", b"k3"],
+                    _ => vec![b"GET", key.as_bytes()],
+                };
+                support::client::encode(&args, &mut request);
+            }
+            request.truncate(1 + rng.below(request.len()));
+            client.send_raw(&request);
+            if rng.one_in(2) {
+                // Closing with unread replies sends a reset instead of an end.
+                let linger = socket2::SockRef::from(client.stream());
+                linger
+                    .set_linger(Some(Duration::ZERO))
+                    .expect("the option exists");
+            }
+        }
+    }
+    cordis.connect().call(&["FLUSHALL"]);
+    before.must_return(&cordis, 2 * SLACK_BYTES);
+    healthy.finish();
+    cordis.assert_alive();
+}
+
+/// Sends `bytes` pseudo-random bytes, as often as the server closes on anew.
+fn send_garbage(port: u16, seed: u64, bytes: usize) {
+    let mut rng = Rng::new(seed);
+    let mut sent = 0;
+    while sent < bytes {
+        let stream = TcpStream::connect(("127.0.0.1", port));
+        let mut stream = stream.expect("the server accepts connections");
+        stream
+            .set_write_timeout(Some(Duration::from_secs(5)))
+            .expect("not zero");
+        stream.set_nonblocking(false).expect("a plain option");
+        let mut sink = [0u8; 16 * 1024];
+        // Half of it looks like the protocol at first, to get further in.
+        let prefixes: [&[u8]; 5] = [
+            b"",
+            b"*3\r\n$3\r\nSET\r\n$4\r\n",
+            b"*2\r\n$",
+            b"GET ",
+            b"*1\r\n$5\r\n",
+        ];
+        let _ = stream.write_all(prefixes[rng.below(prefixes.len())]);
+        while sent < bytes {
+            let chunk = rng.bytes(4096);
+            sent += chunk.len();
+            if stream.write_all(&chunk).is_err() {
+                break;
+            }
+            stream
+                .set_read_timeout(Some(Duration::from_millis(1)))
+                .expect("not zero");
+            if matches!(stream.read(&mut sink), Ok(0)) {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn garbage_harms_nobody() {
+    let seed = seed("garbage_harms_nobody");
+    let total = if long_run() { 100_000_000 } else { 10_000_000 };
+    let mut cordis = Server::cordis(2, &[]);
+    warm_up(&cordis);
+    let healthy = Healthy::start(&cordis);
+    let before = Holdings::of(&cordis);
+    let port = cordis.port();
+    std::thread::scope(|scope| {
+        for i in 0..100 {
+            scope.spawn(move || send_garbage(port, seed + i, total / 100));
+        }
+    });
+    before.must_return(&cordis, SLACK_BYTES);
+    healthy.finish();
+    cordis.assert_alive();
+}
+
+#[test]
+fn more_clients_than_allowed_are_told_so() {
+    let redis = Server::redis(&["--maxclients", "20"]);
+    let cordis = Server::cordis(2, &["--maxclients", "20"]);
+    for server in [&redis, &cordis] {
+        // One of the allowed connections may still belong to the start-up check.
+        wait_until("only this test is connected", || {
+            server
+                .connect()
+                .call(&["CLIENT", "LIST"])
+                .to_string()
+                .lines()
+                .count()
+                == 1
+        });
+        let mut clients: Vec<Client> = Vec::new();
+        let refused = loop {
+            assert!(clients.len() < 40, "{} accepts without limit", server.name);
+            let mut client = Client::connect(server.port());
+            let _ = client.stream().write_all(b"PING\r\n");
+            match client.try_read() {
+                Ok(reply) if reply.is_error() => break reply.to_string(),
+                Ok(_) => clients.push(client),
+                // A reset may overtake the refusal.
+                Err(_) => break "ERR max number of clients reached".to_string(),
+            }
+        };
+        assert_eq!(
+            refused, "ERR max number of clients reached",
+            "{}",
+            server.name
+        );
+        assert!(
+            (19..=20).contains(&clients.len()),
+            "{}: {}",
+            server.name,
+            clients.len()
+        );
+        drop(clients);
+        wait_until("places become free", || {
+            let mut client = Client::connect(server.port());
+            client
+                .try_call(&["PING"])
+                .is_ok_and(|reply| !reply.is_error())
+        });
+    }
+}
+
+#[test]
+fn a_server_with_more_shards_than_cores_serves() {
+    let mut cordis = Server::cordis(16, &[]);
+    let mut client = cordis.connect();
+    for i in 0..500 {
+        assert_eq!(client.call(&["SET", &format!("k{i}"), "v"]).raw, b"+OK\r\n");
+    }
+    assert_eq!(client.call(&["DBSIZE"]).integer(), 500);
+    cordis.assert_alive();
+}
