@@ -1,0 +1,339 @@
+//! Starting and stopping: what the command line accepts, how refusals read,
+//! and that the server goes when it is told to.
+
+mod support;
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Output};
+use support::server::{CORDIS, Server, TempDir, free_port, mortal};
+
+/// Runs the server in the hope that it refuses, and returns what it said.
+///
+/// Panics unless it ended with status 1 after one line on standard error that
+/// names all of `naming`.
+fn refusal(command: &mut Command, naming: &[&str]) -> String {
+    let output = command.output().expect("setpriv (util-linux) is installed");
+    let said = one_line_refusal(command, &output);
+    for word in naming {
+        assert!(
+            said.to_lowercase().contains(&word.to_lowercase()),
+            "{command:?} does not name {word:?}: {said}"
+        );
+    }
+    said
+}
+
+fn one_line_refusal(command: &Command, output: &Output) -> String {
+    let out = String::from_utf8_lossy(&output.stdout);
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "{command:?} ended with {}:\n{out}{err}",
+        output.status
+    );
+    assert_eq!(
+        err.lines().count(),
+        1,
+        "{command:?} said on standard error:\n{err}"
+    );
+    assert!(!err.contains("panicked"), "{command:?}: {err}");
+    err
+}
+
+/// The server with `args`, on a port of its own, if it were to start. `timeout`
+/// ends a server that starts after all, so that the test fails and does not hang.
+fn server(args: &[&str]) -> Command {
+    let mut command = mortal("timeout");
+    command.args(["--signal=KILL", "60", CORDIS]).args(args);
+    command
+}
+
+/// Arguments that must be refused, and what the refusal must name.
+const BAD_ARGUMENTS: &[(&[&str], &[&str])] = &[
+    (&["--shards", "0"], &["shards"]),
+    (&["--shards", "-1"], &["shards"]),
+    (&["--shards", "many"], &["shards", "many"]),
+    (&["--shards", "1000000"], &["shards"]),
+    (&["--port", "99999"], &["port", "99999"]),
+    (&["--port", "-1"], &["port"]),
+    (&["--port", "x"], &["port"]),
+    (&["--port", ""], &["port"]),
+    (&["--port"], &["port"]),
+    (&["--nosuch", "1"], &["nosuch"]),
+    (&["--nosuch"], &["nosuch"]),
+    (&["--maxmemory", "1zb"], &["maxmemory"]),
+    (&["--maxmemory-policy", "whatever"], &["maxmemory-policy"]),
+    (&["--timeout", "-1"], &["timeout"]),
+    (&["--databases", "0"], &["databases"]),
+    (&["--maxclients", "0"], &["maxclients"]),
+    (&["--appendonly", "maybe"], &["appendonly"]),
+    (&["--proto-max-bulk-len", "1"], &["proto-max-bulk-len"]),
+    (&["--bind", "203.0.113.77"], &["bind", "203.0.113.77"]),
+    (&["--bind", "not an address"], &["bind"]),
+    (
+        &["--dir", "/nonexistent/folder"],
+        &["dir", "/nonexistent/folder"],
+    ),
+    (&["--dir", "/etc/passwd"], &["dir", "/etc/passwd"]),
+    (&["--replicaof", "localhost 6379"], &["replica"]),
+    (&["/nonexistent/cordis.conf"], &["/nonexistent/cordis.conf"]),
+];
+
+#[test]
+fn bad_arguments_are_refused_with_one_line() {
+    for (args, naming) in BAD_ARGUMENTS {
+        let port = free_port().to_string();
+        let with_port = [args, &["--port", port.as_str()][..]].concat();
+        // A bad port must be the last one said, or it would be overruled.
+        let bad_port = args[0] == "--port";
+        refusal(
+            &mut server(if bad_port { args } else { &with_port }),
+            naming,
+        );
+    }
+}
+
+#[test]
+fn a_port_in_use_is_refused() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
+    let port = taken.local_addr().expect("it is bound").port().to_string();
+    refusal(
+        &mut server(&["--port", &port, "--bind", "127.0.0.1"]),
+        &["port", &port, "in use"],
+    );
+    // Another Cordis is no exception, although its sockets share their port.
+    let first = Server::cordis(2, &[]);
+    let port = first.port().to_string();
+    let args = [
+        "--port",
+        port.as_str(),
+        "--bind",
+        "127.0.0.1",
+        "--shards",
+        "2",
+    ];
+    refusal(&mut server(&args), &["port", &port, "in use"]);
+    assert_eq!(first.connect().call(&["PING"]).raw, b"+PONG\r\n");
+}
+
+/// Configuration files that must be refused: text, line, and what is named.
+const BAD_FILES: &[(&str, usize, &[&str])] = &[
+    ("# fine\nport 0\nnosuch 1\n", 3, &["nosuch"]),
+    ("port x\n", 1, &["port"]),
+    ("\n\n\ntimeout\n", 4, &["timeout"]),
+    ("requirepass \"unbalanced\n", 1, &[]),
+    ("maxmemory 12 34\n", 1, &["maxmemory"]),
+];
+
+#[test]
+fn mistakes_in_files_are_named_with_their_line() {
+    let dir = TempDir::new();
+    let path = dir.path().join("cordis.conf");
+    let path = path.to_str().expect("temporary folders have plain names");
+    for (text, line, naming) in BAD_FILES {
+        fs::write(path, text).expect("own folder is writable");
+        let line = line.to_string();
+        let naming = [&["cordis.conf", line.as_str()], *naming].concat();
+        refusal(&mut server(&[path]), &naming);
+    }
+}
+
+#[test]
+fn files_and_arguments_agree_on_who_wins() {
+    let dir = TempDir::new();
+    let path = dir.path().join("cordis.conf");
+    let port = free_port();
+    fs::write(
+        &path,
+        format!("# a comment\nport {port}\ntimeout 11\n\nmaxmemory 5mb\nrequirepass \"a b\"\n"),
+    )
+    .expect("own folder is writable");
+    let path = path.to_str().expect("temporary folders have plain names");
+    let server = Server::cordis_from_file(path, &["--timeout", "22", "--requirepass", "a b"]);
+    let mut client = server.connect();
+    let mut get = |name: &str| {
+        client.call(&["CONFIG", "GET", name]).value().pairs()[0]
+            .1
+            .text()
+    };
+    assert_eq!(get("timeout"), "22");
+    assert_eq!(get("maxmemory"), (5 * 1024 * 1024).to_string());
+    assert_eq!(get("requirepass"), "a b");
+    assert_eq!(get("port"), server.port().to_string());
+}
+
+#[test]
+fn rewritten_files_keep_what_was_set() {
+    let dir = TempDir::new();
+    let path = dir.path().join("cordis.conf");
+    fs::write(&path, "# my comment\ntimeout 11\n").expect("own folder is writable");
+    let name = path.to_str().expect("temporary folders have plain names");
+    let server = Server::cordis_from_file(name, &[]);
+    let mut client = server.connect();
+    assert_eq!(
+        client
+            .call(&["CONFIG", "SET", "timeout", "33", "maxmemory", "7mb"])
+            .to_string(),
+        "OK"
+    );
+    assert_eq!(client.call(&["CONFIG", "REWRITE"]).to_string(), "OK");
+    drop(server);
+    let text = fs::read_to_string(&path).expect("the file is still there");
+    assert!(text.contains("# my comment\n"), "{text}");
+    assert!(text.contains("timeout 33\n"), "{text}");
+    let server = Server::cordis_from_file(name, &[]);
+    let mut client = server.connect();
+    let reply = client.call(&["CONFIG", "GET", "timeout"]).value();
+    assert_eq!(reply.pairs()[0].1.text(), "33");
+    let reply = client.call(&["CONFIG", "GET", "maxmemory"]).value();
+    assert_eq!(reply.pairs()[0].1.text(), (7 * 1024 * 1024).to_string());
+}
+
+#[test]
+fn start_up_prints_one_line() {
+    for shards in [1, 3] {
+        let cordis = Server::cordis(shards, &[]);
+        let log = cordis.log();
+        assert_eq!(log.lines().count(), 1, "{log}");
+        for fact in [
+            env!("CARGO_PKG_VERSION").to_string(),
+            format!("127.0.0.1:{}", cordis.port()),
+            cordis.pid().to_string(),
+            format!("{shards} shard"),
+        ] {
+            assert!(log.contains(&fact), "{fact} is not in: {log}");
+        }
+    }
+}
+
+#[test]
+fn the_number_of_shards_follows_the_cpus_it_may_use() {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let cordis = Server::cordis_with_default_shards(&[]);
+    assert!(
+        cordis.log().contains(&format!("{cpus} shard")),
+        "{}",
+        cordis.log()
+    );
+}
+
+#[test]
+fn signals_stop_it_cleanly() {
+    for signal in ["TERM", "INT"] {
+        for shards in [1, 4] {
+            let mut cordis = Server::cordis(shards, &[]);
+            let mut clients: Vec<_> = (0..20).map(|_| cordis.connect()).collect();
+            clients[0].call(&["SET", "a", "1"]);
+            cordis.signal(signal);
+            let status = cordis.wait_for_end();
+            assert_eq!(
+                status.code(),
+                Some(0),
+                "SIG{signal}, {shards} shard(s): {}",
+                cordis.log()
+            );
+            assert!(clients.iter_mut().all(support::client::Client::is_closed));
+        }
+    }
+}
+
+#[test]
+fn shutdown_stops_it_cleanly() {
+    for args in [
+        &["SHUTDOWN"][..],
+        &["SHUTDOWN", "NOSAVE"],
+        &["shutdown", "nosave", "now", "force"],
+    ] {
+        let mut cordis = Server::cordis(4, &[]);
+        let mut client = cordis.connect();
+        client.send(args);
+        assert!(client.is_closed(), "{args:?}");
+        assert_eq!(
+            cordis.wait_for_end().code(),
+            Some(0),
+            "{args:?}: {}",
+            cordis.log()
+        );
+    }
+}
+
+/// Runs the server where io_uring is forbidden, as container runtimes do.
+#[test]
+fn without_io_uring_it_names_cause_and_remedy() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/no_io_uring.py");
+    let mut command = Command::new("python3");
+    command
+        .arg(script)
+        .arg(CORDIS)
+        .args(["--port", &free_port().to_string()]);
+    refusal(&mut command, &["io_uring", "seccomp"]);
+}
+
+/// With next to no lockable memory it either serves all the same or says why not.
+#[test]
+fn too_little_memlock_is_named() {
+    let mut command = Command::new("setpriv");
+    // Root may lock any amount unless that capability is taken away first.
+    if fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0) {
+        command.args(["--bounding-set", "-ipc_lock", "--inh-caps", "-ipc_lock"]);
+    }
+    command.args(["--pdeathsig", "KILL", "prlimit", "--memlock=4096:4096"]);
+    command.args(["timeout", "--signal=TERM", "5", CORDIS, "--shards", "2"]);
+    command.args(["--port", &free_port().to_string(), "--bind", "127.0.0.1"]);
+    let output = command.output().expect("setpriv (util-linux) is installed");
+    let served =
+        String::from_utf8_lossy(&output.stdout).lines().count() == 1 && output.stderr.is_empty();
+    if !served {
+        let said = one_line_refusal(&command, &output);
+        assert!(said.contains("memlock"), "{said}");
+    }
+}
+
+/// Builds release, which takes minutes; `tests/run.sh` asks for it.
+#[test]
+#[ignore = "builds release: tests/run.sh runs it"]
+fn run_sh_passes_its_arguments_on() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("run.sh");
+    let script = script.to_str().expect("the checkout has a plain path");
+    let built = Command::new(script)
+        .arg("--shards")
+        .arg("0")
+        .output()
+        .expect("run.sh is executable");
+    let refused = String::from_utf8_lossy(&built.stderr).into_owned();
+    assert_eq!(built.status.code(), Some(1), "{refused}");
+    assert!(refused.contains("shards"), "{refused}");
+
+    let dir = TempDir::new();
+    let folder = dir
+        .path()
+        .to_str()
+        .expect("temporary folders have plain names");
+    fs::write(dir.path().join("my.conf"), "timeout 44\n").expect("own folder is writable");
+    let from = |args: &[&str]| Server::of_script(script, dir.path(), args);
+    let dump = from(&["--dir", folder, "--dbfilename", "dump.rdb"]);
+    let reply = dump
+        .connect()
+        .call(&["CONFIG", "GET", "dbfilename"])
+        .value();
+    assert_eq!(reply.pairs()[0].1.text(), "dump.rdb");
+    let configured = from(&["my.conf"]);
+    let reply = configured
+        .connect()
+        .call(&["CONFIG", "GET", "timeout"])
+        .value();
+    assert_eq!(reply.pairs()[0].1.text(), "44");
+    let mut replica = Command::new(script);
+    replica.args([
+        "--port",
+        &free_port().to_string(),
+        "--replicaof",
+        "localhost 6379",
+    ]);
+    let output = replica.output().expect("run.sh is executable");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("replica"));
+}

@@ -1,0 +1,205 @@
+//! Layer 6: the tools and libraries that people use, unchanged.
+
+mod support;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use support::client::encode;
+use support::server::Server;
+use support::words;
+
+/// Runs a program to its end; panics with all it said if it failed.
+fn run(command: &mut Command) -> String {
+    let output = command.output();
+    let output = output.unwrap_or_else(|error| {
+        panic!("{command:?}: {error}; run tests/run.sh, which installs it")
+    });
+    said(command, &output)
+}
+
+fn said(command: &Command, output: &Output) -> String {
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{command:?} failed: {}\n{out}\n{err}",
+        output.status
+    );
+    out
+}
+
+fn redis_cli(server: &Server, args: &[&str]) -> String {
+    run(Command::new("redis-cli")
+        .args(["-p", &server.port().to_string()])
+        .args(args))
+}
+
+#[test]
+fn redis_cli_reads_and_writes() {
+    let cordis = Server::cordis(2, &[]);
+    assert_eq!(redis_cli(&cordis, &["SET", "a", "hello"]), "OK\n");
+    assert_eq!(redis_cli(&cordis, &["GET", "a"]), "hello\n");
+    assert_eq!(redis_cli(&cordis, &["-3", "GET", "a"]), "hello\n");
+    assert_eq!(redis_cli(&cordis, &["-3", "GET", "missing"]), "\n");
+    assert_eq!(
+        redis_cli(&cordis, &["--no-raw", "GET", "missing"]),
+        "(nil)\n"
+    );
+    assert_eq!(redis_cli(&cordis, &["-n", "3", "INCR", "n"]), "1\n");
+    assert_eq!(
+        redis_cli(&cordis, &["-r", "5", "INCR", "n"]),
+        "1\n2\n3\n4\n5\n"
+    );
+    assert_eq!(
+        redis_cli(&cordis, &["--json", "-3", "MGET", "a", "x"]),
+        "[\"hello\",null]\n"
+    );
+    assert!(redis_cli(&cordis, &["INCR", "a"]).contains("ERR value is not an integer"));
+    assert!(redis_cli(&cordis, &["INFO", "server"]).contains("redis_version:7.2.4"));
+}
+
+#[test]
+fn redis_cli_reads_commands_and_help_from_the_server() {
+    let cordis = Server::cordis(2, &[]);
+    let mut child = Command::new("redis-cli")
+        .args(["-p", &cordis.port().to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("redis-cli is installed (tests/run.sh)");
+    let mut input = child.stdin.take().expect("it is piped");
+    input
+        .write_all(b"SET k \"a \\x00 b\"\nSTRLEN k\nSELECT 2\nDBSIZE\nHELLO 3\nPING\n")
+        .expect("redis-cli reads");
+    drop(input);
+    let output = child.wait_with_output().expect("redis-cli ends");
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        out.starts_with("OK\n5\nOK\n0\n") && out.ends_with("PONG\n"),
+        "{out}"
+    );
+}
+
+#[test]
+fn redis_cli_pipes_a_million_bytes_and_more() {
+    let cordis = Server::cordis(4, &[]);
+    let count = 100_000;
+    let mut input = Vec::new();
+    for i in 0..count {
+        encode(
+            &words(&["SET", &format!("key:{i}"), &format!("value:{i}")]),
+            &mut input,
+        );
+    }
+    let mut child = Command::new("redis-cli")
+        .args(["-p", &cordis.port().to_string(), "--pipe"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("redis-cli is installed (tests/run.sh)");
+    let mut pipe = child.stdin.take().expect("it is piped");
+    let writer = std::thread::spawn(move || pipe.write_all(&input).expect("redis-cli reads"));
+    let output = child.wait_with_output().expect("redis-cli ends");
+    writer.join().expect("the writer does not panic");
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        out.contains(&format!("errors: 0, replies: {count}")),
+        "{out}"
+    );
+    let mut client = cordis.connect();
+    assert_eq!(client.call(&["DBSIZE"]).integer(), count);
+    assert_eq!(
+        client.call(&["GET", "key:77777"]).to_string(),
+        "value:77777"
+    );
+}
+
+#[test]
+fn redis_benchmark_runs() {
+    let cordis = Server::cordis(2, &[]);
+    let port = cordis.port().to_string();
+    let benchmark = |args: &[&str]| {
+        run(Command::new("redis-benchmark")
+            .args(["-p", &port, "-q"])
+            .args(args))
+    };
+    for depth in ["1", "16", "100"] {
+        let out = benchmark(&[
+            "-n",
+            "20000",
+            "-c",
+            "50",
+            "-P",
+            depth,
+            "-r",
+            "1000",
+            "-t",
+            "set,get,incr,mset,ping",
+        ]);
+        for test in [
+            "PING_INLINE",
+            "PING_MBULK",
+            "SET",
+            "GET",
+            "INCR",
+            "MSET (10 keys)",
+        ] {
+            assert!(
+                out.contains(&format!("{test}: ")),
+                "no figure for {test}:\n{out}"
+            );
+        }
+    }
+    benchmark(&[
+        "-n",
+        "5000",
+        "-c",
+        "10",
+        "--threads",
+        "2",
+        "-3",
+        "-t",
+        "set,get",
+    ]);
+    benchmark(&["-n", "200", "-c", "10", "-d", "100000", "-t", "set,get"]);
+    benchmark(&["-n", "2000", "-c", "500", "-k", "0", "-t", "get"]);
+}
+
+/// The Python that tests/run.sh prepared, with redis-py in it.
+fn python() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = root.join("tests/.venv/bin/python");
+    assert!(
+        python.exists(),
+        "tests/.venv is missing: run tests/run.sh, which makes it"
+    );
+    python
+}
+
+fn redis_py(server: &Server, password: &str) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/redis_py.py");
+    run(Command::new(python())
+        .arg(script)
+        .args([&server.port().to_string(), password]))
+}
+
+#[test]
+fn redis_py_notices_nothing() {
+    for shards in [1, 4] {
+        let mut cordis = Server::cordis(shards, &["--requirepass", "pass word"]);
+        let out = redis_py(&cordis, "pass word");
+        assert!(out.ends_with("all well\n"), "{out}");
+        cordis.assert_alive();
+    }
+}
+
+/// The script must hold what it expects against the real server too.
+#[test]
+fn redis_py_script_expects_what_redis_does() {
+    let redis = Server::redis(&["--requirepass", "pass word"]);
+    let out = redis_py(&redis, "pass word");
+    assert!(out.ends_with("all well\n"), "{out}");
+}
