@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Installs what the tests need if it is absent, and runs every layer.
+#
+#   tests/run.sh            all of it, in the doses of CI
+#   tests/run.sh --long     long doses: more streams, more garbage, longer fuzzing
+#
+# It may be called from any folder, twice, and twice at once.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+fuzz_seconds=20
+for argument in "$@"; do
+    case "$argument" in
+        --long)
+            export CORDIS_LONG=1
+            fuzz_seconds=600
+            ;;
+        *)
+            echo "tests/run.sh: unknown argument '$argument'; there is only --long" >&2
+            exit 1
+            ;;
+    esac
+done
+
+step() { printf '\n== %s\n' "$*"; }
+
+# One at a time may install; a second caller then finds everything there.
+lock="${TMPDIR:-/tmp}/cordis-tests-$(id -u).lock"
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    else
+        sudo -n "$@"
+    fi
+}
+
+# Debian starts a redis-server when the package is installed. A policy that
+# forbids services to start is the polite way; where there is a policy already,
+# the service is stopped afterwards.
+install_packages() {
+    local policy=/usr/sbin/policy-rc.d made=no
+    if ! command -v apt-get > /dev/null; then
+        echo "tests/run.sh: install redis-server 7.0, redis-cli, redis-benchmark, setpriv and" \
+            "python3 with venv; this is not Debian, so it cannot be done from here" >&2
+        exit 1
+    fi
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" > /dev/null
+        as_root chmod +x "$policy"
+        made=yes
+    fi
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
+        redis-server redis-tools util-linux python3-venv
+    if [ "$made" = yes ]; then
+        as_root rm -f "$policy"
+    elif command -v service > /dev/null; then
+        as_root service redis-server stop || true
+    fi
+}
+
+install_needed() {
+    exec 9> "$lock"
+    flock 9
+    local program
+    for program in redis-server redis-cli redis-benchmark setpriv python3; do
+        if ! command -v "$program" > /dev/null; then
+            install_packages
+            break
+        fi
+    done
+    if ! tests/.venv/bin/python -c 'import redis' 2> /dev/null; then
+        rm -rf tests/.venv
+        python3 -m venv tests/.venv || { install_packages && python3 -m venv tests/.venv; }
+        tests/.venv/bin/pip install --quiet --disable-pip-version-check 'redis>=5'
+    fi
+    exec 9>&-
+}
+
+step "what the tests need"
+install_needed
+redis-server --version
+
+# Ten thousand connections need more descriptors than the usual soft limit.
+ulimit -n "$(ulimit -Hn)"
+
+step "format"
+cargo fmt --all --check
+
+step "clippy"
+cargo clippy --all-targets --workspace -- -D warnings
+
+step "tests"
+# The harness shows the seeds and the servers' output of tests that failed.
+cargo test --workspace --no-fail-fast
+
+step "run.sh"
+cargo test --test cli -- --ignored
+
+if [ -x tests/fuzz/run.sh ]; then
+    step "fuzz, $fuzz_seconds s"
+    tests/fuzz/run.sh "$fuzz_seconds"
+fi
+
+printf '\nAll tests passed.\n'

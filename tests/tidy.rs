@@ -1,0 +1,425 @@
+//! The shape of the source itself: arrows between modules, sizes, words that
+//! must not appear, and documentation that is generated.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use support::commands::{Doc, documented};
+use support::server::Server;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+const FILE_LINES_MAX: usize = 800;
+const FUNCTION_LINES_MAX: usize = 70;
+
+/// Modules of the engine, each with the ones it may name. Layers as in
+/// STYLE: `error → value → {keyspace, rdb} → command → shard`; `types` is the
+/// vocabulary below all of them, `effects` what a keyspace leaves behind.
+const SHARDS_ARROWS: &[(&str, &[&str])] = &[
+    ("types", &[]),
+    ("error", &["types"]),
+    ("value", &["types", "error"]),
+    ("resp", &["types", "error"]),
+    ("effects", &["types", "error"]),
+    ("keyspace", &["types", "error", "value", "effects"]),
+    ("rdb", &["types", "error", "value"]),
+    (
+        "command",
+        &[
+            "types", "error", "value", "resp", "effects", "keyspace", "rdb",
+        ],
+    ),
+    (
+        "shard",
+        &[
+            "types", "error", "value", "resp", "effects", "keyspace", "rdb", "command",
+        ],
+    ),
+    ("order", &["types"]),
+    ("pubsub", &["types"]),
+    ("backlog", &["types"]),
+    ("psync", &["types", "backlog"]),
+];
+
+/// Modules of the server from left to right; each may name those before it.
+/// `config` and `stats` stand side by side.
+const SRC_ORDER: &[&str] = &[
+    "config",
+    "stats",
+    "runtime",
+    "router",
+    "session",
+    "coordinator",
+    "commands",
+    "dispatch",
+    "net",
+    "main",
+];
+
+/// The only files that may hold `unsafe`: each behind a safe interface, with a
+/// safe twin as its oracle.
+const UNSAFE_FILES: &[&str] = &[
+    "shards/src/keyspace/entry.rs",
+    "shards/src/keyspace/table.rs",
+];
+
+/// Words that mean that something is unfinished.
+const BANNED: &[&str] = &["TODO", "FIXME", "XXX", "todo!", "unimplemented!", "dbg!"];
+
+/// Every Rust file below `folder`, relative to the root.
+fn rust_files(folder: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![Path::new(ROOT).join(folder)];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else {
+            continue;
+        };
+        for entry in entries {
+            let path = entry.expect("the folder is readable").path();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(
+                    path.strip_prefix(ROOT)
+                        .expect("below the root")
+                        .to_path_buf(),
+                );
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(Path::new(ROOT).join(path)).expect("sources are UTF-8 text")
+}
+
+/// Production lines with their numbers: comments blanked, `#[cfg(test)]` items
+/// left out. Trusts rustfmt's indentation.
+fn production_lines(text: &str) -> Vec<(usize, String)> {
+    let mut lines = Vec::new();
+    let mut test_indent: Option<usize> = None;
+    let mut pending = false;
+    for (index, line) in text.lines().enumerate() {
+        let indent = line.len() - line.trim_start().len();
+        let trimmed = line.trim();
+        if let Some(depth) = test_indent {
+            if indent == depth && trimmed.starts_with('}') {
+                test_indent = None;
+            }
+            continue;
+        }
+        if trimmed.starts_with("#[cfg(test)]") {
+            pending = true;
+            continue;
+        }
+        if pending && !trimmed.starts_with("#[") {
+            pending = false;
+            if trimmed.ends_with('{') {
+                test_indent = Some(indent);
+            }
+            continue;
+        }
+        let code = line.split("//").next().unwrap_or_default();
+        lines.push((index + 1, code.to_string()));
+    }
+    lines
+}
+
+/// Files that are test modules as a whole.
+fn is_test_file(path: &Path) -> bool {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    name == "tests"
+        || name.ends_with("_tests")
+        || path.components().any(|part| part.as_os_str() == "tests")
+}
+
+/// The first module after `crate::` in each place of a line.
+fn crate_paths(line: &str) -> Vec<String> {
+    line.match_indices("crate::")
+        .filter(|(at, _)| !line[..*at].ends_with('$'))
+        .flat_map(|(at, prefix)| {
+            let rest = &line[at + prefix.len()..];
+            let group = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+            let names = group.map_or(rest, |(inner, _)| inner);
+            let names = if group.is_some() {
+                names.split(',').collect()
+            } else {
+                vec![names]
+            };
+            names.into_iter().map(first_word).collect::<Vec<_>>()
+        })
+        .filter(|name| name.chars().next().is_some_and(char::is_lowercase))
+        .collect()
+}
+
+fn first_word(text: &str) -> String {
+    let text = text.trim_start();
+    text.chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect()
+}
+
+/// The top-level module a file belongs to: `keyspace` for `keyspace/table.rs`.
+fn module_of(path: &Path, source: &str) -> String {
+    let inside = path
+        .strip_prefix(source)
+        .expect("asked for files below the source");
+    let first = inside.components().next().expect("a file has a name");
+    let first = first.as_os_str().to_string_lossy();
+    first.trim_end_matches(".rs").to_string()
+}
+
+/// Every `crate::module` in `source` that `allowed` does not list.
+fn wrong_arrows(source: &str, allowed: &BTreeMap<&str, Vec<&str>>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for path in rust_files(source) {
+        let module = module_of(&path, source);
+        if ["lib", "main"].contains(&module.as_str()) || is_test_file(&path) {
+            continue;
+        }
+        let Some(allowed) = allowed.get(module.as_str()) else {
+            wrong.push(format!(
+                "{}: module {module} has no place in the layers",
+                path.display()
+            ));
+            continue;
+        };
+        for (number, line) in production_lines(&read(&path)) {
+            for name in crate_paths(&line) {
+                if name != module && !allowed.contains(&name.as_str()) {
+                    wrong.push(format!(
+                        "{}:{number}: {module} names {name}",
+                        path.display()
+                    ));
+                }
+            }
+        }
+    }
+    wrong
+}
+
+#[test]
+fn modules_import_only_from_their_left() {
+    let shards = SHARDS_ARROWS
+        .iter()
+        .map(|(module, allowed)| (*module, allowed.to_vec()))
+        .collect();
+    let side_by_side = ["config", "stats"];
+    let src = SRC_ORDER
+        .iter()
+        .enumerate()
+        .map(|(at, module)| {
+            let left = SRC_ORDER[..at].to_vec();
+            let left = left
+                .into_iter()
+                .filter(|other| !(side_by_side.contains(module) && side_by_side.contains(other)));
+            (*module, left.collect())
+        })
+        .collect();
+    let mut wrong = wrong_arrows("shards/src", &shards);
+    wrong.extend(wrong_arrows("src", &src));
+    assert!(
+        wrong.is_empty(),
+        "arrows that point the wrong way:\n{}",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn unsafe_stays_where_it_is_listed() {
+    let mut wrong = Vec::new();
+    for path in [rust_files("src"), rust_files("shards"), rust_files("tests")].concat() {
+        let name = path.to_string_lossy().into_owned();
+        let text = read(&path);
+        let uses = text.lines().any(|line| {
+            let code = line.split("//").next().unwrap_or_default();
+            let word = concat!("un", "safe ");
+            code.contains(&format!("{word}{{"))
+                || code.contains(&format!("{word}fn"))
+                || code.contains(&format!("{word}impl"))
+        });
+        if uses && !UNSAFE_FILES.contains(&name.as_str()) {
+            wrong.push(name);
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "not listed as files that need it: {wrong:?}"
+    );
+    let main = read(Path::new("src/main.rs"));
+    assert!(
+        main.contains("#![forbid(unsafe_code)]"),
+        "src/main.rs must forbid it for the server"
+    );
+}
+
+#[test]
+fn files_and_functions_fit() {
+    let mut wrong = Vec::new();
+    for folder in ["src", "shards", "tests", "benches"] {
+        for path in rust_files(folder) {
+            let text = read(&path);
+            let lines = text.lines().count();
+            if lines > FILE_LINES_MAX {
+                wrong.push(format!("{}: {lines} lines", path.display()));
+            }
+            for (name, lines) in functions(&text) {
+                if lines > FUNCTION_LINES_MAX {
+                    wrong.push(format!("{}: fn {name} has {lines} lines", path.display()));
+                }
+            }
+            if !text.starts_with("//!") && !text.starts_with("#!") {
+                wrong.push(format!("{}: does not say what it is", path.display()));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "too long or unexplained:\n{}",
+        wrong.join("\n")
+    );
+}
+
+/// Names of functions and how many lines of code their bodies have. Trusts
+/// rustfmt: a body ends at the brace that stands where the function began.
+fn functions(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let trimmed = line.trim_start();
+        let before = trimmed.split("fn ").next().unwrap_or_default();
+        let words = [
+            "pub",
+            "pub(crate)",
+            "pub(super)",
+            "const",
+            "async",
+            "unsafe",
+            "extern",
+            "\"C\"",
+        ];
+        if !trimmed.contains("fn ") || !before.split_whitespace().all(|word| words.contains(&word))
+        {
+            continue;
+        }
+        let indent = line.len() - trimmed.len();
+        let closing = format!("{}}}", &line[..indent]);
+        let name = trimmed[before.len() + 3..]
+            .split(['(', '<'])
+            .next()
+            .unwrap_or_default();
+        let open = lines[at..]
+            .iter()
+            .position(|line| line.ends_with('{') || line.ends_with(';') || line.ends_with('}'));
+        let Some(open) = open.filter(|open| lines[at + open].ends_with('{')) else {
+            continue;
+        };
+        let body = lines[at + open + 1..]
+            .iter()
+            .take_while(|line| **line != closing);
+        let code = body.filter(|line| {
+            let line = line.trim();
+            !line.is_empty() && !line.starts_with("//")
+        });
+        found.push((name.to_string(), code.count()));
+    }
+    found
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    let mut wrong = Vec::new();
+    for path in [
+        rust_files("src"),
+        rust_files("shards/src"),
+        rust_files("benches"),
+    ]
+    .concat()
+    {
+        for (number, line) in read(&path).lines().enumerate() {
+            if BANNED.iter().any(|word| line.contains(word)) {
+                wrong.push(format!(
+                    "{}:{}: {}",
+                    path.display(),
+                    number + 1,
+                    line.trim()
+                ));
+            }
+        }
+    }
+    for path in [rust_files("src"), rust_files("shards/src")].concat() {
+        if is_test_file(&path) {
+            continue;
+        }
+        for (number, line) in production_lines(&read(&path)) {
+            if line.contains(".unwrap()") {
+                wrong.push(format!(
+                    "{}:{number}: unwrap outside of tests",
+                    path.display()
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "unfinished:\n{}", wrong.join("\n"));
+}
+
+const BEGIN: &str = "<!-- commands:begin -->";
+const END: &str = "<!-- commands:end -->";
+
+/// The table of supported commands as the README shows it.
+fn command_table(docs: &[Doc]) -> String {
+    let mut groups: BTreeMap<&str, Vec<&Doc>> = BTreeMap::new();
+    for doc in docs {
+        groups.entry(&doc.group).or_default().push(doc);
+    }
+    let mut table = format!("{} commands.\n", docs.len());
+    for (group, mut docs) in groups {
+        docs.sort();
+        write!(
+            table,
+            "\n**{group}**\n\n| Command | What it does |\n|---|---|\n"
+        )
+        .expect("a string grows");
+        for doc in docs {
+            let name = doc.name.replace('|', " ").to_uppercase();
+            writeln!(table, "| {name} | {} |", doc.summary.replace('|', "\\|"))
+                .expect("a string grows");
+        }
+    }
+    table
+}
+
+/// `CORDIS_BLESS=1 cargo test --test tidy` rewrites the table.
+#[test]
+fn readme_lists_the_commands_there_are() {
+    let cordis = Server::cordis(1, &[]);
+    let table = command_table(&documented(&mut cordis.connect()));
+    let path = Path::new("README.md");
+    let readme = read(path);
+    let (before, rest) = readme
+        .split_once(BEGIN)
+        .expect("README.md has a place for the commands");
+    let (written, after) = rest
+        .split_once(END)
+        .expect("the place for the commands has an end");
+    let wanted = format!("\n{table}");
+    if written == wanted {
+        return;
+    }
+    if std::env::var_os("CORDIS_BLESS").is_some() {
+        let text = format!("{before}{BEGIN}{wanted}{END}{after}");
+        fs::write(Path::new(ROOT).join(path), text).expect("README.md is writable");
+        return;
+    }
+    panic!("the commands in README.md are out of date: CORDIS_BLESS=1 cargo test --test tidy");
+}
