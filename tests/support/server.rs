@@ -180,10 +180,9 @@ impl Server {
             if self.exit_status().is_some() {
                 return false;
             }
-            match Client::try_connect(self.port).and_then(|mut client| self.pid_of(&mut client)) {
-                Ok(pid) if pid == self.pid() => return true,
-                Ok(_) => {} // a stranger; ours is about to report the port as taken
-                Err(_) => {}
+            // Whoever answers a port that was taken meanwhile is a stranger.
+            if self.listens() && self.answers().is_ok() {
+                return true;
             }
             assert!(
                 Instant::now() < deadline,
@@ -195,13 +194,37 @@ impl Server {
         }
     }
 
-    fn pid_of(&self, client: &mut Client) -> std::io::Result<u32> {
+    fn answers(&self) -> std::io::Result<()> {
+        let mut client = Client::try_connect(self.port)?;
         if let Some(password) = &self.password {
             client.try_call(&["AUTH", password])?;
         }
-        let info = client.try_call(&["INFO", "server"])?.to_string();
-        let pid = info_field(&info, "process_id").and_then(|pid| pid.parse().ok());
-        Ok(pid.unwrap_or(0))
+        client.try_call(&["PING"]).map(drop)
+    }
+
+    /// Whether this very process listens on the port: one of its descriptors
+    /// is a listening socket that the kernel's table shows there.
+    fn listens(&self) -> bool {
+        let pid = self.pid();
+        let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
+        let address = format!("0100007F:{:04X}", self.port);
+        let inodes = table.lines().filter_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let listening = fields.len() > 9 && fields[1] == address && fields[3] == "0A";
+            listening.then(|| format!("socket:[{}]", fields[9]))
+        });
+        let inodes: Vec<String> = inodes.collect();
+        let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+            return false;
+        };
+        descriptors.flatten().any(|descriptor| {
+            let target = fs::read_link(descriptor.path());
+            target.is_ok_and(|target| {
+                inodes
+                    .iter()
+                    .any(|inode| target.as_os_str() == inode.as_str())
+            })
+        })
     }
 
     pub fn port(&self) -> u16 {
