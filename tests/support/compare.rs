@@ -120,7 +120,8 @@ fn sorted(values: &[Value]) -> Vec<String> {
 #[derive(Clone, Copy, Debug)]
 pub struct Mode {
     pub protocol: u8,
-    /// At most this many requests are in flight.
+    /// At most this many requests are in flight. Batches grow up to it by
+    /// turns, unless it is [`usize::MAX`]: then all go in one.
     pub depth: usize,
 }
 
@@ -149,14 +150,17 @@ impl<'a> Pair<'a> {
             return;
         };
         let stream = &stream[..=difference.index];
-        let alone = Mode { depth: 1, ..mode };
-        let (history, difference) = match self.shorten(alone, stream) {
-            Some(shorter) => shorter,
-            None => (
-                stream[stream.len().saturating_sub(30)..].to_vec(),
-                difference,
-            ),
-        };
+        // One by one if that shows it, or else all at once: then it is about
+        // order, and a reader must know that it was one pipeline.
+        let shorter = [1, usize::MAX].into_iter().find_map(|depth| {
+            let mode = Mode { depth, ..mode };
+            let (history, difference) = self.shorten(mode, stream)?;
+            Some((mode, history, difference))
+        });
+        let (mode, history, difference) = shorter.unwrap_or_else(|| {
+            let tail = stream.len().saturating_sub(30);
+            (mode, stream[tail..].to_vec(), difference)
+        });
         let lines: Vec<String> = history
             .iter()
             .map(|request| show_command(request))
@@ -173,10 +177,13 @@ impl<'a> Pair<'a> {
     fn attempt(&self, mode: Mode, stream: &[Request]) -> Option<Difference> {
         let (mut redis, mut cordis) = self.fresh(mode);
         let mut at = 0;
-        // Depths from 1 up to the mode's, by turns, so that batches of all sizes meet.
-        let mut depth = 1;
+        let mut depth = if mode.depth == usize::MAX {
+            mode.depth
+        } else {
+            1
+        };
         while at < stream.len() {
-            let batch = &stream[at..stream.len().min(at + depth)];
+            let batch = &stream[at..stream.len().min(at.saturating_add(depth))];
             let expected = redis.pipeline(batch);
             let replies = cordis.pipeline(batch);
             for (i, (redis, cordis)) in expected.into_iter().zip(replies).enumerate() {
@@ -206,9 +213,13 @@ impl<'a> Pair<'a> {
     /// Leaves out ever smaller pieces of the stream as long as the last
     /// request still differs. Nothing when it does not show one by one.
     fn shorten(&self, mode: Mode, stream: &[Request]) -> Option<(Vec<Request>, Difference)> {
+        // What depends on timing shows in one attempt and hides in the next.
+        let attempts = if mode.depth == 1 { 1 } else { 3 };
         let shows = |stream: &[Request]| {
-            let found = self.attempt(mode, stream)?;
-            (found.index + 1 == stream.len()).then_some(found)
+            (0..attempts).find_map(|_| {
+                let found = self.attempt(mode, stream)?;
+                (found.index + 1 == stream.len()).then_some(found)
+            })
         };
         let mut best = (stream.to_vec(), shows(stream)?);
         let mut piece = stream.len() / 2;

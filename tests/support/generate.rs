@@ -16,6 +16,8 @@ pub struct Shape {
     /// Lower case; `container|sub` for a subcommand.
     pub name: String,
     syntax: Vec<Node>,
+    /// Whether arguments may become deadlines.
+    timed: bool,
     /// Comes in one of this many draws in which it is picked.
     rarity: usize,
 }
@@ -28,6 +30,7 @@ impl Shape {
         Self {
             name: name.to_string(),
             syntax: parse(syntax),
+            timed: syntax.contains("seconds"),
             rarity: if RARE.contains(&name) { 60 } else { 1 },
         }
     }
@@ -90,6 +93,9 @@ impl Generator {
         self.sequence(&name, &syntax, &mut request);
         if self.rng.one_in(6) {
             self.damage(&mut request, fixed);
+            if self.shapes[index].timed {
+                avoid_near_deadlines(&mut request[fixed..]);
+            }
         }
         request
     }
@@ -161,6 +167,19 @@ impl Generator {
                 let other = fixed + self.rng.below(request.len() - fixed);
                 request.swap(at, other);
             }
+        }
+    }
+}
+
+/// A damaged request may take any number for a time. Two servers would not
+/// agree on when 100 ms are over, so such numbers become zero.
+fn avoid_near_deadlines(args: &mut [Vec<u8>]) {
+    for arg in args {
+        let number = std::str::from_utf8(arg)
+            .ok()
+            .and_then(|text| text.parse::<i64>().ok());
+        if number.is_some_and(|number| (1..1_000_000).contains(&number)) {
+            *arg = b"0".to_vec();
         }
     }
 }
