@@ -14,6 +14,7 @@ mod effects;
 mod error;
 pub mod glob;
 mod keyspace;
+pub mod order;
 pub mod resp;
 mod shard;
 mod types;

@@ -16,7 +16,7 @@ mod spec;
 mod strings;
 
 pub use args::{Args, OwnedArgs, Span};
-pub use spec::{Access, Arity, Begin, Command, Find, Flags, Group, KeySpec, flags, keys_of};
+pub use spec::{Access, Arity, Begin, Command, Find, Flags, Group, KeySpec, flags, keys_in, keys_of};
 
 use crate::effects::{Effects, Event};
 use crate::error::CommandError;

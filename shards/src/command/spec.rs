@@ -241,7 +241,12 @@ pub struct Access(pub &'static [&'static str]);
 /// Nothing is returned when the request's arguments do not fit the specs (a
 /// count that is no number, or is larger than the request).
 pub fn keys_of<R>(row: &Command<R>, args: Args<'_>, out: &mut Vec<usize>) -> Option<()> {
-    for spec in row.keys {
+    keys_in(row.keys, args, out)
+}
+
+/// [`keys_of`] for a row's specs alone.
+pub fn keys_in(specs: &[KeySpec], args: Args<'_>, out: &mut Vec<usize>) -> Option<()> {
+    for spec in specs {
         spec.positions(args, out)?;
     }
     Some(())

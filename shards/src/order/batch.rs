@@ -1,0 +1,214 @@
+//! What travels between nodes: everything of one turn in one box.
+//!
+//! A box carries items in order; requests in it are copied once, into one
+//! arena. The same box carries the replies back and is then used again.
+
+use crate::command::{Args, Handler, KeySpec, Span};
+use crate::resp::Protocol;
+use crate::shard::Request;
+use crate::types::{DbIndex, ShardId};
+
+/// Who waits for a reply: the connection `key` of its core, if it still is
+/// client `id`, at `place` in the order of its replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Client {
+    pub key: u32,
+    pub id: u64,
+    pub place: u32,
+}
+
+/// A transaction: the core that drives it and its number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    pub home: ShardId,
+    pub number: u32,
+    /// Tells apart the transactions that have had the same number.
+    pub serial: u32,
+}
+
+/// How a request is to be run: all of it but its arguments.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    pub handler: Handler,
+    /// Number of its row, for statistics.
+    pub row: u16,
+    pub db: DbIndex,
+    pub protocol: Protocol,
+    pub no_touch: bool,
+    /// May change keys: takes locks exclusively.
+    pub write: bool,
+    /// Where the keys to lock stand.
+    pub keys: &'static [KeySpec],
+}
+
+impl Call {
+    /// With its arguments, as the engine takes it.
+    #[inline]
+    pub fn request<'a>(&self, args: Args<'a>) -> Request<'a> {
+        Request {
+            handler: self.handler,
+            args,
+            db: self.db,
+            protocol: self.protocol,
+            no_touch: self.no_touch,
+            located: None,
+        }
+    }
+}
+
+/// What a transaction locks on one shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lock {
+    pub scope: Scope,
+    pub exclusive: bool,
+}
+
+/// One key, or everything a shard has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Hash of database and key. Two keys that share it wait for each other
+    /// needlessly, which harms nothing.
+    Key(u64),
+    Shard,
+}
+
+/// One thing that one node tells another.
+pub(super) enum Item {
+    /// Run this for a client of the sender.
+    Request {
+        call: Call,
+        client: Client,
+        reply: Option<ReplyEnd>,
+    },
+    /// To the coordinator: order this transaction of the sender. Its locks are
+    /// those up to `locks_end`, each with the shard it is for.
+    Begin { ticket: Ticket, locks_end: u32 },
+    /// From the coordinator: lock this for a transaction.
+    Lock { ticket: Ticket, locks_end: u32 },
+    /// To the home core: all of the transaction's locks on the sender are held.
+    Granted { ticket: Ticket },
+    /// Run this part of a transaction of the sender, then release its locks
+    /// here if it is the last.
+    Work {
+        call: Call,
+        ticket: Ticket,
+        last: bool,
+        reply: Option<ReplyEnd>,
+    },
+    /// Release the locks of the sender's transaction; there is nothing (more) to do.
+    Release { ticket: Ticket },
+    /// The reply to an earlier request that had to wait. Its only argument.
+    Late {
+        client: Client,
+        row: u16,
+        failed: bool,
+    },
+}
+
+/// Where an item's reply ends; it begins where the one before ends.
+#[derive(Clone, Copy)]
+pub(super) struct ReplyEnd {
+    pub end: usize,
+    pub failed: bool,
+}
+
+/// Items from one node to another, and the replies to them.
+#[derive(Default)]
+pub struct Batch {
+    pub(super) items: Vec<Item>,
+    /// Where the arguments of each item end in `spans`.
+    pub(super) spans_end: Vec<u32>,
+    /// Absolute in `bytes`.
+    pub(super) spans: Vec<Span>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) locks: Vec<(ShardId, Lock)>,
+    pub(super) replies: Vec<u8>,
+    /// The box is on its way back: read the replies, not the items.
+    pub(super) answered: bool,
+}
+
+/// Bytes of arguments from which on a box is closed and another begun.
+const BYTES_MAX: usize = 16 << 20;
+/// Capacity of a buffer that is kept for the next use of a box.
+const KEEP_BYTES: usize = 256 * 1024;
+
+impl Batch {
+    /// Whether nothing was put in.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Whether another box should be begun.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.len() >= BYTES_MAX
+    }
+
+    /// Whether arguments of `bytes` fit; only a lack of memory prevents it.
+    pub(super) fn reserve(&mut self, bytes: usize) -> bool {
+        self.bytes.try_reserve(bytes).is_ok()
+    }
+
+    /// Puts an item in, with its arguments.
+    #[inline]
+    pub(super) fn push<'a>(&mut self, item: Item, args: impl Iterator<Item = &'a [u8]>) {
+        for arg in args {
+            // A request is below 4 GiB and a box is closed long before, so
+            // offsets fit; `reserve` has made room.
+            let short = |len: usize| u32::try_from(len).expect("a box holds less than 4 GiB");
+            let span = Span {
+                start: short(self.bytes.len()),
+                len: short(arg.len()),
+            };
+            self.bytes.extend_from_slice(arg);
+            self.spans.push(span);
+        }
+        self.items.push(item);
+        let end = u32::try_from(self.spans.len()).expect("fewer arguments than bytes");
+        self.spans_end.push(end);
+    }
+
+    /// The arguments of item `index`.
+    #[inline]
+    pub(super) fn args(&self, index: usize) -> Args<'_> {
+        let end = |index: usize| self.spans_end.get(index).map_or(0, |end| *end as usize);
+        let first = index.checked_sub(1).map_or(0, end);
+        Args::new(&self.bytes, &self.spans[first..end(index)])
+    }
+
+    /// Empties the box for its next use. What a large value left is given back.
+    pub(super) fn clear(&mut self) {
+        self.items.clear();
+        self.spans_end.clear();
+        self.spans.clear();
+        self.locks.clear();
+        self.answered = false;
+        for buffer in [&mut self.bytes, &mut self.replies] {
+            buffer.clear();
+            buffer.shrink_to(KEEP_BYTES);
+        }
+    }
+
+    /// A box that says that a transaction of its receiver has been granted, as
+    /// a test tells it too early.
+    pub fn granted(ticket: Ticket) -> Self {
+        let mut batch = Self::default();
+        batch.push(Item::Granted { ticket }, std::iter::empty());
+        batch
+    }
+
+    /// A box that releases the locks of a transaction of its sender, as a test
+    /// tells it too early.
+    pub fn release(ticket: Ticket) -> Self {
+        let mut batch = Self::default();
+        batch.push(Item::Release { ticket }, std::iter::empty());
+        batch
+    }
+
+    /// The transactions whose grant this box announces.
+    pub fn grants(&self) -> impl Iterator<Item = Ticket> {
+        self.items.iter().filter_map(|item| match item {
+            Item::Granted { ticket } if !self.answered => Some(*ticket),
+            _ => None,
+        })
+    }
+}

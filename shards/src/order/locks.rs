@@ -1,0 +1,298 @@
+//! The locks on one shard: one FIFO queue per locked key, and one for the
+//! whole shard.
+//!
+//! A ticket asks for all its locks here at once and waits in the queue of each
+//! of its keys. The granted part of a queue is its front: one exclusive ticket
+//! or a run of shared ones.
+//!
+//! A ticket on the whole shard waits until everything that came before it is
+//! over; everything that comes after it waits in `behind` until it is over,
+//! except reads while it only reads itself.
+
+use super::batch::{Lock, Scope, Ticket};
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+
+type Map<K, V> = HashMap<K, V, ahash::RandomState>;
+
+struct Place {
+    ticket: Ticket,
+    exclusive: bool,
+    granted: bool,
+}
+
+/// A ticket that has come but not gone.
+struct Holding {
+    locks: Vec<Lock>,
+    /// Locks it still waits for.
+    missing: usize,
+}
+
+/// The ticket on the whole shard.
+#[derive(Clone, Copy)]
+struct Whole {
+    ticket: Ticket,
+    granted: bool,
+    exclusive: bool,
+}
+
+/// The locks on one shard.
+pub struct Locks {
+    keys: Map<u64, VecDeque<Place>>,
+    tickets: Map<Ticket, Holding>,
+    whole: Option<Whole>,
+    behind: VecDeque<(Ticket, Vec<Lock>)>,
+}
+
+impl Default for Locks {
+    fn default() -> Self {
+        // Keys are hashes already; the seeds need not be secret.
+        let state = ahash::RandomState::with_seeds(1, 2, 3, 4);
+        Self {
+            keys: Map::with_hasher(state.clone()),
+            tickets: Map::with_hasher(state),
+            whole: None,
+            behind: VecDeque::new(),
+        }
+    }
+}
+
+impl Locks {
+    /// Whether nobody holds or wants a lock.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.tickets.is_empty()
+    }
+
+    /// A ticket asks for its locks on this shard, all at once; each scope at
+    /// most once. Whether it has them all; if not, a [`Locks::release`] will
+    /// say when.
+    pub fn lock(&mut self, ticket: Ticket, locks: Vec<Lock>) -> bool {
+        if self.whole.is_some() {
+            self.behind.push_back((ticket, locks));
+            return false;
+        }
+        if let [
+            Lock {
+                scope: Scope::Shard,
+                exclusive,
+            },
+        ] = locks[..]
+        {
+            let granted = self.tickets.is_empty();
+            self.whole = Some(Whole {
+                ticket,
+                granted,
+                exclusive,
+            });
+            self.tickets.insert(
+                ticket,
+                Holding {
+                    locks,
+                    missing: usize::from(!granted),
+                },
+            );
+            return granted;
+        }
+        let mut missing = 0;
+        for lock in &locks {
+            let Scope::Key(key) = lock.scope else {
+                continue;
+            };
+            let queue = self.keys.entry(key).or_default();
+            let granted = queue
+                .iter()
+                .all(|place| !place.exclusive && !lock.exclusive);
+            missing += usize::from(!granted);
+            queue.push_back(Place {
+                ticket,
+                exclusive: lock.exclusive,
+                granted,
+            });
+        }
+        self.tickets.insert(ticket, Holding { locks, missing });
+        missing == 0
+    }
+
+    /// Whether a request for a key may run now, without a ticket.
+    pub fn allows(&self, key: u64, exclusive: bool) -> bool {
+        if let Some(whole) = self.whole
+            && (exclusive || whole.exclusive || !self.behind.is_empty())
+        {
+            return false;
+        }
+        let Some(queue) = self.keys.get(&key) else {
+            return true;
+        };
+        !exclusive && queue.iter().all(|place| !place.exclusive)
+    }
+
+    /// A ticket is over on this shard. Those that have all their locks now are
+    /// appended to `granted`, first come first.
+    pub fn release(&mut self, ticket: Ticket, granted: &mut VecDeque<Ticket>) {
+        let Some(holding) = self.tickets.remove(&ticket) else {
+            return;
+        };
+        if self.whole.is_some_and(|whole| whole.ticket == ticket) {
+            self.whole = None;
+            self.come_forward(granted);
+            return;
+        }
+        for lock in &holding.locks {
+            if let Scope::Key(key) = lock.scope {
+                self.leave(key, ticket, granted);
+            }
+        }
+        if let Some(whole) = &mut self.whole
+            && !whole.granted
+            && self.tickets.len() == 1
+        {
+            whole.granted = true;
+            granted.push_back(whole.ticket);
+        }
+    }
+
+    /// Takes a ticket out of a key's queue and grants what follows.
+    fn leave(&mut self, key: u64, ticket: Ticket, granted: &mut VecDeque<Ticket>) {
+        let Some(queue) = self.keys.get_mut(&key) else {
+            return;
+        };
+        queue.retain(|place| place.ticket != ticket);
+        for (index, place) in queue.iter_mut().enumerate() {
+            // Everything before this place is granted and shared.
+            if place.exclusive && index > 0 {
+                break;
+            }
+            if !std::mem::replace(&mut place.granted, true)
+                && let Some(holding) = self.tickets.get_mut(&place.ticket)
+            {
+                holding.missing -= 1;
+                if holding.missing == 0 {
+                    granted.push_back(place.ticket);
+                }
+            }
+            if place.exclusive {
+                break;
+            }
+        }
+        if queue.is_empty() {
+            self.keys.remove(&key);
+        }
+    }
+
+    /// The ticket on the whole shard is over: what waited behind it comes in
+    /// as if it came now, up to the next of its kind.
+    fn come_forward(&mut self, granted: &mut VecDeque<Ticket>) {
+        while self.whole.is_none()
+            && let Some((ticket, locks)) = self.behind.pop_front()
+        {
+            if self.lock(ticket, locks) {
+                granted.push_back(ticket);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::ShardId;
+
+    fn ticket(number: u32) -> Ticket {
+        Ticket {
+            home: ShardId(0),
+            number,
+            serial: 0,
+        }
+    }
+
+    fn key(key: u64, exclusive: bool) -> Lock {
+        Lock {
+            scope: Scope::Key(key),
+            exclusive,
+        }
+    }
+
+    fn whole(exclusive: bool) -> Vec<Lock> {
+        vec![Lock {
+            scope: Scope::Shard,
+            exclusive,
+        }]
+    }
+
+    fn release(locks: &mut Locks, number: u32) -> Vec<u32> {
+        let mut granted = VecDeque::new();
+        locks.release(ticket(number), &mut granted);
+        granted.into_iter().map(|ticket| ticket.number).collect()
+    }
+
+    #[test]
+    fn queues_are_first_come_first_served() {
+        let mut locks = Locks::default();
+        assert!(locks.lock(ticket(1), vec![key(7, true), key(8, true)]));
+        assert!(!locks.lock(ticket(2), vec![key(8, true), key(9, true)]));
+        assert!(!locks.allows(8, false));
+        assert!(locks.allows(10, true));
+        assert!(!locks.lock(ticket(3), vec![key(8, false)]));
+        assert_eq!(release(&mut locks, 1), [2]);
+        assert_eq!(release(&mut locks, 2), [3]);
+        assert!(locks.allows(8, false) && !locks.allows(8, true));
+        assert_eq!(release(&mut locks, 3), [0; 0]);
+        assert!(locks.is_empty() && locks.keys.is_empty());
+    }
+
+    #[test]
+    fn shared_locks_are_held_together_and_no_reader_overtakes_a_writer() {
+        let mut locks = Locks::default();
+        assert!(locks.lock(ticket(1), vec![key(1, false)]));
+        assert!(locks.lock(ticket(2), vec![key(1, false)]));
+        assert!(!locks.lock(ticket(3), vec![key(1, true)]));
+        assert!(!locks.lock(ticket(4), vec![key(1, false)]));
+        assert!(!locks.allows(1, false));
+        assert_eq!(release(&mut locks, 1), [0; 0]);
+        assert_eq!(release(&mut locks, 2), [3]);
+        assert_eq!(release(&mut locks, 3), [4]);
+        assert_eq!(release(&mut locks, 4), [0; 0]);
+        assert!(locks.is_empty());
+    }
+
+    #[test]
+    fn the_whole_shard_waits_for_what_came_before_and_holds_up_what_comes_after() {
+        let mut locks = Locks::default();
+        assert!(locks.lock(ticket(1), vec![key(1, true)]));
+        assert!(!locks.lock(ticket(2), whole(true)));
+        assert!(!locks.allows(5, false), "a request after it waits");
+        assert!(!locks.lock(ticket(3), vec![key(5, false)]));
+        assert!(!locks.lock(ticket(4), vec![key(5, true)]));
+        assert_eq!(release(&mut locks, 1), [2]);
+        assert_eq!(release(&mut locks, 2), [3]);
+        assert_eq!(release(&mut locks, 3), [4]);
+        assert_eq!(release(&mut locks, 4), [0; 0]);
+        assert!(locks.is_empty() && locks.keys.is_empty());
+    }
+
+    #[test]
+    fn readers_pass_a_reader_of_the_whole_shard() {
+        let mut locks = Locks::default();
+        assert!(locks.lock(ticket(1), whole(false)));
+        assert!(locks.allows(1, false) && !locks.allows(1, true));
+        assert!(!locks.lock(ticket(2), vec![key(1, true)]));
+        assert!(
+            !locks.allows(1, false),
+            "no reader overtakes a writer that waits"
+        );
+        assert_eq!(release(&mut locks, 1), [2]);
+        assert_eq!(release(&mut locks, 2), [0; 0]);
+        assert!(locks.is_empty());
+    }
+
+    #[test]
+    fn two_tickets_on_the_whole_shard_take_turns() {
+        let mut locks = Locks::default();
+        assert!(locks.lock(ticket(1), whole(true)));
+        assert!(!locks.lock(ticket(2), whole(true)));
+        assert_eq!(release(&mut locks, 1), [2]);
+        assert_eq!(release(&mut locks, 2), [0; 0]);
+        assert!(locks.is_empty());
+    }
+}

@@ -1,0 +1,45 @@
+//! One history over all shards: how requests reach the shards that own their
+//! keys, and in which order they run there.
+//!
+//! A [`Node`] is one core's part of it: its [`Shard`](crate::Shard), the locks
+//! on its keys, and the transactions that its connections have begun. Nodes
+//! exchange [`Batch`]es over channels that keep the order of each pair; the
+//! server moves the boxes between cores, a simulation moves them on one thread.
+//!
+//! # Order
+//! A request whose keys lie on one shard runs there in one piece. It looks at
+//! the locks only when there are any.
+//!
+//! Any other request is a *transaction*:
+//!
+//! ```text
+//!   home core ──Begin──▶ coordinator ──Lock──▶ every shard with keys of it
+//!   home core ◀─────────────Granted─────────── shard, once it has all its keys
+//!   home core ──Work (when ALL have granted)─▶ shard: runs it, releases, replies
+//! ```
+//!
+//! Invariants, and what they are for:
+//! - The coordinator sends all `Lock`s in one order, and channels keep it, so
+//!   the locks of two transactions queue in the same order on every shard:
+//!   they cannot deadlock.
+//! - No shard executes a part before all shards have granted: whoever saw one
+//!   half of a transaction finds the other half locked or done.
+//! - A shard releases a transaction's locks with its last part there. Locks
+//!   belong to the transaction, not to the connection: a client that goes away
+//!   leaves none behind.
+//! - A request that must wait for a lock waits in the lock's queue, first come
+//!   first served; later requests of the same client to the same shard wait
+//!   behind it, so that they keep their order.
+//! - A connection has either single-shard requests or transactions under way,
+//!   never both: [`Node::begin`]'s caller waits for the former, and then for
+//!   the latter. Transactions of one connection keep their order through the
+//!   coordinator.
+
+mod batch;
+mod locks;
+mod node;
+mod split;
+mod transaction;
+
+pub use batch::{Batch, Call, Client, Ticket};
+pub use node::Node;

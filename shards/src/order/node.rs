@@ -1,0 +1,789 @@
+//! One core's part of the order: runs what is its own, sends on what is not.
+
+use super::batch::{Batch, Call, Client, Item, Lock, ReplyEnd, Scope, Ticket};
+use super::locks::Locks;
+use super::split::{Owners, in_key_order, key_step};
+use super::transaction::{PlannedWrite, Then, Transaction};
+use crate::command::{Args, Decision, Handler, OwnedArgs, Row, Run};
+use crate::keyspace::slot_of;
+use crate::resp::{Protocol, Reply};
+use crate::shard::Shard;
+use crate::types::{DbIndex, ShardId, UnixMs};
+use hashbrown::HashMap;
+use slab::Slab;
+use std::collections::VecDeque;
+
+/// A request on this shard alone that waits for locks.
+struct Parked {
+    home: ShardId,
+    client: Client,
+    call: Call,
+    args: OwnedArgs,
+}
+
+/// A client of some core, to whom order is promised.
+type Origin = (ShardId, u64);
+
+/// A reply for a client of this core, in the arena of [`Node::replies`].
+struct Answer {
+    client: Client,
+    row: u16,
+    failed: bool,
+    end: usize,
+}
+
+/// Boxes that are kept to be filled again.
+const SPARE_BOXES: usize = 32;
+
+/// Marks the numbers of tickets that belong to parked requests.
+const PARKED: u32 = 1 << 31;
+
+/// One core's shard, locks and transactions.
+pub struct Node {
+    id: ShardId,
+    shards: u16,
+    /// Who orders transactions.
+    coordinator: ShardId,
+    pub shard: Shard,
+    hasher: ahash::RandomState,
+    locks: Locks,
+    /// Requests that wait for locks, under tickets of this node with [`PARKED`].
+    parked: Slab<Parked>,
+    /// Later requests of clients that have a parked one here.
+    chains: HashMap<Origin, VecDeque<Parked>, ahash::RandomState>,
+    transactions: Slab<Transaction>,
+    /// Serial of the next ticket.
+    serial: u32,
+    /// Tickets that have been granted here and not yet acted on.
+    granted: VecDeque<Ticket>,
+    outgoing: Vec<Option<Box<Batch>>>,
+    /// Answered boxes on their way back.
+    returning: Vec<(ShardId, Box<Batch>)>,
+    spare: Vec<Box<Batch>>,
+    answers: Vec<Answer>,
+    answer_bytes: Vec<u8>,
+}
+
+impl Node {
+    /// Node `id` of `shards`, around its shard. `seed` must be the same on all
+    /// nodes; it keys the hash of locks.
+    pub fn new(id: ShardId, shards: u16, shard: Shard, seed: u64) -> Self {
+        let hasher = ahash::RandomState::with_seeds(seed, 1, 2, 3);
+        Self {
+            id,
+            shards,
+            coordinator: ShardId(0),
+            shard,
+            locks: Locks::default(),
+            parked: Slab::new(),
+            chains: HashMap::with_hasher(hasher.clone()),
+            hasher,
+            transactions: Slab::new(),
+            serial: 0,
+            granted: VecDeque::new(),
+            returning: Vec::new(),
+            outgoing: (0..shards).map(|_| None).collect(),
+            spare: Vec::new(),
+            answers: Vec::new(),
+            answer_bytes: Vec::new(),
+        }
+    }
+
+    /// Which shard this is.
+    #[inline]
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// The shard that owns a key.
+    #[inline]
+    pub fn owner(&self, key: &[u8]) -> ShardId {
+        ShardId::of_slot(slot_of(key), self.shards)
+    }
+
+    /// Whether no key of this shard is locked: requests run without a look at
+    /// the locks.
+    #[inline]
+    pub fn is_unlocked(&self) -> bool {
+        self.locks.is_empty()
+    }
+
+    /// Nothing is under way: no lock, no transaction, nothing to send.
+    pub fn is_at_rest(&self) -> bool {
+        self.locks.is_empty()
+            && self.chains.is_empty()
+            && self.transactions.is_empty()
+            && self.outgoing.iter().flatten().all(|batch| batch.is_empty())
+    }
+
+    /// Whether a request of one of this core's clients, for keys of this shard,
+    /// must wait; if so, [`Node::park`] it.
+    pub fn must_wait(&self, client: u64, call: &Call, args: Args<'_>) -> bool {
+        !self.locks.is_empty() && self.is_held_up((self.id, client), call, args)
+    }
+
+    /// Has a request of one of this core's clients wait.
+    pub fn park(&mut self, client: Client, call: Call, args: Args<'_>) {
+        let args = OwnedArgs::new(args.iter());
+        self.hold_up(Parked {
+            home: self.id,
+            client,
+            call,
+            args,
+        });
+    }
+
+    /// Sends a request to the shard that owns its keys, another one. False if
+    /// there is no memory for it.
+    #[inline]
+    pub fn send(&mut self, owner: ShardId, client: Client, call: Call, args: Args<'_>) -> bool {
+        let bytes = args.iter().map(<[u8]>::len).sum();
+        let batch = self.batch_for(owner);
+        if !batch.reserve(bytes) {
+            return false;
+        }
+        batch.push(
+            Item::Request {
+                call,
+                client,
+                reply: None,
+            },
+            args.iter(),
+        );
+        true
+    }
+
+    /// Where a request that is not for one known key runs: on one shard, with
+    /// this handler, or on several, as a transaction.
+    pub fn place(&self, row: &Row, args: Args<'_>) -> (Handler, Option<ShardId>) {
+        let handler = match row.run {
+            Run::OneShard(handler) | Run::EachShard { part: handler, .. } => handler,
+            Run::ReadThenWrite { whole, .. } => whole,
+        };
+        if self.shards == 1 {
+            return (handler, Some(self.id));
+        }
+        let one = match (Owners::find(row, args, |key| self.owner(key)), row.run) {
+            // Refused wherever it runs; here is nearest.
+            (None, _) => Some(self.id),
+            (Some(owners), _) if owners.only().is_some() => owners.only(),
+            (Some(_), Run::OneShard(_)) => Some(self.id),
+            (Some(_), _) => None,
+        };
+        (handler, one)
+    }
+
+    /// Begins a transaction: a request whose keys lie on several shards, or
+    /// that concerns all of every shard. The reply comes through
+    /// [`Node::replies`]. The client must have no single-shard request under way.
+    pub fn begin(&mut self, now: UnixMs, client: Client, call: Call, row: &Row, args: Args<'_>) {
+        let Some(owners) = Owners::find(row, args, |key| self.owner(key)) else {
+            return;
+        };
+        let protocol = call.protocol;
+        let (handler, step, call_protocol, then) = match row.run {
+            Run::OneShard(_) => return,
+            Run::EachShard { part, merge } => (part, key_step(row), protocol, Then::Merge(merge)),
+            Run::ReadThenWrite { read, decide, .. } => {
+                let request = OwnedArgs::new(args.iter());
+                (read, 1, Protocol::Resp2, Then::Decide { decide, request })
+            }
+        };
+        let parts = owners.parts(args, step, self.shards);
+        let mut locks = Vec::new();
+        for (at, shard) in owners.positions.iter().zip(&owners.shards) {
+            if let Some(key) = args.get(*at) {
+                let scope = Scope::Key(self.hash(call.db, key));
+                locks.push((
+                    *shard,
+                    Lock {
+                        scope,
+                        exclusive: call.write,
+                    },
+                ));
+            }
+        }
+        if locks.is_empty() {
+            let lock = Lock {
+                scope: Scope::Shard,
+                exclusive: call.write,
+            };
+            locks.extend(parts.iter().map(|(shard, _)| (*shard, lock)));
+        }
+        locks.sort_unstable_by_key(|(shard, lock)| (*shard, lock.scope));
+        locks.dedup_by_key(|(shard, lock)| (*shard, lock.scope));
+        let index = self.transactions.vacant_key();
+        let ticket = self.ticket(index, 0);
+        let transaction = Transaction {
+            client,
+            ticket,
+            call: Call {
+                handler,
+                protocol: call_protocol,
+                ..call
+            },
+            protocol,
+            missing: parts.len(),
+            parts,
+            participants: Vec::new(),
+            owners: owners.shards,
+            replies: Vec::new(),
+            sum: 0,
+            error: None,
+            then,
+        };
+        self.transactions.insert(transaction);
+        if self.id == self.coordinator {
+            self.order(ticket, &locks);
+        } else {
+            let batch = self.batch_for(self.coordinator);
+            batch.locks.extend_from_slice(&locks);
+            let locks_end = number_of(batch.locks.len());
+            batch.push(Item::Begin { ticket, locks_end }, std::iter::empty());
+        }
+        self.pump(now);
+    }
+
+    /// Handles a box from another node.
+    pub fn receive(&mut self, now: UnixMs, from: ShardId, mut batch: Box<Batch>) {
+        if batch.answered {
+            self.take_answers(now, from, &batch);
+            self.keep(batch);
+            return;
+        }
+        let mut locks_start = 0;
+        let mut wants_answer = false;
+        for index in 0..batch.items.len() {
+            match batch.items[index] {
+                Item::Request { call, client, .. } => {
+                    let reply = self.run_or_park(now, from, client, &call, index, &mut batch);
+                    batch.items[index] = Item::Request {
+                        call,
+                        client,
+                        reply,
+                    };
+                    wants_answer |= reply.is_some();
+                }
+                Item::Work {
+                    call, ticket, last, ..
+                } => {
+                    let mut out = std::mem::take(&mut batch.replies);
+                    let failed = self.apply(now, &call, batch.args(index), &mut out);
+                    let reply = Some(ReplyEnd {
+                        end: out.len(),
+                        failed,
+                    });
+                    batch.replies = out;
+                    batch.items[index] = Item::Work {
+                        call,
+                        ticket,
+                        last,
+                        reply,
+                    };
+                    wants_answer = true;
+                    if last {
+                        self.locks.release(ticket, &mut self.granted);
+                    }
+                }
+                Item::Release { ticket } => {
+                    self.locks.release(ticket, &mut self.granted);
+                }
+                Item::Begin { ticket, locks_end } => {
+                    let locks = batch.locks[locks_start..locks_end as usize].to_vec();
+                    locks_start = locks_end as usize;
+                    self.order(ticket, &locks);
+                }
+                Item::Lock { ticket, locks_end } => {
+                    let locks = &batch.locks[locks_start..locks_end as usize];
+                    let locks = locks.iter().map(|(_, lock)| *lock).collect();
+                    locks_start = locks_end as usize;
+                    self.lock(ticket, locks);
+                }
+                Item::Granted { ticket } => self.granted(now, ticket),
+                Item::Late {
+                    client,
+                    row,
+                    failed,
+                } => {
+                    let reply = batch.args(index).get(0).unwrap_or_default();
+                    self.answer(client, row, failed, reply);
+                }
+            }
+            // Before the next item: what a release let through comes first.
+            self.pump(now);
+        }
+        if wants_answer {
+            batch.answered = true;
+            self.returning.push((from, batch));
+        } else {
+            self.keep(batch);
+        }
+    }
+
+    /// What is to be sent to other nodes.
+    #[inline]
+    pub fn outgoing(&mut self, mut send: impl FnMut(ShardId, Box<Batch>)) {
+        for (target, batch) in self.returning.drain(..) {
+            send(target, batch);
+        }
+        for (index, batch) in (0..).zip(&mut self.outgoing) {
+            if let Some(batch) = batch.take() {
+                send(ShardId(index), batch);
+            }
+        }
+    }
+
+    /// Replies for clients of this core: to whom, the row, whether it is an
+    /// error, the bytes. Forgets them.
+    pub fn replies(&mut self, mut deliver: impl FnMut(Client, u16, bool, &[u8])) {
+        let mut start = 0;
+        for Answer {
+            client,
+            row,
+            failed,
+            end,
+        } in self.answers.drain(..)
+        {
+            deliver(client, row, failed, &self.answer_bytes[start..end]);
+            start = end;
+        }
+        self.answer_bytes.clear();
+        self.answer_bytes.shrink_to(256 * 1024);
+    }
+
+    /// Whether [`Node::replies`] has any.
+    #[inline]
+    pub fn has_replies(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
+    #[inline]
+    fn batch_for(&mut self, target: ShardId) -> &mut Batch {
+        let outgoing = &mut self.outgoing[target.index()];
+        if outgoing.as_ref().is_some_and(|batch| batch.is_full())
+            && let Some(full) = outgoing.take()
+        {
+            self.returning.push((target, full));
+        }
+        outgoing.get_or_insert_with(|| self.spare.pop().unwrap_or_default())
+    }
+
+    fn ticket(&mut self, index: usize, mark: u32) -> Ticket {
+        self.serial = self.serial.wrapping_add(1);
+        Ticket {
+            home: self.id,
+            number: number_of(index) | mark,
+            serial: self.serial,
+        }
+    }
+
+    /// A transaction that is still under way.
+    fn transaction(&mut self, ticket: Ticket) -> Option<&mut Transaction> {
+        let transaction = self.transactions.get_mut(ticket.number as usize)?;
+        (transaction.ticket == ticket).then_some(transaction)
+    }
+
+    fn keep(&mut self, mut batch: Box<Batch>) {
+        if self.spare.len() < SPARE_BOXES {
+            batch.clear();
+            self.spare.push(batch);
+        }
+    }
+
+    fn hash(&self, db: DbIndex, key: &[u8]) -> u64 {
+        self.hasher.hash_one((db.0, key))
+    }
+
+    #[inline]
+    fn apply(&mut self, now: UnixMs, call: &Call, args: Args<'_>, out: &mut Vec<u8>) -> bool {
+        self.shard.apply(now, &call.request(args), out).is_err()
+    }
+
+    fn answer(&mut self, client: Client, row: u16, failed: bool, reply: &[u8]) {
+        self.answer_bytes.extend_from_slice(reply);
+        let end = self.answer_bytes.len();
+        self.answers.push(Answer {
+            client,
+            row,
+            failed,
+            end,
+        });
+    }
+
+    /// The locks that a request on this shard alone needs.
+    fn locks_of(&self, call: &Call, args: Args<'_>) -> Vec<Lock> {
+        let mut positions = Vec::new();
+        let known = crate::command::keys_in(call.keys, args, &mut positions);
+        let keys = positions.iter().filter_map(|at| args.get(*at));
+        let lock = |key| Lock {
+            scope: Scope::Key(self.hash(call.db, key)),
+            exclusive: call.write,
+        };
+        let mut locks: Vec<Lock> = match known {
+            Some(()) => keys.map(lock).collect(),
+            None => Vec::new(), // the handler refuses it
+        };
+        locks.sort_unstable_by_key(|lock| lock.scope);
+        locks.dedup_by_key(|lock| lock.scope);
+        locks
+    }
+
+    fn is_held_up(&self, origin: Origin, call: &Call, args: Args<'_>) -> bool {
+        if self.chains.contains_key(&origin) {
+            return true;
+        }
+        let free = |lock: &Lock| match lock.scope {
+            Scope::Key(key) => self.locks.allows(key, lock.exclusive),
+            Scope::Shard => false,
+        };
+        !self.locks_of(call, args).iter().all(free)
+    }
+
+    /// Has a request wait: behind an earlier one of its client, or for its locks.
+    fn hold_up(&mut self, request: Parked) {
+        let origin = (request.home, request.client.id);
+        if let Some(chain) = self.chains.get_mut(&origin) {
+            chain.push_back(request);
+            return;
+        }
+        self.chains.insert(origin, VecDeque::new());
+        self.take_ticket(request);
+    }
+
+    fn take_ticket(&mut self, request: Parked) {
+        let locks = self.locks_of(&request.call, request.args.args());
+        let index = self.parked.insert(request);
+        let ticket = self.ticket(index, PARKED);
+        if self.locks.lock(ticket, locks) {
+            self.granted.push_back(ticket);
+        }
+    }
+
+    /// Runs a request that another node sent, or has it wait. Nothing if it waits.
+    #[inline]
+    fn run_or_park(
+        &mut self,
+        now: UnixMs,
+        home: ShardId,
+        client: Client,
+        call: &Call,
+        index: usize,
+        batch: &mut Batch,
+    ) -> Option<ReplyEnd> {
+        if !self.locks.is_empty() && self.is_held_up((home, client.id), call, batch.args(index)) {
+            let args = OwnedArgs::new(batch.args(index).iter());
+            self.hold_up(Parked {
+                home,
+                client,
+                call: *call,
+                args,
+            });
+            return None;
+        }
+        let mut out = std::mem::take(&mut batch.replies);
+        let failed = self.apply(now, call, batch.args(index), &mut out);
+        let end = out.len();
+        batch.replies = out;
+        Some(ReplyEnd { end, failed })
+    }
+
+    /// As coordinator: this transaction comes next. Everybody who takes part
+    /// is told to lock.
+    fn order(&mut self, ticket: Ticket, locks: &[(ShardId, Lock)]) {
+        for group in locks.chunk_by(|a, b| a.0 == b.0) {
+            let Some((target, _)) = group.first().copied() else {
+                continue;
+            };
+            if target == self.id {
+                self.lock(ticket, group.iter().map(|(_, lock)| *lock).collect());
+            } else {
+                let batch = self.batch_for(target);
+                batch.locks.extend_from_slice(group);
+                let locks_end = number_of(batch.locks.len());
+                batch.push(Item::Lock { ticket, locks_end }, std::iter::empty());
+            }
+        }
+    }
+
+    fn lock(&mut self, ticket: Ticket, locks: Vec<Lock>) {
+        if self.locks.lock(ticket, locks) {
+            self.granted.push_back(ticket);
+        }
+    }
+
+    /// Acts on what has been granted on this shard until nothing more follows.
+    #[inline]
+    fn pump(&mut self, now: UnixMs) {
+        while let Some(ticket) = self.granted.pop_front() {
+            if ticket.home != self.id {
+                let batch = self.batch_for(ticket.home);
+                batch.push(Item::Granted { ticket }, std::iter::empty());
+            } else if ticket.number & PARKED == 0 {
+                self.granted(now, ticket);
+            } else {
+                self.run_parked(now, ticket);
+            }
+        }
+    }
+
+    /// A parked request has its locks: it runs, and what its client sent after
+    /// it follows, as far as it is free.
+    fn run_parked(&mut self, now: UnixMs, ticket: Ticket) {
+        let request = self.parked.remove((ticket.number & !PARKED) as usize);
+        let origin = (request.home, request.client.id);
+        self.run_late(now, &request);
+        self.locks.release(ticket, &mut self.granted);
+        loop {
+            let Some(next) = self.chains.get_mut(&origin).and_then(VecDeque::pop_front) else {
+                self.chains.remove(&origin);
+                return;
+            };
+            let locks = self.locks_of(&next.call, next.args.args());
+            let free = locks.iter().all(|lock| match lock.scope {
+                Scope::Key(key) => self.locks.allows(key, lock.exclusive),
+                Scope::Shard => false,
+            });
+            if !free {
+                self.take_ticket(next);
+                return;
+            }
+            self.run_late(now, &next);
+        }
+    }
+
+    fn run_late(&mut self, now: UnixMs, request: &Parked) {
+        let Parked {
+            home,
+            client,
+            call,
+            args,
+        } = request;
+        let mut reply = Vec::new();
+        let failed = self.apply(now, call, args.args(), &mut reply);
+        if *home == self.id {
+            self.answer(*client, call.row, failed, &reply);
+        } else {
+            let item = Item::Late {
+                client: *client,
+                row: call.row,
+                failed,
+            };
+            self.batch_for(*home)
+                .push(item, std::iter::once(&reply[..]));
+        }
+    }
+
+    /// One more shard has granted a transaction of this node. When all have,
+    /// the work goes out.
+    fn granted(&mut self, now: UnixMs, ticket: Ticket) {
+        let Some(transaction) = self.transaction(ticket) else {
+            return;
+        };
+        transaction.missing -= 1;
+        if transaction.missing > 0 {
+            return;
+        }
+        let parts = std::mem::take(&mut transaction.parts);
+        transaction.missing = parts.len();
+        let (call, last) = (transaction.call, transaction.ends_with_parts());
+        let shards: Vec<ShardId> = parts.iter().map(|(shard, _)| *shard).collect();
+        transaction.participants = shards;
+        for (shard, args) in parts {
+            self.work(now, shard, ticket, call, last, args.args());
+        }
+    }
+
+    /// Runs a part here, or sends it.
+    fn work(
+        &mut self,
+        now: UnixMs,
+        shard: ShardId,
+        ticket: Ticket,
+        call: Call,
+        last: bool,
+        args: Args<'_>,
+    ) {
+        if shard != self.id {
+            let item = Item::Work {
+                call,
+                ticket,
+                last,
+                reply: None,
+            };
+            self.batch_for(shard).push(item, args.iter());
+            return;
+        }
+        let mut reply = Vec::new();
+        let failed = self.apply(now, &call, args, &mut reply);
+        if last {
+            self.locks.release(ticket, &mut self.granted);
+        }
+        self.take_part(now, shard, ticket, failed, &reply);
+    }
+
+    fn release(&mut self, shard: ShardId, ticket: Ticket) {
+        if shard == self.id {
+            self.locks.release(ticket, &mut self.granted);
+        } else {
+            self.batch_for(shard)
+                .push(Item::Release { ticket }, std::iter::empty());
+        }
+    }
+
+    /// An answered box has come back.
+    fn take_answers(&mut self, now: UnixMs, from: ShardId, batch: &Batch) {
+        let mut start = 0;
+        for item in &batch.items {
+            match item {
+                Item::Request {
+                    call,
+                    client,
+                    reply: Some(reply),
+                } => {
+                    self.answer(
+                        *client,
+                        call.row,
+                        reply.failed,
+                        &batch.replies[start..reply.end],
+                    );
+                    start = reply.end;
+                }
+                Item::Work {
+                    ticket,
+                    reply: Some(reply),
+                    ..
+                } => {
+                    let bytes = &batch.replies[start..reply.end];
+                    start = reply.end;
+                    self.take_part(now, from, *ticket, reply.failed, bytes);
+                }
+                _ => {}
+            }
+        }
+        self.pump(now);
+    }
+
+    /// A part's reply has come.
+    fn take_part(
+        &mut self,
+        now: UnixMs,
+        from: ShardId,
+        ticket: Ticket,
+        failed: bool,
+        reply: &[u8],
+    ) {
+        let Some(transaction) = self.transaction(ticket) else {
+            return;
+        };
+        if !transaction.take(from, failed, reply) {
+            return;
+        }
+        let transaction = self.transactions.remove(ticket.number as usize);
+        if let Then::Decide { .. } = transaction.then {
+            self.decide(now, transaction);
+            return;
+        }
+        let mut out = Vec::new();
+        let failed = transaction.merged(&mut out);
+        self.answer(transaction.client, transaction.call.row, failed, &out);
+    }
+
+    /// Everything is read: the row decides what the reply is and what to write.
+    fn decide(&mut self, now: UnixMs, mut transaction: Transaction) {
+        let mut out = Vec::new();
+        let (writes, failed) = self.decision(&transaction, &mut out);
+        let planned = plan(writes, |key| self.owner(key));
+        for shard in &transaction.participants {
+            if !planned.iter().any(|write| write.shard == *shard) {
+                self.release(*shard, transaction.ticket);
+            }
+        }
+        if planned.is_empty() {
+            self.answer(transaction.client, transaction.call.row, failed, &out);
+            return;
+        }
+        transaction.then = Then::Reply(out);
+        transaction.missing = planned.len();
+        transaction.replies.clear();
+        let (call, ticket) = (transaction.call, transaction.ticket);
+        // The same number again: it was freed just now.
+        let again = number_of(self.transactions.insert(transaction));
+        assert_eq!(again, ticket.number, "a slab reuses the place freed last");
+        for PlannedWrite {
+            shard,
+            handler,
+            args,
+            last,
+        } in planned
+        {
+            self.work(
+                now,
+                shard,
+                ticket,
+                Call { handler, ..call },
+                last,
+                args.args(),
+            );
+        }
+    }
+
+    /// What the row decides: the writes, and whether the reply is an error.
+    fn decision(
+        &self,
+        transaction: &Transaction,
+        out: &mut Vec<u8>,
+    ) -> (Vec<crate::command::Write>, bool) {
+        let Then::Decide { decide, request } = &transaction.then else {
+            return (Vec::new(), false);
+        };
+        if let Some((_, error)) = &transaction.error {
+            out.extend_from_slice(error);
+            return (Vec::new(), true);
+        }
+        let read = in_key_order(&transaction.owners, &transaction.replies);
+        let mut decision = Decision {
+            args: request.args(),
+            read: &read,
+            settings: &self.shard.settings,
+            reply: Reply::new(out, transaction.protocol),
+            writes: Vec::new(),
+        };
+        let decided = decide(&mut decision);
+        let writes = std::mem::take(&mut decision.writes);
+        match decided {
+            Ok(()) => (writes, false),
+            Err(error) => {
+                out.clear();
+                Reply::new(out, transaction.protocol).error(&error);
+                (Vec::new(), true)
+            }
+        }
+    }
+}
+
+/// Where each write goes, in the decided order, and which is the last there.
+fn plan(writes: Vec<crate::command::Write>, owner: impl Fn(&[u8]) -> ShardId) -> Vec<PlannedWrite> {
+    let place = |write: crate::command::Write| {
+        let shard = owner(write.args.args().get(1).unwrap_or_default());
+        PlannedWrite {
+            shard,
+            handler: write.handler,
+            args: write.args,
+            last: false,
+        }
+    };
+    let mut planned: Vec<PlannedWrite> = writes.into_iter().map(place).collect();
+    let mut done: Vec<ShardId> = Vec::new();
+    for write in planned.iter_mut().rev() {
+        if !done.contains(&write.shard) {
+            write.last = true;
+            done.push(write.shard);
+        }
+    }
+    planned
+}
+
+/// Numbers of things that memory bounds far below 2^31.
+fn number_of(count: usize) -> u32 {
+    u32::try_from(count).expect("fewer than 2^32 of anything")
+}

@@ -1,0 +1,155 @@
+//! Cuts a request into one part per shard, and puts the replies together.
+
+use crate::command::{Args, Find, OwnedArgs, Row};
+use crate::types::ShardId;
+
+/// Where the keys of a request lie.
+pub struct Owners {
+    /// Positions of the keys among the arguments.
+    pub positions: Vec<usize>,
+    /// The shard of each.
+    pub shards: Vec<ShardId>,
+}
+
+impl Owners {
+    /// Finds the keys of a request; nothing if they cannot be told apart (the
+    /// request's handler says why).
+    pub fn find(row: &Row, args: Args<'_>, of: impl Fn(&[u8]) -> ShardId) -> Option<Self> {
+        let mut positions = Vec::new();
+        crate::command::keys_of(row, args, &mut positions)?;
+        let shards = positions
+            .iter()
+            .filter_map(|at| args.get(*at))
+            .map(of)
+            .collect();
+        Some(Self { positions, shards })
+    }
+
+    /// The only shard with keys of the request, if there is exactly one.
+    pub fn only(&self) -> Option<ShardId> {
+        let (first, rest) = self.shards.split_first()?;
+        rest.iter().all(|shard| shard == first).then_some(*first)
+    }
+
+    /// Each shard that takes part with its part: the name and its own keys,
+    /// each with the arguments up to the next key when `step` says so. Without
+    /// keys: all of `shards` shards, with the whole request. In shard order.
+    pub fn parts(&self, args: Args<'_>, step: usize, shards: u16) -> Vec<(ShardId, OwnedArgs)> {
+        if self.shards.is_empty() {
+            return (0..shards)
+                .map(|id| (ShardId(id), OwnedArgs::new(args.iter())))
+                .collect();
+        }
+        let mut targets = self.shards.clone();
+        targets.sort_unstable();
+        targets.dedup();
+        let part = |target| {
+            let own = self
+                .positions
+                .iter()
+                .zip(&self.shards)
+                .filter(|(_, shard)| **shard == target);
+            let own = own.flat_map(|(at, _)| (*at..at + step).filter_map(|index| args.get(index)));
+            OwnedArgs::new(args.get(0).into_iter().chain(own))
+        };
+        targets
+            .into_iter()
+            .map(|target| (target, part(target)))
+            .collect()
+    }
+}
+
+/// From one key of a row to the next, in arguments.
+pub fn key_step(row: &Row) -> usize {
+    let step = row.keys.first().map(|spec| match spec.find {
+        Find::Range { step, .. } | Find::Count { step, .. } => step,
+    });
+    step.and_then(|step| usize::try_from(step).ok())
+        .unwrap_or(1)
+        .max(1)
+}
+
+/// Replies of several shards with one element per key, put in the order in
+/// which `owners` names the shards.
+pub fn in_key_order<'a>(owners: &[ShardId], replies: &'a [(ShardId, Vec<u8>)]) -> Vec<&'a [u8]> {
+    let mut rests: Vec<(ShardId, &[u8])> = replies
+        .iter()
+        .map(|(shard, reply)| (*shard, after_line(reply)))
+        .collect();
+    let mut elements = Vec::with_capacity(owners.len());
+    for owner in owners {
+        let Some((_, rest)) = rests.iter_mut().find(|(shard, _)| shard == owner) else {
+            continue;
+        };
+        let (element, after) = rest.split_at(element_len(rest));
+        *rest = after;
+        elements.push(element);
+    }
+    elements
+}
+
+/// The number of an integer reply.
+pub fn integer_reply(reply: &[u8]) -> i64 {
+    let digits = reply
+        .strip_prefix(b":")
+        .and_then(|rest| rest.strip_suffix(b"\r\n"));
+    digits
+        .and_then(crate::value::parse_i64)
+        .expect("a part that is summed replies an integer")
+}
+
+/// What follows the first line.
+fn after_line(reply: &[u8]) -> &[u8] {
+    match memchr::memchr(b'\n', reply) {
+        Some(at) => &reply[at + 1..],
+        None => &[],
+    }
+}
+
+/// Length of the first reply in `bytes`, which the engine wrote.
+fn element_len(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    let mut missing = 1usize;
+    while missing > 0 && at < bytes.len() {
+        missing -= 1;
+        let rest = &bytes[at..];
+        let line = rest.len() - after_line(rest).len();
+        let number = || -> usize {
+            let digits = rest.get(1..line.saturating_sub(2)).unwrap_or_default();
+            crate::value::parse_i64(digits)
+                .and_then(|n| usize::try_from(n).ok())
+                .unwrap_or(0)
+        };
+        at += line;
+        match rest[0] {
+            // A null bulk string has no body: its length is -1.
+            b'$' | b'=' if rest.get(1) != Some(&b'-') => at += number() + 2,
+            b'*' | b'~' | b'>' => missing += number(),
+            b'%' => missing += number() * 2,
+            _ => {}
+        }
+    }
+    at.min(bytes.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_are_laid_out_in_key_order() {
+        let owners = [ShardId(1), ShardId(0), ShardId(1), ShardId(2)];
+        let replies = [
+            (ShardId(2), b"*1\r\n*2\r\n:1\r\n$2\r\n\r\n\r\n".to_vec()),
+            (ShardId(1), b"*2\r\n$1\r\na\r\n$-1\r\n".to_vec()),
+            (ShardId(0), b"*1\r\n_\r\n".to_vec()),
+        ];
+        let expected: Vec<&[u8]> = vec![
+            b"$1\r\na\r\n",
+            b"_\r\n",
+            b"$-1\r\n",
+            b"*2\r\n:1\r\n$2\r\n\r\n\r\n",
+        ];
+        assert_eq!(in_key_order(&owners, &replies), expected);
+    }
+}

@@ -1,0 +1,105 @@
+//! A transaction as its home core drives it: waiting for grants, then for
+//! replies, then perhaps for writes.
+
+use super::batch::{Call, Client, Ticket};
+use super::split::{in_key_order, integer_reply};
+use crate::command::{Decide, Handler, Merge, OwnedArgs};
+use crate::resp::{Protocol, Reply};
+use crate::types::ShardId;
+
+/// A part's error: of the first shard, in shard order, that had one.
+pub type PartError = Option<(ShardId, Vec<u8>)>;
+
+/// A request on several shards.
+pub struct Transaction {
+    pub client: Client,
+    pub ticket: Ticket,
+    /// How the parts are run.
+    pub call: Call,
+    /// The protocol of the client, for the merged reply.
+    pub protocol: Protocol,
+    /// What each shard is to run, until all have granted.
+    pub parts: Vec<(ShardId, OwnedArgs)>,
+    /// Who takes part, once the parts are on their way.
+    pub participants: Vec<ShardId>,
+    /// The shard of each key, in request order.
+    pub owners: Vec<ShardId>,
+    /// Grants or replies that are still to come.
+    pub missing: usize,
+    pub replies: Vec<(ShardId, Vec<u8>)>,
+    pub sum: i64,
+    pub error: PartError,
+    pub then: Then,
+}
+
+/// What becomes of the parts' replies.
+pub enum Then {
+    Merge(Merge),
+    /// They are what was read; this decides on reply and writes.
+    Decide {
+        decide: Decide,
+        request: OwnedArgs,
+    },
+    /// They are those of writes; the reply is this.
+    Reply(Vec<u8>),
+}
+
+/// A write that a decision asked for.
+pub struct PlannedWrite {
+    pub shard: ShardId,
+    pub handler: Handler,
+    pub args: OwnedArgs,
+    /// The last thing the transaction does on this shard.
+    pub last: bool,
+}
+
+impl Transaction {
+    /// Whether the parts release their locks at once: nothing follows them.
+    pub fn ends_with_parts(&self) -> bool {
+        matches!(self.then, Then::Merge(_))
+    }
+
+    /// Takes a part's reply in; whether it was the last.
+    pub fn take(&mut self, from: ShardId, failed: bool, reply: &[u8]) -> bool {
+        self.missing -= 1;
+        if failed {
+            // The first in shard order, whatever came in first.
+            if self.error.as_ref().is_none_or(|(shard, _)| from < *shard) {
+                self.error = Some((from, reply.to_vec()));
+            }
+        } else {
+            match self.then {
+                Then::Merge(Merge::Sum) => self.sum += integer_reply(reply),
+                Then::Merge(Merge::Ok) | Then::Reply(_) => {}
+                Then::Merge(Merge::KeyOrder) | Then::Decide { .. } => {
+                    self.replies.push((from, reply.to_vec()));
+                }
+            }
+        }
+        self.missing == 0
+    }
+
+    /// Writes the merged reply, once all parts are in and nothing is to be
+    /// decided; whether it is an error.
+    pub fn merged(&self, out: &mut Vec<u8>) -> bool {
+        if let Some((_, error)) = &self.error {
+            out.extend_from_slice(error);
+            return true;
+        }
+        let mut reply = Reply::new(out, self.protocol);
+        match &self.then {
+            Then::Merge(Merge::Sum) => reply.integer(self.sum),
+            Then::Merge(Merge::Ok) => reply.ok(),
+            Then::Merge(Merge::KeyOrder) => {
+                let elements = in_key_order(&self.owners, &self.replies);
+                reply.array(elements.len());
+                for element in elements {
+                    out.extend_from_slice(element);
+                }
+            }
+            Then::Reply(bytes) => out.extend_from_slice(bytes),
+            Then::Decide { .. } => {}
+        }
+        false
+    }
+}
