@@ -6,7 +6,7 @@ use crate::core::{Answer, Core, CoreStats, KeyspaceStats, Question};
 use crate::runtime::memory::{self, Memory};
 use crate::stats::Stats;
 use shards::command::{Args, Arity, Group, flags};
-use shards::{CommandError, DbIndex};
+use shards::{CommandError, DbIndex, UnixMs};
 use std::fmt::Write;
 
 pub static COMMANDS: &[ServerRow] = &[ServerRow {
@@ -338,10 +338,11 @@ fn keyspace(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
 }
 
 /// This core's share.
-pub fn stats_here(core: &Core) -> Answer {
+pub fn stats_here(core: &mut Core) -> Answer {
     let mut sum = CoreStats {
         stats: core.stats.clone(),
         clients: core.connections.len() as u64,
+        changes: core.shard.effects().changes(),
         ..CoreStats::default()
     };
     for (_, connection) in &core.connections {
@@ -350,11 +351,17 @@ pub fn stats_here(core: &Core) -> Answer {
         sum.output_buffer_max = sum.output_buffer_max.max(output);
     }
     for db in 0..core.config.databases {
-        let keyspace = core.shard.keyspace(DbIndex(db));
+        let info = core.shard.keyspace(DbIndex(db)).info();
+        let ttl_ms = |deadline: UnixMs| deadline.0.saturating_sub(core.now.0);
+        let avg_ttl_ms = info.mean_deadline.map_or(0, ttl_ms);
         sum.keyspace.push(KeyspaceStats {
-            keys: keyspace.len() as u64,
-            ..KeyspaceStats::default()
+            keys: info.keys as u64,
+            expires: info.expires as u64,
+            avg_ttl_ms: u64::try_from(avg_ttl_ms).unwrap_or(0),
         });
+        sum.hits += info.hits;
+        sum.misses += info.misses;
+        sum.expired += info.expired;
     }
     Answer::Stats(Box::new(sum))
 }
@@ -362,6 +369,9 @@ pub fn stats_here(core: &Core) -> Answer {
 /// CONFIG RESETSTAT for this core.
 pub fn reset_here(core: &mut Core) -> Answer {
     core.stats = Stats::new(core.stats.rows.len());
+    for db in 0..core.config.databases {
+        core.shard.keyspace_mut(DbIndex(db)).reset_counters();
+    }
     Answer::Done
 }
 
