@@ -3,7 +3,7 @@
 //! A [`Core`] lives on one thread and is handed down the path of a request as
 //! `&mut Core`: nothing in it is shared, locked or counted.
 
-use crate::config::Config;
+use crate::config::{Authority, Config};
 use crate::router::Batch;
 use crate::runtime::mesh::Mesh;
 use crate::runtime::ring::Ring;
@@ -13,6 +13,8 @@ use shards::command::{Args, Decide, Merge, OwnedArgs};
 use shards::resp::Protocol;
 use shards::{CommandError, Shard, ShardId, UnixMs};
 use slab::Slab;
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
@@ -160,6 +162,8 @@ pub struct Core {
     pub spare_buffers: Vec<Vec<u8>>,
     pub scratch: crate::dispatch::Scratch,
     pub shared: Arc<Shared>,
+    /// Answers of jobs that ran on other threads, and what they are for.
+    pub finished: Rc<RefCell<Vec<(u32, Answer)>>>,
 }
 
 /// What all cores can see: set at start or changed rarely.
@@ -167,6 +171,8 @@ pub struct Shared {
     pub run_id: String,
     pub started_at: UnixMs,
     pub tcp_port: u16,
+    /// What CONFIG SET changes.
+    pub config: Authority,
     /// Identifier of the next client.
     pub next_client: AtomicU64,
     /// Connected clients of all cores, for maxclients.

@@ -505,6 +505,11 @@ fn serve(
             core.spare_buffers.push(out);
             return;
         }
+        Ok(Flow::Wait(job, finish)) => {
+            gather::wait(core, key, job, finish, args);
+            core.spare_buffers.push(out);
+            return;
+        }
         Err(error) => {
             core.stats.errors += 1;
             core.stats.rows[number].failed += 1;

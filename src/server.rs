@@ -1,7 +1,7 @@
 //! From a configuration to a serving process, and to its end.
 
 use crate::commands::registry;
-use crate::config::{Config, StartError};
+use crate::config::{Authority, Config, StartError};
 use crate::core::{Core, Message, Shared};
 use crate::dispatch::Scratch;
 use crate::net::{driver, listener};
@@ -13,6 +13,7 @@ use crate::stats::Stats;
 use shards::{Settings, Shard};
 use slab::Slab;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -35,6 +36,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
         run_id: random_hex(),
         started_at: clock::now(),
         tcp_port: config.port,
+        config: Authority::new(config.clone()),
         next_client: AtomicU64::new(1),
         clients: AtomicU64::new(0),
         stopping: AtomicBool::new(false),
@@ -152,6 +154,7 @@ fn set_up(part: Part) -> Result<(Core, Vec<socket2::Socket>, Park), StartError> 
         spare_buffers: Vec::new(),
         scratch: Scratch::default(),
         shared,
+        finished: Rc::default(),
     };
     Ok((core, sockets, park))
 }

@@ -1,23 +1,123 @@
 //! Commands about the connection itself.
 
+use super::client::{BAD_NAME, is_printable};
 use super::{Call, Flow, ServerRow};
-use shards::CommandError;
-use shards::command::{Args, Arity, Group, flags};
+use crate::config::REDIS_VERSION;
+use crate::session::ReplyMode;
+use crate::session::connection::Phase;
+use shards::command::{Args, Arity, Flags, Group, flags};
+use shards::resp::Protocol;
+use shards::{CommandError, DbIndex, parse_i64};
 
-pub static COMMANDS: &[ServerRow] = &[ServerRow {
-    name: "ping",
-    syntax: "[message]",
-    summary: "Answer PONG, or the message.",
-    since: "1.0.0",
-    complexity: "O(1)",
-    group: Group::Connection,
-    arity: Arity::AtLeast(1),
-    keys: &[],
-    flags: flags::FAST,
-    tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
-    subcommands: &[],
-    run: ping,
-}];
+/// Commands that a client needs before it is anybody.
+const HANDSHAKE: Flags = flags::NOSCRIPT
+    .with(flags::LOADING)
+    .with(flags::STALE)
+    .with(flags::FAST)
+    .with(flags::NO_AUTH)
+    .with(flags::ALLOW_BUSY);
+const SIMPLE: Flags = flags::LOADING.with(flags::STALE).with(flags::FAST);
+
+pub static COMMANDS: &[ServerRow] = &[
+    ServerRow {
+        name: "ping",
+        syntax: "[message]",
+        summary: "Answer PONG, or the message.",
+        since: "1.0.0",
+        complexity: "O(1)",
+        group: Group::Connection,
+        arity: Arity::AtLeast(1),
+        keys: &[],
+        flags: flags::FAST,
+        tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
+        subcommands: &[],
+        run: ping,
+    },
+    ServerRow {
+        name: "echo",
+        syntax: "message",
+        summary: "Answer the message.",
+        since: "1.0.0",
+        complexity: "O(1)",
+        group: Group::Connection,
+        arity: Arity::Exactly(2),
+        keys: &[],
+        flags: SIMPLE,
+        tips: &[],
+        subcommands: &[],
+        run: echo,
+    },
+    ServerRow {
+        name: "select",
+        syntax: "index",
+        summary: "Use another database on this connection.",
+        since: "1.0.0",
+        complexity: "O(1)",
+        group: Group::Connection,
+        arity: Arity::Exactly(2),
+        keys: &[],
+        flags: SIMPLE,
+        tips: &[],
+        subcommands: &[],
+        run: select,
+    },
+    ServerRow {
+        name: "quit",
+        syntax: "",
+        summary: "Answer everything before, then close the connection.",
+        since: "1.0.0",
+        complexity: "O(1)",
+        group: Group::Connection,
+        arity: Arity::AtLeast(1),
+        keys: &[],
+        flags: HANDSHAKE,
+        tips: &[],
+        subcommands: &[],
+        run: quit,
+    },
+    ServerRow {
+        name: "reset",
+        syntax: "",
+        summary: "Give the connection the state of a new one.",
+        since: "6.2.0",
+        complexity: "O(1)",
+        group: Group::Connection,
+        arity: Arity::Exactly(1),
+        keys: &[],
+        flags: HANDSHAKE,
+        tips: &[],
+        subcommands: &[],
+        run: reset,
+    },
+    ServerRow {
+        name: "hello",
+        syntax: "[protover [AUTH username password] [SETNAME clientname]]",
+        summary: "Introduce server and client, and agree on a protocol version.",
+        since: "6.0.0",
+        complexity: "O(1)",
+        group: Group::Connection,
+        arity: Arity::AtLeast(1),
+        keys: &[],
+        flags: HANDSHAKE,
+        tips: &[],
+        subcommands: &[],
+        run: hello,
+    },
+    ServerRow {
+        name: "auth",
+        syntax: "[username] password",
+        summary: "Prove who the client is.",
+        since: "1.0.0",
+        complexity: "O(N) where N is the number of passwords of the user.",
+        group: Group::Connection,
+        arity: Arity::AtLeast(2),
+        keys: &[],
+        flags: HANDSHAKE,
+        tips: &[],
+        subcommands: &[],
+        run: auth,
+    },
+];
 
 fn ping(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     match args.len() {
@@ -25,5 +125,170 @@ fn ping(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         2 => call.reply().bulk(&args[1]),
         _ => return Err(CommandError::WrongArity("ping".into())),
     }
+    Ok(Flow::Done)
+}
+
+fn echo(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    call.reply().bulk(&args[1]);
+    Ok(Flow::Done)
+}
+
+fn select(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let index = parse_i64(&args[1]).ok_or(CommandError::NotAnInteger)?;
+    if i32::try_from(index).is_err() {
+        return Err(CommandError::Static(
+            "ERR value is out of range, value must between -2147483648 and 2147483647",
+        ));
+    }
+    let databases = call.core.config.databases;
+    let index = u16::try_from(index).ok().filter(|index| *index < databases);
+    call.session().db = DbIndex(index.ok_or(CommandError::DbOutOfRange)?);
+    call.reply().ok();
+    Ok(Flow::Done)
+}
+
+fn quit(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    call.reply().ok();
+    call.connection().phase = Phase::Closing;
+    Ok(Flow::Done)
+}
+
+/// The library's name stays, as in Redis.
+fn reset(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    let open = call.core.config.requirepass.is_empty();
+    let session = call.session();
+    session.db = DbIndex(0);
+    session.protocol = Protocol::Resp2;
+    session.authenticated = open;
+    session.name = Box::default();
+    session.reply_mode = ReplyMode::On;
+    session.no_evict = false;
+    session.no_touch = false;
+    call.reply().simple("RESET");
+    Ok(Flow::Done)
+}
+
+const WRONG_PASSWORD: CommandError =
+    CommandError::Static("WRONGPASS invalid username-password pair or user is disabled.");
+
+/// Whether this is the only user there is, with its password.
+fn is_default_user(call: &Call<'_>, user: &[u8], password: &[u8]) -> bool {
+    let wanted = &call.core.config.requirepass;
+    user == b"default" && (wanted.is_empty() || same(wanted, password))
+}
+
+/// Compares in a time that does not tell how much of a guess is right.
+fn same(wanted: &[u8], given: &[u8]) -> bool {
+    let differences = wanted
+        .iter()
+        .zip(given)
+        .fold(0, |all, (left, right)| all | (left ^ right));
+    wanted.len() == given.len() && std::hint::black_box(differences) == 0
+}
+
+fn auth(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let (user, password): (&[u8], _) = match args.len() {
+        2 if call.core.config.requirepass.is_empty() => {
+            return Err(CommandError::Static(
+                "ERR AUTH <password> called without any password configured for the default \
+                 user. Are you sure your configuration is correct?",
+            ));
+        }
+        2 => (b"default", &args[1]),
+        3 => (&args[1], &args[2]),
+        _ => return Err(CommandError::Syntax),
+    };
+    if !is_default_user(call, user, password) {
+        return Err(WRONG_PASSWORD);
+    }
+    call.session().authenticated = true;
+    call.reply().ok();
+    Ok(Flow::Done)
+}
+
+/// What HELLO was asked for.
+#[derive(Default)]
+struct Hello<'a> {
+    protocol: Option<Protocol>,
+    user: Option<(&'a [u8], &'a [u8])>,
+    name: Option<&'a [u8]>,
+}
+
+fn parse_hello(args: Args<'_>) -> Result<Hello<'_>, CommandError> {
+    let mut hello = Hello::default();
+    let Some(version) = args.get(1) else {
+        return Ok(hello);
+    };
+    hello.protocol = Some(match parse_i64(version) {
+        Some(2) => Protocol::Resp2,
+        Some(3) => Protocol::Resp3,
+        Some(_) => return Err(CommandError::Static("NOPROTO unsupported protocol version")),
+        None => {
+            return Err(CommandError::Static(
+                "ERR Protocol version is not an integer or out of range",
+            ));
+        }
+    });
+    let mut rest = args.iter().skip(2);
+    while let Some(option) = rest.next() {
+        if option.eq_ignore_ascii_case(b"auth") && rest.len() >= 2 {
+            hello.user = rest.next().zip(rest.next());
+        } else if option.eq_ignore_ascii_case(b"setname") && rest.len() >= 1 {
+            hello.name = rest.next();
+            if !hello.name.is_none_or(is_printable) {
+                return Err(BAD_NAME);
+            }
+        } else {
+            let option = String::from_utf8_lossy(option);
+            let text = format!("ERR Syntax error in HELLO option '{option}'");
+            return Err(CommandError::Owned(text));
+        }
+    }
+    Ok(hello)
+}
+
+fn hello(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let hello = parse_hello(args)?;
+    if let Some((user, password)) = hello.user {
+        if !is_default_user(call, user, password) {
+            return Err(WRONG_PASSWORD);
+        }
+        call.session().authenticated = true;
+    }
+    let session = call.session();
+    if !session.authenticated {
+        return Err(CommandError::Static(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
+             HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and \
+             select the RESP protocol version at the same time",
+        ));
+    }
+    if let Some(name) = hello.name {
+        session.name = name.into();
+    }
+    if let Some(protocol) = hello.protocol {
+        session.protocol = protocol;
+    }
+    let id = session.id as i64;
+    let version = match session.protocol {
+        Protocol::Resp2 => 2,
+        Protocol::Resp3 => 3,
+    };
+    let mut reply = call.reply();
+    reply.map(7);
+    for (name, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
+        reply.bulk(name.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+    for (name, value) in [("proto", version), ("id", id)] {
+        reply.bulk(name.as_bytes());
+        reply.integer(value);
+    }
+    for (name, value) in [("mode", "standalone"), ("role", "master")] {
+        reply.bulk(name.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+    reply.bulk(b"modules");
+    reply.array(0);
     Ok(Flow::Done)
 }

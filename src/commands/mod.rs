@@ -1,10 +1,17 @@
 //! The one lookup: the engine's rows and the server's rows.
 
+mod client;
+mod command_info;
 mod connection;
+mod info;
+mod server;
+mod syntax;
+
+pub use client::ClientFilter;
 
 use crate::core::{Answer, Core, Finish, Question};
-use crate::session::Session;
-use shards::command::{Args, Arity, Begin, Command, Find, Flags, KeySpec};
+use crate::session::{Connection, Session};
+use shards::command::{Args, Arity, Begin, Command, Find, Flags, Group, KeySpec};
 use shards::resp::Reply;
 use shards::{CommandError, Row};
 use std::sync::OnceLock;
@@ -22,10 +29,22 @@ pub enum Flow {
     /// Every core is asked; the function writes the reply from the answers,
     /// which come in core order.
     Ask(Question, Finish),
+    /// The job runs on another thread, because it waits for the machine; its
+    /// answer is given to the function as the only one.
+    Wait(Job, Finish),
 }
 
+/// Work that may block.
+pub type Job = Box<dyn FnOnce() -> Answer + Send>;
+
 /// All families of the server.
-static SERVER_COMMANDS: &[&[ServerRow]] = &[connection::COMMANDS];
+static SERVER_COMMANDS: &[&[ServerRow]] = &[
+    connection::COMMANDS,
+    client::COMMANDS,
+    command_info::COMMANDS,
+    server::COMMANDS,
+    info::COMMANDS,
+];
 
 /// What a server command may touch. The reply goes to `out`, never into the
 /// connection's own buffers.
@@ -37,9 +56,33 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// The connection the request came on.
+    pub fn connection(&mut self) -> &mut Connection {
+        &mut self.core.connections[self.key as usize]
+    }
+
     /// The client that called.
     pub fn session(&mut self) -> &mut Session {
-        &mut self.core.connections[self.key as usize].session
+        &mut self.connection().session
+    }
+
+    /// Whether the client is on this machine.
+    pub fn is_local(&mut self) -> bool {
+        self.session().peer.ip().to_canonical().is_loopback()
+    }
+
+    /// Replies the help of a container: a line that Redis has for all, the
+    /// given lines, and the subcommand HELP.
+    pub fn help(&mut self, container: &str, lines: &[&str]) {
+        let first = format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
+        let mut reply = self.reply();
+        reply.array(lines.len() + 3);
+        reply.simple(&first);
+        for line in lines {
+            reply.simple(line);
+        }
+        reply.simple("HELP");
+        reply.simple("    Prints this help.");
     }
 
     /// A writer in the client's protocol version.
@@ -49,10 +92,10 @@ impl Call<'_> {
     }
 }
 
-/// Which clients a CLIENT LIST or KILL means; empty fields mean any.
-#[derive(Debug, Clone, Default)]
-pub struct ClientFilter {
-    pub ids: Vec<u64>,
+/// The function of a container, which never runs: the path of a request looks
+/// for the subcommand and refuses what is none.
+fn container(_: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    Err(CommandError::Syntax)
 }
 
 /// How a row runs.
@@ -61,9 +104,18 @@ pub enum Run {
     Server(&'static ServerRow),
 }
 
-/// A row as the path of a request needs it.
+/// A row without the type of what runs it.
 pub struct Entry {
+    /// What it is looked up by: for a subcommand, without its container.
     pub name: &'static str,
+    /// `container|sub` for a subcommand.
+    pub full_name: &'static str,
+    pub syntax: &'static str,
+    pub summary: &'static str,
+    pub since: &'static str,
+    pub complexity: &'static str,
+    pub group: Group,
+    pub tips: &'static [&'static str],
     pub arity: Arity,
     pub flags: Flags,
     pub keys: &'static [KeySpec],
@@ -135,6 +187,35 @@ impl Registry {
     }
 }
 
+impl Registry {
+    /// The row called `name`, which may be `container|sub`.
+    pub fn find_full(&self, name: &[u8]) -> Option<&Entry> {
+        let Some(bar) = name.iter().position(|byte| *byte == b'|') else {
+            return self.find(name);
+        };
+        self.find(&name[..bar])?.subcommand(&name[bar + 1..])
+    }
+
+    /// The row of a request: of its subcommand, for a container.
+    pub fn find_with_sub(&self, args: Args<'_>) -> Option<&Entry> {
+        let entry = self.find(args.get(0)?)?;
+        match args.get(1) {
+            Some(name) if !entry.subcommands.is_empty() => entry.subcommand(name),
+            _ => Some(entry),
+        }
+    }
+
+    /// The full name of row `number`.
+    pub fn name_of(&self, number: u16) -> &'static str {
+        let mut all = self
+            .entries
+            .iter()
+            .flat_map(|entry| std::iter::once(entry).chain(&entry.subcommands));
+        all.find(|entry| entry.number == number)
+            .map_or("", |entry| entry.full_name)
+    }
+}
+
 /// Length and the first eight bytes, case folded, tell nearly all names apart.
 #[inline]
 fn hash(name: &[u8]) -> usize {
@@ -146,6 +227,12 @@ fn hash(name: &[u8]) -> usize {
 }
 
 impl Entry {
+    /// The subcommand called `name`, in any case.
+    pub fn subcommand(&self, name: &[u8]) -> Option<&Entry> {
+        let named = |sub: &&Entry| name.eq_ignore_ascii_case(sub.name.as_bytes());
+        self.subcommands.iter().find(named)
+    }
+
     fn new<R>(
         row: &'static Command<R>,
         run: &dyn Fn(&'static Command<R>) -> Run,
@@ -164,8 +251,14 @@ impl Entry {
             _ => None,
         };
         Self {
-            // Subcommands are looked up by what stands behind the bar.
             name: row.name.split_once('|').map_or(row.name, |(_, sub)| sub),
+            full_name: row.name,
+            syntax: row.syntax,
+            summary: row.summary,
+            since: row.since,
+            complexity: row.complexity,
+            group: row.group,
+            tips: row.tips,
             arity: row.arity,
             flags: row.flags,
             keys: row.keys,
@@ -184,14 +277,68 @@ impl Entry {
 /// Answers a question for this core.
 pub fn answer(core: &mut Core, question: &Question) -> Answer {
     match question {
+        Question::Clients(filter) => client::list_here(core, filter),
+        Question::Kill(filter) => client::kill_here(core, filter),
+        Question::Stats => info::stats_here(core),
+        Question::ResetStats => info::reset_here(core),
         Question::Configure(config) => {
-            core.config = (**config).clone();
+            server::configure_here(core, config);
             Answer::Done
         }
         Question::Sleep(duration) => {
             std::thread::sleep(*duration);
             Answer::Done
         }
-        _ => Answer::Done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> impl Iterator<Item = &'static Entry> {
+        let all = registry().entries.iter();
+        all.flat_map(|entry| std::iter::once(entry).chain(&entry.subcommands))
+    }
+
+    #[test]
+    fn every_row_is_found_by_its_name() {
+        for entry in all() {
+            let upper = entry.full_name.to_ascii_uppercase();
+            let found = registry().find_full(upper.as_bytes());
+            let found = found.unwrap_or_else(|| panic!("{upper} is not found"));
+            assert_eq!(found.full_name, entry.full_name, "stands twice");
+            assert_eq!(registry().name_of(entry.number), entry.full_name);
+        }
+        for name in ["", "nosuch", "config|", "config|nosuch", "get|x", "|"] {
+            assert!(registry().find_full(name.as_bytes()).is_none(), "{name}");
+        }
+    }
+
+    /// The notation of every row is understood, and its arguments fit the arity.
+    #[test]
+    fn every_row_is_documented() {
+        for entry in all() {
+            let name = entry.full_name;
+            for text in [entry.summary, entry.since, entry.complexity] {
+                assert!(!text.is_empty(), "{name} lacks documentation");
+            }
+            let arguments = syntax::arguments(entry.syntax, !entry.keys.is_empty());
+            assert_eq!(
+                entry.syntax.is_empty(),
+                arguments.is_empty(),
+                "{name}: {}",
+                entry.syntax
+            );
+            let balance = |open: char, close: char| {
+                let count = |mark| entry.syntax.matches(mark).count();
+                count(open) == count(close)
+            };
+            assert!(
+                balance('[', ']') && balance('<', '>'),
+                "{name}: {}",
+                entry.syntax
+            );
+        }
     }
 }

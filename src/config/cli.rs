@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
+use super::directive::Kind;
 use super::file::{read, read_text, with_remedy};
-use super::table::{self, DIRECTIVES, Kind, SHARDS_MAX, os_reason};
+use super::table::{self, DIRECTIVES, SHARDS_MAX, os_reason};
 use super::words::{quote, split};
 use super::{Config, StartError};
 

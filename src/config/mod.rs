@@ -1,16 +1,19 @@
 //! The configuration: one value, one table of directives.
 //!
 //! [`Config`] is a plain value with one field per setting. The table in
-//! `table.rs` says how each directive is named, read, written and checked; the
+//! `table.rs` says how each directive is named, read, written and checked (a
+//! row's type is in `directive.rs`); the
 //! command line (`cli.rs`), configuration files (`file.rs`), CONFIG GET, SET
 //! and REWRITE are all driven by it.
 //!
-//! Every core holds a copy. Core 0's copy is the one that CONFIG SET changes
-//! first: [`Config::set`] checks all pairs before any is kept and returns which
-//! directives changed, so that the others can take over the new value and act
-//! on those.
+//! Every core holds a copy and reads no other. CONFIG SET changes the
+//! [`Authority`]'s value, which numbers the changes, and sends copies around; a
+//! core takes a copy that is newer than its own. So two clients that change
+//! settings at the same time on different cores leave all cores with the same
+//! configuration, and both changes in it.
 
 mod cli;
+mod directive;
 mod file;
 mod table;
 mod words;
@@ -18,6 +21,7 @@ mod words;
 use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use thiserror::Error;
 
@@ -25,7 +29,7 @@ pub use cli::{Start, load};
 pub use file::rewrite;
 pub use table::{DIRECTIVES, DirectiveId};
 
-use table::{Directive, Mutability};
+use directive::{Directive, Mutability};
 
 /// The version of Redis whose behaviour this server has.
 pub const REDIS_VERSION: &str = "7.2.4";
@@ -33,6 +37,8 @@ pub const REDIS_VERSION: &str = "7.2.4";
 /// All settings of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
+    /// Which of two copies is the newer one; see [`Authority`].
+    pub revision: u64,
     /// The file that CONFIG REWRITE writes back: absolute.
     pub config_file: Option<PathBuf>,
     pub port: u16,
@@ -159,6 +165,7 @@ impl Config {
             soft_s,
         };
         Self {
+            revision: 0,
             config_file: None,
             port: 6379,
             bind: vec!["*".to_owned(), "-::*".to_owned()],
@@ -260,6 +267,32 @@ impl Config {
         let ids = directives.iter().filter(differs).map(|d| d.id).collect();
         *self = changed;
         Ok(ids)
+    }
+}
+
+/// The configuration that CONFIG SET changes. Its lock is taken by that command
+/// alone and held for some microseconds.
+#[derive(Debug)]
+pub struct Authority(Mutex<Config>);
+
+impl Authority {
+    /// The configuration that all cores start with.
+    pub fn new(config: Config) -> Self {
+        Self(Mutex::new(config))
+    }
+
+    /// Changes the configuration and returns the copy to send around.
+    ///
+    /// # Errors
+    /// Those of `change`, which then must have changed nothing.
+    pub fn change<E>(
+        &self,
+        change: impl FnOnce(&mut Config) -> Result<(), E>,
+    ) -> Result<Box<Config>, E> {
+        let mut config = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut config)?;
+        config.revision += 1;
+        Ok(Box::new(config.clone()))
     }
 }
 

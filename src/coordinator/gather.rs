@@ -7,13 +7,14 @@
 //! `core.gatherings`; it outlives its connection if that goes away, because
 //! answers still come in.
 
-use crate::commands::{Call, Entry};
+use crate::commands::{Call, Entry, Job};
 use crate::core::{Answer, Core, Finish, Gathered, Gathering, KeyParts, Question, Reads};
 use crate::dispatch;
 use crate::router::{Destination, Order, shard_of};
 use shards::command::{self, Args, Decision, Find, Merge, OwnedArgs, Span, keys_of};
 use shards::resp::{Protocol, Reply};
 use shards::{Row, ShardId};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Runs an engine row that may concern several shards.
@@ -371,12 +372,40 @@ pub fn deliver(core: &mut Core, key: u32, id: u64, place: u32, reply: &[u8]) {
 /// Asks all cores, this one included; `finish` writes the reply.
 pub fn ask(core: &mut Core, key: u32, question: Question, finish: Finish, args: Args<'_>) {
     let question = Arc::new(question);
+    let ticket = await_answers(core, key, core.shards, finish, args);
+    core.ask_others(ticket, &question);
+    let own = crate::commands::answer(core, &question);
+    take_answer(core, ticket, core.id, own);
+}
+
+/// Has a thread of the blocking pool do a job; `finish` writes the reply. The
+/// answer is picked up in a turn of the loop, at the latest by its heartbeat.
+pub fn wait(core: &mut Core, key: u32, job: Job, finish: Finish, args: Args<'_>) {
+    let ticket = await_answers(core, key, 1, finish, args);
+    let finished = Rc::clone(&core.finished);
+    glommio::spawn_local(async move {
+        let answer = glommio::executor().spawn_blocking(job).await;
+        finished.borrow_mut().push((ticket, answer));
+    })
+    .detach();
+}
+
+/// Gives the answers of finished jobs to those who wait for them.
+pub fn take_finished(core: &mut Core) {
+    let finished = std::mem::take(&mut *core.finished.borrow_mut());
+    for (ticket, answer) in finished {
+        take_answer(core, ticket, core.id, answer);
+    }
+}
+
+/// Holds a place in the connection's order for a reply that `count` answers
+/// make, and all later requests back.
+fn await_answers(core: &mut Core, key: u32, count: u16, finish: Finish, args: Args<'_>) -> u32 {
     let connection = &mut core.connections[key as usize];
     connection.barrier = true;
     let (id, place) = (connection.session.id, connection.wait());
-    let answers = (0..core.shards).map(|_| None).collect();
     let kind = Gathered::Answers {
-        answers,
+        answers: (0..core.shards).map(|_| None).collect(),
         finish,
         request: OwnedArgs::new(args.iter()),
     };
@@ -384,13 +413,10 @@ pub fn ask(core: &mut Core, key: u32, question: Question, finish: Finish, args: 
         key,
         id,
         place,
-        missing: core.shards,
+        missing: count,
         kind,
     };
-    let ticket = core.gatherings.insert(gathering) as u32;
-    core.ask_others(ticket, &question);
-    let own = crate::commands::answer(core, &question);
-    take_answer(core, ticket, core.id, own);
+    core.gatherings.insert(gathering) as u32
 }
 
 /// A core has answered a question.

@@ -45,6 +45,7 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
     let mut turns = 0u32;
     while !core.shared.stopping.load(Ordering::Relaxed) {
         let mut busy = drain_messages(core);
+        gather::take_finished(core);
         if core.ring.has_work() {
             core.ring.enter();
             core.ring.completions(&mut completions);

@@ -1,7 +1,8 @@
 //! The allocator's settings and counters.
 #![allow(unsafe_code)]
 
-use tikv_jemalloc_ctl::{background_thread, raw};
+use std::sync::atomic::{AtomicU64, Ordering};
+use tikv_jemalloc_ctl::{background_thread, raw, stats};
 
 /// Freed pages go back to the system after about this long, ms.
 const DECAY_MS: isize = 1000;
@@ -17,4 +18,61 @@ pub fn configure() {
     if let Err(error) = decay.and(background_thread::write(true)) {
         tracing::warn!(%error, "jemalloc keeps its own decay times");
     }
+}
+
+/// Memory figures for INFO, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memory {
+    /// What the server asked for and has not freed.
+    pub allocated: u64,
+    /// The pages that these lie on.
+    pub active: u64,
+    /// What the allocator holds.
+    pub resident: u64,
+    /// What the kernel counts for the process.
+    pub rss: u64,
+    /// The largest `allocated` that was read.
+    pub peak: u64,
+    /// Of the machine.
+    pub total: u64,
+}
+
+/// Reads the figures. Microseconds; figures that cannot be had are zero.
+pub fn read() -> Memory {
+    static PEAK: AtomicU64 = AtomicU64::new(0);
+    // The counters below are of the moment of the last advance.
+    let _ = tikv_jemalloc_ctl::epoch::advance();
+    let bytes = |read: Result<usize, _>| read.map_or(0, |bytes| bytes as u64);
+    let allocated = bytes(stats::allocated::read());
+    let peak = PEAK.fetch_max(allocated, Ordering::Relaxed).max(allocated);
+    let system = rustix::system::sysinfo();
+    Memory {
+        allocated,
+        active: bytes(stats::active::read()),
+        resident: bytes(stats::resident::read()),
+        rss: proc_field("/proc/self/statm", 1) * rustix::param::page_size() as u64,
+        peak,
+        total: system.totalram * u64::from(system.mem_unit),
+    }
+}
+
+/// CPU seconds of the process: in user mode, in the kernel.
+pub fn cpu_seconds() -> (f64, f64) {
+    // Counted from behind the name, which may contain anything.
+    let seconds = |field| {
+        let ticks = proc_field("/proc/self/stat", field);
+        ticks as f64 / rustix::param::clock_ticks_per_second() as f64
+    };
+    (seconds(11), seconds(12))
+}
+
+/// Field number `index` of a file in /proc, behind a name in parentheses if
+/// there is one.
+fn proc_field(path: &str, index: usize) -> u64 {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let fields = text
+        .rsplit_once(')')
+        .map_or(text.as_str(), |(_, rest)| rest);
+    let field = fields.split_whitespace().nth(index);
+    field.and_then(|field| field.parse().ok()).unwrap_or(0)
 }

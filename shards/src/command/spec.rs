@@ -140,6 +140,8 @@ pub mod flags {
     pub const TOUCHES_ARBITRARY_KEYS: Flags = Flags(1 << 20);
     /// Not shown by COMMAND: in category @dangerous.
     pub const DANGEROUS: Flags = Flags(1 << 21);
+    /// Not shown by COMMAND: in category @connection, though of another group.
+    pub const CONNECTION: Flags = Flags(1 << 22);
 
     /// Names of the flags that COMMAND INFO shows, in its order.
     pub const NAMES: &[(Flags, &str)] = &[
@@ -253,7 +255,8 @@ pub fn keys_in(specs: &[KeySpec], args: Args<'_>, out: &mut Vec<usize>) -> Optio
 }
 
 impl KeySpec {
-    fn positions(&self, args: Args<'_>, out: &mut Vec<usize>) -> Option<()> {
+    /// The positions of this specification's keys; see [`keys_of`].
+    pub fn positions(&self, args: Args<'_>, out: &mut Vec<usize>) -> Option<()> {
         let count = i32::try_from(args.len()).ok()?;
         let first = match self.begin {
             Begin::Index(index) => index,

@@ -1,0 +1,527 @@
+//! CLIENT: who is connected, and how a connection wants to be treated.
+//!
+//! Every core knows its own clients only. LIST and KILL ask all of them; a
+//! client is described by the core that serves it.
+
+use super::{Call, Flow, ServerRow, registry};
+use crate::core::{Answer, Core, Question};
+use crate::net;
+use crate::session::connection::{Connection, Phase};
+use crate::session::{ReplyMode, Session};
+use shards::command::{Args, Arity, Flags, Group, flags};
+use shards::resp::Protocol;
+use shards::{CommandError, UnixMs, parse_i64};
+use std::fmt::Write;
+use std::os::fd::AsRawFd;
+
+const PLAIN: Flags = flags::NOSCRIPT.with(flags::LOADING).with(flags::STALE);
+const ADMIN: Flags = PLAIN.with(flags::ADMIN);
+
+pub static COMMANDS: &[ServerRow] = &[ServerRow {
+    name: "client",
+    syntax: "",
+    summary: "A container for commands about client connections.",
+    since: "2.4.0",
+    complexity: "Depends on subcommand.",
+    group: Group::Connection,
+    arity: Arity::AtLeast(2),
+    keys: &[],
+    flags: flags::NONE,
+    tips: &[],
+    subcommands: SUBCOMMANDS,
+    run: super::container,
+}];
+
+/// What the rows below have in common.
+const ROW: ServerRow = ServerRow {
+    name: "",
+    syntax: "",
+    summary: "",
+    since: "",
+    complexity: "O(1)",
+    group: Group::Connection,
+    arity: Arity::Exactly(2),
+    keys: &[],
+    flags: PLAIN,
+    tips: &[],
+    subcommands: &[],
+    run: super::container,
+};
+
+static SUBCOMMANDS: &[ServerRow] = &[
+    ServerRow {
+        name: "client|id",
+        summary: "The number of this connection.",
+        since: "5.0.0",
+        run: id,
+        ..ROW
+    },
+    ServerRow {
+        name: "client|getname",
+        summary: "The name of this connection.",
+        since: "2.6.9",
+        run: getname,
+        ..ROW
+    },
+    ServerRow {
+        name: "client|setname",
+        syntax: "connection-name",
+        summary: "Name this connection.",
+        since: "2.6.9",
+        arity: Arity::Exactly(3),
+        run: setname,
+        ..ROW
+    },
+    ServerRow {
+        name: "client|setinfo",
+        syntax: "<LIB-NAME libname | LIB-VER libver>",
+        summary: "Say which library this client uses.",
+        since: "7.2.0",
+        arity: Arity::Exactly(4),
+        tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+        run: setinfo,
+        ..ROW
+    },
+    ServerRow {
+        name: "client|info",
+        summary: "Describe this connection.",
+        since: "6.2.0",
+        tips: &["nondeterministic_output"],
+        run: info,
+        ..ROW
+    },
+    ServerRow {
+        name: "client|list",
+        syntax: "[TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]",
+        summary: "Describe the connections.",
+        since: "2.4.0",
+        complexity: "O(N) where N is the number of client connections.",
+        arity: Arity::AtLeast(2),
+        flags: ADMIN,
+        tips: &["nondeterministic_output"],
+        run: list,
+        ..ROW
+    },
+    ServerRow {
+        name: "client|kill",
+        syntax: "<ip:port | [ID client-id] [TYPE <NORMAL | MASTER | SLAVE | REPLICA | PUBSUB>] \
+                 [USER username] [ADDR ip:port] [LADDR ip:port] [SKIPME <YES | NO>]>",
+        summary: "Close connections.",
+        since: "2.4.0",
+        complexity: "O(N) where N is the number of client connections.",
+        arity: Arity::AtLeast(3),
+        flags: ADMIN,
+        run: kill,
+        ..ROW
+    },
+    ServerRow {
+        name: "client|reply",
+        syntax: "<ON | OFF | SKIP>",
+        summary: "Say whether to reply to commands.",
+        since: "3.2.0",
+        arity: Arity::Exactly(3),
+        run: reply,
+        ..ROW
+    },
+    ServerRow {
+        name: "client|no-evict",
+        syntax: "<ON | OFF>",
+        summary: "Spare this connection when memory for clients is short.",
+        since: "7.0.0",
+        arity: Arity::Exactly(3),
+        flags: ADMIN,
+        run: no_evict,
+        ..ROW
+    },
+    ServerRow {
+        name: "client|no-touch",
+        syntax: "<ON | OFF>",
+        summary: "Leave access times alone when this connection reads.",
+        since: "7.2.0",
+        arity: Arity::Exactly(3),
+        run: no_touch,
+        ..ROW
+    },
+    ServerRow {
+        name: "client|help",
+        summary: "Describe the subcommands.",
+        since: "5.0.0",
+        flags: flags::LOADING.with(flags::STALE),
+        run: help,
+        ..ROW
+    },
+];
+
+const HELP: &[&str] = &[
+    "GETNAME",
+    "    Return the name of the current connection.",
+    "ID",
+    "    Return the ID of the current connection.",
+    "INFO",
+    "    Return information about the current client connection.",
+    "KILL <ip:port>",
+    "    Kill connection made from <ip:port>.",
+    "KILL <option> <value> [<option> <value> [...]]",
+    "    Kill connections. Options are:",
+    "    * ADDR (<ip:port>|<unixsocket>:0)",
+    "      Kill connections made from the specified address",
+    "    * LADDR (<ip:port>|<unixsocket>:0)",
+    "      Kill connections made to specified local address",
+    "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+    "      Kill connections by type.",
+    "    * USER <username>",
+    "      Kill connections authenticated by <username>.",
+    "    * SKIPME (YES|NO)",
+    "      Skip killing current connection (default: yes).",
+    "LIST [options ...]",
+    "    Return information about client connections. Options:",
+    "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+    "      Return clients of specified type.",
+    "    * ID id [id...]",
+    "      Return clients of specified IDs only.",
+    "REPLY (ON|OFF|SKIP)",
+    "    Control the replies sent to the current connection.",
+    "SETNAME <name>",
+    "    Assign the name <name> to the current connection.",
+    "SETINFO <option> <value>",
+    "    Set client meta attr. Options are:",
+    "    * LIB-NAME: the client lib name.",
+    "    * LIB-VER: the client lib version.",
+    "NO-EVICT (ON|OFF)",
+    "    Protect current client connection from eviction.",
+    "NO-TOUCH (ON|OFF)",
+    "    Will not touch LRU/LFU stats when this mode is on.",
+];
+
+pub const BAD_NAME: CommandError =
+    CommandError::Static("ERR Client names cannot contain spaces, newlines or special characters.");
+
+/// Names are shown in lists of words, so they have no spaces.
+pub fn is_printable(name: &[u8]) -> bool {
+    name.iter().all(u8::is_ascii_graphic)
+}
+
+fn help(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    call.help("CLIENT", HELP);
+    Ok(Flow::Done)
+}
+
+fn id(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    let id = call.session().id as i64;
+    call.reply().integer(id);
+    Ok(Flow::Done)
+}
+
+fn getname(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    let name = call.session().name.clone();
+    match name.is_empty() {
+        true => call.reply().null(),
+        false => call.reply().bulk(&name),
+    }
+    Ok(Flow::Done)
+}
+
+fn setname(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    if !is_printable(&args[2]) {
+        return Err(BAD_NAME);
+    }
+    call.session().name = args[2].into();
+    call.reply().ok();
+    Ok(Flow::Done)
+}
+
+fn setinfo(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let [_, option, value] = args.exactly()?;
+    let shown = || String::from_utf8_lossy(option);
+    let session = call.session();
+    let target = if option.eq_ignore_ascii_case(b"lib-name") {
+        &mut session.lib_name
+    } else if option.eq_ignore_ascii_case(b"lib-ver") {
+        &mut session.lib_version
+    } else {
+        let text = format!("ERR Unrecognized option '{}'", shown());
+        return Err(CommandError::Owned(text));
+    };
+    if !is_printable(value) {
+        let what = shown();
+        let text = format!("ERR {what} cannot contain spaces, newlines or special characters.");
+        return Err(CommandError::Owned(text));
+    }
+    *target = value.into();
+    call.reply().ok();
+    Ok(Flow::Done)
+}
+
+fn info(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    let line = describe(&call.core.connections[call.key as usize], call.core.now);
+    call.reply().verbatim("txt", &line);
+    Ok(Flow::Done)
+}
+
+fn reply(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let [_, mode] = args.exactly()?;
+    let session = call.session();
+    if mode.eq_ignore_ascii_case(b"on") {
+        session.reply_mode = ReplyMode::On;
+        call.reply().ok();
+    } else if mode.eq_ignore_ascii_case(b"off") {
+        session.reply_mode = ReplyMode::Off;
+    } else if !mode.eq_ignore_ascii_case(b"skip") {
+        return Err(CommandError::Syntax);
+    } else if session.reply_mode != ReplyMode::Off {
+        session.reply_mode = ReplyMode::SkipNext;
+    }
+    Ok(Flow::Done)
+}
+
+/// ON or OFF.
+fn switch(word: &[u8]) -> Result<bool, CommandError> {
+    let on = word.eq_ignore_ascii_case(b"on");
+    if on || word.eq_ignore_ascii_case(b"off") {
+        return Ok(on);
+    }
+    Err(CommandError::Syntax)
+}
+
+fn no_evict(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    call.session().no_evict = switch(&args[2])?;
+    call.reply().ok();
+    Ok(Flow::Done)
+}
+
+fn no_touch(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    call.session().no_touch = switch(&args[2])?;
+    call.reply().ok();
+    Ok(Flow::Done)
+}
+
+/// Which clients a CLIENT LIST or KILL means; nothing given means any.
+#[derive(Debug, Clone, Default)]
+pub struct ClientFilter {
+    ids: Option<Vec<i64>>,
+    /// A type that no client of this server has yet.
+    nobody: bool,
+    addr: Option<Vec<u8>>,
+    laddr: Option<Vec<u8>>,
+    /// The client that is not meant.
+    not: Option<u64>,
+}
+
+impl ClientFilter {
+    fn matches(&self, session: &Session) -> bool {
+        let same = |wanted: &Option<Vec<u8>>, address: std::net::SocketAddr| {
+            let wanted = wanted.as_deref();
+            wanted.is_none_or(|wanted| wanted == address.to_string().as_bytes())
+        };
+        let id = |ids: &Vec<i64>| ids.iter().any(|id| u64::try_from(*id) == Ok(session.id));
+        !self.nobody
+            && self.not != Some(session.id)
+            && self.ids.as_ref().is_none_or(id)
+            && same(&self.addr, session.peer)
+            && same(&self.laddr, session.local)
+    }
+
+    fn set_type(&mut self, word: &[u8]) -> Result<(), CommandError> {
+        let word_is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        self.nobody = !word_is("normal");
+        if self.nobody
+            && !["master", "slave", "replica", "pubsub"]
+                .into_iter()
+                .any(word_is)
+        {
+            let word = String::from_utf8_lossy(word);
+            return Err(CommandError::Owned(format!(
+                "ERR Unknown client type '{word}'"
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn list(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let mut filter = ClientFilter::default();
+    match args.get(2) {
+        None => {}
+        Some(word) if word.eq_ignore_ascii_case(b"type") && args.len() == 4 => {
+            filter.set_type(&args[3])?;
+        }
+        Some(word) if word.eq_ignore_ascii_case(b"id") && args.len() > 3 => {
+            let ids: Option<Vec<_>> = args.iter().skip(3).map(parse_i64).collect();
+            filter.ids = Some(ids.ok_or(CommandError::Static("ERR Invalid client ID"))?);
+        }
+        Some(_) => return Err(CommandError::Syntax),
+    }
+    let _ = call;
+    Ok(Flow::Ask(Question::Clients(filter), list_finish))
+}
+
+fn list_finish(call: &mut Call<'_>, _: Args<'_>, answers: Vec<Answer>) -> Result<(), CommandError> {
+    let mut lines = Vec::new();
+    for answer in &answers {
+        if let Answer::Text(text) = answer {
+            let text = std::str::from_utf8(text).expect("describe() writes text");
+            lines.extend(text.lines());
+        }
+    }
+    // In the order of connecting, as Redis lists them.
+    let id =
+        |line: &&str| -> Option<u64> { line.strip_prefix("id=")?.split(' ').next()?.parse().ok() };
+    lines.sort_by_key(id);
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(line);
+        text.push('\n');
+    }
+    call.reply().verbatim("txt", &text);
+    Ok(())
+}
+
+fn kill(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let mut filter = ClientFilter::default();
+    if args.len() == 3 {
+        filter.addr = Some(args[2].to_vec());
+        return Ok(Flow::Ask(Question::Kill(filter), kill_one_finish));
+    }
+    let mut skip_me = true;
+    let mut rest = args.iter().skip(2);
+    while let Some(option) = rest.next() {
+        let value = rest.next().ok_or(CommandError::Syntax)?;
+        let option_is = |name: &str| option.eq_ignore_ascii_case(name.as_bytes());
+        if option_is("id") {
+            let id = parse_i64(value).filter(|id| *id > 0);
+            let error = "ERR client-id should be greater than 0";
+            filter.ids = Some(vec![id.ok_or(CommandError::Static(error))?]);
+        } else if option_is("type") {
+            filter.set_type(value)?;
+        } else if option_is("addr") {
+            filter.addr = Some(value.to_vec());
+        } else if option_is("laddr") {
+            filter.laddr = Some(value.to_vec());
+        } else if option_is("user") {
+            if value != b"default" {
+                let user = String::from_utf8_lossy(value);
+                return Err(CommandError::Owned(format!("ERR No such user '{user}'")));
+            }
+        } else if option_is("skipme") {
+            skip_me = value.eq_ignore_ascii_case(b"yes");
+            if !skip_me && !value.eq_ignore_ascii_case(b"no") {
+                return Err(CommandError::Syntax);
+            }
+        } else {
+            return Err(CommandError::Syntax);
+        }
+    }
+    filter.not = skip_me.then(|| call.session().id);
+    Ok(Flow::Ask(Question::Kill(filter), kill_finish))
+}
+
+fn killed(answers: &[Answer]) -> u64 {
+    let count = |answer: &Answer| match answer {
+        Answer::Count(count) => *count,
+        _ => 0,
+    };
+    answers.iter().map(count).sum()
+}
+
+fn kill_finish(call: &mut Call<'_>, _: Args<'_>, answers: Vec<Answer>) -> Result<(), CommandError> {
+    call.reply().integer(killed(&answers) as i64);
+    Ok(())
+}
+
+fn kill_one_finish(
+    call: &mut Call<'_>,
+    _: Args<'_>,
+    answers: Vec<Answer>,
+) -> Result<(), CommandError> {
+    if killed(&answers) == 0 {
+        return Err(CommandError::Static("ERR No such client"));
+    }
+    call.reply().ok();
+    Ok(())
+}
+
+/// The lines of the matching clients of this core.
+pub fn list_here(core: &Core, filter: &ClientFilter) -> Answer {
+    let mut text = String::new();
+    for (_, connection) in &core.connections {
+        if connection.phase != Phase::Closed && filter.matches(&connection.session) {
+            text.push_str(&describe(connection, core.now));
+        }
+    }
+    Answer::Text(text.into_bytes())
+}
+
+/// Closes the matching clients of this core. One that waits for a reply, the
+/// one that asked among them, gets it first.
+pub fn kill_here(core: &mut Core, filter: &ClientFilter) -> Answer {
+    let meant = |connection: &Connection| {
+        connection.phase == Phase::Open && filter.matches(&connection.session)
+    };
+    let keys: Vec<usize> = core
+        .connections
+        .iter()
+        .filter(|(_, connection)| meant(connection))
+        .map(|(key, _)| key)
+        .collect();
+    for key in &keys {
+        let connection = &mut core.connections[*key];
+        if connection.is_waiting() {
+            connection.phase = Phase::Closing;
+        } else {
+            net::close(connection);
+        }
+        core.mark_dirty(*key as u32);
+    }
+    Answer::Count(keys.len() as u64)
+}
+
+/// A client's line in CLIENT LIST.
+fn describe(connection: &Connection, now: UnixMs) -> String {
+    let session = &connection.session;
+    let seconds = |since: UnixMs| (now.0 - since.0).max(0) / 1000;
+    let mut flags = String::new();
+    for (set, letter) in [
+        (connection.phase == Phase::Closing, 'c'),
+        (session.no_evict, 'e'),
+        (session.no_touch, 'T'),
+    ] {
+        if set {
+            flags.push(letter);
+        }
+    }
+    if flags.is_empty() {
+        flags.push('N');
+    }
+    let (input, output) = connection.buffer_bytes();
+    let queued = connection.backlog();
+    let command = session
+        .last_command
+        .map_or("NULL", |row| registry().name_of(row));
+    let resp = match session.protocol {
+        Protocol::Resp2 => 2,
+        Protocol::Resp3 => 3,
+    };
+    let mut line = format!(
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} ",
+        session.id,
+        session.peer,
+        session.local,
+        connection.socket.as_raw_fd(),
+        String::from_utf8_lossy(&session.name),
+        seconds(session.connected_at),
+        seconds(session.active_at),
+        session.db.0,
+    );
+    writeln!(
+        line,
+        "sub=0 psub=0 ssub=0 multi=-1 qbuf={queued} qbuf-free={} argv-mem=0 multi-mem=0 rbs={output} \
+         rbp=0 obl={output} oll=0 omem=0 tot-mem={} events=r cmd={command} user=default redir=-1 \
+         resp={resp} lib-name={} lib-ver={}",
+        input.saturating_sub(queued),
+        size_of::<Connection>() + input + output,
+        String::from_utf8_lossy(&session.lib_name),
+        String::from_utf8_lossy(&session.lib_version),
+    )
+    .expect("a string takes everything");
+    line
+}

@@ -1,0 +1,402 @@
+//! INFO: what the server tells about itself, summed over all cores.
+
+use super::{Call, Flow, ServerRow};
+use crate::config::REDIS_VERSION;
+use crate::core::{Answer, Core, CoreStats, KeyspaceStats, Question};
+use crate::runtime::memory::{self, Memory};
+use crate::stats::Stats;
+use shards::command::{Args, Arity, Group, flags};
+use shards::{CommandError, DbIndex, UnixMs};
+use std::fmt::Write;
+
+pub static COMMANDS: &[ServerRow] = &[ServerRow {
+    name: "info",
+    syntax: "[section [section ...]]",
+    summary: "Figures and statistics of the server.",
+    since: "1.0.0",
+    complexity: "O(1)",
+    group: Group::Server,
+    arity: Arity::AtLeast(1),
+    keys: &[],
+    flags: flags::LOADING.with(flags::STALE).with(flags::DANGEROUS),
+    tips: &[
+        "nondeterministic_output",
+        "request_policy:all_shards",
+        "response_policy:special",
+    ],
+    subcommands: &[],
+    run: info,
+}];
+
+/// A section: its name, its heading, whether it is shown when none is asked
+/// for, and its lines.
+struct Section {
+    name: &'static str,
+    heading: &'static str,
+    default: bool,
+    write: fn(&mut String, &Figures<'_>) -> std::fmt::Result,
+}
+
+static SECTIONS: &[Section] = &[
+    Section {
+        name: "server",
+        heading: "Server",
+        default: true,
+        write: server,
+    },
+    Section {
+        name: "clients",
+        heading: "Clients",
+        default: true,
+        write: clients,
+    },
+    Section {
+        name: "memory",
+        heading: "Memory",
+        default: true,
+        write: memory,
+    },
+    Section {
+        name: "persistence",
+        heading: "Persistence",
+        default: true,
+        write: persistence,
+    },
+    Section {
+        name: "stats",
+        heading: "Stats",
+        default: true,
+        write: stats,
+    },
+    Section {
+        name: "replication",
+        heading: "Replication",
+        default: true,
+        write: replication,
+    },
+    Section {
+        name: "cpu",
+        heading: "CPU",
+        default: true,
+        write: cpu,
+    },
+    Section {
+        name: "modules",
+        heading: "Modules",
+        default: true,
+        write: |_, _| Ok(()),
+    },
+    Section {
+        name: "cluster",
+        heading: "Cluster",
+        default: true,
+        write: cluster,
+    },
+    Section {
+        name: "keyspace",
+        heading: "Keyspace",
+        default: true,
+        write: keyspace,
+    },
+];
+
+/// What the sections are made of.
+struct Figures<'a> {
+    core: &'a Core,
+    sum: CoreStats,
+    memory: Memory,
+}
+
+fn info(_: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    Ok(Flow::Ask(Question::Stats, finish))
+}
+
+/// Whether the request asks for this section.
+fn wanted(section: &Section, args: Args<'_>) -> bool {
+    if args.len() == 1 {
+        return section.default;
+    }
+    args.iter().skip(1).any(|word| {
+        let word_is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        word_is(section.name)
+            || word_is("all")
+            || word_is("everything")
+            || (section.default && word_is("default"))
+    })
+}
+
+fn finish(call: &mut Call<'_>, args: Args<'_>, answers: Vec<Answer>) -> Result<(), CommandError> {
+    let mut sum = CoreStats::default();
+    for answer in &answers {
+        if let Answer::Stats(stats) = answer {
+            sum.add(stats);
+        }
+    }
+    let figures = Figures {
+        core: call.core,
+        sum,
+        memory: memory::read(),
+    };
+    let mut text = String::new();
+    for section in SECTIONS.iter().filter(|section| wanted(section, args)) {
+        if !text.is_empty() {
+            text.push_str("\r\n");
+        }
+        let written = write!(text, "# {}\r\n", section.heading)
+            .and_then(|()| (section.write)(&mut text, &figures));
+        written.expect("a string takes everything");
+    }
+    call.reply().verbatim("txt", &text);
+    Ok(())
+}
+
+fn server(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
+    let core = figures.core;
+    let uptime_s = (core.now.0 - core.shared.started_at.0).max(0) / 1000;
+    let system = rustix::system::uname();
+    let shown = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
+    write!(
+        text,
+        "redis_version:{REDIS_VERSION}\r\nserver_name:cordis\r\ncordis_version:{}\r\n\
+         redis_git_sha1:00000000\r\nredis_git_dirty:0\r\nredis_mode:standalone\r\n\
+         os:{} {} {}\r\narch_bits:{}\r\nmonotonic_clock:POSIX clock_gettime\r\n\
+         multiplexing_api:io_uring\r\nprocess_id:{}\r\nprocess_supervised:no\r\nrun_id:{}\r\n\
+         tcp_port:{}\r\nserver_time_usec:{}\r\nuptime_in_seconds:{uptime_s}\r\n\
+         uptime_in_days:{}\r\nhz:{}\r\nconfigured_hz:{}\r\nlru_clock:{}\r\nexecutable:{}\r\n\
+         config_file:{}\r\nio_threads_active:0\r\nshards:{}\r\n",
+        env!("CARGO_PKG_VERSION"),
+        shown(system.sysname()),
+        shown(system.release()),
+        shown(system.machine()),
+        usize::BITS,
+        std::process::id(),
+        core.shared.run_id,
+        core.shared.tcp_port,
+        core.now.0 * 1000,
+        uptime_s / 86_400,
+        core.config.hz,
+        core.config.hz,
+        (core.now.0 / 1000) & 0xFF_FFFF,
+        std::env::current_exe().unwrap_or_default().display(),
+        core.config
+            .config_file
+            .as_deref()
+            .unwrap_or("".as_ref())
+            .display(),
+        core.shards,
+    )
+}
+
+fn clients(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
+    write!(
+        text,
+        "connected_clients:{}\r\ncluster_connections:0\r\nmaxclients:{}\r\n\
+         client_recent_max_input_buffer:{}\r\nclient_recent_max_output_buffer:{}\r\n\
+         blocked_clients:0\r\ntracking_clients:0\r\nclients_in_timeout_table:0\r\n",
+        figures.sum.clients,
+        figures.core.config.maxclients,
+        figures.sum.input_buffer_max,
+        figures.sum.output_buffer_max,
+    )
+}
+
+fn memory(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
+    let Memory {
+        allocated,
+        active,
+        resident,
+        rss,
+        peak,
+        total,
+    } = figures.memory;
+    let ratio = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
+    for (name, bytes) in [
+        ("used_memory", allocated),
+        ("used_memory_rss", rss),
+        ("used_memory_peak", peak),
+    ] {
+        write!(text, "{name}:{bytes}\r\n{name}_human:{}\r\n", human(bytes))?;
+    }
+    write!(
+        text,
+        "used_memory_peak_perc:{:.2}%\r\nallocator_allocated:{allocated}\r\n\
+         allocator_active:{active}\r\nallocator_resident:{resident}\r\n\
+         total_system_memory:{total}\r\ntotal_system_memory_human:{}\r\n\
+         maxmemory:0\r\nmaxmemory_human:0B\r\nmaxmemory_policy:noeviction\r\n\
+         allocator_frag_ratio:{:.2}\r\nallocator_frag_bytes:{}\r\n\
+         allocator_rss_ratio:{:.2}\r\nallocator_rss_bytes:{}\r\n\
+         rss_overhead_ratio:{:.2}\r\nrss_overhead_bytes:{}\r\n\
+         mem_fragmentation_ratio:{:.2}\r\nmem_fragmentation_bytes:{}\r\n\
+         mem_allocator:jemalloc-5.3.0\r\nactive_defrag_running:0\r\n",
+        100.0 * ratio(allocated, peak),
+        human(total),
+        ratio(active, allocated),
+        active.saturating_sub(allocated),
+        ratio(resident, active),
+        resident.saturating_sub(active),
+        ratio(rss, resident),
+        rss as i64 - resident as i64,
+        ratio(rss, allocated),
+        rss as i64 - allocated as i64,
+    )
+}
+
+/// Bytes as Redis shows them to people.
+fn human(bytes: u64) -> String {
+    const UNITS: &[(u64, char)] = &[
+        (1 << 40, 'T'),
+        (1 << 30, 'G'),
+        (1 << 20, 'M'),
+        (1 << 10, 'K'),
+    ];
+    match UNITS.iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, letter)) => format!("{:.2}{letter}", bytes as f64 / *unit as f64),
+        None => format!("{bytes}B"),
+    }
+}
+
+fn persistence(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
+    write!(
+        text,
+        "loading:0\r\nasync_loading:0\r\nrdb_changes_since_last_save:{}\r\n\
+         rdb_bgsave_in_progress:0\r\nrdb_last_save_time:{}\r\nrdb_last_bgsave_status:ok\r\n\
+         rdb_last_bgsave_time_sec:-1\r\nrdb_current_bgsave_time_sec:-1\r\naof_enabled:0\r\n\
+         aof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0\r\n\
+         aof_last_rewrite_time_sec:-1\r\naof_current_rewrite_time_sec:-1\r\n\
+         aof_last_bgrewrite_status:ok\r\naof_last_write_status:ok\r\n",
+        figures.sum.changes,
+        figures.core.shared.started_at.0 / 1000,
+    )
+}
+
+fn stats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
+    let CoreStats {
+        stats,
+        expired,
+        hits,
+        misses,
+        ..
+    } = &figures.sum;
+    write!(
+        text,
+        "total_connections_received:{}\r\ntotal_commands_processed:{}\r\n\
+         total_net_input_bytes:{}\r\ntotal_net_output_bytes:{}\r\nrejected_connections:{}\r\n\
+         sync_full:0\r\nsync_partial_ok:0\r\nsync_partial_err:0\r\nexpired_keys:{expired}\r\n\
+         evicted_keys:0\r\nevicted_clients:0\r\nkeyspace_hits:{hits}\r\n\
+         keyspace_misses:{misses}\r\npubsub_channels:0\r\npubsub_patterns:0\r\n\
+         pubsubshard_channels:0\r\nlatest_fork_usec:0\r\ntotal_forks:0\r\n\
+         migrate_cached_sockets:0\r\nslave_expires_tracked_keys:0\r\n\
+         total_error_replies:{}\r\n",
+        stats.connections_received,
+        stats.commands,
+        stats.input_bytes,
+        stats.output_bytes,
+        stats.connections_rejected,
+        stats.errors,
+    )
+}
+
+fn replication(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
+    write!(
+        text,
+        "role:master\r\nconnected_slaves:0\r\nmaster_failover_state:no-failover\r\n\
+         master_replid:{}\r\nmaster_replid2:{:0>40}\r\nmaster_repl_offset:0\r\n\
+         second_repl_offset:-1\r\nrepl_backlog_active:0\r\nrepl_backlog_size:0\r\n\
+         repl_backlog_first_byte_offset:0\r\nrepl_backlog_histlen:0\r\n",
+        figures.core.shared.run_id, 0
+    )
+}
+
+fn cpu(text: &mut String, _: &Figures<'_>) -> std::fmt::Result {
+    let (user, system) = memory::cpu_seconds();
+    write!(
+        text,
+        "used_cpu_sys:{system:.6}\r\nused_cpu_user:{user:.6}\r\n\
+         used_cpu_sys_children:0.000000\r\nused_cpu_user_children:0.000000\r\n"
+    )
+}
+
+fn cluster(text: &mut String, _: &Figures<'_>) -> std::fmt::Result {
+    text.write_str("cluster_enabled:0\r\n")
+}
+
+fn keyspace(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
+    for (db, stats) in figures.sum.keyspace.iter().enumerate() {
+        let KeyspaceStats {
+            keys,
+            expires,
+            avg_ttl_ms,
+        } = stats;
+        if *keys > 0 {
+            write!(
+                text,
+                "db{db}:keys={keys},expires={expires},avg_ttl={avg_ttl_ms}\r\n"
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// This core's share.
+pub fn stats_here(core: &mut Core) -> Answer {
+    let mut sum = CoreStats {
+        stats: core.stats.clone(),
+        clients: core.connections.len() as u64,
+        changes: core.shard.effects().changes(),
+        ..CoreStats::default()
+    };
+    for (_, connection) in &core.connections {
+        let (input, output) = connection.buffer_bytes();
+        sum.input_buffer_max = sum.input_buffer_max.max(input);
+        sum.output_buffer_max = sum.output_buffer_max.max(output);
+    }
+    for db in 0..core.config.databases {
+        let info = core.shard.keyspace(DbIndex(db)).info();
+        let ttl_ms = |deadline: UnixMs| deadline.0.saturating_sub(core.now.0);
+        let avg_ttl_ms = info.mean_deadline.map_or(0, ttl_ms);
+        sum.keyspace.push(KeyspaceStats {
+            keys: info.keys as u64,
+            expires: info.expires as u64,
+            avg_ttl_ms: u64::try_from(avg_ttl_ms).unwrap_or(0),
+        });
+        sum.hits += info.hits;
+        sum.misses += info.misses;
+        sum.expired += info.expired;
+    }
+    Answer::Stats(Box::new(sum))
+}
+
+/// CONFIG RESETSTAT for this core.
+pub fn reset_here(core: &mut Core) -> Answer {
+    core.stats = Stats::new(core.stats.rows.len());
+    for db in 0..core.config.databases {
+        core.shard.keyspace_mut(DbIndex(db)).reset_counters();
+    }
+    Answer::Done
+}
+
+impl CoreStats {
+    /// Adds another core's share.
+    fn add(&mut self, other: &Self) {
+        if self.stats.rows.is_empty() {
+            self.stats = Stats::new(other.stats.rows.len());
+        }
+        self.stats += &other.stats;
+        self.clients += other.clients;
+        self.hits += other.hits;
+        self.misses += other.misses;
+        self.expired += other.expired;
+        self.changes += other.changes;
+        self.input_buffer_max = self.input_buffer_max.max(other.input_buffer_max);
+        self.output_buffer_max = self.output_buffer_max.max(other.output_buffer_max);
+        let dbs = self.keyspace.len().max(other.keyspace.len());
+        self.keyspace.resize(dbs, KeyspaceStats::default());
+        for (sum, db) in self.keyspace.iter_mut().zip(&other.keyspace) {
+            // The mean of all is the mean of the parts, weighted.
+            let ttls = sum.avg_ttl_ms * sum.expires + db.avg_ttl_ms * db.expires;
+            sum.keys += db.keys;
+            sum.expires += db.expires;
+            sum.avg_ttl_ms = ttls.checked_div(sum.expires).unwrap_or(0);
+        }
+    }
+}

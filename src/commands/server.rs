@@ -1,0 +1,295 @@
+//! Commands about the server as a whole: CONFIG, TIME, SHUTDOWN, DEBUG.
+
+use super::{Call, Flow, ServerRow};
+use crate::config::{self, Config};
+use crate::core::{Answer, Core, Question};
+use crate::session::connection::Phase;
+use shards::CommandError;
+use shards::command::{Args, Arity, Flags, Group, flags};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const ADMIN: Flags = flags::ADMIN
+    .with(flags::NOSCRIPT)
+    .with(flags::LOADING)
+    .with(flags::STALE);
+
+pub static COMMANDS: &[ServerRow] = &[
+    ServerRow {
+        name: "config",
+        summary: "A container for commands about the configuration.",
+        since: "2.0.0",
+        complexity: "Depends on subcommand.",
+        arity: Arity::AtLeast(2),
+        flags: flags::NONE,
+        subcommands: CONFIG,
+        ..ROW
+    },
+    ServerRow {
+        name: "time",
+        summary: "The server's clock.",
+        since: "2.6.0",
+        arity: Arity::Exactly(1),
+        flags: flags::LOADING.with(flags::STALE).with(flags::FAST),
+        tips: &["nondeterministic_output"],
+        run: time,
+        ..ROW
+    },
+    ServerRow {
+        name: "shutdown",
+        syntax: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
+        summary: "End the server.",
+        since: "1.0.0",
+        complexity: "O(N) when saving, N being the number of keys; otherwise O(1).",
+        arity: Arity::AtLeast(1),
+        flags: ADMIN.with(flags::NO_MULTI).with(flags::ALLOW_BUSY),
+        run: shutdown,
+        ..ROW
+    },
+    ServerRow {
+        name: "debug",
+        syntax: "<SLEEP seconds | HELP>",
+        summary: "For tests: have the server stand still.",
+        since: "1.0.0",
+        complexity: "Depends on subcommand.",
+        arity: Arity::AtLeast(2),
+        run: debug,
+        ..ROW
+    },
+];
+
+/// What the rows have in common.
+const ROW: ServerRow = ServerRow {
+    name: "",
+    syntax: "",
+    summary: "",
+    since: "",
+    complexity: "O(1)",
+    group: Group::Server,
+    arity: Arity::Exactly(2),
+    keys: &[],
+    flags: ADMIN,
+    tips: &[],
+    subcommands: &[],
+    run: super::container,
+};
+
+static CONFIG: &[ServerRow] = &[
+    ServerRow {
+        name: "config|get",
+        syntax: "parameter [parameter ...]",
+        summary: "The values of directives, by name or pattern.",
+        since: "2.0.0",
+        complexity: "O(N) when N is the number of configuration parameters provided.",
+        arity: Arity::AtLeast(3),
+        run: config_get,
+        ..ROW
+    },
+    ServerRow {
+        name: "config|set",
+        syntax: "parameter value [parameter value ...]",
+        summary: "Change directives: all of them or none.",
+        since: "2.0.0",
+        complexity: "O(N) when N is the number of configuration parameters provided.",
+        arity: Arity::AtLeast(4),
+        tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+        run: config_set,
+        ..ROW
+    },
+    ServerRow {
+        name: "config|resetstat",
+        summary: "Begin the statistics of INFO anew.",
+        since: "2.0.0",
+        tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+        run: config_resetstat,
+        ..ROW
+    },
+    ServerRow {
+        name: "config|rewrite",
+        summary: "Write the configuration back to its file.",
+        since: "2.8.0",
+        tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+        run: config_rewrite,
+        ..ROW
+    },
+    ServerRow {
+        name: "config|help",
+        summary: "Describe the subcommands.",
+        since: "5.0.0",
+        flags: flags::LOADING.with(flags::STALE),
+        run: config_help,
+        ..ROW
+    },
+];
+
+fn config_help(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    const HELP: &[&str] = &[
+        "GET <pattern>",
+        "    Return parameters matching the glob-like <pattern> and their values.",
+        "SET <directive> <value>",
+        "    Set the configuration <directive> to <value>.",
+        "RESETSTAT",
+        "    Reset statistics reported by the INFO command.",
+        "REWRITE",
+        "    Rewrite the configuration file.",
+    ];
+    call.help("CONFIG", HELP);
+    Ok(Flow::Done)
+}
+
+fn config_get(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let pairs = call.core.config.get(args.iter().skip(2));
+    let mut reply = call.reply();
+    reply.map(pairs.len());
+    for (name, value) in &pairs {
+        reply.bulk(name);
+        reply.bulk(value);
+    }
+    Ok(Flow::Done)
+}
+
+fn config_set(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    if !args.len().is_multiple_of(2) {
+        return Err(CommandError::Syntax);
+    }
+    let words: Vec<&[u8]> = args.iter().skip(2).collect();
+    let pairs: Vec<_> = words
+        .chunks_exact(2)
+        .map(|pair| (pair[0], pair[1]))
+        .collect();
+    let local = call.is_local();
+    let refused = |error: config::ConfigError| CommandError::Owned(error.to_string());
+    let new = call.core.shared.config.change(|config| {
+        config.set(&pairs, local)?;
+        Ok(())
+    });
+    Ok(Flow::Ask(Question::Configure(new.map_err(refused)?), ok))
+}
+
+/// Has this core take over a configuration, unless it has a newer one.
+pub fn configure_here(core: &mut Core, new: &Config) {
+    if new.revision <= core.config.revision {
+        return;
+    }
+    core.config = new.clone();
+    core.shard.settings.proto_max_bulk_len = new.proto_max_bulk_len;
+    if new.requirepass.is_empty() {
+        // Nobody needs to prove anything any more.
+        for (_, connection) in &mut core.connections {
+            connection.session.authenticated = true;
+        }
+    }
+}
+
+/// The finish of a question that every core has simply heeded.
+fn ok(call: &mut Call<'_>, _: Args<'_>, _: Vec<Answer>) -> Result<(), CommandError> {
+    call.reply().ok();
+    Ok(())
+}
+
+fn config_resetstat(_: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    Ok(Flow::Ask(Question::ResetStats, ok))
+}
+
+fn config_rewrite(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    let config = call.core.config.clone();
+    let Some(path) = config.config_file.clone() else {
+        let text = "ERR The server is running without a config file";
+        return Err(CommandError::Static(text));
+    };
+    let rewrite = move || match config::rewrite(&config, &path) {
+        Ok(()) => Answer::Done,
+        Err(reason) => Answer::Text(reason.as_bytes().to_vec()),
+    };
+    Ok(Flow::Wait(Box::new(rewrite), rewrite_finish))
+}
+
+fn rewrite_finish(
+    call: &mut Call<'_>,
+    _: Args<'_>,
+    answers: Vec<Answer>,
+) -> Result<(), CommandError> {
+    if let Some(Answer::Text(reason)) = answers.first() {
+        let reason = String::from_utf8_lossy(reason);
+        tracing::warn!(%reason, "CONFIG REWRITE failed");
+        let text = format!("ERR Rewriting config file: {reason}");
+        return Err(CommandError::Owned(text));
+    }
+    call.reply().ok();
+    Ok(())
+}
+
+fn time(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    // A clock before 1970 shows as 1970.
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let mut reply = call.reply();
+    reply.array(2);
+    reply.bulk_integer(now.as_secs() as i64);
+    reply.bulk_integer(i64::from(now.subsec_micros()));
+    Ok(Flow::Done)
+}
+
+fn shutdown(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let (mut save, mut nosave, mut abort, mut modifiers) = (false, false, false, false);
+    for word in args.iter().skip(1) {
+        let word_is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        match () {
+            () if word_is("nosave") => nosave = true,
+            () if word_is("save") => save = true,
+            () if word_is("now") || word_is("force") => modifiers = true,
+            () if word_is("abort") => abort = true,
+            () => return Err(CommandError::Syntax),
+        }
+    }
+    if (abort && (save || nosave || modifiers)) || (save && nosave) {
+        return Err(CommandError::Syntax);
+    }
+    if abort {
+        return Err(CommandError::Static("ERR No shutdown in progress."));
+    }
+    if save {
+        // Ending without the dump that was asked for would lose it.
+        tracing::warn!("SHUTDOWN SAVE: writing dumps is not available yet; use SHUTDOWN NOSAVE");
+        return Err(CommandError::Static(
+            "ERR Errors trying to SHUTDOWN. Check logs.",
+        ));
+    }
+    tracing::info!("SHUTDOWN: stopping");
+    call.connection().phase = Phase::Closing;
+    call.core.shared.stopping.store(true, Ordering::Relaxed);
+    Ok(Flow::Done)
+}
+
+fn debug(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let local = call.is_local();
+    if !call.core.config.enable_debug_command.permits(local) {
+        return Err(CommandError::Static(
+            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \
+             \"local\", you can run it from a local connection, otherwise you need to set this \
+             option in the configuration file, and then restart the server.",
+        ));
+    }
+    let what = &args[1];
+    if what.eq_ignore_ascii_case(b"help") && args.len() == 2 {
+        const HELP: &[&str] = &[
+            "SLEEP <seconds>",
+            "    Stop the server for <seconds>. Decimals allowed.",
+        ];
+        call.help("DEBUG", HELP);
+        return Ok(Flow::Done);
+    }
+    if what.eq_ignore_ascii_case(b"sleep") && args.len() == 3 {
+        // As in Redis, what is no number is no time.
+        let seconds = std::str::from_utf8(&args[2])
+            .ok()
+            .and_then(|text| text.parse().ok());
+        let duration = Duration::try_from_secs_f64(seconds.unwrap_or(0.0)).unwrap_or_default();
+        return Ok(Flow::Ask(Question::Sleep(duration), ok));
+    }
+    let what = String::from_utf8_lossy(what);
+    Err(CommandError::Owned(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{what}'. Try DEBUG HELP."
+    )))
+}
