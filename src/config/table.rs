@@ -612,4 +612,38 @@ mod tests {
             Ok(())
         );
     }
+
+    /// The options of the README. `CORDIS_BLESS=1 cargo test` rewrites them.
+    #[test]
+    fn readme_lists_the_directives_there_are() {
+        const BEGIN: &str = "<!-- options:begin -->\n";
+        const END: &str = "<!-- options:end -->";
+        let mut table = "| directive | default | change | |\n|---|---|---|---|\n".to_owned();
+        let defaults = Config::new(PathBuf::from("."), 2);
+        for directive in DIRECTIVES {
+            let default = match directive.id {
+                DirectiveId::Shards => "CPUs".to_owned(),
+                _ => format!("`{}`", directive.lines(&defaults).join(", ")),
+            };
+            let change = match directive.mutability {
+                Mutability::AtStart => "",
+                Mutability::AtRunTime => "run time",
+                Mutability::Protected => "protected",
+            };
+            let (name, doc) = (directive.name, directive.doc);
+            table.push_str(&format!("| {name} | {default} | {change} | {doc} |\n"));
+        }
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+        let readme = std::fs::read_to_string(&path).unwrap();
+        let (before, rest) = readme.split_once(BEGIN).unwrap();
+        let (written, after) = rest.split_once(END).unwrap();
+        if written == table {
+            return;
+        }
+        assert!(
+            std::env::var_os("CORDIS_BLESS").is_some(),
+            "out of date: see above"
+        );
+        std::fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
+    }
 }
