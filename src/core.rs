@@ -4,14 +4,13 @@
 //! `&mut Core`: nothing in it is shared, locked or counted.
 
 use crate::config::{Authority, Config};
-use crate::router::Batch;
 use crate::runtime::mesh::Mesh;
 use crate::runtime::ring::Ring;
 use crate::session::Connection;
 use crate::stats::Stats;
-use shards::command::{Args, Decide, Merge, OwnedArgs};
-use shards::resp::Protocol;
-use shards::{CommandError, Shard, ShardId, UnixMs};
+use shards::command::{Args, OwnedArgs};
+use shards::order::{Batch, Client, Node};
+use shards::{CommandError, ShardId, UnixMs};
 use slab::Slab;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -20,8 +19,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 /// What travels between cores.
 pub enum Message {
-    Requests(Box<Batch>),
-    Replies(Box<Batch>),
+    /// Requests, locks, grants and replies of the keyspace.
+    Batch(Box<Batch>),
     /// Every core answers a question about itself or does something to itself.
     Ask {
         ticket: u32,
@@ -81,58 +80,15 @@ pub struct KeyspaceStats {
     pub avg_ttl_ms: u64,
 }
 
-/// A request that waits for several cores.
+/// A server command that waits for answers of several cores.
 pub struct Gathering {
-    pub key: u32,
-    pub id: u64,
-    pub place: u32,
-    /// Cores that have not answered yet.
+    pub client: Client,
+    /// Answers that have not come in yet.
     pub missing: u16,
-    pub kind: Gathered,
-}
-
-/// What has come in so far.
-pub enum Gathered {
-    /// Parts of an `EachShard` request.
-    Merge {
-        merge: Merge,
-        sum: i64,
-        error: PartError,
-        parts: KeyParts,
-    },
-    /// The reads of a `ReadThenWrite` request.
-    Reads(Box<Reads>),
-    /// Its writes; the reply is written already.
-    Writes { reply: Vec<u8>, error: PartError },
-    /// Answers of all cores to a question, in core order.
-    Answers {
-        answers: Vec<Option<Answer>>,
-        finish: Finish,
-        request: OwnedArgs,
-    },
-}
-
-/// Replies with one element per key, of several shards.
-#[derive(Default)]
-pub struct KeyParts {
-    /// Which shard owns each key of the request, in request order.
-    pub owners: Vec<ShardId>,
-    /// Each shard's reply.
-    pub replies: Vec<(ShardId, Vec<u8>)>,
-}
-
-/// The error of a part: of the first shard that had one.
-pub type PartError = Option<(ShardId, Vec<u8>)>;
-
-/// A `ReadThenWrite` request while it is being read.
-pub struct Reads {
+    /// In core order.
+    pub answers: Vec<Option<Answer>>,
+    pub finish: Finish,
     pub request: OwnedArgs,
-    pub decide: Decide,
-    pub parts: KeyParts,
-    pub error: PartError,
-    pub order: crate::router::Order,
-    /// The client's, for the reply; parts are read in RESP2.
-    pub protocol: Protocol,
 }
 
 /// Writes the reply once every core has answered.
@@ -144,7 +100,8 @@ pub struct Core {
     pub id: ShardId,
     /// Number of cores, and so of shards.
     pub shards: u16,
-    pub shard: Shard,
+    /// The shard, its locks, and what goes to other shards.
+    pub node: Node,
     pub ring: Ring,
     pub mesh: Mesh<Message>,
     pub connections: Slab<Box<Connection>>,
@@ -155,9 +112,6 @@ pub struct Core {
     pub now: UnixMs,
     /// Connections with something to send, to close or to go on with.
     pub dirty: Vec<u32>,
-    /// The batch being filled for each other core.
-    pub outgoing: Vec<Option<Box<Batch>>>,
-    pub spare_batches: Vec<Box<Batch>>,
     /// Empty output buffers, to be used again.
     pub spare_buffers: Vec<Vec<u8>>,
     pub scratch: crate::dispatch::Scratch,
@@ -200,29 +154,48 @@ impl Core {
         (connection.session.id == id).then_some(&mut **connection)
     }
 
-    /// The batch being filled for `target`, another core.
+    /// Hands out the replies that have come from shards.
     #[inline]
-    pub fn batch_for(&mut self, target: ShardId) -> &mut Batch {
-        let outgoing = &mut self.outgoing[target.index()];
-        if outgoing.as_ref().is_some_and(|batch| batch.is_full())
-            && let Some(full) = outgoing.take()
-        {
-            self.mesh.send(target, Message::Requests(full));
+    pub fn deliver(&mut self) {
+        if !self.node.has_replies() {
+            return;
         }
-        outgoing.get_or_insert_with(|| self.spare_batches.pop().unwrap_or_default())
+        let Self {
+            node,
+            connections,
+            stats,
+            dirty,
+            ..
+        } = self;
+        node.replies(|client, row, failed, reply| {
+            if failed {
+                stats.errors += 1;
+                stats.rows[usize::from(row)].failed += 1;
+            }
+            let Some(connection) = connections.get_mut(client.key as usize) else {
+                return;
+            };
+            if connection.session.id != client.id {
+                return;
+            }
+            connection.answer(client.place, reply);
+            if !std::mem::replace(&mut connection.dirty, true) {
+                dirty.push(client.key);
+            }
+        });
     }
 
-    /// Sends every batch that was filled in this turn and wakes who sleeps.
+    /// Sends everything that this turn has for other cores and wakes who sleeps.
     #[inline]
     pub fn publish(&mut self) {
-        for index in 0..self.outgoing.len() {
-            if let Some(batch) = self.outgoing[index].take() {
-                self.mesh
-                    .send(ShardId(index as u16), Message::Requests(batch));
-            }
+        if self.shards == 1 {
+            return;
         }
-        let ring = &mut self.ring;
-        self.mesh.sleepers(|fd| ring.ring_other(fd));
+        let Self {
+            node, mesh, ring, ..
+        } = self;
+        node.outgoing(|target, batch| mesh.send(target, Message::Batch(batch)));
+        mesh.sleepers(|fd| ring.ring_other(fd));
     }
 
     /// Asks every other core; [`crate::commands::answer`] answers here.

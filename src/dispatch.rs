@@ -10,14 +10,15 @@
 //! keys located, then the memory they will touch is prefetched, then they run.
 //! A group that follows from one receive thus waits for memory about once.
 
-use crate::commands::{Call, Entry, Flow, Run, registry};
+use crate::commands::{self, Entry, Flow, Run, registry};
 use crate::coordinator::gather;
 use crate::core::Core;
-use crate::router::{Destination, Order};
 use crate::session::Connection;
-use shards::command::{self, Args, Span, flags};
+use crate::session::connection::Kind;
+use shards::command::{Args, Span, flags};
+use shards::order::Call;
 use shards::resp::{Limits, Partial, Reply, Status, parse};
-use shards::{CommandError, ProtocolError, Request, ShardId};
+use shards::{CommandError, Located, ProtocolError, Row, ShardId};
 
 /// Requests that are parsed before the first of them runs.
 const GROUP: usize = 32;
@@ -36,8 +37,10 @@ struct Parsed {
     /// Where its spans end; they begin where those of the one before end.
     spans_end: usize,
     entry: Option<&'static Entry>,
-    /// For a row with one key: who owns it.
-    owner: Option<ShardId>,
+    /// Where its first key belongs.
+    located: Option<Located>,
+    /// That is its only key.
+    single: bool,
 }
 
 /// What the connection does after a request.
@@ -139,6 +142,7 @@ fn execute(core: &mut Core, key: u32, input: &[u8], partial: &mut Partial, spans
     let mut group = std::mem::take(&mut core.scratch.group);
     loop {
         let end = parse_group(core, key, input, partial, spans, &mut group);
+        prefetch(core, key, &group);
         let mut first = 0;
         let mut step = Step::Next;
         for parsed in group.drain(..) {
@@ -201,13 +205,12 @@ fn parse_group(
 ) -> End {
     let connection = &core.connections[key as usize];
     let limits = Limits {
-        bulk_len: core.shard.settings.proto_max_bulk_len,
+        bulk_len: core.node.shard.settings.proto_max_bulk_len,
         request_len: core.config.client_query_buffer_limit,
         authenticated: connection.session.authenticated,
     };
     // What a command before AUTH may be depends on the commands before it.
     let at_most = if limits.authenticated { GROUP } else { 1 };
-    let shards = core.shards;
     while group.len() < at_most {
         let start = partial.start;
         let before = group.last().map_or(0, |parsed: &Parsed| parsed.spans_end);
@@ -217,16 +220,7 @@ fn parse_group(
                     continue;
                 }
                 let args = Args::new(input, &spans[before..]);
-                let entry = registry().find(&args[0]);
-                let owner = entry
-                    .and_then(|entry| args.get(entry.only_key?))
-                    .map(|key| crate::router::shard_of(key, shards));
-                group.push(Parsed {
-                    start,
-                    spans_end: spans.len(),
-                    entry,
-                    owner,
-                });
+                group.push(look_up(core, start, spans.len(), args));
             }
             Ok(Status::Inline(request)) => return End::Inline { start, request },
             Ok(Status::Incomplete(_)) => {
@@ -240,6 +234,52 @@ fn parse_group(
         }
     }
     End::More
+}
+
+/// Finds a request's row and where its first key belongs.
+#[inline]
+fn look_up(core: &Core, start: usize, spans_end: usize, args: Args<'_>) -> Parsed {
+    let entry = registry().find(&args[0]);
+    let first_key = entry.and_then(|entry| args.get(entry.first_key?));
+    Parsed {
+        start,
+        spans_end,
+        entry,
+        located: first_key.map(|key| core.node.shard.locate(key)),
+        single: entry.is_some_and(|entry| entry.has_one_key(args.len())),
+    }
+}
+
+/// Has the memory that a group of requests will touch fetched ahead: first the
+/// lines of the tables, then the entries they lead to.
+#[inline]
+fn prefetch(core: &Core, key: u32, group: &[Parsed]) {
+    if group.len() < 2 {
+        return;
+    }
+    let keyspace = core
+        .node
+        .shard
+        .keyspace(core.connections[key as usize].session.db);
+    let own = |parsed: &&Parsed| {
+        parsed
+            .located
+            .is_some_and(|located| core.node.owner_of(&located) == core.id)
+    };
+    for located in group
+        .iter()
+        .filter(own)
+        .filter_map(|parsed| parsed.located.as_ref())
+    {
+        keyspace.prefetch_line(located);
+    }
+    for located in group
+        .iter()
+        .filter(own)
+        .filter_map(|parsed| parsed.located.as_ref())
+    {
+        keyspace.prefetch_entry(located);
+    }
 }
 
 /// An inline request has come back as an array: parse and run that.
@@ -259,16 +299,7 @@ fn inline(core: &mut Core, key: u32, request: &[u8]) -> Step {
         return Step::Next;
     }
     let args = Args::new(request, &spans);
-    let entry = registry().find(&args[0]);
-    let owner = entry
-        .and_then(|entry| args.get(entry.only_key?))
-        .map(|key| crate::router::shard_of(key, core.shards));
-    let parsed = Parsed {
-        start: 0,
-        spans_end: spans.len(),
-        entry,
-        owner,
-    };
+    let parsed = look_up(core, 0, spans.len(), args);
     run(core, key, &parsed, args)
 }
 
@@ -286,31 +317,65 @@ fn run(core: &mut Core, key: u32, parsed: &Parsed, args: Args<'_>) -> Step {
             return Step::Next;
         }
     };
-    let number = usize::from(entry.number);
     match &entry.run {
         Run::Engine(row) => {
-            core.stats.commands += 1;
-            core.stats.rows[number].calls += 1;
-            connection.session.last_command = Some(entry.number);
-            match (row.run, parsed.owner) {
-                (command::Run::OneShard(handler), Some(owner)) => {
-                    let session = &connection.session;
-                    let order = Order {
-                        handler,
-                        row: entry.number,
-                        db: session.db,
-                        protocol: session.protocol,
-                        no_touch: session.no_touch,
-                    };
-                    on(core, key, owner, order, args);
-                }
-                _ => gather::begin(core, key, entry, row, args),
+            if engine(core, key, entry, row, parsed, args) == Step::Stall {
+                return Step::Stall;
             }
         }
         Run::Server(row) => serve(core, key, entry, row.run, args),
     }
     core.connections[key as usize].session.command_done();
     core.mark_dirty(key);
+    Step::Next
+}
+
+/// Runs a command of the engine: here, on another core, or as a transaction.
+#[inline]
+fn engine(
+    core: &mut Core,
+    key: u32,
+    entry: &'static Entry,
+    row: &'static Row,
+    parsed: &Parsed,
+    args: Args<'_>,
+) -> Step {
+    let (handler, owner) = match parsed.located {
+        Some(located) if parsed.single => (row.run.whole(), Some(core.node.owner_of(&located))),
+        _ => core.node.place(row, args),
+    };
+    let connection = &mut *core.connections[key as usize];
+    let kind = if owner.is_some() {
+        Kind::Single
+    } else {
+        Kind::Transaction
+    };
+    if !connection.may_mix(kind) {
+        return Step::Stall;
+    }
+    let session = &mut connection.session;
+    session.last_command = Some(entry.number);
+    let call = Call {
+        handler,
+        row: entry.number,
+        db: session.db,
+        protocol: session.protocol,
+        no_touch: session.no_touch,
+        write: entry.flags.has(flags::WRITE),
+        keys: entry.keys,
+        located: parsed.located,
+    };
+    core.stats.commands += 1;
+    core.stats.rows[usize::from(entry.number)].calls += 1;
+    match owner {
+        Some(owner) if owner == core.id => here(core, key, call, args),
+        Some(owner) => across(core, key, owner, call, args),
+        None => {
+            let client = connection.client(key, kind);
+            core.node.begin(core.now, client, call, row, args);
+            core.deliver();
+        }
+    }
     Step::Next
 }
 
@@ -417,64 +482,45 @@ fn refuse(core: &mut Core, key: u32, row: Option<u16>, error: &CommandError) {
     core.mark_dirty(key);
 }
 
-/// All keys are on this core: a function call that writes the reply.
+/// All keys are on this core: a function call that writes the reply. Only if
+/// a transaction holds one of them does the request wait.
 #[inline]
-pub fn here(core: &mut Core, key: u32, order: Order, args: Args<'_>) {
+fn here(core: &mut Core, key: u32, call: Call, args: Args<'_>) {
     let connection = &mut *core.connections[key as usize];
+    if !core.node.is_unlocked() && core.node.must_wait(connection.session.id, &call, args) {
+        let client = connection.client(key, Kind::Single);
+        core.node.park(client, call, args);
+        return;
+    }
     if connection.out.capacity() == 0
         && let Some(spare) = core.spare_buffers.pop()
     {
         connection.out = spare;
     }
-    let request = request(order, args);
     let out = connection.reply_buffer();
     let before = out.len();
-    if core.shard.apply(core.now, &request, out).is_err() {
+    if core
+        .node
+        .shard
+        .apply(core.now, &call.request(args), out)
+        .is_err()
+    {
         core.stats.errors += 1;
-        core.stats.rows[usize::from(order.row)].failed += 1;
+        core.stats.rows[usize::from(call.row)].failed += 1;
     }
     connection.reply_written(before);
 }
 
-/// An order and its arguments as the engine takes them.
-#[inline]
-pub fn request<'a>(order: Order, args: Args<'a>) -> Request<'a> {
-    Request {
-        handler: order.handler,
-        args,
-        db: order.db,
-        protocol: order.protocol,
-        no_touch: order.no_touch,
-        located: None,
-    }
-}
-
-/// Runs on the shard that owns all keys, wherever it is.
-#[inline]
-pub fn on(core: &mut Core, key: u32, owner: ShardId, order: Order, args: Args<'_>) {
-    if owner == core.id {
-        here(core, key, order, args);
-    } else {
-        across(core, key, owner, order, args);
-    }
-}
-
 /// All keys are on one other core: copied once into its batch.
 #[inline]
-fn across(core: &mut Core, key: u32, owner: ShardId, order: Order, args: Args<'_>) {
-    let bytes = args.iter().map(<[u8]>::len).sum();
-    if !core.batch_for(owner).reserve(bytes) {
-        refuse(core, key, Some(order.row), &CommandError::OutOfMemory);
-        return;
-    }
+fn across(core: &mut Core, key: u32, owner: ShardId, call: Call, args: Args<'_>) {
     let connection = &mut core.connections[key as usize];
-    let place = connection.wait();
-    let destination = Destination::Place {
-        key,
-        id: connection.session.id,
-        place,
-    };
-    core.batch_for(owner).push(order, destination, args.iter());
+    let client = connection.client(key, Kind::Single);
+    if !core.node.send(owner, client, call, args) {
+        let mut reply = Vec::new();
+        Reply::new(&mut reply, call.protocol).error(&CommandError::OutOfMemory);
+        connection.answer(client.place, &reply);
+    }
 }
 
 /// A server command: a function on the session.
@@ -482,7 +528,7 @@ fn serve(
     core: &mut Core,
     key: u32,
     entry: &'static Entry,
-    handler: crate::commands::Handler,
+    handler: commands::Handler,
     args: Args<'_>,
 ) {
     let number = usize::from(entry.number);
@@ -491,7 +537,7 @@ fn serve(
     core.connections[key as usize].session.last_command = Some(entry.number);
     let mut out = core.spare_buffers.pop().unwrap_or_default();
     let flow = handler(
-        &mut Call {
+        &mut commands::Call {
             core,
             key,
             out: &mut out,

@@ -7,7 +7,6 @@ mod coordinator;
 mod core;
 mod dispatch;
 mod net;
-mod router;
 mod runtime;
 mod server;
 mod session;

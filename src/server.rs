@@ -10,6 +10,7 @@ use crate::runtime::park::Park;
 use crate::runtime::ring::Ring;
 use crate::runtime::{boot, clock, memory};
 use crate::stats::Stats;
+use shards::order::Node;
 use shards::{Settings, Shard};
 use slab::Slab;
 use std::net::SocketAddr;
@@ -132,17 +133,13 @@ fn set_up(part: Part) -> Result<(Core, Vec<socket2::Socket>, Park), StartError> 
     let settings = Settings {
         proto_max_bulk_len: config.proto_max_bulk_len,
     };
+    let slots = mesh.id().slots(config.shards);
+    let shard = Shard::new(config.databases, slots, seed, settings);
     let core = Core {
         id: mesh.id(),
         shards: config.shards,
-        shard: Shard::new(
-            config.databases,
-            mesh.id().slots(config.shards),
-            seed,
-            settings,
-        ),
+        node: Node::new(mesh.id(), config.shards, shard, seed),
         ring,
-        outgoing: (0..config.shards).map(|_| None).collect(),
         mesh,
         connections: Slab::new(),
         gatherings: Slab::new(),
@@ -150,7 +147,6 @@ fn set_up(part: Part) -> Result<(Core, Vec<socket2::Socket>, Park), StartError> 
         stats: Stats::new(usize::from(registry().rows)),
         now: clock::now(),
         dirty: Vec::new(),
-        spare_batches: Vec::new(),
         spare_buffers: Vec::new(),
         scratch: Scratch::default(),
         shared,

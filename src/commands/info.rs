@@ -342,7 +342,7 @@ pub fn stats_here(core: &mut Core) -> Answer {
     let mut sum = CoreStats {
         stats: core.stats.clone(),
         clients: core.connections.len() as u64,
-        changes: core.shard.effects().changes(),
+        changes: core.node.shard.effects().changes(),
         ..CoreStats::default()
     };
     for (_, connection) in &core.connections {
@@ -351,7 +351,7 @@ pub fn stats_here(core: &mut Core) -> Answer {
         sum.output_buffer_max = sum.output_buffer_max.max(output);
     }
     for db in 0..core.config.databases {
-        let info = core.shard.keyspace(DbIndex(db)).info();
+        let info = core.node.shard.keyspace(DbIndex(db)).info();
         let ttl_ms = |deadline: UnixMs| deadline.0.saturating_sub(core.now.0);
         let avg_ttl_ms = info.mean_deadline.map_or(0, ttl_ms);
         sum.keyspace.push(KeyspaceStats {
@@ -370,7 +370,7 @@ pub fn stats_here(core: &mut Core) -> Answer {
 pub fn reset_here(core: &mut Core) -> Answer {
     core.stats = Stats::new(core.stats.rows.len());
     for db in 0..core.config.databases {
-        core.shard.keyspace_mut(DbIndex(db)).reset_counters();
+        core.node.shard.keyspace_mut(DbIndex(db)).reset_counters();
     }
     Answer::Done
 }

@@ -119,12 +119,44 @@ pub struct Entry {
     pub arity: Arity,
     pub flags: Flags,
     pub keys: &'static [KeySpec],
-    /// The argument that is the only key, for rows with exactly one.
-    pub only_key: Option<usize>,
+    /// The argument that is the first key, if that is always the same.
+    pub first_key: Option<usize>,
+    one_key: OneKey,
     /// Position in [`Registry::entries`] and in the statistics.
     pub number: u16,
     pub run: Run,
     pub subcommands: Vec<Entry>,
+}
+
+/// When a request has exactly one key.
+#[derive(Clone, Copy)]
+enum OneKey {
+    Always,
+    /// With this many arguments, name included.
+    At(usize),
+    Never,
+}
+
+impl OneKey {
+    /// With it, the argument that is the first key, if that is always the same.
+    fn find(keys: &[KeySpec]) -> (Option<usize>, Self) {
+        let [
+            KeySpec {
+                begin: Begin::Index(index),
+                find: Find::Range { last, step, .. },
+                ..
+            },
+        ] = keys
+        else {
+            return (None, Self::Never);
+        };
+        let one_key = match last {
+            0 => Self::Always,
+            -1 => usize::try_from(index + step).map_or(Self::Never, Self::At),
+            _ => Self::Never,
+        };
+        (usize::try_from(*index).ok(), one_key)
+    }
 }
 
 /// All rows, in table order, and the hash table over their names.
@@ -227,6 +259,16 @@ fn hash(name: &[u8]) -> usize {
 }
 
 impl Entry {
+    /// Whether a request of `args` arguments has the first key as its only one.
+    #[inline]
+    pub fn has_one_key(&self, args: usize) -> bool {
+        match self.one_key {
+            OneKey::Always => true,
+            OneKey::At(len) => args == len,
+            OneKey::Never => false,
+        }
+    }
+
     /// The subcommand called `name`, in any case.
     pub fn subcommand(&self, name: &[u8]) -> Option<&Entry> {
         let named = |sub: &&Entry| name.eq_ignore_ascii_case(sub.name.as_bytes());
@@ -240,16 +282,7 @@ impl Entry {
     ) -> Self {
         let number = *rows;
         *rows += 1;
-        let only_key = match row.keys {
-            [
-                KeySpec {
-                    begin: Begin::Index(index),
-                    find: Find::Range { last: 0, .. },
-                    ..
-                },
-            ] => usize::try_from(*index).ok(),
-            _ => None,
-        };
+        let (first_key, one_key) = OneKey::find(row.keys);
         Self {
             name: row.name.split_once('|').map_or(row.name, |(_, sub)| sub),
             full_name: row.name,
@@ -262,7 +295,8 @@ impl Entry {
             arity: row.arity,
             flags: row.flags,
             keys: row.keys,
-            only_key,
+            first_key,
+            one_key,
             number,
             run: run(row),
             subcommands: row

@@ -172,7 +172,7 @@ pub fn configure_here(core: &mut Core, new: &Config) {
         return;
     }
     core.config = new.clone();
-    core.shard.settings.proto_max_bulk_len = new.proto_max_bulk_len;
+    core.node.shard.settings.proto_max_bulk_len = new.proto_max_bulk_len;
     if new.requirepass.is_empty() {
         // Nobody needs to prove anything any more.
         for (_, connection) in &mut core.connections {

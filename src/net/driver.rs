@@ -17,10 +17,9 @@ use super::listener::Listeners;
 use super::{complete, flush};
 use crate::coordinator::gather;
 use crate::core::{Core, Message};
-use crate::router::{Batch, Destination};
 use crate::runtime::park::Park;
 use crate::runtime::ring::Completion;
-use shards::{DbIndex, ShardId};
+use shards::ShardId;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -30,12 +29,16 @@ const LINGER: Duration = Duration::from_millis(5);
 const WAIT: Duration = Duration::from_micros(200);
 /// Turns between visits to glommio.
 const TURNS: u32 = 64;
-/// Batches that are kept to be filled again.
-const SPARE_BATCHES: usize = 16;
 /// Background work is looked at so often.
 const TICK: Duration = Duration::from_millis(10);
+/// The same while there is more of it than fits one slice.
+const TICK_BUSY: Duration = Duration::from_millis(1);
 /// What a slice of background work may take.
-const SLICE: Duration = Duration::from_micros(500);
+const SLICE: Duration = Duration::from_micros(300);
+/// Entries and lines of tables that expiry visits between two looks at the clock.
+const EXPIRE_STEP: usize = 256;
+/// Entries that are freed between two looks at the clock.
+const FREE_STEP: usize = 1024;
 
 /// Serves until the server is asked to stop.
 pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
@@ -43,6 +46,7 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
     let mut last_traffic = Instant::now();
     let mut next_tick = Instant::now();
     let mut turns = 0u32;
+    let mut more = false;
     while !core.shared.stopping.load(Ordering::Relaxed) {
         let mut busy = drain_messages(core);
         gather::take_finished(core);
@@ -64,9 +68,9 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
                 last_traffic = now;
             }
             if now >= next_tick {
-                next_tick = now + TICK;
                 core.now = crate::runtime::clock::now();
-                background(core, listeners, SLICE);
+                more = background(core, listeners);
+                next_tick = now + if more { TICK_BUSY } else { TICK };
             }
         }
         flush(core);
@@ -84,12 +88,15 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
             }
             park.yield_now().await;
         } else {
-            let tick = next_tick;
-            sleep(core, park).await;
-            if Instant::now() >= tick {
-                core.now = crate::runtime::clock::now();
-                background(core, listeners, SLICE);
+            if !more {
+                sleep(core, park).await;
             }
+            if Instant::now() >= next_tick {
+                core.now = crate::runtime::clock::now();
+                more = background(core, listeners);
+                next_tick = Instant::now() + if more { TICK_BUSY } else { TICK };
+            }
+            park.yield_now().await;
         }
     }
 }
@@ -125,11 +132,10 @@ fn drain_messages(core: &mut Core) -> bool {
 
 fn handle(core: &mut Core, source: ShardId, message: Message) {
     match message {
-        Message::Requests(mut batch) => {
-            batch.run(&mut core.shard, core.now);
-            core.mesh.send(source, Message::Replies(batch));
+        Message::Batch(batch) => {
+            core.node.receive(core.now, source, batch);
+            core.deliver();
         }
-        Message::Replies(batch) => take_replies(core, source, batch),
         Message::Ask { ticket, question } => {
             let answer = crate::commands::answer(core, &question);
             core.mesh.send(source, Message::Answer { ticket, answer });
@@ -138,30 +144,15 @@ fn handle(core: &mut Core, source: ShardId, message: Message) {
     }
 }
 
-fn take_replies(core: &mut Core, source: ShardId, mut batch: Box<Batch>) {
-    for (destination, row, failed, reply) in batch.replies() {
-        if failed {
-            core.stats.errors += 1;
-            core.stats.rows[usize::from(row)].failed += 1;
-        }
-        match destination {
-            Destination::Place { key, id, place } => {
-                if let Some(connection) = core.client(key, id) {
-                    connection.answer(place, reply);
-                    core.mark_dirty(key);
-                }
-            }
-            Destination::Part { ticket } => gather::take_part(core, ticket, source, failed, reply),
-        }
-    }
-    batch.clear();
-    if core.spare_batches.len() < SPARE_BATCHES {
-        core.spare_batches.push(batch);
-    }
-}
-
-/// Work that no request asked for, a slice at a time.
-fn background(core: &mut Core, listeners: &mut Listeners, slice: Duration) {
-    let _ = (slice, DbIndex(0));
+/// Work that no request asked for, a slice at a time; whether there is more.
+fn background(core: &mut Core, listeners: &mut Listeners) -> bool {
     listeners.rearm(core);
+    let until = Instant::now() + SLICE;
+    let mut more = true;
+    while more && Instant::now() < until {
+        let progress = core.node.shard.expire_due(core.now, EXPIRE_STEP);
+        let unfreed = core.node.shard.free_some(FREE_STEP);
+        more = progress.more || unfreed;
+    }
+    more
 }

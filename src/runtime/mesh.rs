@@ -78,11 +78,6 @@ impl<T> Mesh<T> {
         self.id
     }
 
-    /// Number of cores, this one included.
-    pub fn cores(&self) -> u16 {
-        self.peers.len() as u16
-    }
-
     /// Makes this core's ring known to the others.
     pub fn publish_ring(&self, fd: RawFd) {
         self.peers[self.id.index()]

@@ -3,6 +3,7 @@
 
 pub mod boot;
 pub mod clock;
+pub mod jobs;
 pub mod memory;
 pub mod mesh;
 pub mod park;

@@ -10,7 +10,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -72,11 +72,6 @@ impl Park {
     /// The descriptor whose signal ends [`Park::park`].
     pub fn eventfd(&self) -> BorrowedFd<'_> {
         self.eventfd.as_fd()
-    }
-
-    /// Its number, for logs.
-    pub fn number(&self) -> i32 {
-        self.eventfd.as_raw_fd()
     }
 
     /// Whether glommio wants to run something else.

@@ -19,6 +19,7 @@
 
 use crate::session::Session;
 use shards::command::Span;
+use shards::order::Client;
 use shards::resp::Partial;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -43,6 +44,15 @@ enum Place {
         silent: bool,
     },
     Ready(Range<usize>),
+}
+
+/// What waits for other cores. The two kinds never wait side by side: the
+/// order between them would be lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Requests on one shard each.
+    Single,
+    Transaction,
 }
 
 /// What a connection is doing.
@@ -82,6 +92,8 @@ pub struct Connection {
     /// Replies to send next.
     pub out: Vec<u8>,
     order: VecDeque<Place>,
+    /// What is waiting, if anything is.
+    waiting: Kind,
     /// Number of the first place in `order`.
     first_place: u32,
     held: Vec<u8>,
@@ -105,6 +117,7 @@ impl Connection {
             spans: Vec::new(),
             out: Vec::new(),
             order: VecDeque::new(),
+            waiting: Kind::Single,
             first_place: 0,
             held: Vec::new(),
         }
@@ -117,6 +130,24 @@ impl Connection {
             && !self.barrier
             && self.order.len() < PLACES_MAX
             && self.out.len() + self.held.len() + self.in_flight < OUTPUT_BYTES_SOFT
+    }
+
+    /// Whether a request of this kind may run beside what is waiting.
+    #[inline]
+    pub fn may_mix(&self, kind: Kind) -> bool {
+        self.waiting == kind || self.order.is_empty()
+    }
+
+    /// Takes a place for the reply to a request that waits for other cores.
+    #[inline]
+    pub fn client(&mut self, key: u32, kind: Kind) -> Client {
+        self.waiting = kind;
+        let place = self.wait();
+        Client {
+            key,
+            id: self.session.id,
+            place,
+        }
     }
 
     /// Whether replies are outstanding.

@@ -16,7 +16,9 @@ mod spec;
 mod strings;
 
 pub use args::{Args, OwnedArgs, Span};
-pub use spec::{Access, Arity, Begin, Command, Find, Flags, Group, KeySpec, flags, keys_in, keys_of};
+pub use spec::{
+    Access, Arity, Begin, Command, Find, Flags, Group, KeySpec, flags, keys_in, keys_of,
+};
 
 use crate::effects::{Effects, Event};
 use crate::error::CommandError;
@@ -61,6 +63,17 @@ pub enum Run {
         read: Handler,
         decide: Decide,
     },
+}
+
+impl Run {
+    /// What runs where all keys of a request lie on one shard.
+    #[inline]
+    pub fn whole(&self) -> Handler {
+        match *self {
+            Self::OneShard(handler) | Self::EachShard { part: handler, .. } => handler,
+            Self::ReadThenWrite { whole, .. } => whole,
+        }
+    }
 }
 
 /// How the replies of the parts become one reply.

@@ -3,7 +3,8 @@
 //! A box carries items in order; requests in it are copied once, into one
 //! arena. The same box carries the replies back and is then used again.
 
-use crate::command::{Args, Handler, KeySpec, Span};
+use crate::command::{Args, Begin, Handler, KeySpec, Span};
+use crate::keyspace::Located;
 use crate::resp::Protocol;
 use crate::shard::Request;
 use crate::types::{DbIndex, ShardId};
@@ -39,9 +40,26 @@ pub struct Call {
     pub write: bool,
     /// Where the keys to lock stand.
     pub keys: &'static [KeySpec],
+    /// Where the first key belongs, if it is known.
+    pub located: Option<Located>,
 }
 
 impl Call {
+    /// The argument that `located` is about.
+    #[inline]
+    fn first_key(&self) -> Option<usize> {
+        match self.keys {
+            [
+                KeySpec {
+                    begin: Begin::Index(at),
+                    ..
+                },
+                ..,
+            ] => usize::try_from(*at).ok(),
+            _ => None,
+        }
+    }
+
     /// With its arguments, as the engine takes it.
     #[inline]
     pub fn request<'a>(&self, args: Args<'a>) -> Request<'a> {
@@ -51,7 +69,9 @@ impl Call {
             db: self.db,
             protocol: self.protocol,
             no_touch: self.no_touch,
-            located: None,
+            located: self
+                .located
+                .and_then(|located| Some((self.first_key()?, located))),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::locks::Locks;
 use super::split::{Owners, in_key_order, key_step};
 use super::transaction::{PlannedWrite, Then, Transaction};
 use crate::command::{Args, Decision, Handler, OwnedArgs, Row, Run};
-use crate::keyspace::slot_of;
+use crate::keyspace::{Located, slot_of};
 use crate::resp::{Protocol, Reply};
 use crate::shard::Shard;
 use crate::types::{DbIndex, ShardId, UnixMs};
@@ -101,6 +101,12 @@ impl Node {
         ShardId::of_slot(slot_of(key), self.shards)
     }
 
+    /// The shard that owns a key that has been located.
+    #[inline]
+    pub fn owner_of(&self, located: &Located) -> ShardId {
+        ShardId::of_slot(located.slot, self.shards)
+    }
+
     /// Whether no key of this shard is locked: requests run without a look at
     /// the locks.
     #[inline]
@@ -156,10 +162,7 @@ impl Node {
     /// Where a request that is not for one known key runs: on one shard, with
     /// this handler, or on several, as a transaction.
     pub fn place(&self, row: &Row, args: Args<'_>) -> (Handler, Option<ShardId>) {
-        let handler = match row.run {
-            Run::OneShard(handler) | Run::EachShard { part: handler, .. } => handler,
-            Run::ReadThenWrite { whole, .. } => whole,
-        };
+        let handler = row.run.whole();
         if self.shards == 1 {
             return (handler, Some(self.id));
         }
@@ -220,6 +223,7 @@ impl Node {
             call: Call {
                 handler,
                 protocol: call_protocol,
+                located: None,
                 ..call
             },
             protocol,
