@@ -93,7 +93,15 @@ impl<'a> Reply<'a> {
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
         self.out.reserve(bytes.len().saturating_add(32));
-        self.header(b'$', bytes.len() as i64);
+        match u8::try_from(bytes.len()) {
+            // Two digits, as most keys and values have: no general formatting.
+            Ok(len @ 10..100) => {
+                let (tens, ones) = (b'0'.wrapping_add(len / 10), b'0'.wrapping_add(len % 10));
+                let header = [b'$', tens, ones, b'\r', b'\n'];
+                self.out.extend_from_slice(&header);
+            }
+            _ => self.header(b'$', bytes.len() as i64),
+        }
         self.line(bytes);
     }
 
