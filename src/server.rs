@@ -8,7 +8,7 @@ use crate::net::{driver, listener};
 use crate::runtime::mesh::{Mesh, connect};
 use crate::runtime::park::Park;
 use crate::runtime::ring::Ring;
-use crate::runtime::{boot, clock, memory};
+use crate::runtime::{boot, clock, log, memory};
 use crate::stats::Stats;
 use shards::order::Node;
 use shards::{Settings, Shard};
@@ -29,9 +29,21 @@ const OTHER_DESCRIPTORS: u64 = 128;
 /// What keeps the server from starting; nothing is running then.
 pub fn run(config: Config) -> Result<(), StartError> {
     abort_on_panic();
+    log::start(&config)?;
+    std::env::set_current_dir(&config.dir).map_err(|error| {
+        let dir = config.dir.display();
+        StartError::new(&format!(
+            "--dir {dir}: {error}; give a folder that this user may enter"
+        ))
+    })?;
     boot::probe()?;
     let addresses = listener::addresses(&config)?;
-    raise_descriptor_limit(&config);
+    if let Err(possible) = raise_descriptor_limit(&config) {
+        tracing::warn!(
+            possible,
+            "maxclients: nofile (ulimit -n) is too low for so many clients"
+        );
+    }
     memory::configure();
     let shared = Arc::new(Shared {
         run_id: random_hex(),
@@ -176,19 +188,24 @@ fn abort_on_panic() {
 }
 
 /// Clients need descriptors; asks for as many as `maxclients` may take.
-fn raise_descriptor_limit(config: &Config) {
+///
+/// # Errors
+/// The largest `maxclients` for which there are enough.
+pub fn raise_descriptor_limit(config: &Config) -> Result<(), u64> {
     use rustix::process::{Resource, getrlimit, setrlimit};
-    let wanted = u64::from(config.maxclients) + OTHER_DESCRIPTORS + 16 * u64::from(config.shards);
+    let other = OTHER_DESCRIPTORS + 16 * u64::from(config.shards);
+    let wanted = u64::from(config.maxclients) + other;
     let mut limit = getrlimit(Resource::Nofile);
-    if limit.current.is_some_and(|current| current < wanted) {
-        limit.current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
-        if setrlimit(Resource::Nofile, limit).is_err() || limit.current != Some(wanted) {
-            tracing::warn!(
-                wanted,
-                "maxclients: nofile (ulimit -n) is too low for so many clients"
-            );
-        }
+    let Some(current) = limit.current.filter(|current| *current < wanted) else {
+        return Ok(());
+    };
+    let possible = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    limit.current = Some(possible);
+    let possible = setrlimit(Resource::Nofile, limit).map_or(current, |()| possible);
+    if possible < wanted {
+        return Err(possible.saturating_sub(other));
     }
+    Ok(())
 }
 
 /// SIGTERM and SIGINT end the server; every core sees it within a heartbeat.

@@ -1,11 +1,13 @@
 //! Commands about the server as a whole: CONFIG, TIME, SHUTDOWN, DEBUG.
 
 use super::{Call, Flow, ServerRow};
-use crate::config::{self, Config};
+use crate::config::{self, Config, DirectiveId};
 use crate::core::{Answer, Core, Question};
+use crate::runtime::log;
+use crate::server::raise_descriptor_limit;
 use crate::session::connection::Phase;
-use shards::CommandError;
 use shards::command::{Args, Arity, Flags, Group, flags};
+use shards::{CommandError, ShardId};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -160,16 +162,41 @@ fn config_set(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError>
     let local = call.is_local();
     let refused = |error: config::ConfigError| CommandError::Owned(error.to_string());
     let new = call.core.shared.config.change(|config| {
-        config.set(&pairs, local)?;
+        let mut wanted = config.clone();
+        let changed = wanted.set(&pairs, local)?;
+        if changed.contains(&DirectiveId::Maxclients) {
+            raise_descriptor_limit(&wanted).map_err(too_many_clients)?;
+        }
+        *config = wanted;
         Ok(())
     });
     Ok(Flow::Ask(Question::Configure(new.map_err(refused)?), ok))
+}
+
+fn too_many_clients(possible: u64) -> config::ConfigError {
+    let reason = format!(
+        "The operating system is not able to handle the specified number of clients, try with \
+         {possible}"
+    );
+    config::ConfigError::Refused {
+        name: "maxclients".to_owned(),
+        reason: reason.into(),
+    }
 }
 
 /// Has this core take over a configuration, unless it has a newer one.
 pub fn configure_here(core: &mut Core, new: &Config) {
     if new.revision <= core.config.revision {
         return;
+    }
+    // What the whole process has only one of.
+    if core.id == ShardId(0) {
+        log::set_level(new.loglevel);
+        if new.dir != core.config.dir
+            && let Err(error) = std::env::set_current_dir(&new.dir)
+        {
+            tracing::warn!(%error, dir = %new.dir.display(), "cannot enter the folder");
+        }
     }
     core.config = new.clone();
     core.node.shard.settings.proto_max_bulk_len = new.proto_max_bulk_len;

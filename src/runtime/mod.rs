@@ -4,6 +4,7 @@
 pub mod boot;
 pub mod clock;
 pub mod jobs;
+pub mod log;
 pub mod memory;
 pub mod mesh;
 pub mod park;
