@@ -161,7 +161,10 @@ fn reset(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
     session.protocol = Protocol::Resp2;
     session.authenticated = open;
     session.name = Box::default();
-    session.reply_mode = ReplyMode::On;
+    // A SKIP is about this very reply, and holds.
+    if session.reply_mode == ReplyMode::Off {
+        session.reply_mode = ReplyMode::On;
+    }
     session.no_evict = false;
     session.no_touch = false;
     call.reply().simple("RESET");
