@@ -338,7 +338,7 @@ impl ClientFilter {
     }
 }
 
-fn list(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+fn list(_: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let mut filter = ClientFilter::default();
     match args.get(2) {
         None => {}
@@ -351,7 +351,6 @@ fn list(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         }
         Some(_) => return Err(CommandError::Syntax),
     }
-    let _ = call;
     Ok(Flow::Ask(Question::Clients(filter), list_finish))
 }
 

@@ -2,9 +2,8 @@
 //!
 //! [`Config`] is a plain value with one field per setting. The table in
 //! `table.rs` says how each directive is named, read, written and checked (a
-//! row's type is in `directive.rs`); the
-//! command line (`cli.rs`), configuration files (`file.rs`), CONFIG GET, SET
-//! and REWRITE are all driven by it.
+//! row's type is in `directive.rs`); the command line (`cli.rs`), configuration
+//! files (`file.rs`), CONFIG GET, SET and REWRITE are all driven by it.
 //!
 //! Every core holds a copy and reads no other. CONFIG SET changes the
 //! [`Authority`]'s value, which numbers the changes, and sends copies around; a
