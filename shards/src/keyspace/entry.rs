@@ -680,9 +680,10 @@ mod tests {
     #[test]
     fn keeps_what_it_is_given_in_every_form() {
         let mut slab = Slab::default();
-        let lengths = [0usize, 1, 16, 1000, 1023, 1024, 3000, 70_000];
-        for key_len in lengths {
-            for value_len in lengths {
+        let all = [0usize, 1, 1000, 1024, 3000, 16, 1023, 70_000];
+        let lengths = &all[..if cfg!(miri) { 5 } else { all.len() }];
+        for &key_len in lengths {
+            for &value_len in lengths {
                 for expire_at in [None, Some(UnixMs(i64::MAX)), Some(UnixMs(-5))] {
                     let (key, value) = (vec![b'k'; key_len], vec![b'v'; value_len]);
                     let entry = draft(&key, bytes(&value), expire_at)
