@@ -12,13 +12,17 @@ import sys
 import threading
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 PORT = int(sys.argv[1])
 PASSWORD = sys.argv[2]
 
 
 def connect(**options):
-    options = {"password": PASSWORD, "socket_timeout": 60, **options}
+    # One retry at once: enough to reconnect, and refusals are not waited on.
+    retry = Retry(NoBackoff(), 1)
+    options = {"password": PASSWORD, "socket_timeout": 60, "retry": retry, **options}
     return redis.Redis(host="127.0.0.1", port=PORT, **options)
 
 
