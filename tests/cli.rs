@@ -65,7 +65,6 @@ const BAD_ARGUMENTS: &[(&[&str], &[&str])] = &[
     (&["--nosuch", "1"], &["nosuch"]),
     (&["--nosuch"], &["nosuch"]),
     (&["--maxmemory", "1zb"], &["maxmemory"]),
-    (&["--maxmemory-policy", "whatever"], &["maxmemory-policy"]),
     (&["--timeout", "-1"], &["timeout"]),
     (&["--databases", "0"], &["databases"]),
     (&["--maxclients", "0"], &["maxclients"]),
@@ -148,7 +147,9 @@ fn files_and_arguments_agree_on_who_wins() {
     let port = free_port();
     fs::write(
         &path,
-        format!("# a comment\nport {port}\ntimeout 11\n\nmaxmemory 5mb\nrequirepass \"a b\"\n"),
+        format!(
+            "# a comment\nport {port}\ntimeout 11\n\nproto-max-bulk-len 5mb\nrequirepass \"a b\"\n"
+        ),
     )
     .expect("own folder is writable");
     let path = path.to_str().expect("temporary folders have plain names");
@@ -160,7 +161,7 @@ fn files_and_arguments_agree_on_who_wins() {
             .text()
     };
     assert_eq!(get("timeout"), "22");
-    assert_eq!(get("maxmemory"), (5 * 1024 * 1024).to_string());
+    assert_eq!(get("proto-max-bulk-len"), (5 * 1024 * 1024).to_string());
     assert_eq!(get("requirepass"), "a b");
     assert_eq!(get("port"), server.port().to_string());
 }
@@ -175,7 +176,14 @@ fn rewritten_files_keep_what_was_set() {
     let mut client = server.connect();
     assert_eq!(
         client
-            .call(&["CONFIG", "SET", "timeout", "33", "maxmemory", "7mb"])
+            .call(&[
+                "CONFIG",
+                "SET",
+                "timeout",
+                "33",
+                "proto-max-bulk-len",
+                "7mb"
+            ])
             .to_string(),
         "OK"
     );
@@ -188,7 +196,9 @@ fn rewritten_files_keep_what_was_set() {
     let mut client = server.connect();
     let reply = client.call(&["CONFIG", "GET", "timeout"]).value();
     assert_eq!(reply.pairs()[0].1.text(), "33");
-    let reply = client.call(&["CONFIG", "GET", "maxmemory"]).value();
+    let reply = client
+        .call(&["CONFIG", "GET", "proto-max-bulk-len"])
+        .value();
     assert_eq!(reply.pairs()[0].1.text(), (7 * 1024 * 1024).to_string());
 }
 

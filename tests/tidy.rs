@@ -21,6 +21,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const SHARDS_ARROWS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("error", &["types"]),
+    ("glob", &[]),
     ("value", &["types", "error"]),
     ("resp", &["types", "error"]),
     ("effects", &["types", "error"]),
@@ -56,14 +57,40 @@ const SRC_ORDER: &[&str] = &[
     "commands",
     "dispatch",
     "net",
+    "core",
+    "server",
     "main",
 ];
 
-/// The only files that may hold `unsafe`: each behind a safe interface, with a
-/// safe twin as its oracle.
+/// Arrows that point the wrong way today. The list may only get shorter: one
+/// that is mended must be taken out.
+const DEBTS: &[(&str, &str, &str)] = &[
+    ("shards", "command", "shard"),
+    ("shards", "effects", "resp"),
+    ("shards", "order", "command"),
+    ("shards", "order", "keyspace"),
+    ("shards", "order", "resp"),
+    ("shards", "order", "shard"),
+    ("shards", "order", "value"),
+    ("shards", "resp", "command"),
+    ("shards", "resp", "value"),
+    ("src", "commands", "core"),
+    ("src", "commands", "net"),
+    ("src", "coordinator", "commands"),
+    ("src", "coordinator", "core"),
+    ("src", "coordinator", "dispatch"),
+    ("src", "dispatch", "core"),
+    ("src", "dispatch", "net"),
+    ("src", "net", "core"),
+];
+
+/// The only files that may hold `unsafe`: in the engine behind a safe interface
+/// with a safe twin as its oracle, in the server where a system call needs it.
 const UNSAFE_FILES: &[&str] = &[
-    "shards/src/keyspace/entry.rs",
-    "shards/src/keyspace/table.rs",
+    "shards/src/keyspace/slab.rs",
+    "src/runtime/memory.rs",
+    "src/runtime/park.rs",
+    "src/runtime/ring.rs",
 ];
 
 /// Words that mean that something is unfinished.
@@ -179,12 +206,45 @@ fn module_of(path: &Path, source: &str) -> String {
     first.trim_end_matches(".rs").to_string()
 }
 
+/// Files that a `#[cfg(test)] mod name;` declares.
+fn test_modules(source: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for path in rust_files(source) {
+        let text = read(&path);
+        let lines: Vec<&str> = text.lines().collect();
+        for pair in lines.windows(2).filter(|pair| pair[0] == "#[cfg(test)]") {
+            let name = pair[1].rsplit(' ').next().unwrap_or_default();
+            let Some(name) = name.strip_suffix(';') else {
+                continue;
+            };
+            let folder = match path.file_stem().and_then(|stem| stem.to_str()) {
+                Some("mod" | "lib" | "main") => {
+                    path.parent().expect("below a folder").to_path_buf()
+                }
+                _ => path.with_extension(""),
+            };
+            found.push(folder.join(format!("{name}.rs")));
+            found.push(folder.join(name).join("mod.rs"));
+        }
+    }
+    found
+}
+
 /// Every `crate::module` in `source` that `allowed` does not list.
-fn wrong_arrows(source: &str, allowed: &BTreeMap<&str, Vec<&str>>) -> Vec<String> {
+fn wrong_arrows(
+    source: &str,
+    allowed: &BTreeMap<&str, Vec<&str>>,
+    debts_met: &mut Vec<(String, String, String)>,
+) -> Vec<String> {
+    let krate = source.split('/').next().unwrap_or_default();
+    let tests = test_modules(source);
     let mut wrong = Vec::new();
     for path in rust_files(source) {
         let module = module_of(&path, source);
-        if ["lib", "main"].contains(&module.as_str()) || is_test_file(&path) {
+        if ["lib", "main"].contains(&module.as_str())
+            || is_test_file(&path)
+            || tests.contains(&path)
+        {
             continue;
         }
         let Some(allowed) = allowed.get(module.as_str()) else {
@@ -196,7 +256,12 @@ fn wrong_arrows(source: &str, allowed: &BTreeMap<&str, Vec<&str>>) -> Vec<String
         };
         for (number, line) in production_lines(&read(&path)) {
             for name in crate_paths(&line) {
-                if name != module && !allowed.contains(&name.as_str()) {
+                if name == module || allowed.contains(&name.as_str()) {
+                    continue;
+                }
+                if DEBTS.contains(&(krate, module.as_str(), name.as_str())) {
+                    debts_met.push((krate.to_string(), module.clone(), name));
+                } else {
                     wrong.push(format!(
                         "{}:{number}: {module} names {name}",
                         path.display()
@@ -226,8 +291,21 @@ fn modules_import_only_from_their_left() {
             (*module, left.collect())
         })
         .collect();
-    let mut wrong = wrong_arrows("shards/src", &shards);
-    wrong.extend(wrong_arrows("src", &src));
+    let mut met = Vec::new();
+    let mut wrong = wrong_arrows("shards/src", &shards, &mut met);
+    wrong.extend(wrong_arrows("src", &src, &mut met));
+    for (krate, module, name) in DEBTS {
+        let debt = (
+            (*krate).to_string(),
+            (*module).to_string(),
+            (*name).to_string(),
+        );
+        if !met.contains(&debt) {
+            wrong.push(format!(
+                "{krate}: {module} no longer names {name}: take it off DEBTS"
+            ));
+        }
+    }
     assert!(
         wrong.is_empty(),
         "arrows that point the wrong way:\n{}",
@@ -357,8 +435,9 @@ fn nothing_is_left_unfinished() {
             }
         }
     }
+    let tests = [test_modules("src"), test_modules("shards/src")].concat();
     for path in [rust_files("src"), rust_files("shards/src")].concat() {
-        if is_test_file(&path) {
+        if is_test_file(&path) || tests.contains(&path) {
             continue;
         }
         for (number, line) in production_lines(&read(&path)) {
