@@ -76,9 +76,9 @@ const DEBTS: &[(&str, &str, &str)] = &[
     ("shards", "resp", "value"),
     ("src", "commands", "core"),
     ("src", "commands", "net"),
+    ("src", "commands", "server"),
     ("src", "coordinator", "commands"),
     ("src", "coordinator", "core"),
-    ("src", "coordinator", "dispatch"),
     ("src", "dispatch", "core"),
     ("src", "dispatch", "net"),
     ("src", "net", "core"),
@@ -87,7 +87,9 @@ const DEBTS: &[(&str, &str, &str)] = &[
 /// The only files that may hold `unsafe`: in the engine behind a safe interface
 /// with a safe twin as its oracle, in the server where a system call needs it.
 const UNSAFE_FILES: &[&str] = &[
+    "shards/src/keyspace/entry.rs",
     "shards/src/keyspace/slab.rs",
+    "shards/src/keyspace/table.rs",
     "src/runtime/memory.rs",
     "src/runtime/park.rs",
     "src/runtime/ring.rs",
