@@ -68,7 +68,7 @@ fn many_keys(keys: u64) {
             .at(NOW, true, &mut effects)
             .set(&key(number), &VALUE, Ttl::Clear);
         set.expect("there is memory");
-        worst = worst.max((now() - one));
+        worst = worst.max(now() - one);
     }
     let each = (now() - start).as_nanos() as f64 / keys as f64;
     let bytes = resident_bytes() as f64 / keys as f64;
@@ -108,12 +108,12 @@ fn many_keys(keys: u64) {
 
     let start = now();
     keyspace.clear();
-    let cleared = (now() - start);
+    let cleared = now() - start;
     let mut slice = Duration::ZERO;
     loop {
         let start = now();
         let more = keyspace.free_some(1000);
-        slice = slice.max((now() - start));
+        slice = slice.max(now() - start);
         if !more {
             break;
         }
@@ -133,7 +133,7 @@ fn one_slot(keys: u64) {
             .at(NOW, true, &mut effects)
             .set(&name, &VALUE, Ttl::Clear);
         set.expect("there is memory");
-        times.push((now() - one));
+        times.push(now() - one);
     }
     times.sort_unstable();
     let (last, tenth) = (times.last(), times.iter().nth_back(9));
