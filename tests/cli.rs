@@ -168,6 +168,7 @@ fn files_and_arguments_agree_on_who_wins() {
 
 #[test]
 fn rewritten_files_keep_what_was_set() {
+    // The first server stays until the end: the file will name its folder.
     let dir = TempDir::new();
     let path = dir.path().join("cordis.conf");
     fs::write(&path, "# my comment\ntimeout 11\n").expect("own folder is writable");
@@ -188,7 +189,6 @@ fn rewritten_files_keep_what_was_set() {
         "OK"
     );
     assert_eq!(client.call(&["CONFIG", "REWRITE"]).to_string(), "OK");
-    drop(server);
     let text = fs::read_to_string(&path).expect("the file is still there");
     assert!(text.contains("# my comment\n"), "{text}");
     assert!(text.contains("timeout 33\n"), "{text}");

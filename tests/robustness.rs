@@ -117,38 +117,51 @@ fn ten_thousand_connections_come_and_go() {
     cordis.assert_alive();
 }
 
+/// A hundred clients that vanish somewhere within a pipeline.
+fn die_in_mid_request(server: &Server, rng: &mut Rng) {
+    let mut clients: Vec<Client> = (0..100).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        let mut request = Vec::new();
+        for i in 0..1 + rng.below(20) {
+            let value = vec![b'v'; 1 + rng.below(20_000)];
+            let key = format!("k{}", rng.below(50));
+            let args: Vec<&[u8]> = match i % 3 {
+                0 => vec![b"SET", key.as_bytes(), &value],
+                1 => vec![b"MGET", key.as_bytes(), b"k1", b"k2", b"k3"],
+                _ => vec![b"GET", key.as_bytes()],
+            };
+            support::client::encode(&args, &mut request);
+        }
+        request.truncate(1 + rng.below(request.len()));
+        client.send_raw(&request);
+        if rng.one_in(2) {
+            // Closing with unread replies sends a reset instead of an end.
+            let linger = socket2::SockRef::from(client.stream());
+            linger
+                .set_linger(Some(Duration::ZERO))
+                .expect("the option exists");
+        }
+    }
+}
+
 #[test]
 fn a_thousand_clients_die_in_mid_request() {
     let seed = seed("a_thousand_clients_die_in_mid_request");
     let mut rng = Rng::new(seed);
     let mut cordis = Server::cordis(4, &[]);
-    warm_up(&cordis);
     let healthy = Healthy::start(&cordis);
+    let files = cordis.open_files();
+    // Once unmeasured: what the allocator keeps for next time is no leak, what
+    // grows with every round is.
+    for _ in 0..10 {
+        die_in_mid_request(&cordis, &mut rng);
+    }
+    wait_until("the dead of the first round are gone", || {
+        cordis.open_files() <= files
+    });
     let before = Holdings::of(&cordis);
     for _ in 0..10 {
-        let mut clients: Vec<Client> = (0..100).map(|_| cordis.connect()).collect();
-        for client in &mut clients {
-            let mut request = Vec::new();
-            for i in 0..1 + rng.below(20) {
-                let value = vec![b'v'; 1 + rng.below(20_000)];
-                let key = format!("k{}", rng.below(50));
-                let args: Vec<&[u8]> = match i % 3 {
-                    0 => vec![b"SET", key.as_bytes(), &value],
-                    1 => vec![b"MGET", key.as_bytes(), b"k1", b"k2", b"k3"],
-                    _ => vec![b"GET", key.as_bytes()],
-                };
-                support::client::encode(&args, &mut request);
-            }
-            request.truncate(1 + rng.below(request.len()));
-            client.send_raw(&request);
-            if rng.one_in(2) {
-                // Closing with unread replies sends a reset instead of an end.
-                let linger = socket2::SockRef::from(client.stream());
-                linger
-                    .set_linger(Some(Duration::ZERO))
-                    .expect("the option exists");
-            }
-        }
+        die_in_mid_request(&cordis, &mut rng);
     }
     // Their keys go; the healthy client keeps its own.
     let mut client = cordis.connect();
