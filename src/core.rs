@@ -105,6 +105,8 @@ pub struct Core {
     pub ring: Ring,
     pub mesh: Mesh<Message>,
     pub connections: Slab<Box<Connection>>,
+    /// The connection that background upkeep has visited last.
+    pub next_visit: usize,
     pub gatherings: Slab<Gathering>,
     pub config: Config,
     pub stats: Stats,

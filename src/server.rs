@@ -154,6 +154,7 @@ fn set_up(part: Part) -> Result<(Core, Vec<socket2::Socket>, Park), StartError> 
         ring,
         mesh,
         connections: Slab::new(),
+        next_visit: 0,
         gatherings: Slab::new(),
         config,
         stats: Stats::new(usize::from(registry().rows)),

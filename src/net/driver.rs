@@ -14,7 +14,7 @@
 //! fault of parking with runnable tasks.
 
 use super::listener::Listeners;
-use super::{complete, flush};
+use super::{complete, flush, upkeep};
 use crate::coordinator::gather;
 use crate::core::{Core, Message};
 use crate::runtime::park::Park;
@@ -68,7 +68,6 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
                 last_traffic = now;
             }
             if now >= next_tick {
-                core.now = crate::runtime::clock::now();
                 more = background(core, listeners);
                 next_tick = now + if more { TICK_BUSY } else { TICK };
             }
@@ -81,22 +80,19 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
         if busy || core.ring.has_work() {
             continue;
         }
-        if last_traffic.elapsed() < LINGER {
+        if more || last_traffic.elapsed() < LINGER {
             if core.mesh.fall_asleep() {
                 core.ring.wait(WAIT);
                 core.mesh.wake_up();
             }
             park.yield_now().await;
         } else {
-            if !more {
-                sleep(core, park).await;
-            }
-            if Instant::now() >= next_tick {
-                core.now = crate::runtime::clock::now();
-                more = background(core, listeners);
-                next_tick = Instant::now() + if more { TICK_BUSY } else { TICK };
-            }
-            park.yield_now().await;
+            sleep(core, park).await;
+        }
+        let now = Instant::now();
+        if now >= next_tick {
+            more = background(core, listeners);
+            next_tick = now + if more { TICK_BUSY } else { TICK };
         }
     }
 }
@@ -146,7 +142,9 @@ fn handle(core: &mut Core, source: ShardId, message: Message) {
 
 /// Work that no request asked for, a slice at a time; whether there is more.
 fn background(core: &mut Core, listeners: &mut Listeners) -> bool {
+    core.now = crate::runtime::clock::now();
     listeners.rearm(core);
+    upkeep::visit(core);
     let until = Instant::now() + SLICE;
     let mut more = true;
     while more && Instant::now() < until {

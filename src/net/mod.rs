@@ -6,6 +6,7 @@
 
 pub mod driver;
 pub mod listener;
+mod upkeep;
 
 use crate::core::Core;
 use crate::dispatch;

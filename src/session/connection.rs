@@ -18,6 +18,7 @@
 //! Invariant: the first place of `order`, if any, is waiting.
 
 use crate::session::Session;
+use shards::UnixMs;
 use shards::command::Span;
 use shards::order::Client;
 use shards::resp::Partial;
@@ -76,6 +77,8 @@ pub struct Connection {
     pub pausing: bool,
     /// Bytes handed to the kernel that it has not yet sent.
     pub in_flight: usize,
+    /// Since when its output has been over the soft limit.
+    pub over_soft_limit_since: Option<UnixMs>,
     /// Is in the core's list of connections with something to do this turn.
     pub dirty: bool,
     /// Has requests in `input` that wait for room or for a reply.
@@ -109,6 +112,7 @@ impl Connection {
             receiving: false,
             pausing: false,
             in_flight: 0,
+            over_soft_limit_since: None,
             dirty: false,
             stalled: false,
             barrier: false,
@@ -129,7 +133,13 @@ impl Connection {
         self.phase == Phase::Open
             && !self.barrier
             && self.order.len() < PLACES_MAX
-            && self.out.len() + self.held.len() + self.in_flight < OUTPUT_BYTES_SOFT
+            && self.output_bytes() < OUTPUT_BYTES_SOFT
+    }
+
+    /// Bytes of replies that wait to be sent or are being sent.
+    #[inline]
+    pub fn output_bytes(&self) -> usize {
+        self.out.len() + self.held.len() + self.in_flight
     }
 
     /// Whether a request of this kind may run beside what is waiting.

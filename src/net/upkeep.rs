@@ -1,0 +1,60 @@
+//! What connections need that no request asks for: idle ones are closed or
+//! give their memory back, those over their output limit are closed.
+//!
+//! A few connections are visited per tick, round robin, so that many
+//! connections cost no more per tick than few.
+
+use super::close;
+use crate::config::OutputLimit;
+use crate::core::Core;
+use crate::session::Connection;
+use shards::UnixMs;
+
+/// Connections that are visited per tick.
+const VISITS: usize = 64;
+/// A connection that has been quiet for so long gives up its spare memory.
+const QUIET_MS: i64 = 1000;
+
+/// Visits the next few connections.
+pub fn visit(core: &mut Core) {
+    let capacity = core.connections.capacity();
+    for _ in 0..VISITS.min(capacity) {
+        core.next_visit = (core.next_visit + 1) % capacity;
+        let key = core.next_visit;
+        let Some(connection) = core.connections.get_mut(key) else {
+            continue;
+        };
+        let quiet_ms = core.now.0 - connection.session.active_at.0;
+        let limit = core.config.output_limits.normal;
+        let timed_out = core.config.timeout_s > 0
+            && quiet_ms > i64::from(core.config.timeout_s) * 1000
+            && !connection.is_waiting();
+        let over = exceeds(connection, limit, core.now);
+        if timed_out || over {
+            if over {
+                tracing::warn!(
+                    id = connection.session.id,
+                    "client-output-buffer-limit: closing a client that does not read"
+                );
+            }
+            close(connection);
+            core.mark_dirty(key as u32);
+        } else if quiet_ms > QUIET_MS {
+            connection.shed();
+        }
+    }
+}
+
+/// Whether what waits to be sent to a client is over its limit.
+fn exceeds(connection: &mut Connection, limit: OutputLimit, now: UnixMs) -> bool {
+    let bytes = connection.output_bytes() as u64;
+    if limit.hard_bytes > 0 && bytes > limit.hard_bytes {
+        return true;
+    }
+    if limit.soft_bytes == 0 || bytes <= limit.soft_bytes {
+        connection.over_soft_limit_since = None;
+        return false;
+    }
+    let since = *connection.over_soft_limit_since.get_or_insert(now);
+    now.0 - since.0 > i64::from(limit.soft_s) * 1000
+}
