@@ -109,8 +109,8 @@ fn receive_ended(core: &mut Core, key: u32, starved: bool) {
     let connection = &mut core.connections[key as usize];
     connection.receiving = false;
     if !starved && !connection.pausing && connection.phase == Phase::Open {
-        // The client has said all. Answers to it are still sent.
-        connection.phase = Phase::Closing;
+        // The client has said all. What it has said is still answered.
+        connection.said_all = true;
     }
     connection.pausing = false;
     core.mark_dirty(key);
@@ -158,9 +158,12 @@ fn flush_one(core: &mut Core, key: u32) {
         dispatch::resume(core, key);
     }
     let connection = &mut core.connections[key as usize];
+    if connection.said_all && !connection.stalled && connection.phase == Phase::Open {
+        connection.phase = Phase::Closing;
+    }
     match connection.phase {
         Phase::Open => {
-            let paused = !connection.receiving && !connection.pausing;
+            let paused = !connection.receiving && !connection.pausing && !connection.said_all;
             if paused
                 && connection.backlog()
                     <= input_max(connection, core.config.client_query_buffer_limit)

@@ -73,6 +73,8 @@ pub struct Connection {
     pub phase: Phase,
     /// A multishot receive is armed.
     pub receiving: bool,
+    /// The client has ended its side of the stream.
+    pub said_all: bool,
     /// It was asked to end, because the client is ahead of us.
     pub pausing: bool,
     /// Bytes handed to the kernel that it has not yet sent.
@@ -110,6 +112,7 @@ impl Connection {
             session,
             phase: Phase::Open,
             receiving: false,
+            said_all: false,
             pausing: false,
             in_flight: 0,
             over_soft_limit_since: None,

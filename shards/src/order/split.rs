@@ -17,6 +17,13 @@ impl Owners {
     pub fn find(row: &Row, args: Args<'_>, of: impl Fn(&[u8]) -> ShardId) -> Option<Self> {
         let mut positions = Vec::new();
         crate::command::keys_of(row, args, &mut positions)?;
+        // A key without all that belongs to it: `MSET a 1 b`.
+        if positions
+            .last()
+            .is_some_and(|at| at + key_step(row) > args.len())
+        {
+            return None;
+        }
         let shards = positions
             .iter()
             .filter_map(|at| args.get(*at))
