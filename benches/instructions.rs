@@ -33,7 +33,7 @@ fn main() {
 struct Bench {
     shard: Shard,
     out: Vec<u8>,
-    spans: Vec<shards::command::Span>,
+    spans: Vec<shards::Span>,
 }
 
 impl Bench {

@@ -14,6 +14,7 @@ mod effects;
 mod error;
 pub mod glob;
 mod keyspace;
+mod number;
 pub mod order;
 pub mod resp;
 mod shard;
@@ -27,6 +28,6 @@ pub use keyspace::{
     Db, Encoding, ExpireProgress, Item, Keyspace, KeyspaceInfo, Located, Object, StringRef, Ttl,
     ValueRef, View, slot_of,
 };
-pub use shard::{Request, Settings, Shard};
-pub use types::{DbIndex, ShardId, Slot, UnixMs};
-pub use value::parse_i64;
+pub use number::parse_i64;
+pub use shard::{Request, Shard};
+pub use types::{DbIndex, Settings, ShardId, Slot, Span, UnixMs};

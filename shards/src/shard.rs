@@ -5,23 +5,8 @@ use crate::effects::Effects;
 use crate::error::CommandError;
 use crate::keyspace::{ExpireProgress, Keyspace, Located};
 use crate::resp::{Protocol, Reply};
-use crate::types::{DbIndex, UnixMs};
+use crate::types::{DbIndex, Settings, UnixMs};
 use std::ops::Range;
-
-/// What the engine needs to know of the configuration.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Longest string value, bytes (proto-max-bulk-len).
-    pub proto_max_bulk_len: usize,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            proto_max_bulk_len: 512 * 1024 * 1024,
-        }
-    }
-}
 
 /// One request for one shard.
 #[derive(Clone, Copy)]

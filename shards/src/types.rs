@@ -58,6 +58,28 @@ impl DbIndex {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMs(pub i64);
 
+/// Where one argument of a request lies in its buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub start: u32,
+    pub len: u32,
+}
+
+/// What the engine needs to know of the configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Longest string value, bytes (proto-max-bulk-len).
+    pub proto_max_bulk_len: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            proto_max_bulk_len: 512 * 1024 * 1024,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

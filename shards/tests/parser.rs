@@ -2,7 +2,7 @@
 //! reads the same requests and breaks at the same place.
 
 use proptest::prelude::*;
-use shards::command::Span;
+use shards::Span;
 use shards::resp::{Limits, Partial, Status, parse};
 use shards::{Args, ProtocolError};
 

@@ -18,8 +18,8 @@
 //! Invariant: the first place of `order`, if any, is waiting.
 
 use crate::session::Session;
+use shards::Span;
 use shards::UnixMs;
-use shards::command::Span;
 use shards::order::Client;
 use shards::resp::Partial;
 use std::collections::VecDeque;

@@ -4,14 +4,8 @@
 //! another core is copied whole, once.
 
 use crate::error::CommandError;
-use crate::value::parse_i64;
-
-/// Where one argument lies in its buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    pub start: u32,
-    pub len: u32,
-}
+use crate::number::parse_i64;
+use crate::types::Span;
 
 /// A parsed request: a buffer and where in it each argument lies.
 #[derive(Clone, Copy)]

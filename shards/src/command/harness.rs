@@ -2,8 +2,8 @@
 
 use super::{COMMANDS, OwnedArgs, Run};
 use crate::resp::{Limits, Partial, Protocol, Status, parse};
-use crate::shard::{Request, Settings, Shard};
-use crate::types::{DbIndex, UnixMs};
+use crate::shard::{Request, Shard};
+use crate::types::{DbIndex, Settings, UnixMs};
 
 /// A shard with two databases and a clock that stands still.
 pub struct Engine {

@@ -15,7 +15,8 @@ mod keys;
 mod spec;
 mod strings;
 
-pub use args::{Args, OwnedArgs, Span};
+pub use crate::types::Span;
+pub use args::{Args, OwnedArgs};
 pub use spec::{
     Access, Arity, Begin, Command, Find, Flags, Group, KeySpec, flags, keys_in, keys_of,
 };
@@ -24,7 +25,7 @@ use crate::effects::{Effects, Event};
 use crate::error::CommandError;
 use crate::keyspace::{Db, Keyspace};
 use crate::resp::Reply;
-use crate::shard::Settings;
+use crate::types::Settings;
 
 /// A row of the engine.
 pub type Row = Command<Run>;

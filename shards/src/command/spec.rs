@@ -283,7 +283,8 @@ impl KeySpec {
                 first: offset,
                 step,
             } => {
-                let number = crate::value::parse_i64(args.get(usize::try_from(first + at).ok()?)?)?;
+                let number =
+                    crate::number::parse_i64(args.get(usize::try_from(first + at).ok()?)?)?;
                 let number = i32::try_from(number).ok().filter(|n| *n >= 0)?;
                 let start = first + offset;
                 (

@@ -26,8 +26,9 @@ pub use slots::slot_of;
 
 use crate::effects::Effects;
 use crate::error::CommandError;
+use crate::number::parse_i64;
 use crate::types::{Slot, UnixMs};
-use crate::value::{Value, parse_i64};
+use crate::value::Value;
 use entry::{CLOCK_MASK, Draft, Payload};
 use graveyard::Graveyard;
 use index::Position;

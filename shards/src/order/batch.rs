@@ -3,11 +3,11 @@
 //! A box carries items in order; requests in it are copied once, into one
 //! arena. The same box carries the replies back and is then used again.
 
-use crate::command::{Args, Begin, Handler, KeySpec, Span};
+use crate::command::{Args, Begin, Handler, KeySpec};
 use crate::keyspace::Located;
 use crate::resp::Protocol;
 use crate::shard::Request;
-use crate::types::{DbIndex, ShardId};
+use crate::types::{DbIndex, ShardId, Span};
 
 /// Who waits for a reply: the connection `key` of its core, if it still is
 /// client `id`, at `place` in the order of its replies.

@@ -101,7 +101,7 @@ pub fn integer_reply(reply: &[u8]) -> i64 {
         .strip_prefix(b":")
         .and_then(|rest| rest.strip_suffix(b"\r\n"));
     digits
-        .and_then(crate::value::parse_i64)
+        .and_then(crate::number::parse_i64)
         .expect("a part that is summed replies an integer")
 }
 
@@ -123,7 +123,7 @@ fn element_len(bytes: &[u8]) -> usize {
         let line = rest.len() - after_line(rest).len();
         let number = || -> usize {
             let digits = rest.get(1..line.saturating_sub(2)).unwrap_or_default();
-            crate::value::parse_i64(digits)
+            crate::number::parse_i64(digits)
                 .and_then(|n| usize::try_from(n).ok())
                 .unwrap_or(0)
         };

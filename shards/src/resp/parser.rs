@@ -13,9 +13,9 @@
 //! per argument; everything else takes the general path ([`header_line`]).
 
 use super::inline;
-use crate::command::Span;
 use crate::error::ProtocolError;
-use crate::value::parse_i64;
+use crate::number::parse_i64;
+use crate::types::Span;
 
 /// Longest line without its end: a header, or an inline request.
 const LINE_MAX: usize = 64 * 1024;

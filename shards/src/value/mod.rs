@@ -1,13 +1,11 @@
-//! Values and how they are read from text.
+//! Values that lie outside their entry.
 //!
 //! [`Value`] is what an entry refers to when its value is too large or too
 //! changeable to lie within the entry itself.
 
 mod long_double;
-mod number;
 
 pub use long_double::LongDouble;
-pub use number::parse_i64;
 
 /// A value outside its entry. One variant per Redis type.
 #[derive(Debug)]

@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use shards::command::Span;
+use shards::Span;
 use shards::resp::{Limits, Partial, Status, parse};
 use shards::{Args, ProtocolError};
 

@@ -13,7 +13,7 @@ use crate::command::{Args, Context, Decision, Outcome, Row, Run};
 use crate::error::CommandError;
 use crate::keyspace::StringRef;
 use crate::resp::Reply;
-use crate::shard::Settings;
+use crate::types::Settings;
 
 pub static COMMANDS: &[Row] = &[Command {
     name: "lcs",

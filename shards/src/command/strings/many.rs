@@ -172,7 +172,7 @@ mod tests {
             panic!()
         };
         let args = words("MSETNX a 1 b 2");
-        let settings = crate::shard::Settings::default();
+        let settings = crate::types::Settings::default();
         for (read, reply, writes) in [
             ([&b":0\r\n"[..], b":0\r\n"], ":1|", 2),
             ([b":0\r\n", b":1\r\n"], ":0|", 0),
