@@ -160,7 +160,11 @@ fn execute(core: &mut Core, key: u32, input: &[u8], partial: &mut Partial, spans
             spans.clear();
             break;
         }
-        spans.drain(..first);
+        if first == spans.len() {
+            spans.clear();
+        } else {
+            spans.drain(..first);
+        }
         match end {
             End::More => {}
             End::Inline { start, request } => {
@@ -181,6 +185,7 @@ fn execute(core: &mut Core, key: u32, input: &[u8], partial: &mut Partial, spans
         }
     }
     core.scratch.group = group;
+    core.mark_dirty(key);
 }
 
 /// Why a group ended.
@@ -326,7 +331,6 @@ fn run(core: &mut Core, key: u32, parsed: &Parsed, args: Args<'_>) -> Step {
         Run::Server(row) => serve(core, key, entry, row.run, args),
     }
     core.connections[key as usize].session.command_done();
-    core.mark_dirty(key);
     Step::Next
 }
 
@@ -368,7 +372,7 @@ fn engine(
     core.stats.commands += 1;
     core.stats.rows[usize::from(entry.number)].calls += 1;
     match owner {
-        Some(owner) if owner == core.id => here(core, key, call, args),
+        Some(owner) if owner == core.id => here(core, key, &call, args),
         Some(owner) => across(core, key, owner, call, args),
         None => {
             let client = connection.client(key, kind);
@@ -485,11 +489,11 @@ fn refuse(core: &mut Core, key: u32, row: Option<u16>, error: &CommandError) {
 /// All keys are on this core: a function call that writes the reply. Only if
 /// a transaction holds one of them does the request wait.
 #[inline]
-fn here(core: &mut Core, key: u32, call: Call, args: Args<'_>) {
+fn here(core: &mut Core, key: u32, call: &Call, args: Args<'_>) {
     let connection = &mut *core.connections[key as usize];
-    if !core.node.is_unlocked() && core.node.must_wait(connection.session.id, &call, args) {
+    if !core.node.is_unlocked() && core.node.must_wait(connection.session.id, call, args) {
         let client = connection.client(key, Kind::Single);
-        core.node.park(client, call, args);
+        core.node.park(client, *call, args);
         return;
     }
     if connection.out.capacity() == 0

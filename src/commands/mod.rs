@@ -122,6 +122,7 @@ pub struct Entry {
     /// The argument that is the first key, if that is always the same.
     pub first_key: Option<usize>,
     one_key: OneKey,
+    short_name: Option<u64>,
     /// Position in [`Registry::entries`] and in the statistics.
     pub number: u16,
     pub run: Run,
@@ -211,7 +212,7 @@ impl Registry {
             let entry = self
                 .entries
                 .get(usize::from(self.slots[at]).checked_sub(1)?)?;
-            if name.eq_ignore_ascii_case(entry.name.as_bytes()) {
+            if is_name(name, entry) {
                 return Some(entry);
             }
             at = (at + 1) % SLOTS;
@@ -248,14 +249,46 @@ impl Registry {
     }
 }
 
+/// Makes both cases of a letter one; no other byte becomes a lower-case letter.
+const CASE: u64 = 0x2020_2020_2020_2020;
+
+/// Whether a client's word is this entry's name, in any case. Short names are
+/// compared at once.
+#[inline]
+fn is_name(word: &[u8], entry: &Entry) -> bool {
+    match entry.short_name {
+        Some(short) => word.len() == entry.name.len() && head(word) | CASE == short,
+        None => word.eq_ignore_ascii_case(entry.name.as_bytes()),
+    }
+}
+
+/// A name of at most eight letters as [`head`] reads it.
+fn short_name(name: &str) -> Option<u64> {
+    let short = name.len() <= 8 && name.bytes().all(|byte| byte.is_ascii_lowercase());
+    short.then(|| head(name.as_bytes()) | CASE)
+}
+
 /// Length and the first eight bytes, case folded, tell nearly all names apart.
 #[inline]
 fn hash(name: &[u8]) -> usize {
-    let mut head = [0u8; 8];
-    let len = name.len().min(8);
-    head[..len].copy_from_slice(&name[..len]);
-    let folded = (u64::from_le_bytes(head) | 0x2020_2020_2020_2020) ^ name.len() as u64;
+    let folded = (head(name) | CASE) ^ name.len() as u64;
     (folded.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 53) as usize
+}
+
+/// The first eight bytes, or as many as there are, as a number: in two reads
+/// that overlap, because a copy of unknown length is a call.
+#[inline]
+fn head(name: &[u8]) -> u64 {
+    if let Some(eight) = name.first_chunk::<8>() {
+        return u64::from_le_bytes(*eight);
+    }
+    if let (Some(low), Some(high)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        let shift = (name.len() - 4) * 8;
+        return u64::from(u32::from_le_bytes(*low)) | u64::from(u32::from_le_bytes(*high)) << shift;
+    }
+    name.iter()
+        .rev()
+        .fold(0, |head, byte| head << 8 | u64::from(*byte))
 }
 
 impl Entry {
@@ -285,6 +318,7 @@ impl Entry {
         let (first_key, one_key) = OneKey::find(row.keys);
         Self {
             name: row.name.split_once('|').map_or(row.name, |(_, sub)| sub),
+            short_name: short_name(row.name),
             full_name: row.name,
             syntax: row.syntax,
             summary: row.summary,
