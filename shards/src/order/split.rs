@@ -12,8 +12,8 @@ pub struct Owners {
 }
 
 impl Owners {
-    /// Finds the keys of a request; nothing if they cannot be told apart (the
-    /// request's handler says why).
+    /// Finds the keys of a request; nothing if they cannot be told apart or the
+    /// last one lacks what belongs to it (the request's handler says why).
     pub fn find(row: &Row, args: Args<'_>, of: impl Fn(&[u8]) -> ShardId) -> Option<Self> {
         let mut positions = Vec::new();
         crate::command::keys_of(row, args, &mut positions)?;
@@ -142,6 +142,23 @@ fn element_len(bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::COMMANDS;
+
+    #[test]
+    fn a_request_that_does_not_divide_evenly_is_not_cut() {
+        let row = |name| {
+            let mut rows = COMMANDS.iter().copied().flatten();
+            rows.find(|row| row.name == name).unwrap()
+        };
+        let found = |name, args: &[&[u8]]| {
+            let args = OwnedArgs::new(args.iter().copied());
+            Owners::find(row(name), args.args(), |_| ShardId(0)).is_some()
+        };
+        assert!(found("mset", &[b"MSET", b"a", b"1", b"b", b"2"]));
+        assert!(!found("mset", &[b"MSET", b"a", b"1", b"b"]));
+        assert!(!found("msetnx", &[b"MSETNX", b"a", b"1", b"b"]));
+        assert!(found("del", &[b"DEL", b"a", b"1", b"b"]));
+    }
 
     #[test]
     fn elements_are_laid_out_in_key_order() {
