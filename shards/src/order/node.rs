@@ -583,6 +583,10 @@ impl Node {
         let Some(transaction) = self.transaction(ticket) else {
             return;
         };
+        if transaction.parts.is_empty() {
+            // Its work is out already: `missing` counts replies now.
+            return;
+        }
         transaction.missing -= 1;
         if transaction.missing > 0 {
             return;
