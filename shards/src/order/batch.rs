@@ -86,8 +86,8 @@ pub struct Lock {
 /// One key, or everything a shard has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// Hash of database and key. Two keys that share it wait for each other
-    /// needlessly, which harms nothing.
+    /// Hash of the key, of whatever database. Two keys that share it wait for
+    /// each other needlessly, which harms nothing.
     Key(u64),
     Shard,
 }

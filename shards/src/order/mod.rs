@@ -39,6 +39,8 @@ mod batch;
 mod locks;
 mod node;
 mod split;
+#[cfg(test)]
+mod tests;
 mod transaction;
 
 pub use batch::{Batch, Call, Client, Ticket};

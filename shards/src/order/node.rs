@@ -8,7 +8,7 @@ use crate::command::{Args, Decision, Handler, OwnedArgs, Row, Run};
 use crate::keyspace::{Located, slot_of};
 use crate::resp::{Protocol, Reply};
 use crate::shard::Shard;
-use crate::types::{DbIndex, ShardId, UnixMs};
+use crate::types::{ShardId, UnixMs};
 use hashbrown::HashMap;
 use slab::Slab;
 use std::collections::VecDeque;
@@ -118,7 +118,11 @@ impl Node {
     pub fn is_at_rest(&self) -> bool {
         self.locks.is_empty()
             && self.chains.is_empty()
+            && self.parked.is_empty()
+            && self.granted.is_empty()
             && self.transactions.is_empty()
+            && self.answers.is_empty()
+            && self.returning.is_empty()
             && self.outgoing.iter().flatten().all(|batch| batch.is_empty())
     }
 
@@ -196,7 +200,7 @@ impl Node {
         let mut locks = Vec::new();
         for (at, shard) in owners.positions.iter().zip(&owners.shards) {
             if let Some(key) = args.get(*at) {
-                let scope = Scope::Key(self.hash(call.db, key));
+                let scope = Scope::Key(self.hash(key));
                 locks.push((
                     *shard,
                     Lock {
@@ -394,8 +398,10 @@ impl Node {
         }
     }
 
-    fn hash(&self, db: DbIndex, key: &[u8]) -> u64 {
-        self.hasher.hash_one((db.0, key))
+    /// What stands for a key in the locks: for that of every database, so that
+    /// a request on the same key of two (MOVE, COPY) needs nothing special.
+    fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
     }
 
     #[inline]
@@ -420,7 +426,7 @@ impl Node {
         let known = crate::command::keys_in(call.keys, args, &mut positions);
         let keys = positions.iter().filter_map(|at| args.get(*at));
         let lock = |key| Lock {
-            scope: Scope::Key(self.hash(call.db, key)),
+            scope: Scope::Key(self.hash(key)),
             exclusive: call.write,
         };
         let mut locks: Vec<Lock> = match known {

@@ -1,0 +1,294 @@
+//! Small scenes: what waits for what, box by box.
+
+use super::{Batch, Call, Client, Node};
+use crate::command::{COMMANDS, OwnedArgs, Row, Run, flags};
+use crate::keyspace::slot_of;
+use crate::resp::Protocol;
+use crate::shard::Shard;
+use crate::types::{DbIndex, Settings, ShardId, UnixMs};
+use std::collections::VecDeque;
+
+const NOW: UnixMs = UnixMs(1_700_000_000_000);
+const SHARDS: u16 = 3;
+
+/// Three nodes and what is on its way between them.
+struct Scene {
+    nodes: Vec<Node>,
+    channels: Vec<VecDeque<Box<Batch>>>,
+    /// Client and reply, in the order in which the replies came.
+    replies: Vec<(u64, String)>,
+    db: DbIndex,
+}
+
+fn row(name: &str) -> &'static Row {
+    let mut rows = COMMANDS.iter().copied().flatten();
+    rows.find(|row| row.name.eq_ignore_ascii_case(name))
+        .unwrap()
+}
+
+/// A key of a shard: `a1` is one of shard 1.
+fn key_of(name: &str, shard: u16) -> String {
+    let keys = (0..).map(|number| format!("{name}{number}"));
+    let owner = |key: &String| ShardId::of_slot(slot_of(key.as_bytes()), SHARDS);
+    keys.into_iter()
+        .find(|key| owner(key) == ShardId(shard))
+        .unwrap()
+}
+
+/// `a@1` stands for a key of shard 1.
+fn words(line: &str) -> OwnedArgs {
+    let word = |word: &str| match word.split_once('@') {
+        Some((name, shard)) => key_of(name, shard.parse().unwrap()).into_bytes(),
+        None => word.as_bytes().to_vec(),
+    };
+    let words: Vec<Vec<u8>> = line.split(' ').map(word).collect();
+    OwnedArgs::new(words.iter().map(Vec::as_slice))
+}
+
+impl Scene {
+    fn new() -> Self {
+        let node = |id| {
+            let shard = Shard::new(2, ShardId(id).slots(SHARDS), 7, Settings::default());
+            Node::new(ShardId(id), SHARDS, shard, 7)
+        };
+        Self {
+            nodes: (0..SHARDS).map(node).collect(),
+            channels: (0..SHARDS * SHARDS).map(|_| VecDeque::new()).collect(),
+            replies: Vec::new(),
+            db: DbIndex(0),
+        }
+    }
+
+    /// A client of node `home` asks, as the server's dispatch does it.
+    fn ask(&mut self, home: u16, client: u64, line: &str) {
+        let args = words(line);
+        let args = args.args();
+        let row = row(line.split(' ').next().unwrap());
+        let node = &mut self.nodes[usize::from(home)];
+        let (handler, owner) = match row.run {
+            Run::OneShard(handler) => (handler, Some(node.owner(&args[1]))),
+            _ => node.place(row, args),
+        };
+        let call = Call {
+            handler,
+            row: 0,
+            db: self.db,
+            protocol: Protocol::Resp2,
+            no_touch: false,
+            write: row.flags.has(flags::WRITE),
+            keys: row.keys,
+            located: None,
+        };
+        let waiting = Client {
+            key: 0,
+            id: client,
+            place: 0,
+        };
+        match owner {
+            Some(owner) if owner != ShardId(home) => {
+                assert!(node.send(owner, waiting, call, args));
+            }
+            Some(_) if node.must_wait(client, &call, args) => node.park(waiting, call, args),
+            Some(_) => {
+                let mut reply = Vec::new();
+                let _ = node.shard.apply(NOW, &call.request(args), &mut reply);
+                self.replies.push((client, text(&reply)));
+            }
+            None => node.begin(NOW, waiting, call, row, args),
+        }
+        self.collect(home);
+    }
+
+    fn collect(&mut self, home: u16) {
+        let replies = &mut self.replies;
+        let node = &mut self.nodes[usize::from(home)];
+        node.replies(|client, _, _, reply| replies.push((client.id, text(reply))));
+        let channels = &mut self.channels;
+        node.outgoing(|target, batch| {
+            channels[usize::from(home * SHARDS + target.0)].push_back(batch);
+        });
+    }
+
+    /// One box from one node to another, if there is one.
+    fn deliver(&mut self, from: u16, to: u16) -> bool {
+        let Some(batch) = self.channels[usize::from(from * SHARDS + to)].pop_front() else {
+            return false;
+        };
+        self.nodes[usize::from(to)].receive(NOW, ShardId(from), batch);
+        self.collect(to);
+        true
+    }
+
+    /// Everything that is on its way, and what follows from it.
+    fn settle(&mut self) {
+        while (0..SHARDS * SHARDS).any(|channel| self.deliver(channel / SHARDS, channel % SHARDS)) {
+        }
+        for node in &self.nodes {
+            assert!(node.is_at_rest() && node.is_unlocked());
+        }
+    }
+
+    fn said(&mut self) -> Vec<(u64, String)> {
+        std::mem::take(&mut self.replies)
+    }
+}
+
+fn text(reply: &[u8]) -> String {
+    String::from_utf8_lossy(reply)
+        .replace("\r\n", " ")
+        .trim_end()
+        .into()
+}
+
+fn said(client: u64, reply: &str) -> (u64, String) {
+    (client, reply.into())
+}
+
+/// A transaction of a client of node 1 that holds its key on node 0; the lock
+/// for node 2 is still on its way.
+fn half_locked(line: &str) -> Scene {
+    let mut scene = Scene::new();
+    scene.ask(1, 1, line);
+    assert!(scene.deliver(1, 0), "it begins at the coordinator");
+    assert!(scene.said().is_empty());
+    scene
+}
+
+#[test]
+fn a_request_on_a_locked_key_waits_and_others_pass() {
+    let mut scene = half_locked("MSET a@0 new b@2 new");
+    scene.ask(0, 2, "GET a@0");
+    scene.ask(0, 3, "SET c@0 1");
+    scene.ask(0, 4, "MGET c@0");
+    assert_eq!(scene.said(), [said(3, "+OK"), said(4, "*1 $1 1")]);
+    // The other half is not locked yet: it is read as it was.
+    scene.ask(2, 5, "GET b@2");
+    assert_eq!(scene.said(), [said(5, "$-1")]);
+    scene.settle();
+    assert!(scene.said().contains(&said(2, "$3 new")));
+}
+
+#[test]
+fn later_requests_of_a_client_wait_behind_its_first() {
+    let mut scene = half_locked("MSET a@0 new b@2 new");
+    scene.ask(0, 2, "GET a@0");
+    scene.ask(0, 2, "SET c@0 second");
+    scene.ask(2, 3, "GET a@0");
+    scene.ask(2, 3, "GET c@0");
+    assert!(scene.deliver(2, 0));
+    scene.ask(0, 4, "GET c@0");
+    assert_eq!(scene.said(), [said(4, "$-1")], "only another client passes");
+    scene.settle();
+    let replies = scene.said();
+    let of = |client| -> Vec<&str> {
+        let own = replies.iter().filter(|reply| reply.0 == client);
+        own.map(|reply| reply.1.as_str()).collect()
+    };
+    assert_eq!(of(2), ["$3 new", "+OK"]);
+    assert_eq!(of(3), ["$3 new", "$6 second"]);
+}
+
+#[test]
+fn a_key_is_locked_in_every_database() {
+    let mut scene = half_locked("MSET a@0 new b@2 new");
+    scene.db = DbIndex(1);
+    scene.ask(0, 2, "GET a@0");
+    assert!(scene.said().is_empty());
+    scene.settle();
+    assert!(scene.said().contains(&said(2, "$-1")));
+}
+
+#[test]
+fn transactions_that_cross_do_not_deadlock() {
+    let mut scene = Scene::new();
+    scene.ask(1, 1, "MSET a@0 1 b@1 1 c@2 1");
+    scene.ask(2, 2, "MSET c@2 2 b@1 2 a@0 2");
+    scene.ask(0, 3, "MGET b@1 a@0 c@2");
+    scene.settle();
+    let replies = scene.said();
+    assert_eq!(replies.len(), 3);
+    scene.ask(1, 1, "MGET a@0 b@1 c@2");
+    scene.settle();
+    let same = ["*3 $1 1 $1 1 $1 1", "*3 $1 2 $1 2 $1 2"];
+    assert!(same.contains(&scene.said()[0].1.as_str()));
+}
+
+#[test]
+fn a_count_of_all_keys_lets_reads_pass_and_holds_up_writes() {
+    let mut scene = half_locked("DBSIZE");
+    scene.ask(0, 2, "GET a@0");
+    scene.ask(0, 3, "SET a@0 1");
+    assert_eq!(scene.said(), [said(2, "$-1")]);
+    scene.ask(0, 4, "GET a@0");
+    assert!(scene.said().is_empty(), "no reader overtakes the writer");
+    scene.settle();
+    let replies = scene.said();
+    assert!(replies.contains(&said(1, ":0")));
+    assert!(replies.contains(&said(4, "$1 1")));
+}
+
+#[test]
+fn a_flush_waits_for_what_came_before_and_holds_up_all_that_follows() {
+    let mut scene = half_locked("MSET a@0 1 b@2 1");
+    scene.ask(0, 2, "FLUSHALL");
+    scene.ask(0, 3, "GET c@0");
+    scene.ask(0, 4, "SET a@0 after");
+    assert!(scene.said().is_empty());
+    scene.settle();
+    scene.ask(0, 5, "MGET a@0 b@2");
+    scene.settle();
+    assert_eq!(scene.said().last(), Some(&said(5, "*2 $5 after $-1")));
+}
+
+#[test]
+fn two_hops_run_under_the_same_locks_and_release_them() {
+    for (there, reply, then) in [(false, ":1", "*2 $1 1 $1 2"), (true, ":0", "*2 $-1 $1 x")] {
+        let mut scene = Scene::new();
+        if there {
+            scene.ask(2, 9, "SET b@2 x");
+        }
+        scene.ask(1, 1, "MSETNX a@0 1 b@2 2");
+        assert!(scene.deliver(1, 0) && scene.deliver(0, 2));
+        assert!(scene.deliver(0, 1) && scene.deliver(2, 1));
+        // What is read now is what is decided on: nobody else writes.
+        scene.ask(2, 2, "SET b@2 y");
+        assert!(scene.deliver(1, 0) && scene.deliver(1, 2));
+        scene.said();
+        scene.ask(0, 3, "MGET a@0 b@2");
+        scene.settle();
+        let replies = scene.said();
+        assert!(replies.contains(&said(1, reply)), "{replies:?}");
+        assert!(!replies.contains(&said(3, then)), "the SET came in between");
+        assert!(
+            replies
+                .iter()
+                .any(|(client, reply)| *client == 3 && reply.ends_with("$1 y"))
+        );
+    }
+}
+
+#[test]
+fn a_request_that_lacks_an_argument_changes_nothing_anywhere() {
+    let mut scene = Scene::new();
+    scene.ask(1, 1, "MSET a@0 1 b@2 1 c@1");
+    scene.settle();
+    assert!(scene.said()[0].1.starts_with("-ERR wrong number"));
+    scene.ask(1, 1, "EXISTS a@0 b@2 c@1");
+    scene.settle();
+    assert_eq!(scene.said(), [said(1, ":0")]);
+}
+
+#[test]
+fn a_stray_grant_ends_nothing_early() {
+    let mut scene = Scene::new();
+    scene.ask(1, 1, "MSET a@0 1 b@2 1");
+    assert!(scene.deliver(1, 0) && scene.deliver(0, 2));
+    let granted = scene.channels[usize::from(2 * SHARDS + 1)].front();
+    let ticket = granted.and_then(|batch| batch.grants().next()).unwrap();
+    assert!(scene.deliver(0, 1) && scene.deliver(2, 1));
+    scene.nodes[1].receive(NOW, ShardId(2), Box::new(Batch::granted(ticket)));
+    scene.collect(1);
+    assert!(scene.said().is_empty(), "both shards have yet to write");
+    scene.settle();
+    assert_eq!(scene.said(), [said(1, "+OK")]);
+}
