@@ -1,0 +1,148 @@
+//! Layer 3: several nodes on one thread, with every delivery, delay and
+//! disconnection taken from a seed, and a check that what the clients saw is
+//! one history.
+//!
+//! A failing run names its seed; `CORDIS_SEED=n` replays exactly that run.
+//! `CORDIS_LONG=1` plays a hundred times as many, or as many as `CORDIS_RUNS`
+//! says.
+
+// Tests may unwrap; the lint knows test functions, not what they call.
+#![allow(clippy::unwrap_used)]
+
+#[path = "simulation/graph.rs"]
+mod graph;
+#[path = "simulation/history.rs"]
+mod history;
+#[path = "simulation/replay.rs"]
+mod replay;
+#[path = "support/rng.rs"]
+#[allow(dead_code)]
+mod rng;
+#[path = "simulation/workload.rs"]
+mod workload;
+#[path = "simulation/world.rs"]
+mod world;
+
+use rng::Rng;
+use workload::Mode;
+use world::{Broken, World};
+
+/// Requests of the usual dose, per kind of run.
+const REQUESTS: usize = 700_000;
+/// Runs in which a broken rule must be noticed.
+const PATIENCE: u64 = 1000;
+
+/// What came of a run.
+struct Outcome {
+    requests: usize,
+    disconnects: u64,
+    judgement: Result<(), String>,
+}
+
+fn simulate(seed: u64, mode: Mode, broken: Broken) -> Outcome {
+    let length = 100 + Rng::new(!seed).below(6000);
+    let mut world = World::new(seed, mode, broken);
+    world.run(length);
+    let judgement = history::check(&mut world);
+    Outcome {
+        requests: world.ops.len(),
+        disconnects: world.disconnects,
+        judgement,
+    }
+}
+
+/// Plays runs of one kind; every one must be one history.
+fn play(test: &str, mode: Mode) {
+    let variable = |name| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text: String| text.parse::<u64>().ok())
+    };
+    let given = variable("CORDIS_SEED");
+    let long = std::env::var_os("CORDIS_LONG").is_some_and(|value| value != "0");
+    let most = if long { REQUESTS * 100 } else { REQUESTS };
+    let runs = given.map_or(variable("CORDIS_RUNS").unwrap_or(u64::MAX), |_| 1);
+    let (mut requests, mut disconnects) = (0, 0);
+    let first = given.unwrap_or(1);
+    for seed in first..first.saturating_add(runs) {
+        let outcome = simulate(seed, mode, Broken::Nothing);
+        if let Err(wrong) = outcome.judgement {
+            panic!("{wrong}\nreplay with CORDIS_SEED={seed} cargo test --test simulation {test}");
+        }
+        requests += outcome.requests;
+        disconnects += outcome.disconnects;
+        if requests >= most && variable("CORDIS_RUNS").is_none() {
+            break;
+        }
+    }
+    assert!(given.is_some() || disconnects > 0, "clients must go away");
+    println!("{test}: {requests} requests, {disconnects} disconnected clients");
+}
+
+#[test]
+fn everything_on_every_key_is_one_history() {
+    play("everything_on_every_key_is_one_history", Mode::Mixed);
+}
+
+#[test]
+fn nobody_sees_a_part_of_a_group() {
+    play("nobody_sees_a_part_of_a_group", Mode::Groups);
+}
+
+#[test]
+fn keys_expire_once_and_in_time() {
+    play("keys_expire_once_and_in_time", Mode::Expiry);
+}
+
+#[test]
+fn a_seed_decides_everything_that_happens() {
+    let replies = |seed| {
+        let mut world = World::new(seed, Mode::Mixed, Broken::Nothing);
+        world.run(2000);
+        let replies = world.ops.iter().map(|op| (op.completed, op.reply.clone()));
+        replies.collect::<Vec<_>>()
+    };
+    assert!(replies(7) == replies(7));
+    assert!(replies(7) != replies(8));
+}
+
+/// Breaks a rule until the checks notice, which they must soon: by what the
+/// clients saw, or else by what is left behind.
+fn notice(broken: Broken, mode: Mode) {
+    let left_behind = |wrong: &String| wrong.contains("not at rest");
+    let wrong = |seed| {
+        let wrong = simulate(seed, mode, broken).judgement.err();
+        wrong.filter(|wrong| left_behind(wrong) == (broken == Broken::LostBox))
+    };
+    let noticed = (1..=PATIENCE).find_map(|seed| Some((seed, wrong(seed)?)));
+    let (seed, wrong) = noticed.unwrap_or_else(|| panic!("{broken:?} goes unnoticed in {mode:?}"));
+    println!("{broken:?} in {mode:?}, seed {seed}: {wrong}");
+}
+
+#[test]
+fn work_before_all_have_granted_is_noticed() {
+    notice(Broken::EarlyGrant, Mode::Mixed);
+    notice(Broken::EarlyGrant, Mode::Groups);
+}
+
+#[test]
+fn an_early_release_is_noticed() {
+    notice(Broken::EarlyRelease, Mode::Mixed);
+    notice(Broken::EarlyRelease, Mode::Groups);
+}
+
+#[test]
+fn a_local_request_that_ignores_locks_is_noticed() {
+    notice(Broken::SkippedLocks, Mode::Mixed);
+    notice(Broken::SkippedLocks, Mode::Groups);
+}
+
+#[test]
+fn single_requests_beside_transactions_are_noticed() {
+    notice(Broken::MixedKinds, Mode::Mixed);
+}
+
+#[test]
+fn a_lock_left_behind_is_noticed() {
+    notice(Broken::LostBox, Mode::Mixed);
+}

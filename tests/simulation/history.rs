@@ -1,0 +1,422 @@
+//! Judges a run: is what the clients saw one history?
+//!
+//! The versions of each key are known in order (see [`crate::replay`]), so
+//! whoever read a version comes after its writer and before the next one. Who
+//! was answered before another was asked comes before it; so does an earlier
+//! request of the same connection on the same key or, when each runs on one
+//! shard, on the same shard. The run is strictly serializable if these arrows
+//! form no circle.
+//!
+//! A value that a key has had twice (no key at all, a small number) does not
+//! say which version was read. Versions that ended before the read began or
+//! began after it ended are out of question; the arrows are then those that
+//! hold for all that remain.
+
+use crate::graph::Graph;
+use crate::replay::{NOBODY, Replay, number};
+use crate::workload::{Mode, Op, Verb};
+use crate::world::{Event, LAG_MS, World};
+
+/// Judges a world that has come to rest.
+pub fn check(world: &mut World) -> Result<(), String> {
+    if let Some(wrong) = world.wrong.take() {
+        return Err(wrong);
+    }
+    if let Some(unrest) = world.unrest() {
+        return Err(unrest);
+    }
+    world.check_invariants();
+    let replay = Replay::new(world)?;
+    for key in 0..replay.keys.len() {
+        let last = replay.keys[key].last();
+        let stored = world.stored(key as u16);
+        let expired = last.deadline.is_some_and(|at| at <= world.now_ms) && stored == b"$-1\r\n";
+        if stored != bulk(last.value.as_deref()) && !expired {
+            return Err(format!("key {key} does not hold what was written last"));
+        }
+    }
+    let world = &*world;
+    let mut judge = Judge {
+        world,
+        replay: &replay,
+        graph: Graph::default(),
+        readers: Vec::new(),
+    };
+    for id in 0..world.ops.len() as u32 {
+        judge
+            .reply(id)
+            .map_err(|wrong| format!("{wrong}\n  {}", judge.describe(id)))?;
+    }
+    judge.key_order();
+    judge.connection_order();
+    let nodes = judge.real_time();
+    match judge.graph.cycle(nodes as usize) {
+        None => Ok(()),
+        Some(cycle) => {
+            let lines: Vec<String> = cycle.iter().map(|node| judge.describe(*node)).collect();
+            Err(format!("not one history:\n  {}", lines.join("\n  ")))
+        }
+    }
+}
+
+struct Judge<'a> {
+    world: &'a World,
+    replay: &'a Replay,
+    graph: Graph,
+    /// Key, first and last version that may have been read, request.
+    readers: Vec<(u16, u32, u32, u32)>,
+}
+
+impl Judge<'_> {
+    fn op(&self, id: u32) -> &Op {
+        &self.world.ops[id as usize]
+    }
+
+    fn describe(&self, node: u32) -> String {
+        let Some(op) = self.world.ops.get(node as usize) else {
+            return match node < self.replay.nodes {
+                true => "a key expires".into(),
+                false => "time passes".into(),
+            };
+        };
+        let reply = op.reply[..op.reply.len().min(200)].escape_ascii();
+        let (verb, keys, client) = (op.verb.name(), &op.keys, op.connection);
+        format!(
+            "{node}: client {client} {verb} {keys:?} -> {reply} ({}..{:?})",
+            op.invoked, op.completed
+        )
+    }
+
+    /// A reply against the logs; notes what was read.
+    fn reply(&mut self, id: u32) -> Result<(), String> {
+        let op = &self.world.ops[id as usize];
+        let done = &self.replay.done[id as usize];
+        if op.completed.is_none() {
+            return Ok(());
+        }
+        let made = done.made.len();
+        let written = |expected: bool| match (expected, made) {
+            (true, made) if made == op.keys.len() => Ok(()),
+            (false, 0) => Ok(()),
+            _ => Err(format!("{made} keys were written")),
+        };
+        match op.verb {
+            Verb::Get => self.read(id, op.keys[0], &op.reply)?,
+            Verb::MGet => self.read_many(id)?,
+            Verb::Set | Verb::MSet => {
+                expect(&op.reply, b"+OK\r\n")?;
+                written(true)?;
+            }
+            Verb::FlushAll => {
+                expect(&op.reply, b"+OK\r\n")?;
+                if done.covered.len() != op.keys.len() {
+                    return Err("not all keys were flushed".into());
+                }
+            }
+            Verb::MSetOdd => {
+                expect(
+                    &op.reply,
+                    b"-ERR wrong number of arguments for 'mset' command\r\n",
+                )?;
+                written(false)?;
+            }
+            Verb::MSetNx => self.all_or_nothing(id)?,
+            Verb::Append | Verb::Incr => {
+                written(true)?;
+                self.grown(id)?;
+            }
+            Verb::Del | Verb::Unlink => {
+                if integer(&op.reply)? != made as i64 {
+                    return Err(format!("{made} keys were deleted"));
+                }
+                let others = op.keys.iter().filter(|key| !done.covered.contains(key));
+                for key in others {
+                    self.read(id, *key, b"$-1\r\n")?;
+                }
+            }
+            Verb::Exists | Verb::Touch => self.counted(id)?,
+            Verb::Lcs => self.compared(id)?,
+            Verb::DbSize => {
+                let size = integer(&op.reply)?;
+                if size % self.world.workload.group_size as i64 != 0 {
+                    return Err("a part of a group was counted".into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A client was told that a key holds what `reply` says.
+    fn read(&mut self, id: u32, key: u16, reply: &[u8]) -> Result<(), String> {
+        let timeline = &self.replay.keys[usize::from(key)];
+        let found = match unbulk(reply)? {
+            None => &timeline.absent,
+            Some(value) => timeline
+                .by_value
+                .get(value)
+                .ok_or_else(|| format!("key {key} has never held that"))?,
+        };
+        let op = self.op(id);
+        let before = |writer: u32| {
+            let done = self
+                .world
+                .ops
+                .get(writer as usize)
+                .and_then(|op| op.completed);
+            done.is_some_and(|done| done < op.invoked)
+        };
+        let after = |writer: u32| {
+            let writer = self.world.ops.get(writer as usize);
+            writer.is_some_and(|writer| op.completed.is_some_and(|done| done < writer.invoked))
+        };
+        let possible = |number: &&u32| {
+            let number = **number as usize;
+            let over = timeline.versions.get(number + 1);
+            !over.is_some_and(|next| before(next.writer))
+                && !after(timeline.versions[number].writer)
+        };
+        let first = found.iter().find(possible);
+        let last = found.iter().rev().find(possible);
+        let (Some(first), Some(last)) = (first, last) else {
+            return Err(format!("key {key} held that at another time only"));
+        };
+        let late = |number: u32| {
+            let deadline = timeline.versions[number as usize].deadline;
+            deadline.is_some_and(|deadline| deadline + LAG_MS <= op.invoked_ms)
+        };
+        if late(*last) {
+            return Err(format!("key {key} was read after its time"));
+        }
+        self.readers.push((key, *first, *last, id));
+        Ok(())
+    }
+
+    fn read_many(&mut self, id: u32) -> Result<(), String> {
+        let op = &self.world.ops[id as usize];
+        let header = format!("*{}\r\n", op.keys.len());
+        let mut rest = op
+            .reply
+            .strip_prefix(header.as_bytes())
+            .ok_or("not an array of the right length")?;
+        for key in &op.keys {
+            let line = rest
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .ok_or("too short")?
+                + 1;
+            let length = number(&rest[1..line - 2])?;
+            let end = if length < 0 {
+                line
+            } else {
+                line + length as usize + 2
+            };
+            let (element, after) = rest.split_at_checked(end).ok_or("too short")?;
+            rest = after;
+            self.read(id, *key, element)?;
+        }
+        Ok(())
+    }
+
+    /// MSETNX wrote everything over nothing, or nothing.
+    fn all_or_nothing(&mut self, id: u32) -> Result<(), String> {
+        let done = &self.replay.done[id as usize];
+        let op = self.op(id);
+        let all = done.made.len() == op.keys.len();
+        let reply = integer(&op.reply)?;
+        if (reply, all) != (1, true) && (reply, done.made.len()) != (0, 0) {
+            return Err(format!("{} keys were written", done.made.len()));
+        }
+        for (key, number) in &done.made {
+            let before = &self.replay.keys[usize::from(*key)].versions[*number as usize - 1];
+            if before.value.is_some() {
+                return Err(format!("key {key} was there"));
+            }
+        }
+        Ok(())
+    }
+
+    /// APPEND replies the length and INCR the number that came of it.
+    fn grown(&self, id: u32) -> Result<(), String> {
+        let (key, version) = self.replay.done[id as usize].made[0];
+        let version = &self.replay.keys[usize::from(key)].versions[version as usize];
+        let value = version.value.as_deref().unwrap_or_default();
+        let op = self.op(id);
+        let expected = match op.verb {
+            Verb::Append => value.len() as i64,
+            _ => number(value)?,
+        };
+        match integer(&op.reply)? == expected {
+            true => Ok(()),
+            false => Err(format!("the reply should be {expected}")),
+        }
+    }
+
+    /// EXISTS and TOUCH: all is known if all or none are there.
+    fn counted(&mut self, id: u32) -> Result<(), String> {
+        let (count, keys) = (integer(&self.op(id).reply)?, self.op(id).keys.clone());
+        if !(0..=keys.len() as i64).contains(&count) {
+            return Err("more keys than were named".into());
+        }
+        if count % self.world.workload.group_size as i64 != 0 {
+            return Err("a part of a group was counted".into());
+        }
+        if count == 0 {
+            for key in keys {
+                self.read(id, key, b"$-1\r\n")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// LCS LEN: the values of a group differ in their last byte only.
+    fn compared(&self, id: u32) -> Result<(), String> {
+        let length = integer(&self.op(id).reply)?;
+        match self.world.workload.mode {
+            Mode::Groups if length != 0 && length != 9 => {
+                Err("two halves of a group differ".into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writers of a key follow each other, readers stand between them.
+    fn key_order(&mut self) {
+        for timeline in &self.replay.keys {
+            for pair in timeline.versions.windows(2) {
+                if pair[0].writer != NOBODY {
+                    self.graph.edge(pair[0].writer, pair[1].writer);
+                }
+            }
+        }
+        let logged = self
+            .replay
+            .keys
+            .iter()
+            .zip(0u16..)
+            .flat_map(|(timeline, key)| {
+                let readers = timeline.readers.iter();
+                readers.map(move |(version, id)| (key, *version, *version, *id))
+            });
+        for (key, first, last, id) in self.readers.iter().copied().chain(logged) {
+            let versions = &self.replay.keys[usize::from(key)].versions;
+            let writer = versions[first as usize].writer;
+            if writer != NOBODY {
+                self.graph.edge(writer, id);
+            }
+            if let Some(next) = versions.get(last as usize + 1) {
+                self.graph.edge(id, next.writer);
+            }
+        }
+    }
+
+    /// What one connection asked for later comes later, on the same key and on
+    /// the same shard.
+    fn connection_order(&mut self) {
+        // Per connection: the last request on each shard, and the last and
+        // the last writing one on each key.
+        #[derive(Clone, Default)]
+        struct Last {
+            shards: Vec<Option<u32>>,
+            keys: Vec<(Option<u32>, Option<u32>)>,
+        }
+        let world = self.world;
+        let mut lasts: Vec<Last> = Vec::new();
+        for (id, op) in (0..).zip(&world.ops).filter(|(_, op)| op.started) {
+            let connection = op.connection as usize;
+            if lasts.len() <= connection {
+                lasts.resize(connection + 1, Last::default());
+            }
+            let last = &mut lasts[connection];
+            if last.keys.is_empty() {
+                last.shards.resize(world.nodes.len(), None);
+                last.keys.resize(world.workload.keys.len(), (None, None));
+            }
+            if let Some(owner) = op.owner
+                && let Some(before) = last.shards[owner.index()].replace(id)
+            {
+                self.graph.edge(before, id);
+            }
+            if op.verb == Verb::MSetOdd {
+                continue; // refused before it looks at a key
+            }
+            for key in &op.keys {
+                let (any, writer) = &mut last.keys[usize::from(*key)];
+                if let Some(writer) = *writer {
+                    self.graph.edge(writer, id);
+                }
+                if op.verb.writes() {
+                    if let Some(any) = *any {
+                        self.graph.edge(any, id);
+                    }
+                    *writer = Some(id);
+                }
+                *any = Some(id);
+            }
+        }
+    }
+
+    /// Who was answered before another was asked comes before it. A chain of
+    /// further nodes, one per answer, says so with two arrows per request.
+    /// Returns the number of nodes.
+    fn real_time(&mut self) -> u32 {
+        let mut nodes = self.replay.nodes;
+        let mut latest = None;
+        for event in &self.world.events {
+            match *event {
+                Event::Invoked(id) => {
+                    if let Some(latest) = latest {
+                        self.graph.edge(latest, id);
+                    }
+                }
+                Event::Completed(id) => {
+                    self.graph.edge(id, nodes);
+                    if let Some(latest) = latest {
+                        self.graph.edge(latest, nodes);
+                    }
+                    latest = Some(nodes);
+                    nodes += 1;
+                }
+            }
+        }
+        nodes
+    }
+}
+
+fn expect(reply: &[u8], expected: &[u8]) -> Result<(), String> {
+    match reply == expected {
+        true => Ok(()),
+        false => Err(format!("the reply should be {}", expected.escape_ascii())),
+    }
+}
+
+fn integer(reply: &[u8]) -> Result<i64, String> {
+    let digits = reply
+        .strip_prefix(b":")
+        .and_then(|rest| rest.strip_suffix(b"\r\n"));
+    number(digits.ok_or("not an integer")?)
+}
+
+fn bulk(value: Option<&[u8]>) -> Vec<u8> {
+    let Some(value) = value else {
+        return b"$-1\r\n".to_vec();
+    };
+    let mut reply = format!("${}\r\n", value.len()).into_bytes();
+    reply.extend_from_slice(value);
+    reply.extend_from_slice(b"\r\n");
+    reply
+}
+
+/// The value of a bulk string.
+fn unbulk(reply: &[u8]) -> Result<Option<&[u8]>, String> {
+    if reply == b"$-1\r\n" {
+        return Ok(None);
+    }
+    let line = reply
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .ok_or("not a bulk string")?;
+    match reply[0] {
+        b'$' => Ok(Some(&reply[line + 1..reply.len() - 2])),
+        _ => Err("not a bulk string".into()),
+    }
+}

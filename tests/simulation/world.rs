@@ -1,0 +1,543 @@
+//! The nodes, the channels between them, the clients and chance.
+//!
+//! One step of the scheduler lets one thing happen: a client sends, a box
+//! arrives, a node publishes, time passes, a client goes away, a channel or a
+//! node pauses. Everything follows from the seed.
+
+use crate::rng::Rng;
+use crate::workload::{Mode, Op, VERBS, Verb, Workload};
+use shards::command::{OwnedArgs, flags};
+use shards::order::{Batch, Call, Client, Node, Ticket};
+use shards::resp::Protocol;
+use shards::{Settings, Shard, ShardId, UnixMs};
+use std::collections::VecDeque;
+
+const START_MS: i64 = 1_700_000_000_000;
+/// Databases per shard.
+const DBS: u16 = 2;
+/// How far the clock of a node may lag behind.
+pub const LAG_MS: i64 = 5;
+/// Replies a connection may wait for, less than the server's so that the
+/// limit is met.
+const PLACES_MAX: usize = 24;
+
+/// The rule that a run breaks, to see whether the checks notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    Nothing,
+    /// Work is sent before all shards have granted.
+    EarlyGrant,
+    /// A shard releases a transaction's locks before its work came.
+    EarlyRelease,
+    /// Requests on the core's own keys run without a look at the locks.
+    SkippedLocks,
+    /// A connection sends single-shard requests and transactions side by side.
+    MixedKinds,
+    /// Now and then a box is lost, and with it a grant: locks stay.
+    LostBox,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Single,
+    Transaction,
+}
+
+enum Place {
+    Waiting(u32),
+    Ready(u32),
+}
+
+/// A client's connection, as the server keeps it.
+struct Connection {
+    id: u64,
+    home: ShardId,
+    /// Requests that have been sent and not yet been run.
+    input: VecDeque<u32>,
+    order: VecDeque<Place>,
+    first_place: u32,
+    waiting: Kind,
+}
+
+/// What happened, in order: the number of a request, and whether it was
+/// sent or answered.
+#[derive(Clone, Copy)]
+pub enum Event {
+    Invoked(u32),
+    Completed(u32),
+}
+
+/// How likely the scheduler lets each thing happen; every run has its own.
+struct Pace {
+    send: usize,
+    deliver: usize,
+    publish: usize,
+    time: usize,
+    disconnect: usize,
+    pause: usize,
+    pipeline: usize,
+}
+
+pub struct World {
+    pub nodes: Vec<Node>,
+    clocks: Vec<i64>,
+    pub now_ms: i64,
+    rng: Rng,
+    pub workload: Workload,
+    broken: Broken,
+    connections: Vec<Connection>,
+    next_client: u64,
+    pub ops: Vec<Op>,
+    requests: Vec<OwnedArgs>,
+    pub events: Vec<Event>,
+    /// One per ordered pair of nodes.
+    channels: Vec<VecDeque<Box<Batch>>>,
+    /// Step until which a channel or node stands still.
+    channel_paused: Vec<u64>,
+    node_paused: Vec<u64>,
+    step: u64,
+    pace: Pace,
+    /// Effects of each shard, with the time at which they were taken.
+    pub logs: Vec<Vec<(i64, Vec<u8>)>>,
+    /// Clients that went away.
+    pub disconnects: u64,
+    /// What a client noticed itself.
+    pub wrong: Option<String>,
+}
+
+impl World {
+    pub fn new(seed: u64, mode: Mode, broken: Broken) -> Self {
+        let mut rng = Rng::new(seed);
+        let shards = 2 + rng.below(4) as u16;
+        let workload = Workload::new(mode, shards, &mut rng);
+        let hash_seed = rng.next();
+        let node = |id| {
+            let slots = ShardId(id).slots(shards);
+            let mut shard = Shard::new(DBS, slots, hash_seed, Settings::default());
+            shard.effects().record(true);
+            Node::new(ShardId(id), shards, shard, hash_seed)
+        };
+        let count = usize::from(shards);
+        let connection = |id| Connection {
+            id,
+            home: ShardId((id % u64::from(shards)) as u16),
+            input: VecDeque::new(),
+            order: VecDeque::new(),
+            first_place: 0,
+            waiting: Kind::Single,
+        };
+        let clients = 2 + rng.below(9) as u64;
+        let disconnects = rng.one_in(2);
+        Self {
+            nodes: (0..shards).map(node).collect(),
+            clocks: vec![START_MS; count],
+            now_ms: START_MS,
+            workload,
+            broken,
+            connections: (0..clients).map(connection).collect(),
+            next_client: clients,
+            ops: Vec::new(),
+            requests: Vec::new(),
+            events: Vec::new(),
+            channels: (0..count * count).map(|_| VecDeque::new()).collect(),
+            channel_paused: vec![0; count * count],
+            node_paused: vec![0; count],
+            step: 0,
+            pace: Pace {
+                send: 1 + rng.below(20),
+                deliver: 1 + rng.below(40),
+                publish: 1 + rng.below(40),
+                time: if mode == Mode::Expiry { 4 } else { 0 },
+                disconnect: usize::from(disconnects),
+                pause: rng.below(3),
+                pipeline: 1 + rng.below(12),
+            },
+            logs: vec![Vec::new(); count],
+            disconnects: 0,
+            wrong: None,
+            rng,
+        }
+    }
+
+    /// Lets things happen until `count` requests have been sent and everything
+    /// has arrived.
+    pub fn run(&mut self, count: usize) {
+        while self.ops.len() < count && self.wrong.is_none() {
+            self.step += 1;
+            self.happen();
+        }
+        self.channel_paused.fill(0);
+        self.node_paused.fill(0);
+        loop {
+            let before = self.events.len();
+            for node in 0..self.nodes.len() {
+                self.publish(node);
+            }
+            let mut any = false;
+            while self.deliver_one() {
+                any = true;
+            }
+            if !any && self.events.len() == before {
+                break;
+            }
+        }
+        for node in 0..self.nodes.len() {
+            self.take_log(node);
+        }
+    }
+
+    /// Why the world is not at rest now that everything has arrived.
+    pub fn unrest(&self) -> Option<String> {
+        for node in &self.nodes {
+            if !node.is_at_rest() {
+                return Some(format!("node {} is not at rest", node.id().0));
+            }
+        }
+        let waiting =
+            |connection: &&Connection| !connection.order.is_empty() || !connection.input.is_empty();
+        let connection = self.connections.iter().find(waiting)?;
+        Some(format!("client {} waits for a reply", connection.id))
+    }
+
+    fn happen(&mut self) {
+        let pace = &self.pace;
+        let weights = [
+            pace.send * 100,
+            pace.deliver * 100,
+            pace.publish * 100,
+            pace.time * 10,
+            pace.disconnect,
+            pace.pause,
+        ];
+        let mut at = self.rng.below(weights.iter().sum());
+        let mut choice = 0;
+        while at >= weights[choice] {
+            at -= weights[choice];
+            choice += 1;
+        }
+        match choice {
+            0 => self.send(),
+            1 => {
+                self.deliver_one();
+            }
+            2 => {
+                let node = self.rng.below(self.nodes.len());
+                if self.node_paused[node] <= self.step {
+                    self.publish(node);
+                }
+            }
+            3 => self.pass_time(),
+            4 => self.disconnect(),
+            _ => {
+                let until = self.step + 1 + self.rng.below(2000) as u64;
+                if self.rng.one_in(2) {
+                    let channel = self.rng.below(self.channels.len());
+                    self.channel_paused[channel] = until;
+                } else {
+                    let node = self.rng.below(self.nodes.len());
+                    self.node_paused[node] = until;
+                }
+            }
+        }
+    }
+
+    /// A client sends a pipeline.
+    fn send(&mut self) {
+        let index = self.rng.below(self.connections.len());
+        let home = self.connections[index].home.index();
+        if self.node_paused[home] > self.step || self.connections[index].input.len() > 64 {
+            return;
+        }
+        for _ in 0..1 + self.rng.below(self.pace.pipeline) {
+            let id = self.ops.len() as u32;
+            let number = self.connections[index].id as u32;
+            let mut op = self.workload.choose(number, self.now_ms, &mut self.rng);
+            op.invoked = self.events.len() as u32;
+            self.events.push(Event::Invoked(id));
+            self.requests.push(self.workload.request(id, &op));
+            self.ops.push(op);
+            self.connections[index].input.push_back(id);
+        }
+        self.resume(index);
+        self.hand_out(home);
+    }
+
+    fn pass_time(&mut self) {
+        let jump = if self.rng.one_in(20) { 400 } else { 12 };
+        self.now_ms += self.rng.below(jump) as i64;
+        for node in 0..self.nodes.len() {
+            let behind = self.rng.below(LAG_MS as usize + 1) as i64;
+            self.clocks[node] = self.clocks[node].max(self.now_ms - behind);
+            if self.rng.one_in(4) {
+                let now = UnixMs(self.clocks[node]);
+                self.nodes[node].shard.expire_due(now, 64);
+            }
+            self.take_log(node);
+        }
+    }
+
+    /// A client goes away, and another takes its place.
+    fn disconnect(&mut self) {
+        let index = self.rng.below(self.connections.len());
+        self.disconnects += 1;
+        let connection = &mut self.connections[index];
+        connection.id = self.next_client;
+        self.next_client += 1;
+        connection.input.clear();
+        connection.order.clear();
+        connection.first_place = 0;
+    }
+
+    /// Runs what a connection has sent, as far as it goes.
+    fn resume(&mut self, index: usize) {
+        while let Some(id) = self.connections[index].input.front().copied() {
+            if self.connections[index].order.len() >= PLACES_MAX || !self.start(index, id) {
+                return;
+            }
+            self.connections[index].input.pop_front();
+        }
+    }
+
+    /// Runs one request; false if it has to wait for earlier ones.
+    fn start(&mut self, index: usize, id: u32) -> bool {
+        let home = self.connections[index].home;
+        let op = &self.ops[id as usize];
+        let row = op.verb.row();
+        let request = std::mem::take(&mut self.requests[id as usize]);
+        let node = &mut self.nodes[home.index()];
+        let args = request.args();
+        let located = row
+            .keys
+            .first()
+            .and_then(|_| args.get(1))
+            .map(|key| node.shard.locate(key));
+        let (handler, owner) = match located {
+            Some(located) if matches!(row.run, shards::command::Run::OneShard(_)) => {
+                (row.run.whole(), Some(node.owner_of(&located)))
+            }
+            _ => node.place(row, args),
+        };
+        let kind = match owner {
+            Some(_) => Kind::Single,
+            None => Kind::Transaction,
+        };
+        let connection = &mut self.connections[index];
+        let may_mix = connection.order.is_empty()
+            || connection.waiting == kind
+            || self.broken == Broken::MixedKinds;
+        if !may_mix {
+            self.requests[id as usize] = request;
+            return false;
+        }
+        let call = Call {
+            handler,
+            row: op.verb as u16,
+            db: op.db,
+            protocol: Protocol::Resp2,
+            no_touch: false,
+            write: row.flags.has(flags::WRITE),
+            keys: row.keys,
+            located,
+        };
+        let now = UnixMs(self.clocks[home.index()]);
+        self.ops[id as usize].owner = owner;
+        self.ops[id as usize].started = true;
+        match owner {
+            Some(owner) if owner == home => self.here(index, id, call, &request),
+            Some(owner) => {
+                let client = self.client(index, id, kind);
+                let node = &mut self.nodes[home.index()];
+                assert!(node.send(owner, client, call, args), "there is memory");
+            }
+            None => {
+                let client = self.client(index, id, kind);
+                self.nodes[home.index()].begin(now, client, call, row, args);
+            }
+        }
+        true
+    }
+
+    /// A request on keys of the client's own core.
+    fn here(&mut self, index: usize, id: u32, call: Call, request: &OwnedArgs) {
+        let Connection {
+            home, id: client, ..
+        } = self.connections[index];
+        let args = request.args();
+        let node = &self.nodes[home.index()];
+        let looks = self.broken != Broken::SkippedLocks;
+        if looks && !node.is_unlocked() && node.must_wait(client, &call, args) {
+            let client = self.client(index, id, Kind::Single);
+            self.nodes[home.index()].park(client, call, args);
+            return;
+        }
+        let now = UnixMs(self.clocks[home.index()]);
+        let mut reply = Vec::new();
+        let shard = &mut self.nodes[home.index()].shard;
+        let _ = shard.apply(now, &call.request(args), &mut reply);
+        self.ops[id as usize].reply = reply;
+        let connection = &mut self.connections[index];
+        if connection.order.is_empty() {
+            self.complete(id);
+        } else {
+            connection.order.push_back(Place::Ready(id));
+        }
+    }
+
+    fn client(&mut self, index: usize, id: u32, kind: Kind) -> Client {
+        let connection = &mut self.connections[index];
+        connection.waiting = kind;
+        let place = connection
+            .first_place
+            .wrapping_add(connection.order.len() as u32);
+        connection.order.push_back(Place::Waiting(id));
+        Client {
+            key: index as u32,
+            id: connection.id,
+            place,
+        }
+    }
+
+    fn complete(&mut self, id: u32) {
+        self.ops[id as usize].completed = Some(self.events.len() as u32);
+        self.events.push(Event::Completed(id));
+    }
+
+    /// Gives clients the replies that a node has for them.
+    fn hand_out(&mut self, node: usize) {
+        while self.nodes[node].has_replies() {
+            let mut replies: Vec<(Client, u16, Vec<u8>)> = Vec::new();
+            self.nodes[node].replies(|client, row, _, reply| {
+                replies.push((client, row, reply.to_vec()));
+            });
+            let mut woken = Vec::new();
+            for (client, row, reply) in replies {
+                let index = client.key as usize;
+                if self.connections[index].id == client.id {
+                    self.answer(index, client.place, row, reply);
+                    woken.push(index);
+                }
+            }
+            for index in woken {
+                self.resume(index);
+            }
+        }
+    }
+
+    fn answer(&mut self, index: usize, place: u32, row: u16, reply: Vec<u8>) {
+        let connection = &mut self.connections[index];
+        let at = place.wrapping_sub(connection.first_place) as usize;
+        let Some(Place::Waiting(id)) = connection.order.get(at) else {
+            self.wrong = Some(format!(
+                "client {}: nobody waits for a reply",
+                connection.id
+            ));
+            return;
+        };
+        let id = *id;
+        connection.order[at] = Place::Ready(id);
+        if VERBS[usize::from(row)] != self.ops[id as usize].verb {
+            self.wrong = Some(format!("request {id} was answered as another command"));
+        }
+        self.ops[id as usize].reply = reply;
+        while let Some(Place::Ready(id)) = self.connections[index].order.front() {
+            let id = *id;
+            self.connections[index].order.pop_front();
+            let first = &mut self.connections[index].first_place;
+            *first = first.wrapping_add(1);
+            self.complete(id);
+        }
+    }
+
+    /// A node sends what it has for others.
+    fn publish(&mut self, node: usize) {
+        let count = self.nodes.len();
+        let channels = &mut self.channels;
+        self.nodes[node].outgoing(|target, batch| {
+            channels[node * count + target.index()].push_back(batch);
+        });
+    }
+
+    /// The oldest box of a random channel arrives; false if there is none.
+    fn deliver_one(&mut self) -> bool {
+        let offset = self.rng.below(self.channels.len());
+        let count = self.nodes.len();
+        for at in 0..self.channels.len() {
+            let channel = (at + offset) % self.channels.len();
+            let (from, to) = (channel / count, channel % count);
+            if self.channel_paused[channel] > self.step || self.node_paused[to] > self.step {
+                continue;
+            }
+            let Some(batch) = self.channels[channel].pop_front() else {
+                continue;
+            };
+            self.receive(from, to, batch);
+            return true;
+        }
+        false
+    }
+
+    fn receive(&mut self, from: usize, to: usize, batch: Box<Batch>) {
+        let (source, target) = (ShardId(from as u16), ShardId(to as u16));
+        let now = UnixMs(self.clocks[to]);
+        let tickets: Vec<Ticket> = match self.broken {
+            Broken::EarlyGrant | Broken::EarlyRelease | Broken::LostBox => batch.grants().collect(),
+            _ => Vec::new(),
+        };
+        if self.broken == Broken::LostBox && !tickets.is_empty() && self.rng.one_in(50) {
+            return;
+        }
+        if self.broken == Broken::EarlyRelease {
+            for ticket in &tickets {
+                let before = UnixMs(self.clocks[from]);
+                let release = Box::new(Batch::release(*ticket));
+                self.nodes[from].receive(before, target, release);
+                self.hand_out(from);
+            }
+        }
+        self.nodes[to].receive(now, source, batch);
+        if self.broken == Broken::EarlyGrant {
+            for ticket in tickets {
+                self.nodes[to].receive(now, source, Box::new(Batch::granted(ticket)));
+            }
+        }
+        self.hand_out(to);
+    }
+
+    fn take_log(&mut self, node: usize) {
+        let log = self.nodes[node].shard.effects().take();
+        if !log.is_empty() {
+            self.logs[node].push((self.clocks[node], log));
+        }
+    }
+
+    /// What a key holds now that everything has arrived.
+    pub fn stored(&mut self, key: u16) -> Vec<u8> {
+        let key = &self.workload.keys[usize::from(key)];
+        let request = OwnedArgs::new([&b"get"[..], &key.name]);
+        let node = key.owner.index();
+        let call = Call {
+            handler: Verb::Get.row().run.whole(),
+            row: 0,
+            db: key.db,
+            protocol: Protocol::Resp2,
+            no_touch: false,
+            write: false,
+            keys: Verb::Get.row().keys,
+            located: None,
+        };
+        let mut reply = Vec::new();
+        let now = UnixMs(self.clocks[node]);
+        let shard = &mut self.nodes[node].shard;
+        let _ = shard.apply(now, &call.request(request.args()), &mut reply);
+        reply
+    }
+
+    /// Every invariant of every keyspace.
+    pub fn check_invariants(&self) {
+        for node in &self.nodes {
+            for db in 0..DBS {
+                node.shard.keyspace(shards::DbIndex(db)).check_invariants();
+            }
+        }
+    }
+}
