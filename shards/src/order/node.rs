@@ -3,7 +3,7 @@
 use super::batch::{Batch, Call, Client, Item, Lock, ReplyEnd, Scope, Ticket};
 use super::locks::Locks;
 use super::split::{Owners, in_key_order, key_step};
-use super::transaction::{PlannedWrite, Then, Transaction};
+use super::transaction::{PlannedWrite, Then, Transaction, plan};
 use crate::command::{Args, Decision, Handler, OwnedArgs, Row, Run};
 use crate::keyspace::{Located, slot_of};
 use crate::resp::{Protocol, Reply};
@@ -59,6 +59,8 @@ pub struct Node {
     outgoing: Vec<Option<Box<Batch>>>,
     /// Answered boxes on their way back.
     returning: Vec<(ShardId, Box<Batch>)>,
+    // They travel as boxes, so they are kept as boxes.
+    #[allow(clippy::vec_box)]
     spare: Vec<Box<Batch>>,
     answers: Vec<Answer>,
     answer_bytes: Vec<u8>,
@@ -275,13 +277,7 @@ impl Node {
                 Item::Work {
                     call, ticket, last, ..
                 } => {
-                    let mut out = std::mem::take(&mut batch.replies);
-                    let failed = self.apply(now, &call, batch.args(index), &mut out);
-                    let reply = Some(ReplyEnd {
-                        end: out.len(),
-                        failed,
-                    });
-                    batch.replies = out;
+                    let reply = Some(self.run_in(now, &call, index, &mut batch));
                     batch.items[index] = Item::Work {
                         call,
                         ticket,
@@ -490,11 +486,17 @@ impl Node {
             });
             return None;
         }
+        Some(self.run_in(now, call, index, batch))
+    }
+
+    /// Runs item `index` of a box; the reply goes into the box.
+    #[inline]
+    fn run_in(&mut self, now: UnixMs, call: &Call, index: usize, batch: &mut Batch) -> ReplyEnd {
         let mut out = std::mem::take(&mut batch.replies);
         let failed = self.apply(now, call, batch.args(index), &mut out);
         let end = out.len();
         batch.replies = out;
-        Some(ReplyEnd { end, failed })
+        ReplyEnd { end, failed }
     }
 
     /// As coordinator: this transaction comes next. Everybody who takes part
@@ -773,28 +775,6 @@ impl Node {
             }
         }
     }
-}
-
-/// Where each write goes, in the decided order, and which is the last there.
-fn plan(writes: Vec<crate::command::Write>, owner: impl Fn(&[u8]) -> ShardId) -> Vec<PlannedWrite> {
-    let place = |write: crate::command::Write| {
-        let shard = owner(write.args.args().get(1).unwrap_or_default());
-        PlannedWrite {
-            shard,
-            handler: write.handler,
-            args: write.args,
-            last: false,
-        }
-    };
-    let mut planned: Vec<PlannedWrite> = writes.into_iter().map(place).collect();
-    let mut done: Vec<ShardId> = Vec::new();
-    for write in planned.iter_mut().rev() {
-        if !done.contains(&write.shard) {
-            write.last = true;
-            done.push(write.shard);
-        }
-    }
-    planned
 }
 
 /// Numbers of things that memory bounds far below 2^31.

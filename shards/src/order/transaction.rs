@@ -3,7 +3,7 @@
 
 use super::batch::{Call, Client, Ticket};
 use super::split::{in_key_order, integer_reply};
-use crate::command::{Decide, Handler, Merge, OwnedArgs};
+use crate::command::{Decide, Handler, Merge, OwnedArgs, Write};
 use crate::resp::{Protocol, Reply};
 use crate::types::ShardId;
 
@@ -102,4 +102,26 @@ impl Transaction {
         }
         false
     }
+}
+
+/// Where each write goes, in the decided order, and which is the last there.
+pub fn plan(writes: Vec<Write>, owner: impl Fn(&[u8]) -> ShardId) -> Vec<PlannedWrite> {
+    let place = |write: Write| {
+        let shard = owner(write.args.args().get(1).unwrap_or_default());
+        PlannedWrite {
+            shard,
+            handler: write.handler,
+            args: write.args,
+            last: false,
+        }
+    };
+    let mut planned: Vec<PlannedWrite> = writes.into_iter().map(place).collect();
+    let mut done: Vec<ShardId> = Vec::new();
+    for write in planned.iter_mut().rev() {
+        if !done.contains(&write.shard) {
+            write.last = true;
+            done.push(write.shard);
+        }
+    }
+    planned
 }
