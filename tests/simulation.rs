@@ -61,21 +61,21 @@ fn play(test: &str, mode: Mode) {
     let given = variable("CORDIS_SEED");
     let long = std::env::var_os("CORDIS_LONG").is_some_and(|value| value != "0");
     let most = if long { REQUESTS * 100 } else { REQUESTS };
-    let runs = given.map_or(variable("CORDIS_RUNS").unwrap_or(u64::MAX), |_| 1);
+    let runs = given.map(|_| 1).or(variable("CORDIS_RUNS"));
     let (mut requests, mut disconnects) = (0, 0);
     let first = given.unwrap_or(1);
-    for seed in first..first.saturating_add(runs) {
+    for seed in first..first.saturating_add(runs.unwrap_or(u64::MAX)) {
         let outcome = simulate(seed, mode, Broken::Nothing);
         if let Err(wrong) = outcome.judgement {
             panic!("{wrong}\nreplay with CORDIS_SEED={seed} cargo test --test simulation {test}");
         }
         requests += outcome.requests;
         disconnects += outcome.disconnects;
-        if requests >= most && variable("CORDIS_RUNS").is_none() {
+        if requests >= most && runs.is_none() {
             break;
         }
     }
-    assert!(given.is_some() || disconnects > 0, "clients must go away");
+    assert!(runs.is_some() || disconnects > 0, "clients must go away");
     println!("{test}: {requests} requests, {disconnects} disconnected clients");
 }
 
