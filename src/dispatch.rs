@@ -18,7 +18,7 @@ use crate::session::connection::Kind;
 use shards::command::{Args, Span, flags};
 use shards::order::Call;
 use shards::resp::{Limits, Partial, Reply, Status, parse};
-use shards::{CommandError, Located, ProtocolError, Row, ShardId};
+use shards::{CommandError, Located, ProtocolError, Row, ShardId, until_nul};
 
 /// Requests that are parsed before the first of them runs.
 const GROUP: usize = 32;
@@ -443,30 +443,34 @@ const ECHO_BYTES: usize = 128;
 
 #[cold]
 fn unknown_command(args: Args<'_>) -> CommandError {
-    let lossy =
-        |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(ECHO_BYTES)]).into_owned();
-    let mut text = format!(
-        "ERR unknown command '{}', with args beginning with: ",
-        lossy(&args[0])
-    );
-    let before = text.len();
+    let shown = |bytes: &[u8], room: usize| {
+        let bytes = until_nul(bytes);
+        bytes[..bytes.len().min(room)].to_vec()
+    };
+    let mut words = Vec::new();
     for arg in args.iter().skip(1) {
-        if text.len() - before >= ECHO_BYTES {
+        let Some(room @ 1..) = ECHO_BYTES.checked_sub(words.len()) else {
             break;
-        }
-        let room = ECHO_BYTES - (text.len() - before);
-        text.push('\'');
-        text.push_str(&lossy(&arg[..arg.len().min(room)]));
-        text.push_str("' ");
+        };
+        words.extend([b"'", shown(arg, room).as_slice(), b"' "].concat());
     }
-    CommandError::Owned(text)
+    let parts: [&[u8]; 4] = [
+        b"ERR unknown command '",
+        &shown(&args[0], ECHO_BYTES),
+        b"', with args beginning with: ",
+        &words,
+    ];
+    CommandError::Owned(parts.concat().into())
 }
 
 #[cold]
 fn unknown_subcommand(container: &str, name: &[u8]) -> CommandError {
-    let name = String::from_utf8_lossy(&name[..name.len().min(ECHO_BYTES)]).into_owned();
     let help = container.to_ascii_uppercase();
-    CommandError::Owned(format!("ERR unknown subcommand '{name}'. Try {help} HELP."))
+    CommandError::quoting(
+        "ERR unknown subcommand '",
+        &name[..name.len().min(ECHO_BYTES)],
+        &format!("'. Try {help} HELP."),
+    )
 }
 
 /// Replies an error to a request that did not run.

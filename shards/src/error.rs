@@ -2,8 +2,10 @@
 //!
 //! The texts are part of the protocol: clients and test suites compare them
 //! byte for byte with Redis 7.2, so the differential tests do too. None of
-//! them contains the leading `-` or the trailing CRLF.
+//! them contains the leading `-` or the trailing CRLF. What is quoted from a
+//! request is quoted in raw bytes.
 
+use std::borrow::Cow;
 use thiserror::Error;
 
 /// Why a command failed. The keyspace is as it was (lazy expiry aside) and
@@ -41,9 +43,34 @@ pub enum CommandError {
     /// A text that only one command uses; the whole line, code included.
     #[error("{0}")]
     Static(&'static str),
-    /// As `Static`, with a part taken from the request.
-    #[error("{0}")]
-    Owned(String),
+    /// As `Static`, with a part taken from the request: whatever bytes the
+    /// client sent come back, so this is no text. See [`CommandError::quoting`].
+    #[error("{}", String::from_utf8_lossy(.0))]
+    Owned(Box<[u8]>),
+}
+
+impl CommandError {
+    /// An error that quotes a word of the request, as a C string would: up to
+    /// its first NUL.
+    pub fn quoting(before: &str, word: &[u8], after: &str) -> Self {
+        let parts = [before.as_bytes(), until_nul(word), after.as_bytes()];
+        Self::Owned(parts.concat().into())
+    }
+
+    /// The line for the client, code included.
+    pub fn to_bytes(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Owned(bytes) => Cow::Borrowed(bytes),
+            Self::Static(text) => Cow::Borrowed(text.as_bytes()),
+            other => Cow::Owned(other.to_string().into_bytes()),
+        }
+    }
+}
+
+/// As much of `word` as Redis shows of it in an error.
+pub fn until_nul(word: &[u8]) -> &[u8] {
+    let end = word.iter().position(|byte| *byte == 0);
+    word.get(..end.unwrap_or(word.len())).unwrap_or(word)
 }
 
 /// The stream cannot be understood any further: the reply is

@@ -23,7 +23,7 @@ mod value;
 
 pub use command::{Args, COMMANDS, Command, Context, Outcome, Row};
 pub use effects::{Effects, Event};
-pub use error::{CommandError, ProtocolError};
+pub use error::{CommandError, ProtocolError, until_nul};
 pub use keyspace::{
     Db, Encoding, ExpireProgress, Item, Keyspace, KeyspaceInfo, Located, Object, StringRef, Ttl,
     ValueRef, View, slot_of,

@@ -232,20 +232,21 @@ fn setname(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 
 fn setinfo(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let [_, option, value] = args.exactly()?;
-    let shown = || String::from_utf8_lossy(option);
     let session = call.session();
     let target = if option.eq_ignore_ascii_case(b"lib-name") {
         &mut session.lib_name
     } else if option.eq_ignore_ascii_case(b"lib-ver") {
         &mut session.lib_version
     } else {
-        let text = format!("ERR Unrecognized option '{}'", shown());
-        return Err(CommandError::Owned(text));
+        return Err(CommandError::quoting(
+            "ERR Unrecognized option '",
+            option,
+            "'",
+        ));
     };
     if !is_printable(value) {
-        let what = shown();
-        let text = format!("ERR {what} cannot contain spaces, newlines or special characters.");
-        return Err(CommandError::Owned(text));
+        let text = " cannot contain spaces, newlines or special characters.";
+        return Err(CommandError::quoting("ERR ", option, text));
     }
     *target = value.into();
     call.reply().ok();
@@ -329,10 +330,11 @@ impl ClientFilter {
                 .into_iter()
                 .any(word_is)
         {
-            let word = String::from_utf8_lossy(word);
-            return Err(CommandError::Owned(format!(
-                "ERR Unknown client type '{word}'"
-            )));
+            return Err(CommandError::quoting(
+                "ERR Unknown client type '",
+                word,
+                "'",
+            ));
         }
         Ok(())
     }
@@ -398,8 +400,7 @@ fn kill(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
             filter.laddr = Some(value.to_vec());
         } else if option_is("user") {
             if value != b"default" {
-                let user = String::from_utf8_lossy(value);
-                return Err(CommandError::Owned(format!("ERR No such user '{user}'")));
+                return Err(CommandError::quoting("ERR No such user '", value, "'"));
             }
         } else if option_is("skipme") {
             skip_me = value.eq_ignore_ascii_case(b"yes");

@@ -242,9 +242,11 @@ fn parse_hello(args: Args<'_>) -> Result<Hello<'_>, CommandError> {
                 return Err(BAD_NAME);
             }
         } else {
-            let option = String::from_utf8_lossy(option);
-            let text = format!("ERR Syntax error in HELLO option '{option}'");
-            return Err(CommandError::Owned(text));
+            return Err(CommandError::quoting(
+                "ERR Syntax error in HELLO option '",
+                option,
+                "'",
+            ));
         }
     }
     Ok(hello)

@@ -160,28 +160,25 @@ fn config_set(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError>
         .map(|pair| (pair[0], pair[1]))
         .collect();
     let local = call.is_local();
-    let refused = |error: config::ConfigError| CommandError::Owned(error.to_string());
-    let new = call.core.shared.config.change(|config| {
+    let change = |config: &mut Config| {
         let mut wanted = config.clone();
         let changed = wanted.set(&pairs, local)?;
         if changed.contains(&DirectiveId::Maxclients) {
             raise_descriptor_limit(&wanted).map_err(too_many_clients)?;
         }
         *config = wanted;
-        Ok(())
-    });
-    Ok(Flow::Ask(Question::Configure(new.map_err(refused)?), ok))
+        Ok::<(), CommandError>(())
+    };
+    let new = call.core.shared.config.change(change)?;
+    Ok(Flow::Ask(Question::Configure(new), ok))
 }
 
-fn too_many_clients(possible: u64) -> config::ConfigError {
+fn too_many_clients(possible: u64) -> CommandError {
     let reason = format!(
         "The operating system is not able to handle the specified number of clients, try with \
          {possible}"
     );
-    config::ConfigError::Refused {
-        name: "maxclients".to_owned(),
-        reason: reason.into(),
-    }
+    config::refused(b"maxclients", &reason.into())
 }
 
 /// Has this core take over a configuration, unless it has a newer one.
@@ -237,10 +234,12 @@ fn rewrite_finish(
     answers: Vec<Answer>,
 ) -> Result<(), CommandError> {
     if let Some(Answer::Text(reason)) = answers.first() {
-        let reason = String::from_utf8_lossy(reason);
-        tracing::warn!(%reason, "CONFIG REWRITE failed");
-        let text = format!("ERR Rewriting config file: {reason}");
-        return Err(CommandError::Owned(text));
+        tracing::warn!(reason = %String::from_utf8_lossy(reason), "CONFIG REWRITE failed");
+        return Err(CommandError::quoting(
+            "ERR Rewriting config file: ",
+            reason,
+            "",
+        ));
     }
     call.reply().ok();
     Ok(())
@@ -315,8 +314,9 @@ fn debug(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         let duration = Duration::try_from_secs_f64(seconds.unwrap_or(0.0)).unwrap_or_default();
         return Ok(Flow::Ask(Question::Sleep(duration), ok));
     }
-    let what = String::from_utf8_lossy(what);
-    Err(CommandError::Owned(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{what}'. Try DEBUG HELP."
-    )))
+    Err(CommandError::quoting(
+        "ERR unknown subcommand or wrong number of arguments for '",
+        what,
+        "'. Try DEBUG HELP.",
+    ))
 }

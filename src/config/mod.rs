@@ -22,7 +22,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use thiserror::Error;
+use shards::CommandError;
 
 pub use cli::{Start, load};
 pub use file::rewrite;
@@ -125,13 +125,15 @@ impl AllowFrom {
 /// Why a value was refused, in Redis's words where Redis knows the directive.
 pub type Reason = Cow<'static, str>;
 
-/// Why CONFIG SET refused; nothing was changed.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ConfigError {
-    #[error("ERR Unknown option or number of arguments for CONFIG SET - '{0}'")]
-    Unknown(String),
-    #[error("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}")]
-    Refused { name: String, reason: Reason },
+/// CONFIG SET refuses the value or the name of a directive that exists.
+pub fn refused(name: &[u8], reason: &Reason) -> CommandError {
+    let before = "ERR CONFIG SET failed (possibly related to argument '";
+    CommandError::quoting(before, name, &format!("') - {reason}"))
+}
+
+fn unknown(name: &[u8]) -> CommandError {
+    let before = "ERR Unknown option or number of arguments for CONFIG SET - '";
+    CommandError::quoting(before, name, "'")
 }
 
 /// Why the server does not start: one line that names the directive and the
@@ -235,24 +237,19 @@ impl Config {
         &mut self,
         pairs: &[(&[u8], &[u8])],
         local: bool,
-    ) -> Result<Vec<DirectiveId>, ConfigError> {
-        let refused = |name: &[u8], reason: Reason| ConfigError::Refused {
-            name: String::from_utf8_lossy(name).into_owned(),
-            reason,
-        };
+    ) -> Result<Vec<DirectiveId>, CommandError> {
         let mut directives: Vec<&'static Directive> = Vec::with_capacity(pairs.len());
         for (name, _) in pairs {
-            let unknown = || ConfigError::Unknown(String::from_utf8_lossy(name).into_owned());
-            let directive = table::find(name).ok_or_else(unknown)?;
+            let directive = table::find(name).ok_or_else(|| unknown(name))?;
             let protected = directive.mutability == Mutability::Protected;
             if directive.mutability == Mutability::AtStart {
-                return Err(refused(name, "can't set immutable config".into()));
+                return Err(refused(name, &"can't set immutable config".into()));
             }
             if protected && !self.enable_protected_configs.permits(local) {
-                return Err(refused(name, "can't set protected config".into()));
+                return Err(refused(name, &"can't set protected config".into()));
             }
             if directives.iter().any(|other| other.id == directive.id) {
-                return Err(refused(name, "duplicate parameter".into()));
+                return Err(refused(name, &"duplicate parameter".into()));
             }
             directives.push(directive);
         }
@@ -260,7 +257,7 @@ impl Config {
         for (directive, (name, value)) in directives.iter().zip(pairs) {
             directive
                 .set_text(&mut changed, value)
-                .map_err(|reason| refused(name, reason))?;
+                .map_err(|reason| refused(name, &reason))?;
         }
         let differs = |directive: &&&Directive| directive.get(self) != directive.get(&changed);
         let ids = directives.iter().filter(differs).map(|d| d.id).collect();

@@ -46,9 +46,10 @@ impl<'a> Reply<'a> {
         self.out.extend_from_slice(b"+OK\r\n");
     }
 
-    /// `-text`. A CR or LF that came in with the request becomes a space.
+    /// `-text`. A CR or LF that came in with the request becomes a space, or
+    /// goes if it ends the text.
     pub fn error(&mut self, error: &CommandError) {
-        self.error_text(&error.to_string());
+        self.error_bytes(&error.to_bytes());
     }
 
     /// As [`Reply::error`], for texts that have no `CommandError`.
@@ -65,7 +66,9 @@ impl<'a> Reply<'a> {
                 *byte
             }
         };
-        self.out.extend(text.iter().map(clean));
+        let end = text.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n'));
+        let shown = end.and_then(|last| text.get(..=last)).unwrap_or_default();
+        self.out.extend(shown.iter().map(clean));
         self.out.extend_from_slice(b"\r\n");
     }
 

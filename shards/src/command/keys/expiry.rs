@@ -241,10 +241,7 @@ impl Conditions {
 }
 
 fn unsupported(option: &[u8]) -> CommandError {
-    CommandError::Owned(format!(
-        "ERR Unsupported option {}",
-        String::from_utf8_lossy(option)
-    ))
+    CommandError::quoting("ERR Unsupported option ", option, "")
 }
 
 fn expire(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
