@@ -2,6 +2,10 @@
 
 use std::ops::AddAssign;
 
+/// Looks at background work per second while a core is awake: the tick of
+/// `net::driver`.
+pub const HZ: u32 = 100;
+
 /// Calls of one row.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RowStats {

@@ -4,7 +4,7 @@ use super::{Call, Flow, ServerRow};
 use crate::config::REDIS_VERSION;
 use crate::core::{Answer, Core, CoreStats, KeyspaceStats, Question};
 use crate::runtime::memory::{self, Memory};
-use crate::stats::Stats;
+use crate::stats::{HZ, Stats};
 use shards::command::{Args, Arity, Group, flags};
 use shards::{CommandError, DbIndex, UnixMs};
 use std::fmt::Write;
@@ -174,8 +174,8 @@ fn server(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
         core.shared.tcp_port,
         core.now.0 * 1000,
         uptime_s / 86_400,
-        core.config.hz,
-        core.config.hz,
+        HZ,
+        HZ,
         (core.now.0 / 1000) & 0xFF_FFFF,
         std::env::current_exe().unwrap_or_default().display(),
         core.config

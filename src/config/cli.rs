@@ -262,9 +262,9 @@ mod tests {
             "--requirepass",
             "--x",
             "--timeout=5",
-            "--hz",
+            "--tcp-keepalive",
             "20",
-            "--hz",
+            "--tcp-keepalive",
             "30",
             "--client-output-buffer-limit",
             "normal",
@@ -272,7 +272,8 @@ mod tests {
             "2",
             "3",
         ]);
-        assert_eq!((config.port, config.timeout_s, config.hz), (7000, 5, 30));
+        assert_eq!((config.port, config.timeout_s), (7000, 5));
+        assert_eq!(config.tcp_keepalive_s, 30);
         assert_eq!(config.bind, ["127.0.0.1", "-::1"]);
         assert_eq!(config.requirepass, b"--x");
         assert_eq!(config.output_limits.normal.hard_bytes, 1 << 20);
@@ -328,7 +329,7 @@ mod tests {
                  give an integer from 1 to 1024",
             ),
             (
-                &["--port", "--hz", "1"],
+                &["--port", "--timeout", "1"],
                 "--port: wrong number of arguments; give an integer from 0 to 65535",
             ),
             (

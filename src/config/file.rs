@@ -274,8 +274,8 @@ mod tests {
         let error = read(&mut config(), &path).unwrap_err().to_string();
         assert!(error.contains("remove the circle"), "{error}");
         fs::write(&path, "timeout 9\n").unwrap();
-        let config = read_str(&format!("include {}\nhz 20", path.display())).unwrap();
-        assert_eq!((config.timeout_s, config.hz), (9, 20));
+        let config = read_str(&format!("include {}\ntcp-keepalive 20", path.display())).unwrap();
+        assert_eq!((config.timeout_s, config.tcp_keepalive_s), (9, 20));
         fs::remove_file(&path).unwrap();
     }
 

@@ -63,10 +63,6 @@ pub struct Config {
     pub loglevel: LogLevel,
     /// Empty: standard output.
     pub logfile: PathBuf,
-    /// Background rounds per second, 1 to 500.
-    pub hz: u32,
-    /// How much CPU time expiry may take, 1 to 10.
-    pub active_expire_effort: u32,
     /// One executor and one slice of the keyspace each.
     pub shards: u16,
     pub enable_debug_command: AllowFrom,
@@ -188,8 +184,6 @@ impl Config {
             },
             loglevel: LogLevel::Notice,
             logfile: PathBuf::new(),
-            hz: 10,
-            active_expire_effort: 1,
             shards,
             enable_debug_command: AllowFrom::Nobody,
             enable_protected_configs: AllowFrom::Nobody,
@@ -357,7 +351,11 @@ mod tests {
         let mut config = config();
         let changed = set(
             &mut config,
-            &[("Timeout", "5"), ("hz", "10"), ("maxclients", "7")],
+            &[
+                ("Timeout", "5"),
+                ("tcp-keepalive", "300"),
+                ("maxclients", "7"),
+            ],
         );
         assert_eq!(
             changed,
@@ -401,7 +399,10 @@ mod tests {
                 about("timeout", no_integer),
             ),
             (&[("timeout", "")], about("timeout", no_integer)),
-            (&[("timeout", "5"), ("hz", "x")], about("hz", no_integer)),
+            (
+                &[("timeout", "5"), ("tcp-keepalive", "x")],
+                about("tcp-keepalive", no_integer),
+            ),
             (
                 &[("protected-mode", "1")],
                 about("protected-mode", "argument must be 'yes' or 'no'"),

@@ -33,8 +33,6 @@ pub enum DirectiveId {
     ClientOutputBufferLimit,
     Loglevel,
     Logfile,
-    Hz,
-    ActiveExpireEffort,
     EnableDebugCommand,
     EnableProtectedConfigs,
     Save,
@@ -295,33 +293,6 @@ pub static DIRECTIVES: &[Directive] = &[
                 c.logfile = bytes_path(path);
                 Ok(())
             },
-        },
-    },
-    Directive {
-        id: DirectiveId::Hz,
-        name: "hz",
-        alias: None,
-        mutability: Mutability::AtRunTime,
-        doc: "Rounds of background work per second",
-        kind: Kind::Integer {
-            min: 0,
-            max: SECONDS_MAX,
-            get: |c| i64::from(c.hz),
-            // Redis takes any number and keeps one that makes sense.
-            set: |c, n| c.hz = n.clamp(1, 500) as u32,
-        },
-    },
-    Directive {
-        id: DirectiveId::ActiveExpireEffort,
-        name: "active-expire-effort",
-        alias: None,
-        mutability: Mutability::AtRunTime,
-        doc: "CPU time that removing expired keys may take, 1 to 10",
-        kind: Kind::Integer {
-            min: 1,
-            max: 10,
-            get: |c| i64::from(c.active_expire_effort),
-            set: |c, n| c.active_expire_effort = n as u32,
         },
     },
     Directive {
