@@ -105,6 +105,8 @@ pub struct Core {
     pub ring: Ring,
     pub mesh: Mesh<Message>,
     pub connections: Slab<Box<Connection>>,
+    /// How busy clients are.
+    pub activity: Activity,
     /// The connection that background upkeep has visited last.
     pub next_visit: usize,
     pub gatherings: Slab<Gathering>,
@@ -120,6 +122,38 @@ pub struct Core {
     pub shared: Arc<Shared>,
     /// Answers of jobs that ran on other threads, and what they are for.
     pub finished: Rc<RefCell<Vec<(u32, Answer)>>>,
+}
+
+/// What was received since the last tick.
+#[derive(Default)]
+pub struct Activity {
+    tick: u32,
+    /// Connections that have sent something.
+    active: u32,
+    receives: u32,
+}
+
+impl Activity {
+    /// A connection has sent something; `last_tick` is its own memory of it.
+    #[inline]
+    pub fn received(&mut self, last_tick: &mut u32) {
+        self.receives += 1;
+        if *last_tick != self.tick {
+            *last_tick = self.tick;
+            self.active += 1;
+        }
+    }
+
+    /// Ends the tick: active connections and receives.
+    pub fn next(&mut self) -> (u32, u32) {
+        let ended = (self.active, self.receives);
+        *self = Self {
+            tick: self.tick.wrapping_add(1),
+            active: 0,
+            receives: 0,
+        };
+        ended
+    }
 }
 
 /// What all cores can see: set at start or changed rarely.

@@ -2,7 +2,7 @@
 
 use crate::commands::registry;
 use crate::config::{Authority, Config, StartError};
-use crate::core::{Core, Message, Shared};
+use crate::core::{Activity, Core, Message, Shared};
 use crate::dispatch::Scratch;
 use crate::net::{driver, listener};
 use crate::runtime::mesh::{Mesh, connect};
@@ -154,6 +154,7 @@ fn set_up(part: Part) -> Result<(Core, Vec<socket2::Socket>, Park), StartError> 
         ring,
         mesh,
         connections: Slab::new(),
+        activity: Activity::default(),
         next_visit: 0,
         gatherings: Slab::new(),
         config,

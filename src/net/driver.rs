@@ -3,8 +3,9 @@
 //! One task inside the core's glommio executor, in turns:
 //!
 //! ```text
-//! messages of other cores → completions of the ring → what is due (expiry …)
-//!   → one send per dirty connection, one batch per other core → wake sleepers
+//! messages of other cores → one send per dirty connection, one batch per other
+//!   core, a ring for those that sleep → one system call submits all that and
+//!   waits → completions of the ring → what is due (expiry …)
 //! ```
 //!
 //! When a turn found nothing to do: for a few milliseconds after traffic the
@@ -27,8 +28,15 @@ use std::time::{Duration, Instant};
 const LINGER: Duration = Duration::from_millis(5);
 /// The longest wait in the ring: glommio's tasks run in between.
 const WAIT: Duration = Duration::from_micros(200);
-/// Turns between visits to glommio.
-const TURNS: u32 = 64;
+/// glommio's other tasks run at least so often.
+const YIELD: Duration = Duration::from_millis(1);
+/// A wake-up costs more than a small request. When many connections are
+/// active, the core lets requests come in for so long and wakes up once.
+const COALESCE: Duration = Duration::from_micros(40);
+/// At most one in so many of the active connections is waited for.
+const ACTIVE_PER_AWAITED: u32 = 8;
+/// Completions that are waited for at most.
+const AWAITED_MAX: u128 = 32;
 /// Background work is looked at so often.
 const TICK: Duration = Duration::from_millis(10);
 /// The same while there is more of it than fits one slice.
@@ -43,57 +51,91 @@ const FREE_STEP: usize = 1024;
 /// Serves until the server is asked to stop.
 pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
     let mut completions: Vec<Completion> = Vec::with_capacity(512);
-    let mut last_traffic = Instant::now();
-    let mut next_tick = Instant::now();
-    let mut turns = 0u32;
-    let mut more = false;
+    let mut pace = Pace::new();
     while !core.shared.stopping.load(Ordering::Relaxed) {
-        let mut busy = drain_messages(core);
+        let messages = drain_messages(core);
         gather::take_finished(core);
-        if core.ring.has_work() {
+        flush(core);
+        core.publish();
+        // Everything to be sent goes down with the same call that waits for
+        // what comes next.
+        let lingering = pace.lingers();
+        if !messages && lingering && core.mesh.fall_asleep() {
+            core.ring.wait(pace.want, COALESCE, WAIT);
+            core.mesh.wake_up();
+        } else {
             core.ring.enter();
-            core.ring.completions(&mut completions);
         }
-        if !completions.is_empty() {
-            busy = true;
+        core.ring.completions(&mut completions);
+        let busy = messages || !completions.is_empty();
+        pace.now = Instant::now();
+        if busy {
+            pace.last_traffic = pace.now;
             core.now = crate::runtime::clock::now();
             for completion in completions.drain(..) {
                 complete(core, listeners, completion);
             }
         }
-        turns += 1;
-        if busy || turns.is_multiple_of(TURNS) {
-            let now = Instant::now();
-            if busy {
-                last_traffic = now;
-            }
-            if now >= next_tick {
-                more = background(core, listeners);
-                next_tick = now + if more { TICK_BUSY } else { TICK };
-            }
+        if pace.now >= pace.next_tick {
+            pace.more = background(core, listeners);
+            let (active, receives) = core.activity.next();
+            pace.tick(active, receives);
         }
-        flush(core);
-        core.publish();
-        if turns.is_multiple_of(TURNS) || park.should_yield() {
+        if pace.now.duration_since(pace.last_yield) >= YIELD || park.should_yield() {
+            pace.last_yield = pace.now;
             park.yield_now().await;
         }
-        if busy || core.ring.has_work() {
-            continue;
-        }
-        if more || last_traffic.elapsed() < LINGER {
-            if core.mesh.fall_asleep() {
-                core.ring.wait(WAIT);
-                core.mesh.wake_up();
-            }
-            park.yield_now().await;
-        } else {
+        if !busy && !lingering && core.dirty.is_empty() {
             sleep(core, park).await;
+            pace.now = Instant::now();
         }
+    }
+}
+
+/// When to wait, for how much, and when to do other things.
+struct Pace {
+    now: Instant,
+    last_traffic: Instant,
+    last_yield: Instant,
+    last_tick: Instant,
+    next_tick: Instant,
+    /// There is background work left.
+    more: bool,
+    /// Completions worth waiting for together; see [`Pace::tick`].
+    want: u32,
+}
+
+impl Pace {
+    fn new() -> Self {
         let now = Instant::now();
-        if now >= next_tick {
-            more = background(core, listeners);
-            next_tick = now + if more { TICK_BUSY } else { TICK };
+        Self {
+            now,
+            last_traffic: now,
+            last_yield: now,
+            last_tick: now,
+            next_tick: now,
+            more: false,
+            want: 1,
         }
+    }
+
+    /// Whether to wait in the ring rather than to park.
+    fn lingers(&self) -> bool {
+        self.more || self.now.duration_since(self.last_traffic) < LINGER
+    }
+
+    /// Plans the next tick, and how many receives to wait for until then: as
+    /// many as come within [`COALESCE`] at the present rate, but few beside the
+    /// connections that are active, so that the clients which are waited for
+    /// are never those that wait for us.
+    fn tick(&mut self, active: u32, receives: u32) {
+        let elapsed = self.now.duration_since(self.last_tick).as_micros().max(1);
+        let expected = u128::from(receives) * COALESCE.as_micros() / elapsed;
+        let most = u128::from(active / ACTIVE_PER_AWAITED).min(AWAITED_MAX);
+        // Lossless: at most AWAITED_MAX.
+        self.want = expected.min(most).max(1) as u32;
+        self.last_tick = self.now;
+        self.next_tick = self.now + if self.more { TICK_BUSY } else { TICK };
     }
 }
 

@@ -62,6 +62,7 @@ pub fn complete(core: &mut Core, listeners: &mut listener::Listeners, completion
 fn received(core: &mut Core, key: u32, bytes: &[u8], more: bool) {
     let connection = &mut core.connections[key as usize];
     connection.receiving = more;
+    core.activity.received(&mut connection.last_tick);
     if connection.phase == Phase::Open {
         dispatch::receive(core, key, bytes);
         let connection = &mut core.connections[key as usize];

@@ -106,6 +106,10 @@ pub struct Ring {
     shared: NonNull<io_uring::types::BufRingEntry>,
     tail: u16,
     sends: Slab<Sending>,
+    /// Sends that are queued and not yet submitted.
+    sends_queued: usize,
+    /// The kernel knows how to wait for several completions with patience.
+    counts_patience: bool,
     /// Submissions that did not fit; sent with the next enter.
     backlog: Vec<squeue::Entry>,
 }
@@ -138,11 +142,13 @@ impl Ring {
                 .register_buf_ring_with_flags(page as u64, BUFFERS, GROUP, 0)?;
         }
         let mut ring = Self {
+            counts_patience: uring.params().is_feature_min_timeout(),
             uring,
             buffers: (0..BUFFERS).map(|_| None).collect(),
             shared,
             tail: 0,
             sends: Slab::new(),
+            sends_queued: 0,
             backlog: Vec::new(),
         };
         for id in 0..BUFFERS {
@@ -214,6 +220,7 @@ impl Ring {
     }
 
     fn push_send(&mut self, index: usize) {
+        self.sends_queued += 1;
         let sending = &self.sends[index];
         let rest = &sending.buffer[sending.offset..];
         // One send carries at most 1 GiB; the rest follows as after a short send.
@@ -268,6 +275,7 @@ impl Ring {
     #[inline]
     pub fn enter(&mut self) {
         self.drain_backlog();
+        self.sends_queued = 0;
         let submissions = self.uring.submission();
         let (len, taskrun) = (submissions.len() as u32, submissions.taskrun());
         drop(submissions);
@@ -286,15 +294,22 @@ impl Ring {
         }
     }
 
-    /// As [`Ring::enter`], waiting up to `at_most` for one completion.
-    pub fn wait(&mut self, at_most: Duration) {
+    /// As [`Ring::enter`], waiting for `want` completions beside those of the
+    /// sends that are submitted with this: after `patience` one is enough, and
+    /// after `at_most` none.
+    pub fn wait(&mut self, want: u32, patience: Duration, at_most: Duration) {
         self.drain_backlog();
         let time = Timespec::from(at_most);
-        let result = self
-            .uring
-            .submitter()
-            .submit_with_args(1, &SubmitArgs::new().timespec(&time));
-        if let Err(error) = result {
+        let mut arguments = SubmitArgs::new().timespec(&time);
+        let mut want = want as usize + std::mem::take(&mut self.sends_queued);
+        if want > 1 {
+            if self.counts_patience {
+                arguments = arguments.min_wait_usec(patience.as_micros() as u32);
+            } else {
+                want = 1; // before Linux 6.12
+            }
+        }
+        if let Err(error) = self.uring.submitter().submit_with_args(want, &arguments) {
             check(&error);
         }
     }

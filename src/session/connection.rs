@@ -73,6 +73,8 @@ pub struct Connection {
     pub phase: Phase,
     /// A multishot receive is armed.
     pub receiving: bool,
+    /// The tick in which it last sent something.
+    pub last_tick: u32,
     /// The client has ended its side of the stream.
     pub said_all: bool,
     /// It was asked to end, because the client is ahead of us.
@@ -112,6 +114,7 @@ impl Connection {
             session,
             phase: Phase::Open,
             receiving: false,
+            last_tick: u32::MAX,
             said_all: false,
             pausing: false,
             in_flight: 0,
