@@ -3,7 +3,7 @@
 //! A box carries items in order; requests in it are copied once, into one
 //! arena. The same box carries the replies back and is then used again.
 
-use crate::command::{Args, Begin, Handler, KeySpec};
+use crate::command::{Args, Begin, Find, Handler, KeySpec};
 use crate::keyspace::Located;
 use crate::resp::Protocol;
 use crate::shard::Request;
@@ -55,6 +55,21 @@ impl Call {
                     ..
                 },
                 ..,
+            ] => usize::try_from(*at).ok(),
+            _ => None,
+        }
+    }
+
+    /// The argument that is its only key, if its row says so.
+    #[inline]
+    pub(super) fn only_key(&self) -> Option<usize> {
+        match self.keys {
+            [
+                KeySpec {
+                    begin: Begin::Index(at),
+                    find: Find::Range { last: 0, .. },
+                    ..
+                },
             ] => usize::try_from(*at).ok(),
             _ => None,
         }

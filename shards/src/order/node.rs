@@ -438,11 +438,21 @@ impl Node {
         if self.chains.contains_key(&origin) {
             return true;
         }
-        let free = |lock: &Lock| match lock.scope {
-            Scope::Key(key) => self.locks.allows(key, lock.exclusive),
-            Scope::Shard => false,
-        };
-        !self.locks_of(call, args).iter().all(free)
+        !self.is_free(call, args)
+    }
+
+    /// Whether no lock is in a request's way. Asked of every request while
+    /// there are locks, so it does not allocate for one with a single key.
+    fn is_free(&self, call: &Call, args: Args<'_>) -> bool {
+        let free = |key: &[u8]| self.locks.allows(self.hash(key), call.write);
+        if let Some(at) = call.only_key() {
+            return args.get(at).is_none_or(free);
+        }
+        let mut positions = Vec::new();
+        match crate::command::keys_in(call.keys, args, &mut positions) {
+            Some(()) => positions.iter().filter_map(|at| args.get(*at)).all(free),
+            None => true, // the handler refuses it
+        }
     }
 
     /// Has a request wait: behind an earlier one of its client, or for its locks.
@@ -550,12 +560,7 @@ impl Node {
                 self.chains.remove(&origin);
                 return;
             };
-            let locks = self.locks_of(&next.call, next.args.args());
-            let free = locks.iter().all(|lock| match lock.scope {
-                Scope::Key(key) => self.locks.allows(key, lock.exclusive),
-                Scope::Shard => false,
-            });
-            if !free {
+            if !self.is_free(&next.call, next.args.args()) {
                 self.take_ticket(next);
                 return;
             }
