@@ -6,10 +6,11 @@
 use crate::config::{Authority, Config};
 use crate::runtime::mesh::Mesh;
 use crate::runtime::ring::Ring;
-use crate::session::Connection;
+use crate::session::{ClientFilter, Connection, Session};
 use crate::stats::Stats;
 use shards::command::{Args, OwnedArgs};
 use shards::order::{Batch, Client, Node};
+use shards::resp::Reply;
 use shards::{CommandError, ShardId, UnixMs};
 use slab::Slab;
 use std::cell::RefCell;
@@ -36,9 +37,9 @@ pub enum Message {
 /// what reaches over cores besides keys.
 pub enum Question {
     /// CLIENT LIST and CLIENT INFO's format for these ids (all if empty).
-    Clients(crate::commands::ClientFilter),
+    Clients(ClientFilter),
     /// Ends the matching connections.
-    Kill(crate::commands::ClientFilter),
+    Kill(ClientFilter),
     /// Counters and gauges for INFO.
     Stats,
     /// CONFIG RESETSTAT.
@@ -92,8 +93,59 @@ pub struct Gathering {
 }
 
 /// Writes the reply once every core has answered.
-pub type Finish =
-    fn(&mut crate::commands::Call<'_>, Args<'_>, Vec<Answer>) -> Result<(), CommandError>;
+pub type Finish = fn(&mut Call<'_>, Args<'_>, Vec<Answer>) -> Result<(), CommandError>;
+
+/// Work that may block.
+pub type Job = Box<dyn FnOnce() -> Answer + Send>;
+
+/// What a server command may touch. The reply goes to `out`, never into the
+/// connection's own buffers.
+pub struct Call<'a> {
+    pub core: &'a mut Core,
+    /// The connection's key in `core.connections`.
+    pub key: u32,
+    pub out: &'a mut Vec<u8>,
+}
+
+impl Call<'_> {
+    /// The connection the request came on.
+    pub fn connection(&mut self) -> &mut Connection {
+        &mut self.core.connections[self.key as usize]
+    }
+
+    /// The client that called.
+    pub fn session(&mut self) -> &mut Session {
+        &mut self.connection().session
+    }
+
+    /// Whether the client is on this machine.
+    pub fn is_local(&mut self) -> bool {
+        self.session().peer.ip().to_canonical().is_loopback()
+    }
+
+    /// Replies the help of a container: a line that Redis has for all, the
+    /// given lines, and the subcommand HELP.
+    pub fn help(&mut self, container: &str, lines: &[&str]) {
+        let first = format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
+        let mut reply = self.reply();
+        reply.array(lines.len() + 3);
+        reply.simple(&first);
+        for line in lines {
+            reply.simple(line);
+        }
+        reply.simple("HELP");
+        reply.simple("    Prints this help.");
+    }
+
+    /// A writer in the client's protocol version.
+    pub fn reply(&mut self) -> Reply<'_> {
+        let protocol = self.core.connections[self.key as usize].session.protocol;
+        Reply::new(self.out, protocol)
+    }
+}
+
+/// Capacity up to which an empty buffer is kept for its next use.
+pub const SPARE_BYTES_MAX: usize = 64 * 1024;
 
 /// Everything one core owns.
 pub struct Core {
@@ -118,7 +170,6 @@ pub struct Core {
     pub dirty: Vec<u32>,
     /// Empty output buffers, to be used again.
     pub spare_buffers: Vec<Vec<u8>>,
-    pub scratch: crate::dispatch::Scratch,
     pub shared: Arc<Shared>,
     /// Answers of jobs that ran on other threads, and what they are for.
     pub finished: Rc<RefCell<Vec<(u32, Answer)>>>,
@@ -234,7 +285,7 @@ impl Core {
         mesh.sleepers(|fd| ring.ring_other(fd));
     }
 
-    /// Asks every other core; [`crate::commands::answer`] answers here.
+    /// Asks every other core.
     pub fn ask_others(&mut self, ticket: u32, question: &Arc<Question>) {
         for index in (0..self.shards).filter(|index| *index != self.id.0) {
             let question = Arc::clone(question);

@@ -12,18 +12,18 @@
 
 use crate::commands::{self, Entry, Flow, Run, registry};
 use crate::coordinator::gather;
-use crate::core::Core;
+use crate::core::{self, Core, SPARE_BYTES_MAX};
 use crate::session::Connection;
 use crate::session::connection::Kind;
-use shards::command::{Args, Span, flags};
+use shards::command::{Args, flags};
 use shards::order::Call;
 use shards::resp::{Limits, Partial, Reply, Status, parse};
-use shards::{CommandError, Located, ProtocolError, Row, ShardId, until_nul};
+use shards::{CommandError, Located, ProtocolError, Row, ShardId, Span, until_nul};
 
 /// Requests that are parsed before the first of them runs.
 const GROUP: usize = 32;
 
-/// Memory that is used again from call to call.
+/// Memory that is used again from call to call. The loop of a core keeps it.
 #[derive(Default)]
 pub struct Scratch {
     spans: Vec<Span>,
@@ -52,29 +52,28 @@ enum Step {
 }
 
 /// Takes bytes that a socket has delivered.
-pub fn receive(core: &mut Core, key: u32, bytes: &[u8]) {
+pub fn receive(core: &mut Core, scratch: &mut Scratch, key: u32, bytes: &[u8]) {
     core.stats.input_bytes += bytes.len() as u64;
     let now = core.now;
     let connection = &mut core.connections[key as usize];
     connection.session.active_at = now;
     if connection.input.is_empty() && connection.may_execute() {
         let mut partial = Partial::default();
-        let mut spans = std::mem::take(&mut core.scratch.spans);
-        execute(core, key, bytes, &mut partial, &mut spans);
-        keep_rest(core, key, bytes, partial, &mut spans);
+        let Scratch { spans, group } = scratch;
+        execute(core, group, key, bytes, &mut partial, spans);
+        keep_rest(core, key, bytes, partial, spans);
         spans.clear();
-        core.scratch.spans = spans;
         return;
     }
     if !append_input(connection, bytes) {
         protocol_error(core, key, ProtocolError::QueryBufferLimit);
         return;
     }
-    resume(core, key);
+    resume(core, scratch, key);
 }
 
 /// Goes on with what waits in the connection's own input buffer.
-pub fn resume(core: &mut Core, key: u32) {
+pub fn resume(core: &mut Core, scratch: &mut Scratch, key: u32) {
     let connection = &mut core.connections[key as usize];
     connection.stalled = false;
     if connection.input.is_empty() {
@@ -87,7 +86,8 @@ pub fn resume(core: &mut Core, key: u32) {
     let input = std::mem::take(&mut connection.input);
     let mut partial = connection.partial;
     let mut spans = std::mem::take(&mut connection.spans);
-    execute(core, key, &input, &mut partial, &mut spans);
+    let group = &mut scratch.group;
+    execute(core, group, key, &input, &mut partial, &mut spans);
     let Some(connection) = core.connections.get_mut(key as usize) else {
         return;
     };
@@ -98,7 +98,7 @@ pub fn resume(core: &mut Core, key: u32) {
 }
 
 /// Copies what was not executed to the connection's own buffer.
-fn keep_rest(core: &mut Core, key: u32, bytes: &[u8], mut partial: Partial, spans: &mut Vec<Span>) {
+fn keep_rest(core: &mut Core, key: u32, bytes: &[u8], mut partial: Partial, spans: &mut [Span]) {
     let rest = &bytes[partial.start..];
     let connection = &mut core.connections[key as usize];
     if rest.is_empty() || connection.phase != crate::session::connection::Phase::Open {
@@ -117,7 +117,7 @@ fn compact(connection: &mut Connection) {
     let start = connection.partial.start;
     if start == connection.input.len() {
         connection.input.clear();
-        connection.input.shrink_to(crate::net::SPARE_BYTES_MAX);
+        connection.input.shrink_to(SPARE_BYTES_MAX);
         connection.partial = Partial::default();
         connection.spans.clear();
     } else if start > connection.input.len() / 2 {
@@ -138,11 +138,17 @@ fn append_input(connection: &mut Connection, bytes: &[u8]) -> bool {
 
 /// Executes requests of `input` until it is exhausted or the connection must
 /// wait. Afterwards `partial` and `spans` describe what is left.
-fn execute(core: &mut Core, key: u32, input: &[u8], partial: &mut Partial, spans: &mut Vec<Span>) {
-    let mut group = std::mem::take(&mut core.scratch.group);
+fn execute(
+    core: &mut Core,
+    group: &mut Vec<Parsed>,
+    key: u32,
+    input: &[u8],
+    partial: &mut Partial,
+    spans: &mut Vec<Span>,
+) {
     loop {
-        let end = parse_group(core, key, input, partial, spans, &mut group);
-        prefetch(core, key, &group);
+        let end = parse_group(core, key, input, partial, spans, group);
+        prefetch(core, key, group);
         let mut first = 0;
         let mut step = Step::Next;
         for parsed in group.drain(..) {
@@ -184,7 +190,6 @@ fn execute(core: &mut Core, key: u32, input: &[u8], partial: &mut Partial, spans
             }
         }
     }
-    core.scratch.group = group;
     core.mark_dirty(key);
 }
 
@@ -545,7 +550,7 @@ fn serve(
     core.connections[key as usize].session.last_command = Some(entry.number);
     let mut out = core.spare_buffers.pop().unwrap_or_default();
     let flow = handler(
-        &mut commands::Call {
+        &mut core::Call {
             core,
             key,
             out: &mut out,
@@ -555,7 +560,7 @@ fn serve(
     match flow {
         Ok(Flow::Done) => {}
         Ok(Flow::Ask(question, finish)) => {
-            gather::ask(core, key, question, finish, args);
+            gather::ask(core, key, (question, finish), args, commands::answer);
             core.spare_buffers.push(out);
             return;
         }

@@ -3,7 +3,6 @@
 use crate::commands::registry;
 use crate::config::{Authority, Config, StartError};
 use crate::core::{Activity, Core, Message, Shared};
-use crate::dispatch::Scratch;
 use crate::net::{driver, listener};
 use crate::runtime::mesh::{Mesh, connect};
 use crate::runtime::park::Park;
@@ -20,9 +19,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// Descriptors beside those of clients: rings, listeners, eventfds, files.
-const OTHER_DESCRIPTORS: u64 = 128;
-
 /// Serves until a signal or SHUTDOWN ends it.
 ///
 /// # Errors
@@ -38,7 +34,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     })?;
     boot::probe()?;
     let addresses = listener::addresses(&config)?;
-    if let Err(possible) = raise_descriptor_limit(&config) {
+    if let Err(possible) = boot::raise_descriptor_limit(&config) {
         tracing::warn!(
             possible,
             "maxclients: nofile (ulimit -n) is too low for so many clients"
@@ -162,7 +158,6 @@ fn set_up(part: Part) -> Result<(Core, Vec<socket2::Socket>, Park), StartError> 
         now: clock::now(),
         dirty: Vec::new(),
         spare_buffers: Vec::new(),
-        scratch: Scratch::default(),
         shared,
         finished: Rc::default(),
     };
@@ -187,27 +182,6 @@ fn abort_on_panic() {
         report(info);
         std::process::abort();
     }));
-}
-
-/// Clients need descriptors; asks for as many as `maxclients` may take.
-///
-/// # Errors
-/// The largest `maxclients` for which there are enough.
-pub fn raise_descriptor_limit(config: &Config) -> Result<(), u64> {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let other = OTHER_DESCRIPTORS + 16 * u64::from(config.shards);
-    let wanted = u64::from(config.maxclients) + other;
-    let mut limit = getrlimit(Resource::Nofile);
-    let Some(current) = limit.current.filter(|current| *current < wanted) else {
-        return Ok(());
-    };
-    let possible = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
-    limit.current = Some(possible);
-    let possible = setrlimit(Resource::Nofile, limit).map_or(current, |()| possible);
-    if possible < wanted {
-        return Err(possible.saturating_sub(other));
-    }
-    Ok(())
 }
 
 /// SIGTERM and SIGINT end the server; every core sees it within a heartbeat.

@@ -5,9 +5,8 @@
 
 use super::{Call, Flow, ServerRow, registry};
 use crate::core::{Answer, Core, Question};
-use crate::net;
 use crate::session::connection::{Connection, Phase};
-use crate::session::{ReplyMode, Session};
+use crate::session::{ClientFilter, ReplyMode};
 use shards::command::{Args, Arity, Flags, Group, flags};
 use shards::resp::Protocol;
 use shards::{CommandError, UnixMs, parse_i64};
@@ -296,50 +295,6 @@ fn no_touch(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     Ok(Flow::Done)
 }
 
-/// Which clients a CLIENT LIST or KILL means; nothing given means any.
-#[derive(Debug, Clone, Default)]
-pub struct ClientFilter {
-    ids: Option<Vec<i64>>,
-    /// A type that no client of this server has yet.
-    nobody: bool,
-    addr: Option<Vec<u8>>,
-    laddr: Option<Vec<u8>>,
-    /// The client that is not meant.
-    not: Option<u64>,
-}
-
-impl ClientFilter {
-    fn matches(&self, session: &Session) -> bool {
-        let same = |wanted: &Option<Vec<u8>>, address: std::net::SocketAddr| {
-            let wanted = wanted.as_deref();
-            wanted.is_none_or(|wanted| wanted == address.to_string().as_bytes())
-        };
-        let id = |ids: &Vec<i64>| ids.iter().any(|id| u64::try_from(*id) == Ok(session.id));
-        !self.nobody
-            && self.not != Some(session.id)
-            && self.ids.as_ref().is_none_or(id)
-            && same(&self.addr, session.peer)
-            && same(&self.laddr, session.local)
-    }
-
-    fn set_type(&mut self, word: &[u8]) -> Result<(), CommandError> {
-        let word_is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-        self.nobody = !word_is("normal");
-        if self.nobody
-            && !["master", "slave", "replica", "pubsub"]
-                .into_iter()
-                .any(word_is)
-        {
-            return Err(CommandError::quoting(
-                "ERR Unknown client type '",
-                word,
-                "'",
-            ));
-        }
-        Ok(())
-    }
-}
-
 fn list(_: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let mut filter = ClientFilter::default();
     match args.get(2) {
@@ -468,7 +423,7 @@ pub fn kill_here(core: &mut Core, filter: &ClientFilter) -> Answer {
         if connection.is_waiting() {
             connection.phase = Phase::Closing;
         } else {
-            net::close(connection);
+            connection.close();
         }
         core.mark_dirty(*key as u32);
     }

@@ -7,12 +7,8 @@ mod info;
 mod server;
 mod syntax;
 
-pub use client::ClientFilter;
-
-use crate::core::{Answer, Core, Finish, Question};
-use crate::session::{Connection, Session};
+use crate::core::{Answer, Call, Core, Finish, Job, Question};
 use shards::command::{Args, Arity, Begin, Command, Find, Flags, Group, KeySpec};
-use shards::resp::Reply;
 use shards::{CommandError, Row};
 use std::sync::OnceLock;
 
@@ -34,9 +30,6 @@ pub enum Flow {
     Wait(Job, Finish),
 }
 
-/// Work that may block.
-pub type Job = Box<dyn FnOnce() -> Answer + Send>;
-
 /// All families of the server.
 static SERVER_COMMANDS: &[&[ServerRow]] = &[
     connection::COMMANDS,
@@ -45,52 +38,6 @@ static SERVER_COMMANDS: &[&[ServerRow]] = &[
     server::COMMANDS,
     info::COMMANDS,
 ];
-
-/// What a server command may touch. The reply goes to `out`, never into the
-/// connection's own buffers.
-pub struct Call<'a> {
-    pub core: &'a mut Core,
-    /// The connection's key in `core.connections`.
-    pub key: u32,
-    pub out: &'a mut Vec<u8>,
-}
-
-impl Call<'_> {
-    /// The connection the request came on.
-    pub fn connection(&mut self) -> &mut Connection {
-        &mut self.core.connections[self.key as usize]
-    }
-
-    /// The client that called.
-    pub fn session(&mut self) -> &mut Session {
-        &mut self.connection().session
-    }
-
-    /// Whether the client is on this machine.
-    pub fn is_local(&mut self) -> bool {
-        self.session().peer.ip().to_canonical().is_loopback()
-    }
-
-    /// Replies the help of a container: a line that Redis has for all, the
-    /// given lines, and the subcommand HELP.
-    pub fn help(&mut self, container: &str, lines: &[&str]) {
-        let first = format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
-        let mut reply = self.reply();
-        reply.array(lines.len() + 3);
-        reply.simple(&first);
-        for line in lines {
-            reply.simple(line);
-        }
-        reply.simple("HELP");
-        reply.simple("    Prints this help.");
-    }
-
-    /// A writer in the client's protocol version.
-    pub fn reply(&mut self) -> Reply<'_> {
-        let protocol = self.core.connections[self.key as usize].session.protocol;
-        Reply::new(self.out, protocol)
-    }
-}
 
 /// The function of a container, which never runs: the path of a request looks
 /// for the subcommand and refuses what is none.

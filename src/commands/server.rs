@@ -3,8 +3,8 @@
 use super::{Call, Flow, ServerRow};
 use crate::config::{self, Config, DirectiveId};
 use crate::core::{Answer, Core, Question};
+use crate::runtime::boot::raise_descriptor_limit;
 use crate::runtime::log;
-use crate::server::raise_descriptor_limit;
 use crate::session::connection::Phase;
 use shards::command::{Args, Arity, Flags, Group, flags};
 use shards::{CommandError, ShardId};

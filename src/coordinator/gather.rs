@@ -5,8 +5,7 @@
 //! until then, because they may depend on what the cores were told. What waits
 //! outlives its connection, because answers still come in.
 
-use crate::commands::{Call, Job};
-use crate::core::{Answer, Core, Finish, Gathering, Question};
+use crate::core::{Answer, Call, Core, Finish, Gathering, Job, Question};
 use shards::ShardId;
 use shards::command::{Args, OwnedArgs};
 use shards::order::Client;
@@ -14,12 +13,20 @@ use shards::resp::{Protocol, Reply};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Asks all cores, this one included; `finish` writes the reply.
-pub fn ask(core: &mut Core, key: u32, question: Question, finish: Finish, args: Args<'_>) {
+/// Asks all cores, this one included, which answers with `answer`; `finish`
+/// writes the reply.
+pub fn ask(
+    core: &mut Core,
+    key: u32,
+    (question, finish): (Question, Finish),
+    args: Args<'_>,
+    answer: impl FnOnce(&mut Core, &Question) -> Answer,
+) {
     let question = Arc::new(question);
     let ticket = await_answers(core, key, core.shards, finish, args);
     core.ask_others(ticket, &question);
-    let own = crate::commands::answer(core, &question);
+    // The others first: the own answer may take its time.
+    let own = answer(core, &question);
     take_answer(core, ticket, core.id, own);
 }
 

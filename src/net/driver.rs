@@ -18,6 +18,7 @@ use super::listener::Listeners;
 use super::{complete, flush, upkeep};
 use crate::coordinator::gather;
 use crate::core::{Core, Message};
+use crate::dispatch::Scratch;
 use crate::runtime::park::Park;
 use crate::runtime::ring::Completion;
 use shards::ShardId;
@@ -52,10 +53,11 @@ const FREE_STEP: usize = 1024;
 pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
     let mut completions: Vec<Completion> = Vec::with_capacity(512);
     let mut pace = Pace::new();
+    let mut scratch = Scratch::default();
     while !core.shared.stopping.load(Ordering::Relaxed) {
         let messages = drain_messages(core);
         gather::take_finished(core);
-        flush(core);
+        flush(core, &mut scratch);
         core.publish();
         // Everything to be sent goes down with the same call that waits for
         // what comes next.
@@ -73,7 +75,7 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
             pace.last_traffic = pace.now;
             core.now = crate::runtime::clock::now();
             for completion in completions.drain(..) {
-                complete(core, listeners, completion);
+                complete(core, &mut scratch, listeners, completion);
             }
         }
         if pace.now >= pace.next_tick {

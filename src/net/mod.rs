@@ -8,31 +8,33 @@ pub mod driver;
 pub mod listener;
 mod upkeep;
 
-use crate::core::Core;
-use crate::dispatch;
+use crate::core::{Core, SPARE_BYTES_MAX};
+use crate::dispatch::{self, Scratch};
 use crate::runtime::ring::Completion;
 use crate::session::Session;
 use crate::session::connection::{BACKLOG_BYTES_MAX, Connection, Phase};
-use rustix::net::Shutdown;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
-/// Capacity up to which an empty buffer is kept for its next use.
-pub const SPARE_BYTES_MAX: usize = 64 * 1024;
 /// Empty output buffers that a core keeps.
 const SPARE_BUFFERS: usize = 256;
 
 /// Acts on one completion.
 #[inline]
-pub fn complete(core: &mut Core, listeners: &mut listener::Listeners, completion: Completion) {
+pub fn complete(
+    core: &mut Core,
+    scratch: &mut Scratch,
+    listeners: &mut listener::Listeners,
+    completion: Completion,
+) {
     match completion {
         Completion::Received {
             token,
             buffer,
             more,
         } => {
-            received(core, token, buffer.bytes(), more);
+            received(core, scratch, token, buffer.bytes(), more);
             core.ring.recycle(buffer);
         }
         Completion::Sent {
@@ -59,12 +61,12 @@ pub fn complete(core: &mut Core, listeners: &mut listener::Listeners, completion
 }
 
 #[inline]
-fn received(core: &mut Core, key: u32, bytes: &[u8], more: bool) {
+fn received(core: &mut Core, scratch: &mut Scratch, key: u32, bytes: &[u8], more: bool) {
     let connection = &mut core.connections[key as usize];
     connection.receiving = more;
     core.activity.received(&mut connection.last_tick);
     if connection.phase == Phase::Open {
-        dispatch::receive(core, key, bytes);
+        dispatch::receive(core, scratch, key, bytes);
         let connection = &mut core.connections[key as usize];
         if connection.backlog() > input_max(connection, core.config.client_query_buffer_limit)
             && connection.receiving
@@ -96,7 +98,7 @@ fn sent_to(core: &mut Core, key: u32, mut buffer: Vec<u8>, sent: io::Result<usiz
         // The client is gone; what it did not read, it will not read.
         Ok(_) | Err(_) => {
             connection.out.clear();
-            close(connection);
+            connection.close();
         }
     }
     if buffer.capacity() <= SPARE_BYTES_MAX && core.spare_buffers.len() < SPARE_BUFFERS {
@@ -117,25 +119,15 @@ fn receive_ended(core: &mut Core, key: u32, starved: bool) {
     core.mark_dirty(key);
 }
 
-/// Stops talking to a client at once.
-pub fn close(connection: &mut Connection) {
-    if connection.phase != Phase::Closed {
-        connection.phase = Phase::Closed;
-        // Ends the armed receive and a send that waits for the client. It
-        // fails only if the peer is gone already.
-        let _ = rustix::net::shutdown(&connection.socket, Shutdown::Both);
-    }
-}
-
 /// The end of a turn: sends what there is to send, goes on with what waited,
 /// closes what is to be closed.
 #[inline]
-pub fn flush(core: &mut Core) {
+pub fn flush(core: &mut Core, scratch: &mut Scratch) {
     let mut dirty = std::mem::take(&mut core.dirty);
     // Going on with waiting requests may mark connections anew.
     let mut index = 0;
     while index < dirty.len() {
-        flush_one(core, dirty[index]);
+        flush_one(core, scratch, dirty[index]);
         index += 1;
         dirty.append(&mut core.dirty);
     }
@@ -144,7 +136,7 @@ pub fn flush(core: &mut Core) {
 }
 
 #[inline]
-fn flush_one(core: &mut Core, key: u32) {
+fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
     let Some(connection) = core.connections.get_mut(key as usize) else {
         return;
     };
@@ -156,7 +148,7 @@ fn flush_one(core: &mut Core, key: u32) {
         core.ring.send(key, connection.socket.as_fd(), buffer);
     }
     if connection.stalled && connection.may_execute() {
-        dispatch::resume(core, key);
+        dispatch::resume(core, scratch, key);
     }
     let connection = &mut core.connections[key as usize];
     if connection.said_all && !connection.stalled && connection.phase == Phase::Open {
@@ -175,7 +167,7 @@ fn flush_one(core: &mut Core, key: u32) {
         }
         Phase::Closing => {
             if connection.in_flight == 0 && connection.out.is_empty() && !connection.is_waiting() {
-                close(connection);
+                connection.close();
             }
         }
         Phase::Closed => {}

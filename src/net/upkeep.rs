@@ -4,7 +4,6 @@
 //! A few connections are visited per tick, round robin, so that many
 //! connections cost no more per tick than few.
 
-use super::close;
 use crate::config::OutputLimit;
 use crate::core::Core;
 use crate::session::Connection;
@@ -37,7 +36,7 @@ pub fn visit(core: &mut Core) {
                     "client-output-buffer-limit: closing a client that does not read"
                 );
             }
-            close(connection);
+            connection.close();
             core.mark_dirty(key as u32);
         } else if quiet_ms > QUIET_MS {
             connection.shed();

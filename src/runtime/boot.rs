@@ -1,6 +1,6 @@
-//! One pinned executor per core.
+//! One pinned executor per core, and what the machine grants for them.
 
-use crate::config::StartError;
+use crate::config::{Config, StartError};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use std::time::Duration;
 
@@ -10,6 +10,9 @@ const IO_MEMORY: usize = 64 * 1024;
 /// glommio may park with runnable tasks when it is preempted too soon; its
 /// default of 100 ms was never seen to.
 const PREEMPT: Duration = Duration::from_millis(100);
+
+/// Descriptors beside those of clients: rings, listeners, eventfds, files.
+const OTHER_DESCRIPTORS: u64 = 128;
 
 /// A core's thread.
 pub type Thread = ExecutorJoinHandle<()>;
@@ -60,4 +63,25 @@ pub fn cpus() -> Vec<usize> {
     (0..rustix::thread::CpuSet::MAX_CPU)
         .filter(|cpu| set.is_set(*cpu))
         .collect()
+}
+
+/// Clients need descriptors; asks for as many as `maxclients` may take.
+///
+/// # Errors
+/// The largest `maxclients` for which there are enough.
+pub fn raise_descriptor_limit(config: &Config) -> Result<(), u64> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let other = OTHER_DESCRIPTORS + 16 * u64::from(config.shards);
+    let wanted = u64::from(config.maxclients) + other;
+    let mut limit = getrlimit(Resource::Nofile);
+    let Some(current) = limit.current.filter(|current| *current < wanted) else {
+        return Ok(());
+    };
+    let possible = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    limit.current = Some(possible);
+    let possible = setrlimit(Resource::Nofile, limit).map_or(current, |()| possible);
+    if possible < wanted {
+        return Err(possible.saturating_sub(other));
+    }
+    Ok(())
 }

@@ -18,6 +18,7 @@
 //! Invariant: the first place of `order`, if any, is waiting.
 
 use crate::session::Session;
+use rustix::net::Shutdown;
 use shards::Span;
 use shards::UnixMs;
 use shards::order::Client;
@@ -242,6 +243,16 @@ impl Connection {
     fn pop_place(&mut self) {
         self.order.pop_front();
         self.first_place = self.first_place.wrapping_add(1);
+    }
+
+    /// Stops talking to the client at once.
+    pub fn close(&mut self) {
+        if self.phase != Phase::Closed {
+            self.phase = Phase::Closed;
+            // Ends the armed receive and a send that waits for the client. It
+            // fails only if the peer is gone already.
+            let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+        }
     }
 
     /// Drops what an idle connection does not need. `held` and `order` keep

@@ -1,8 +1,10 @@
 //! One client: who it is and how it wants to be answered.
 
 pub mod connection;
+mod filter;
 
 pub use connection::Connection;
+pub use filter::ClientFilter;
 
 use shards::resp::Protocol;
 use shards::{DbIndex, UnixMs};

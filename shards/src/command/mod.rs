@@ -15,7 +15,6 @@ mod keys;
 mod spec;
 mod strings;
 
-pub use crate::types::Span;
 pub use args::{Args, OwnedArgs};
 pub use spec::{
     Access, Arity, Begin, Command, Find, Flags, Group, KeySpec, flags, keys_in, keys_of,
