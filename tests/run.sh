@@ -23,7 +23,40 @@ for argument in "$@"; do
     esac
 done
 
-step() { printf '\n== %s\n' "$*"; }
+log="$(mktemp)"
+trap 'rm -f "$log"' EXIT
+passed=0
+failed=0
+summary=
+
+# Runs one step and goes on if it fails, so that one run shows all there is to
+# mend. Tests are counted one by one; a step without any counts as one.
+step() {
+    local name=$1 began=$SECONDS tests_passed tests_failed verdict=ok
+    shift
+    printf '\n== %s\n' "$name"
+    "$@" 2>&1 | tee "$log" || verdict=FAILED
+    read -r tests_passed tests_failed < <(
+        awk '/^test result: / {
+            for (i = 2; i <= NF; i++) {
+                if ($i == "passed;") p += $(i - 1)
+                if ($i == "failed;") f += $(i - 1)
+            }
+        } END { print p + 0, f + 0 }' "$log"
+    )
+    if [ "$verdict" = FAILED ] && [ "$tests_failed" -eq 0 ]; then
+        tests_failed=1
+    elif [ "$verdict" = ok ] && [ "$tests_passed" -eq 0 ]; then
+        tests_passed=1
+    fi
+    passed=$((passed + tests_passed))
+    failed=$((failed + tests_failed))
+    summary+="$(printf '%-8s %5d s  %s' "$verdict" $((SECONDS - began)) "$name")"$'\n'
+    # Names of failed tests, once more where they are seen.
+    if [ "$verdict" = FAILED ]; then
+        summary+="$(sed -n 's/^test \(.*\) \.\.\. FAILED$/                   \1/p' "$log")"$'\n'
+    fi
+}
 
 # One at a time may install; a second caller then finds everything there.
 lock="${TMPDIR:-/tmp}/cordis-tests-$(id -u).lock"
@@ -79,29 +112,19 @@ install_needed() {
     exec 9>&-
 }
 
-step "what the tests need"
+printf '== what the tests need\n'
 install_needed
 redis-server --version
 
 # Ten thousand connections need more descriptors than the usual soft limit.
 ulimit -n "$(ulimit -Hn)"
 
-step "format"
-cargo fmt --all --check
-
-step "clippy"
-cargo clippy --all-targets --workspace -- -D warnings
-
-step "tests"
+step "format" cargo fmt --all --check
+step "clippy" cargo clippy --all-targets --workspace -- -D warnings
 # The harness shows the seeds and the servers' output of tests that failed.
-cargo test --workspace --no-fail-fast
+step "tests" cargo test --workspace --no-fail-fast
+step "run.sh" cargo test --test cli -- --ignored
+step "fuzz, $fuzz_seconds s a target" tests/fuzz/run.sh "$fuzz_seconds"
 
-step "run.sh"
-cargo test --test cli -- --ignored
-
-if [ -x tests/fuzz/run.sh ]; then
-    step "fuzz, $fuzz_seconds s"
-    tests/fuzz/run.sh "$fuzz_seconds"
-fi
-
-printf '\nAll tests passed.\n'
+printf '\n%s\n%d passed, %d failed\n' "$summary" "$passed" "$failed"
+[ "$failed" -eq 0 ]
