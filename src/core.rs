@@ -157,6 +157,10 @@ pub struct Core {
     pub ring: Ring,
     pub mesh: Mesh<Message>,
     pub connections: Slab<Box<Connection>>,
+    /// Number of this turn of the loop.
+    pub turn: u32,
+    /// Connections that have had their share of this turn and go on in the next.
+    pub next_turn: Vec<u32>,
     /// How busy clients are.
     pub activity: Activity,
     /// The connection that background upkeep has visited last.

@@ -57,7 +57,10 @@ pub fn receive(core: &mut Core, scratch: &mut Scratch, key: u32, bytes: &[u8]) {
     let now = core.now;
     let connection = &mut core.connections[key as usize];
     connection.session.active_at = now;
-    if connection.input.is_empty() && connection.may_execute() {
+    if connection.input.is_empty()
+        && connection.may_execute()
+        && connection.allowance(core.turn) > 0
+    {
         let mut partial = Partial::default();
         let Scratch { spans, group } = scratch;
         execute(core, group, key, bytes, &mut partial, spans);
@@ -79,7 +82,7 @@ pub fn resume(core: &mut Core, scratch: &mut Scratch, key: u32) {
     if connection.input.is_empty() {
         return;
     }
-    if !connection.may_execute() {
+    if !connection.may_execute() || connection.allowance(core.turn) == 0 {
         connection.stalled = true;
         return;
     }
@@ -147,6 +150,7 @@ fn execute(
     spans: &mut Vec<Span>,
 ) {
     loop {
+        let start = partial.start;
         let end = parse_group(core, key, input, partial, spans, group);
         prefetch(core, key, group);
         let mut first = 0;
@@ -171,8 +175,15 @@ fn execute(
         } else {
             spans.drain(..first);
         }
+        let turn = core.turn;
+        let connection = &mut core.connections[key as usize];
+        connection.spend(turn, partial.start - start);
         match end {
-            End::More => {}
+            End::More if connection.allowance(turn) > 0 => {}
+            End::More => {
+                connection.stalled = true;
+                break;
+            }
             End::Inline { start, request } => {
                 if inline(core, key, &request) == Step::Stall {
                     *partial = Partial::at(start);

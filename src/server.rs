@@ -150,6 +150,8 @@ fn set_up(part: Part) -> Result<(Core, Vec<socket2::Socket>, Park), StartError> 
         ring,
         mesh,
         connections: Slab::new(),
+        turn: 0,
+        next_turn: Vec::new(),
         activity: Activity::default(),
         next_visit: 0,
         gatherings: Slab::new(),

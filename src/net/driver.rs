@@ -62,7 +62,7 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
         // Everything to be sent goes down with the same call that waits for
         // what comes next.
         let lingering = pace.lingers();
-        if !messages && lingering && core.mesh.fall_asleep() {
+        if !messages && lingering && core.next_turn.is_empty() && core.mesh.fall_asleep() {
             core.ring.wait(pace.want, COALESCE, WAIT);
             core.mesh.wake_up();
         } else {
@@ -87,7 +87,7 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
             pace.last_yield = pace.now;
             park.yield_now().await;
         }
-        if !busy && !lingering && core.dirty.is_empty() {
+        if !busy && !lingering && core.dirty.is_empty() && core.next_turn.is_empty() {
             sleep(core, park).await;
             pace.now = Instant::now();
         }

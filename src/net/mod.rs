@@ -12,7 +12,7 @@ use crate::core::{Core, SPARE_BYTES_MAX};
 use crate::dispatch::{self, Scratch};
 use crate::runtime::ring::Completion;
 use crate::session::Session;
-use crate::session::connection::{BACKLOG_BYTES_MAX, Connection, Phase};
+use crate::session::connection::{BACKLOG_BYTES_MAX, Connection, Phase, TURN_BACKLOG_BYTES};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -84,7 +84,11 @@ fn received(core: &mut Core, scratch: &mut Scratch, key: u32, bytes: &[u8], more
 /// request must be able to reach the query buffer limit (and be refused).
 fn input_max(connection: &Connection, query_buffer_limit: usize) -> usize {
     if connection.stalled {
-        BACKLOG_BYTES_MAX
+        if connection.may_execute() {
+            TURN_BACKLOG_BYTES
+        } else {
+            BACKLOG_BYTES_MAX
+        }
     } else {
         query_buffer_limit.saturating_add(1)
     }
@@ -123,6 +127,12 @@ fn receive_ended(core: &mut Core, key: u32, starved: bool) {
 /// closes what is to be closed.
 #[inline]
 pub fn flush(core: &mut Core, scratch: &mut Scratch) {
+    core.turn = core.turn.wrapping_add(1);
+    for key in std::mem::take(&mut core.next_turn) {
+        if core.connections.contains(key as usize) {
+            core.mark_dirty(key);
+        }
+    }
     let mut dirty = std::mem::take(&mut core.dirty);
     // Going on with waiting requests may mark connections anew.
     let mut index = 0;
@@ -148,7 +158,11 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
         core.ring.send(key, connection.socket.as_fd(), buffer);
     }
     if connection.stalled && connection.may_execute() {
-        dispatch::resume(core, scratch, key);
+        if connection.allowance(core.turn) == 0 {
+            core.next_turn.push(key);
+        } else {
+            dispatch::resume(core, scratch, key);
+        }
     }
     let connection = &mut core.connections[key as usize];
     if connection.said_all && !connection.stalled && connection.phase == Phase::Open {
@@ -157,10 +171,10 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
     match connection.phase {
         Phase::Open => {
             let paused = !connection.receiving && !connection.pausing && !connection.said_all;
-            if paused
-                && connection.backlog()
-                    <= input_max(connection, core.config.client_query_buffer_limit)
-            {
+            let most = input_max(connection, core.config.client_query_buffer_limit);
+            // Not at the first byte of room: stopping and starting cost, too.
+            let most = if connection.stalled { most / 2 } else { most };
+            if paused && connection.backlog() <= most {
                 connection.receiving = true;
                 core.ring.receive(key, connection.socket.as_fd());
             }

@@ -35,6 +35,15 @@ const PLACES_MAX: usize = 256;
 /// further requests wait until the client has read.
 pub const OUTPUT_BYTES_SOFT: usize = 1 << 20;
 
+/// Bytes of requests that one connection may have executed in one turn of its
+/// core, as in Redis: then it is the others' turn. (The last request may be
+/// longer.)
+pub const TURN_BYTES: usize = 16 << 10;
+
+/// Unexecuted bytes from which on the socket of a connection that only waits
+/// for its turn is no longer read.
+pub const TURN_BACKLOG_BYTES: usize = 256 << 10;
+
 /// Bytes of complete but unexecuted requests from which on the socket is no
 /// longer read.
 pub const BACKLOG_BYTES_MAX: usize = 64 << 20;
@@ -76,6 +85,9 @@ pub struct Connection {
     pub receiving: bool,
     /// The tick in which it last sent something.
     pub last_tick: u32,
+    /// The turn in which it last executed something, and how many bytes of it.
+    turn: u32,
+    executed: usize,
     /// The client has ended its side of the stream.
     pub said_all: bool,
     /// It was asked to end, because the client is ahead of us.
@@ -116,6 +128,8 @@ impl Connection {
             phase: Phase::Open,
             receiving: false,
             last_tick: u32::MAX,
+            turn: 0,
+            executed: 0,
             said_all: false,
             pausing: false,
             in_flight: 0,
@@ -141,6 +155,22 @@ impl Connection {
             && !self.barrier
             && self.order.len() < PLACES_MAX
             && self.output_bytes() < OUTPUT_BYTES_SOFT
+    }
+
+    /// Bytes that may still be executed in this turn.
+    #[inline]
+    pub fn allowance(&self, turn: u32) -> usize {
+        let executed = if self.turn == turn { self.executed } else { 0 };
+        TURN_BYTES.saturating_sub(executed)
+    }
+
+    /// `bytes` were executed in this turn.
+    #[inline]
+    pub fn spend(&mut self, turn: u32, bytes: usize) {
+        if self.turn != turn {
+            (self.turn, self.executed) = (turn, 0);
+        }
+        self.executed += bytes;
     }
 
     /// Bytes of replies that wait to be sent or are being sent.
