@@ -260,7 +260,7 @@ impl Core {
         } = self;
         node.replies(|client, row, failed, reply| {
             if failed {
-                stats.errors += 1;
+                stats.count_error(reply.get(1..).unwrap_or_default());
                 stats.rows[usize::from(row)].failed += 1;
             }
             let Some(connection) = connections.get_mut(client.key as usize) else {

@@ -495,7 +495,7 @@ fn refuse(core: &mut Core, key: u32, row: Option<u16>, error: &CommandError) {
     if let Some(row) = row {
         core.stats.rows[usize::from(row)].rejected += 1;
     }
-    core.stats.errors += 1;
+    core.stats.count_error(&error.to_bytes());
     let connection = &mut core.connections[key as usize];
     let protocol = connection.session.protocol;
     let out = connection.reply_buffer();
@@ -523,13 +523,8 @@ fn here(core: &mut Core, key: u32, call: &Call, args: Args<'_>) {
     }
     let out = connection.reply_buffer();
     let before = out.len();
-    if core
-        .node
-        .shard
-        .apply(core.now, &call.request(args), out)
-        .is_err()
-    {
-        core.stats.errors += 1;
+    if let Err(error) = core.node.shard.apply(core.now, &call.request(args), out) {
+        core.stats.count_error(&error.to_bytes());
         core.stats.rows[usize::from(call.row)].failed += 1;
     }
     connection.reply_written(before);
@@ -581,7 +576,7 @@ fn serve(
             return;
         }
         Err(error) => {
-            core.stats.errors += 1;
+            core.stats.count_error(&error.to_bytes());
             core.stats.rows[number].failed += 1;
             out.clear();
             let protocol = core.connections[key as usize].session.protocol;
@@ -600,7 +595,7 @@ fn serve(
 /// The stream has lost its frame: say so, send it, close.
 #[cold]
 fn protocol_error(core: &mut Core, key: u32, error: ProtocolError) {
-    core.stats.errors += 1;
+    core.stats.count_error(b"ERR");
     let connection = &mut core.connections[key as usize];
     if error != ProtocolError::QueryBufferLimit {
         let protocol = connection.session.protocol;

@@ -1,5 +1,7 @@
 //! Per-core counters. Nobody shares them; INFO asks every core and sums.
 
+use shards::UnixMs;
+use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
 /// Looks at background work per second while a core is awake: the tick of
@@ -16,6 +18,65 @@ pub struct RowStats {
     pub failed: u64,
 }
 
+/// Samples that a rate is the mean of, as in Redis.
+const SAMPLES: usize = 16;
+/// At least so long after one sample comes the next.
+const SAMPLE_MS: i64 = 100;
+
+/// How fast counters grow: their growth per second in each of the last samples.
+#[derive(Clone, Debug, Default)]
+pub struct Rates {
+    sampled_at: UnixMs,
+    /// Commands, bytes in and bytes out at the last sample.
+    counted: [u64; 3],
+    per_second: [[u64; 3]; SAMPLES],
+    next: usize,
+}
+
+impl Rates {
+    fn sample(&mut self, now: UnixMs, counters: [u64; 3]) {
+        let elapsed_ms = now.0 - self.sampled_at.0;
+        // A clock that was set back starts a new sample.
+        if (0..SAMPLE_MS).contains(&elapsed_ms) {
+            return;
+        }
+        for ((sample, counter), counted) in self.per_second[self.next]
+            .iter_mut()
+            .zip(counters)
+            .zip(self.counted)
+        {
+            let growth = counter.saturating_sub(counted);
+            let per_second = growth
+                .saturating_mul(1000)
+                .checked_div(elapsed_ms.max(0) as u64);
+            *sample = per_second.unwrap_or(0);
+        }
+        self.sampled_at = now;
+        self.counted = counters;
+        self.next = (self.next + 1) % SAMPLES;
+    }
+
+    /// Commands, bytes in and bytes out per second.
+    pub fn mean(&self) -> [u64; 3] {
+        let sum = |index: usize| {
+            self.per_second
+                .iter()
+                .map(|sample| sample[index])
+                .sum::<u64>()
+        };
+        [0, 1, 2].map(|index| sum(index) / SAMPLES as u64)
+    }
+
+    /// Adds another core's. The samples need not be of the same instants, as
+    /// only their mean is ever looked at.
+    fn add(&mut self, other: &Self) {
+        let ours = self.per_second.iter_mut().flatten();
+        for (sum, sample) in ours.zip(other.per_second.iter().flatten()) {
+            *sum += sample;
+        }
+    }
+}
+
 /// One core's counters.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
@@ -25,6 +86,9 @@ pub struct Stats {
     pub input_bytes: u64,
     pub output_bytes: u64,
     pub errors: u64,
+    /// Errors by the first word of their text. The server has only so many.
+    pub error_codes: BTreeMap<Box<str>, u64>,
+    pub rates: Rates,
     /// Indexed by row number.
     pub rows: Vec<RowStats>,
 }
@@ -37,6 +101,26 @@ impl Stats {
             ..Self::default()
         }
     }
+    /// Counts an error; `text` is the line without its `-`.
+    #[cold]
+    pub fn count_error(&mut self, text: &[u8]) {
+        self.errors += 1;
+        let end = text.iter().position(u8::is_ascii_whitespace);
+        let code = text[..end.unwrap_or(text.len())].utf8_chunks().next();
+        let code = code.map_or("", |chunk| chunk.valid());
+        match self.error_codes.get_mut(code) {
+            Some(count) => *count += 1,
+            None => {
+                self.error_codes.insert(code.into(), 1);
+            }
+        }
+    }
+
+    /// Looks at how the counters have grown, if it is time to.
+    pub fn sample(&mut self, now: UnixMs) {
+        let counters = [self.commands, self.input_bytes, self.output_bytes];
+        self.rates.sample(now, counters);
+    }
 }
 
 impl AddAssign<&Stats> for Stats {
@@ -47,10 +131,53 @@ impl AddAssign<&Stats> for Stats {
         self.input_bytes += other.input_bytes;
         self.output_bytes += other.output_bytes;
         self.errors += other.errors;
+        for (code, count) in &other.error_codes {
+            *self.error_codes.entry(code.clone()).or_default() += count;
+        }
+        self.rates.add(&other.rates);
         for (sum, row) in self.rows.iter_mut().zip(&other.rows) {
             sum.calls += row.calls;
             sum.rejected += row.rejected;
             sum.failed += row.failed;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_means_over_samples_of_a_tenth_of_a_second() {
+        let mut stats = Stats::new(0);
+        let mut now = UnixMs(1_000_000);
+        stats.sample(now);
+        for _ in 0..SAMPLES {
+            for _ in 0..10 {
+                now.0 += 10;
+                stats.commands += 1;
+                stats.input_bytes += 20;
+                stats.sample(now);
+            }
+        }
+        assert_eq!(stats.rates.mean(), [100, 2000, 0]);
+        let mut sum = stats.clone();
+        sum += &stats;
+        assert_eq!(sum.rates.mean(), [200, 4000, 0]);
+        for _ in 0..SAMPLES {
+            now.0 += 100;
+            stats.sample(now);
+        }
+        assert_eq!(stats.rates.mean(), [0, 0, 0]);
+    }
+
+    #[test]
+    fn a_clock_set_back_does_no_harm() {
+        let mut stats = Stats::new(0);
+        stats.sample(UnixMs(5_000_000));
+        stats.commands += 100;
+        stats.sample(UnixMs(1_000));
+        stats.sample(UnixMs(2_000));
+        assert_eq!(stats.rates.mean(), [0, 0, 0]);
     }
 }

@@ -87,6 +87,12 @@ static SECTIONS: &[Section] = &[
         write: |_, _| Ok(()),
     },
     Section {
+        name: "errorstats",
+        heading: "Errorstats",
+        default: true,
+        write: errorstats,
+    },
+    Section {
         name: "cluster",
         heading: "Cluster",
         default: true,
@@ -277,20 +283,32 @@ fn stats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
         misses,
         ..
     } = &figures.sum;
+    let [commands, input, output] = stats.rates.mean();
+    let kib = |bytes: u64| bytes as f64 / 1024.0;
     write!(
         text,
         "total_connections_received:{}\r\ntotal_commands_processed:{}\r\n\
-         total_net_input_bytes:{}\r\ntotal_net_output_bytes:{}\r\nrejected_connections:{}\r\n\
+         instantaneous_ops_per_sec:{commands}\r\ntotal_net_input_bytes:{}\r\n\
+         total_net_output_bytes:{}\r\ntotal_net_repl_input_bytes:0\r\n\
+         total_net_repl_output_bytes:0\r\ninstantaneous_input_kbps:{:.2}\r\n\
+         instantaneous_output_kbps:{:.2}\r\ninstantaneous_input_repl_kbps:0.00\r\n\
+         instantaneous_output_repl_kbps:0.00\r\nrejected_connections:{}\r\n\
          sync_full:0\r\nsync_partial_ok:0\r\nsync_partial_err:0\r\nexpired_keys:{expired}\r\n\
-         evicted_keys:0\r\nevicted_clients:0\r\nkeyspace_hits:{hits}\r\n\
+         evicted_keys:0\r\nevicted_clients:0\r\ntotal_eviction_exceeded_time:0\r\n\
+         current_eviction_exceeded_time:0\r\nkeyspace_hits:{hits}\r\n\
          keyspace_misses:{misses}\r\npubsub_channels:0\r\npubsub_patterns:0\r\n\
          pubsubshard_channels:0\r\nlatest_fork_usec:0\r\ntotal_forks:0\r\n\
          migrate_cached_sockets:0\r\nslave_expires_tracked_keys:0\r\n\
+         active_defrag_hits:0\r\nactive_defrag_misses:0\r\nactive_defrag_key_hits:0\r\n\
+         active_defrag_key_misses:0\r\ntracking_total_keys:0\r\ntracking_total_items:0\r\n\
+         tracking_total_prefixes:0\r\nunexpected_error_replies:0\r\n\
          total_error_replies:{}\r\n",
         stats.connections_received,
         stats.commands,
         stats.input_bytes,
         stats.output_bytes,
+        kib(input),
+        kib(output),
         stats.connections_rejected,
         stats.errors,
     )
@@ -314,6 +332,13 @@ fn cpu(text: &mut String, _: &Figures<'_>) -> std::fmt::Result {
         "used_cpu_sys:{system:.6}\r\nused_cpu_user:{user:.6}\r\n\
          used_cpu_sys_children:0.000000\r\nused_cpu_user_children:0.000000\r\n"
     )
+}
+
+fn errorstats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
+    for (code, count) in &figures.sum.stats.error_codes {
+        write!(text, "errorstat_{code}:count={count}\r\n")?;
+    }
+    Ok(())
 }
 
 fn cluster(text: &mut String, _: &Figures<'_>) -> std::fmt::Result {

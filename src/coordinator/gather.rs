@@ -103,6 +103,7 @@ fn complete(core: &mut Core, gathering: Gathering) {
     if let Err(error) = finish(&mut call, request.args(), answers) {
         out.clear();
         Reply::new(&mut out, Protocol::Resp2).error(&error);
+        core.stats.count_error(&error.to_bytes());
     }
     if let Some(connection) = core.client(client.key, client.id) {
         connection.barrier = false;

@@ -14,8 +14,9 @@ const VISITS: usize = 64;
 /// A connection that has been quiet for so long gives up its spare memory.
 const QUIET_MS: i64 = 1000;
 
-/// Visits the next few connections.
+/// Visits the next few connections, and looks at how the core's counters grow.
 pub fn visit(core: &mut Core) {
+    core.stats.sample(core.now);
     let capacity = core.connections.capacity();
     for _ in 0..VISITS.min(capacity) {
         core.next_visit = (core.next_visit + 1) % capacity;
