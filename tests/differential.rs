@@ -673,9 +673,12 @@ fn errors_are_counted_by_their_code() {
     assert_eq!(counts(&cordis), counts(&redis));
 }
 
-/// What COMMAND INFO of 7.2 says otherwise than that of 7.0, or what depends on
-/// more than the row: tips and key specifications (elements 7 to 9).
-const COMPARED_ELEMENTS: usize = 7;
+/// Elements of COMMAND INFO that are compared: all but the subcommands, which
+/// have rows of their own.
+const COMPARED_ELEMENTS: usize = 9;
+const TIPS: usize = 7;
+/// Rows to which 7.2 gave more tips than 7.0.
+const NEW_TIPS: &[&str] = &["config|resetstat", "config|rewrite"];
 
 #[test]
 fn rows_agree_with_redis() {
@@ -699,7 +702,11 @@ fn rows_agree_with_redis() {
         let (expected, row) = (row(&mut one), row(&mut other));
         let (expected, row) = (expected.items(), row.items());
         assert_eq!(row.len(), expected.len(), "elements of COMMAND INFO {name}");
-        for (i, (expected, got)) in expected.iter().zip(row).take(COMPARED_ELEMENTS).enumerate() {
+        for i in 0..COMPARED_ELEMENTS {
+            if i == TIPS && NEW_TIPS.contains(&name.as_str()) {
+                continue;
+            }
+            let (expected, got) = (&expected[i], &row[i]);
             let equal = match (expected, got) {
                 (Value::Array(one), Value::Array(other)) => sorted(one) == sorted(other),
                 _ => expected == got,

@@ -251,7 +251,11 @@ fn write_words(reply: &mut Reply<'_>, words: &[&str]) {
 }
 
 fn write_key_spec(reply: &mut Reply<'_>, spec: &KeySpec) {
-    reply.map(3);
+    reply.map(if spec.notes.is_empty() { 3 } else { 4 });
+    if !spec.notes.is_empty() {
+        reply.bulk(b"notes");
+        reply.bulk(spec.notes.as_bytes());
+    }
     reply.bulk(b"flags");
     write_words(reply, spec.access.0);
     let numbers = |reply: &mut Reply<'_>, part: &str, kind: &str, pairs: &[(&str, i32)]| {
