@@ -11,7 +11,7 @@ for tool in cargo cc git; do
     command -v "$tool" >/dev/null 2>&1 || missing="$missing $tool"
 done
 if [ -n "$missing" ]; then
-    echo "run.sh: missing:$missing; install a Rust toolchain (https://rustup.rs), a C compiler and git" >&2
+    echo "run.sh: missing:$missing; install a Rust toolchain, a C compiler and git" >&2
     exit 1
 fi
 

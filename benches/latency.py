@@ -21,7 +21,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -70,11 +69,10 @@ class Server:
         self.process.wait()
 
 
-class Prober(threading.Thread):
+class Prober:
     """Sends GETs at 1,000/s and keeps every latency, in a process of its own."""
 
     def __init__(self, server):
-        super().__init__(daemon=True)
         read, write = os.pipe()
         self.child = os.fork()
         if self.child == 0:
@@ -121,27 +119,6 @@ class Prober(threading.Thread):
         return f"{int(n)} GETs: median {ms(p50)}, p99.9 {ms(p999)}, max {ms(worst)}, over 1 ms: {int(slow)}"
 
 
-def pipe(server, requests):
-    """Sends requests on one connection as fast as it goes; waits for all replies."""
-    s, count = server.connect(), [0]
-
-    def drain(expected):
-        got = 0
-        while got < expected:
-            got += s.recv(1 << 16).count(b"\n")
-
-    chunk, sent = [], 0
-    for request in requests:
-        chunk.append(request)
-        if len(chunk) == 500:
-            s.sendall(b"".join(chunk))
-            drain(len(chunk))
-            chunk = []
-    s.sendall(b"".join(chunk))
-    drain(len(chunk))
-    s.close()
-
-
 def load(server, options, keys):
     """Inserts keys 000…0 to keys-1 with redis-cli, from a generator in awk."""
     program = (
@@ -161,27 +138,23 @@ def growth(server, options):
 
 def expiry(server, options):
     before = server.rss_kb()
-
-    def requests():
+    with tempfile.NamedTemporaryFile() as file:
         for i in range(options.keys):
             key, ttl = b"k%015d" % i, b"%d" % random.randint(1000, 5000)
-            yield b"*5\r\n$3\r\nSET\r\n$16\r\n%s\r\n$32\r\nvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv\r\n$2\r\nPX\r\n$%d\r\n%s\r\n" % (key, len(ttl), ttl)
-
-    prober = Prober(server)
-    peak = 0
-    loader = threading.Thread(target=pipe, args=(server, requests()))
-    loader.start()
-    while loader.is_alive():
-        peak = max(peak, server.rss_kb())
+            file.write(b"*5\r\n$3\r\nSET\r\n$16\r\n%s\r\n$32\r\nvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv\r\n$2\r\nPX\r\n$%d\r\n%s\r\n" % (key, len(ttl), ttl))
+        file.flush()
+        prober = Prober(server)
+        cli = ["taskset", "-c", options.client_cpus, "redis-cli", "-p", str(server.port), "--pipe"]
+        with open(file.name, "rb") as requests:
+            subprocess.run(cli, stdin=requests, stdout=subprocess.DEVNULL, check=True)
+    peak = server.rss_kb()
+    due, back = time.time() + 5, None
+    while time.time() < due + 15:
         time.sleep(0.1)
-    ended, last = time.time() + 5, None
-    while time.time() < ended + 15:
-        time.sleep(0.1)
-        now = server.rss_kb()
-        if now - before < (peak - before) * 0.1 and last is None:
-            last = time.time() - ended
-    print(f"RSS: {before} KiB before, {peak} KiB at most, {server.rss_kb()} KiB at the end; nine tenths were back "
-          + ("never within 15 s" if last is None else f"{last:+.1f} s from when the last key was due"))
+        if back is None and server.rss_kb() - before < (peak - before) * 0.1:
+            back = time.time() - due
+    print(f"RSS: {before} KiB before, {peak} KiB loaded, {server.rss_kb()} KiB at the end; nine tenths were back "
+          + ("never within 15 s" if back is None else f"{back:+.1f} s from when the last key was due"))
     print(f"expiry of {options.keys} keys; {prober.result()}")
 
 
