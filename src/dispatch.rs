@@ -371,6 +371,8 @@ fn engine(
         Kind::Transaction
     };
     if !connection.may_mix(kind) {
+        // Trying again before the replies are in would be in vain, for ever.
+        connection.barrier = true;
         return Step::Stall;
     }
     let session = &mut connection.session;

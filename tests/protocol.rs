@@ -200,6 +200,25 @@ fn requests_arrive_in_any_pieces() {
     assert_eq!(show(&client.read_to_end()), show(&whole), "byte by byte");
 }
 
+/// A request on one shard that may not overtake one on several waits for it, and
+/// does not keep its core from hearing that the other is done.
+#[test]
+fn a_request_waits_behind_one_on_several_shards() {
+    let cordis = Server::cordis(4, &[]);
+    for input in [
+        "MGET a b c d\r\nGET a\r\nMGET a b c d\r\nECHO x\r\n",
+        "GET a\r\nGET b\r\nMSET a 1 b 2 c 3 d 4\r\nGET a\r\nGET d\r\nDEL a b c d\r\n",
+    ] {
+        let replies = answer(&cordis, input.as_bytes());
+        let last: &[u8] = if input.starts_with("MGET") {
+            b"$1\r\nx\r\n"
+        } else {
+            b"$1\r\n1\r\n$1\r\n4\r\n:4\r\n"
+        };
+        assert!(replies.ends_with(last), "{input:?}: {}", show(&replies));
+    }
+}
+
 #[test]
 fn replies_come_in_the_order_of_requests() {
     let cordis = Server::cordis(4, &[]);

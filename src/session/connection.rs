@@ -100,7 +100,7 @@ pub struct Connection {
     pub dirty: bool,
     /// Has requests in `input` that wait for room or for a reply.
     pub stalled: bool,
-    /// Later requests wait until the reply to an earlier one is complete.
+    /// Later requests wait until the replies to earlier ones are complete.
     pub barrier: bool,
 
     /// Received bytes that are not yet executed, from `partial.start` on.
@@ -266,6 +266,7 @@ impl Connection {
             self.pop_place();
         }
         if self.order.is_empty() {
+            self.barrier = false;
             self.held.clear();
         }
     }
