@@ -163,6 +163,8 @@ pub struct Core {
     pub next_turn: Vec<u32>,
     /// How busy clients are.
     pub activity: Activity,
+    /// When memory use was last looked at for its peak.
+    pub peak_noted_at: UnixMs,
     /// The connection that background upkeep has visited last.
     pub next_visit: usize,
     pub gatherings: Slab<Gathering>,

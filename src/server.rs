@@ -7,10 +7,10 @@ use crate::net::{driver, listener};
 use crate::runtime::mesh::{Mesh, connect};
 use crate::runtime::park::Park;
 use crate::runtime::ring::Ring;
-use crate::runtime::{boot, clock, log, memory};
+use crate::runtime::{boot, clock, log};
 use crate::stats::Stats;
 use shards::order::Node;
-use shards::{Settings, Shard};
+use shards::{Settings, Shard, UnixMs};
 use slab::Slab;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -40,7 +40,6 @@ pub fn run(config: Config) -> Result<(), StartError> {
             "maxclients: nofile (ulimit -n) is too low for so many clients"
         );
     }
-    memory::configure();
     let shared = Arc::new(Shared {
         run_id: random_hex(),
         started_at: clock::now(),
@@ -153,6 +152,7 @@ fn set_up(part: Part) -> Result<(Core, Vec<socket2::Socket>, Park), StartError> 
         turn: 0,
         next_turn: Vec::new(),
         activity: Activity::default(),
+        peak_noted_at: UnixMs(0),
         next_visit: 0,
         gatherings: Slab::new(),
         config,

@@ -7,7 +7,7 @@
 use crate::config::OutputLimit;
 use crate::core::Core;
 use crate::session::Connection;
-use shards::UnixMs;
+use shards::{ShardId, UnixMs};
 
 /// Connections that are visited per tick.
 const VISITS: usize = 64;
@@ -17,6 +17,10 @@ const QUIET_MS: i64 = 1000;
 /// Visits the next few connections, and looks at how the core's counters grow.
 pub fn visit(core: &mut Core) {
     core.stats.sample(core.now);
+    if core.id == ShardId(0) && core.now.0 - core.peak_noted_at.0 >= 1000 {
+        core.peak_noted_at = core.now;
+        crate::runtime::memory::note_peak();
+    }
     let capacity = core.connections.capacity();
     for _ in 0..VISITS.min(capacity) {
         core.next_visit = (core.next_visit + 1) % capacity;

@@ -2,23 +2,16 @@
 #![allow(unsafe_code)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use tikv_jemalloc_ctl::{background_thread, raw, stats};
+use tikv_jemalloc_ctl::stats;
 
-/// Freed pages go back to the system after about this long, ms.
-const DECAY_MS: isize = 1000;
-
-/// Has freed memory go back to the system within seconds, also when nobody
-/// allocates. Where the allocator refuses, memory only goes back later.
-pub fn configure() {
-    // SAFETY: the names end in NUL, and both are of type ssize_t.
-    let decay = unsafe {
-        raw::write(b"arenas.dirty_decay_ms\0", DECAY_MS)
-            .and(raw::write(b"arenas.muzzy_decay_ms\0", 0isize))
-    };
-    if let Err(error) = decay.and(background_thread::write(true)) {
-        tracing::warn!(%error, "jemalloc keeps its own decay times");
-    }
-}
+/// jemalloc's options, read by it before `main`. Freed pages go back to the
+/// system within about a second (the default is ten), also when nobody
+/// allocates: a background thread sees to it.
+// SAFETY: jemalloc expects a pointer to a string that ends in NUL under this
+// name, and a reference to an array is one.
+#[unsafe(export_name = "_rjem_malloc_conf")]
+#[used]
+static OPTIONS: &[u8; 60] = b"dirty_decay_ms:1000,muzzy_decay_ms:0,background_thread:true\0";
 
 /// Memory figures for INFO, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,14 +30,20 @@ pub struct Memory {
     pub total: u64,
 }
 
+/// Notes the highest use of memory, which INFO reports.
+pub fn note_peak() -> u64 {
+    static PEAK: AtomicU64 = AtomicU64::new(0);
+    // The counters are of the moment of the last advance.
+    let _ = tikv_jemalloc_ctl::epoch::advance();
+    let allocated = stats::allocated::read().map_or(0, |bytes| bytes as u64);
+    PEAK.fetch_max(allocated, Ordering::Relaxed).max(allocated)
+}
+
 /// Reads the figures. Microseconds; figures that cannot be had are zero.
 pub fn read() -> Memory {
-    static PEAK: AtomicU64 = AtomicU64::new(0);
-    // The counters below are of the moment of the last advance.
-    let _ = tikv_jemalloc_ctl::epoch::advance();
+    let peak = note_peak();
     let bytes = |read: Result<usize, _>| read.map_or(0, |bytes| bytes as u64);
     let allocated = bytes(stats::allocated::read());
-    let peak = PEAK.fetch_max(allocated, Ordering::Relaxed).max(allocated);
     let system = rustix::system::sysinfo();
     Memory {
         allocated,
