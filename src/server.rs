@@ -74,9 +74,12 @@ pub fn run(config: Config) -> Result<(), StartError> {
     }
     stop_on_signals(&shared)?;
     announce(&config, &addresses);
-    for thread in threads {
-        if let Err(error) = thread.join() {
-            tracing::error!(%error, "a core ended badly");
+    // Each core says once more that it is there: at its end. The process does
+    // not wait for the executors, which take seconds to wind down.
+    drop(ready);
+    for _ in 0..config.shards {
+        if readiness.recv().is_err() {
+            break;
         }
     }
     Ok(())
@@ -106,8 +109,8 @@ async fn serve(part: Part) {
             let mut listeners = listener::Listeners::new(&mut core, sockets);
             // The receiver goes away only if another core could not start.
             let _ = ready.send(Ok(()));
-            drop(ready);
             driver::run(&mut core, &mut listeners, &park).await;
+            let _ = ready.send(Ok(()));
         }
         Err(error) => {
             let _ = ready.send(Err(error));
