@@ -1,9 +1,19 @@
 //! The time. Read once per turn and handed on as an argument.
 
 use shards::UnixMs;
+use std::time::Duration;
 
 /// The instant now.
 pub fn now() -> UnixMs {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     UnixMs(time.tv_sec * 1000 + time.tv_nsec / 1_000_000)
+}
+
+/// CPU time that the calling thread has used.
+pub fn thread_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(
+        time.tv_sec.unsigned_abs(),
+        time.tv_nsec.unsigned_abs() as u32,
+    )
 }
