@@ -299,6 +299,26 @@ impl<'a> Db<'a> {
 }
 
 impl Db<'_> {
+    /// Has the memory of several keys fetched at once, before they are looked
+    /// at one by one. Of no use for a single key.
+    pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
+        const TOGETHER: usize = 16;
+        let mut keys = keys.map(|key| self.keyspace.locate(key));
+        loop {
+            let mut located = [None; TOGETHER];
+            for (place, key) in located.iter_mut().zip(&mut keys) {
+                self.keyspace.prefetch_line(&key);
+                *place = Some(key);
+            }
+            for key in located.iter().flatten() {
+                self.keyspace.prefetch_entry(key);
+            }
+            if located[TOGETHER - 1].is_none() {
+                return;
+            }
+        }
+    }
+
     /// The instant of the request.
     #[inline]
     pub fn now(&self) -> UnixMs {

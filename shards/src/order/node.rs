@@ -35,6 +35,9 @@ struct Answer {
 /// Boxes that are kept to be filled again.
 const SPARE_BOXES: usize = 32;
 
+/// Requests of a box whose memory is fetched together, before they run.
+const PREFETCHED: usize = 16;
+
 /// Marks the numbers of tickets that belong to parked requests.
 const PARKED: u32 = 1 << 31;
 
@@ -264,26 +267,24 @@ impl Node {
         let mut locks_start = 0;
         let mut wants_answer = false;
         for index in 0..batch.items.len() {
+            if index % PREFETCHED == 0 {
+                self.prefetch(&batch.items[index..]);
+            }
             match batch.items[index] {
                 Item::Request { call, client, .. } => {
-                    let reply = self.run_or_park(now, from, client, &call, index, &mut batch);
-                    batch.items[index] = Item::Request {
-                        call,
-                        client,
-                        reply,
-                    };
-                    wants_answer |= reply.is_some();
+                    let answer = self.run_or_park(now, from, client, &call, index, &mut batch);
+                    if let Item::Request { reply, .. } = &mut batch.items[index] {
+                        *reply = answer;
+                    }
+                    wants_answer |= answer.is_some();
                 }
                 Item::Work {
                     call, ticket, last, ..
                 } => {
-                    let reply = Some(self.run_in(now, &call, index, &mut batch));
-                    batch.items[index] = Item::Work {
-                        call,
-                        ticket,
-                        last,
-                        reply,
-                    };
+                    let answer = self.run_in(now, &call, index, &mut batch);
+                    if let Item::Work { reply, .. } = &mut batch.items[index] {
+                        *reply = Some(answer);
+                    }
                     wants_answer = true;
                     if last {
                         self.locks.release(ticket, &mut self.granted);
@@ -321,6 +322,25 @@ impl Node {
             self.returning.push((from, batch));
         } else {
             self.keep(batch);
+        }
+    }
+
+    /// Has the memory that the next requests will touch fetched ahead: first
+    /// the lines of the tables, then the entries they lead to.
+    #[inline]
+    fn prefetch(&self, items: &[Item]) {
+        let next = || items.iter().take(PREFETCHED);
+        let located = || {
+            next().filter_map(|item| match item {
+                Item::Request { call, .. } => Some((call.db, call.located?)),
+                _ => None,
+            })
+        };
+        for (db, located) in located() {
+            self.shard.keyspace(db).prefetch_line(&located);
+        }
+        for (db, located) in located() {
+            self.shard.keyspace(db).prefetch_entry(&located);
         }
     }
 

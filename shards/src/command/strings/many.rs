@@ -64,7 +64,12 @@ pub static COMMANDS: &[Row] = &[
     },
 ];
 
+/// Keys of one request that are fetched ahead: more would drive one another
+/// out of the cache.
+const FETCHED_AHEAD: usize = 64;
+
 fn mget(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    ctx.db.prefetch(args.from(1).iter().take(FETCHED_AHEAD));
     ctx.reply.array(args.len() - 1);
     for key in args.from(1).iter() {
         // What is no string reads as if it were not there.
@@ -88,6 +93,8 @@ fn pairs<'a>(
 }
 
 fn mset(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let keys = pairs(args, "mset")?.map(|(key, _)| key);
+    ctx.db.prefetch(keys.take(FETCHED_AHEAD));
     for (key, value) in pairs(args, "mset")? {
         ctx.db.set(key, value, Ttl::Clear)?;
         ctx.changed(key, Event::Set);
