@@ -161,6 +161,8 @@ pub struct Core {
     pub turn: u32,
     /// Connections that have had their share of this turn and go on in the next.
     pub next_turn: Vec<u32>,
+    /// Connections that hold replies back.
+    pub holding: Vec<u32>,
     /// How busy clients are.
     pub activity: Activity,
     /// When memory use was last looked at for its peak.
@@ -199,6 +201,12 @@ impl Activity {
             *last_tick = self.tick;
             self.active += 1;
         }
+    }
+
+    /// Another core has rung: it has requests or replies for us.
+    #[inline]
+    pub fn rung(&mut self) {
+        self.receives += 1;
     }
 
     /// Ends the tick: active connections and receives.

@@ -154,6 +154,7 @@ fn set_up(part: Part) -> Result<(Core, Vec<socket2::Socket>, Park), StartError> 
         connections: Slab::new(),
         turn: 0,
         next_turn: Vec::new(),
+        holding: Vec::new(),
         activity: Activity::default(),
         peak_noted_at: UnixMs(0),
         next_visit: 0,

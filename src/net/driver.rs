@@ -15,7 +15,7 @@
 //! fault of parking with runnable tasks.
 
 use super::listener::Listeners;
-use super::{complete, flush, upkeep};
+use super::{complete, flush, let_go, upkeep};
 use crate::coordinator::gather;
 use crate::core::{Core, Message};
 use crate::dispatch::Scratch;
@@ -202,6 +202,7 @@ fn background(core: &mut Core, listeners: &mut Listeners) -> bool {
     core.now = clock::now();
     listeners.rearm(core);
     upkeep::visit(core);
+    let_go(core);
     let until = Instant::now() + SLICE;
     let mut more = true;
     while more && Instant::now() < until {

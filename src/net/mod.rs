@@ -56,7 +56,7 @@ pub fn complete(
                 listeners.rearm_later(token);
             }
         }
-        Completion::Rung => {}
+        Completion::Rung => core.activity.rung(),
     }
 }
 
@@ -153,9 +153,15 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
     connection.dirty = false;
     if connection.in_flight == 0 && !connection.out.is_empty() && connection.phase != Phase::Closed
     {
-        let buffer = std::mem::take(&mut connection.out);
-        connection.in_flight = buffer.len();
-        core.ring.send(key, connection.socket.as_fd(), buffer);
+        if connection.holds_back() {
+            if !std::mem::replace(&mut connection.holding, true) {
+                core.holding.push(key);
+            }
+        } else {
+            let buffer = std::mem::take(&mut connection.out);
+            connection.in_flight = buffer.len();
+            core.ring.send(key, connection.socket.as_fd(), buffer);
+        }
     }
     if connection.stalled && connection.may_execute() {
         if connection.allowance(core.turn) == 0 {
@@ -189,6 +195,17 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
     if connection.phase == Phase::Closed && !connection.receiving && connection.in_flight == 0 {
         core.connections.remove(key as usize);
         core.shared.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Replies that were held back for others are not held back beyond a tick.
+fn let_go(core: &mut Core) {
+    for key in std::mem::take(&mut core.holding) {
+        if let Some(connection) = core.connections.get_mut(key as usize) {
+            connection.holding = false;
+            connection.impatient = connection.is_waiting();
+            core.mark_dirty(key);
+        }
     }
 }
 

@@ -35,6 +35,9 @@ const PLACES_MAX: usize = 256;
 /// further requests wait until the client has read.
 pub const OUTPUT_BYTES_SOFT: usize = 1 << 20;
 
+/// Bytes of replies that are sent although others are on their way.
+const HOLD_BYTES: usize = 16 << 10;
+
 /// Bytes of requests that one connection may have executed in one turn of its
 /// core, as in Redis: then it is the others' turn. (The last request may be
 /// longer.)
@@ -96,6 +99,10 @@ pub struct Connection {
     pub in_flight: usize,
     /// Since when its output has been over the soft limit.
     pub over_soft_limit_since: Option<UnixMs>,
+    /// Is in the core's list of connections that hold replies back.
+    pub holding: bool,
+    /// Holds nothing back until nothing is waiting: something takes long.
+    pub impatient: bool,
     /// Is in the core's list of connections with something to do this turn.
     pub dirty: bool,
     /// Has requests in `input` that wait for room or for a reply.
@@ -134,6 +141,8 @@ impl Connection {
             pausing: false,
             in_flight: 0,
             over_soft_limit_since: None,
+            holding: false,
+            impatient: false,
             dirty: false,
             stalled: false,
             barrier: false,
@@ -195,6 +204,13 @@ impl Connection {
             id: self.session.id,
             place,
         }
+    }
+
+    /// Whether replies that are ready should wait for those of other cores that
+    /// are on their way: one send costs more than most requests.
+    #[inline]
+    pub fn holds_back(&self) -> bool {
+        !self.order.is_empty() && !self.impatient && self.out.len() < HOLD_BYTES
     }
 
     /// Whether replies are outstanding.
@@ -267,6 +283,7 @@ impl Connection {
         }
         if self.order.is_empty() {
             self.barrier = false;
+            self.impatient = false;
             self.held.clear();
         }
     }
