@@ -1,0 +1,203 @@
+//! What a transaction's home core does with it: collects grants, sends the
+//! work out, collects the replies, and decides what is to be written.
+
+use super::{Node, number_of};
+use crate::command::{Args, Decision};
+use crate::order::batch::{Batch, Call, Item, Ticket};
+use crate::order::split::in_key_order;
+use crate::order::transaction::{PlannedWrite, Then, Transaction, plan};
+use crate::resp::Reply;
+use crate::types::{ShardId, UnixMs};
+
+impl Node {
+    /// One more shard has granted a transaction of this node. When all have,
+    /// the work goes out.
+    pub(super) fn granted(&mut self, now: UnixMs, ticket: Ticket) {
+        let Some(transaction) = self.transaction(ticket) else {
+            return;
+        };
+        if transaction.parts.is_empty() {
+            // Its work is out already: `missing` counts replies now.
+            return;
+        }
+        transaction.missing -= 1;
+        if transaction.missing > 0 {
+            return;
+        }
+        let parts = std::mem::take(&mut transaction.parts);
+        transaction.missing = parts.len();
+        let (call, last) = (transaction.call, transaction.ends_with_parts());
+        let shards: Vec<ShardId> = parts.iter().map(|(shard, _)| *shard).collect();
+        transaction.participants = shards;
+        for (shard, args) in parts {
+            self.work(now, shard, ticket, call, last, args.args());
+        }
+    }
+
+    /// Runs a part here, or sends it.
+    fn work(
+        &mut self,
+        now: UnixMs,
+        shard: ShardId,
+        ticket: Ticket,
+        call: Call,
+        last: bool,
+        args: Args<'_>,
+    ) {
+        if shard != self.id {
+            let item = Item::Work {
+                call,
+                ticket,
+                last,
+                reply: None,
+            };
+            self.batch_for(shard).push(item, args.iter());
+            return;
+        }
+        let mut reply = Vec::new();
+        let failed = self.apply(now, &call, args, &mut reply);
+        if last {
+            self.locks.release(ticket, &mut self.granted);
+        }
+        self.take_part(now, shard, ticket, failed, &reply);
+    }
+
+    fn release(&mut self, shard: ShardId, ticket: Ticket) {
+        if shard == self.id {
+            self.locks.release(ticket, &mut self.granted);
+        } else {
+            self.batch_for(shard)
+                .push(Item::Release { ticket }, std::iter::empty());
+        }
+    }
+
+    /// An answered box has come back.
+    pub(super) fn take_answers(&mut self, now: UnixMs, from: ShardId, batch: &Batch) {
+        let mut start = 0;
+        for item in &batch.items {
+            match item {
+                Item::Request {
+                    call,
+                    client,
+                    reply: Some(reply),
+                } => {
+                    self.answer(
+                        *client,
+                        call.row,
+                        reply.failed,
+                        &batch.replies[start..reply.end],
+                    );
+                    start = reply.end;
+                }
+                Item::Work {
+                    ticket,
+                    reply: Some(reply),
+                    ..
+                } => {
+                    let bytes = &batch.replies[start..reply.end];
+                    start = reply.end;
+                    self.take_part(now, from, *ticket, reply.failed, bytes);
+                }
+                _ => {}
+            }
+        }
+        self.pump(now);
+    }
+
+    /// A part's reply has come.
+    fn take_part(
+        &mut self,
+        now: UnixMs,
+        from: ShardId,
+        ticket: Ticket,
+        failed: bool,
+        reply: &[u8],
+    ) {
+        let Some(transaction) = self.transaction(ticket) else {
+            return;
+        };
+        if !transaction.take(from, failed, reply) {
+            return;
+        }
+        let transaction = self.transactions.remove(ticket.number as usize);
+        if let Then::Decide { .. } = transaction.then {
+            self.decide(now, transaction);
+            return;
+        }
+        let mut out = Vec::new();
+        let failed = transaction.merged(&mut out);
+        self.answer(transaction.client, transaction.call.row, failed, &out);
+    }
+
+    /// Everything is read: the row decides what the reply is and what to write.
+    fn decide(&mut self, now: UnixMs, mut transaction: Transaction) {
+        let mut out = Vec::new();
+        let (writes, failed) = self.decision(&transaction, &mut out);
+        let planned = plan(writes, |key| self.owner(key));
+        for shard in &transaction.participants {
+            if !planned.iter().any(|write| write.shard == *shard) {
+                self.release(*shard, transaction.ticket);
+            }
+        }
+        if planned.is_empty() {
+            self.answer(transaction.client, transaction.call.row, failed, &out);
+            return;
+        }
+        transaction.then = Then::Reply(out);
+        transaction.missing = planned.len();
+        transaction.replies.clear();
+        let (call, ticket) = (transaction.call, transaction.ticket);
+        // The same number again: it was freed just now.
+        let again = number_of(self.transactions.insert(transaction));
+        assert_eq!(again, ticket.number, "a slab reuses the place freed last");
+        for PlannedWrite {
+            shard,
+            handler,
+            args,
+            last,
+        } in planned
+        {
+            self.work(
+                now,
+                shard,
+                ticket,
+                Call { handler, ..call },
+                last,
+                args.args(),
+            );
+        }
+    }
+
+    /// What the row decides: the writes, and whether the reply is an error.
+    fn decision(
+        &self,
+        transaction: &Transaction,
+        out: &mut Vec<u8>,
+    ) -> (Vec<crate::command::Write>, bool) {
+        let Then::Decide { decide, request } = &transaction.then else {
+            return (Vec::new(), false);
+        };
+        if let Some((_, error)) = &transaction.error {
+            out.extend_from_slice(error);
+            return (Vec::new(), true);
+        }
+        let read = in_key_order(&transaction.owners, &transaction.replies);
+        let mut decision = Decision {
+            args: request.args(),
+            read: &read,
+            settings: &self.shard.settings,
+            reply: Reply::new(out, transaction.protocol),
+            writes: Vec::new(),
+        };
+        let decided = decide(&mut decision);
+        let writes = std::mem::take(&mut decision.writes);
+        match decided {
+            Ok(()) => (writes, false),
+            Err(error) => {
+                out.clear();
+                Reply::new(out, transaction.protocol).error(&error);
+                (Vec::new(), true)
+            }
+        }
+    }
+}
