@@ -20,6 +20,10 @@ use shards::order::Call;
 use shards::resp::{Limits, Partial, Reply, Status, parse};
 use shards::{CommandError, Located, ProtocolError, Row, ShardId, Span, until_nul};
 
+/// Longest request whatever the configuration says: with the box that carries it
+/// to another core it stays below the 4 GiB that a span can name.
+const REQUEST_BYTES_MAX: usize = 3 << 30;
+
 /// Requests that are parsed before the first of them runs.
 const GROUP: usize = 32;
 
@@ -227,7 +231,7 @@ fn parse_group(
     let connection = &core.connections[key as usize];
     let limits = Limits {
         bulk_len: core.node.shard.settings.proto_max_bulk_len,
-        request_len: core.config.client_query_buffer_limit,
+        request_len: core.config.client_query_buffer_limit.min(REQUEST_BYTES_MAX),
         authenticated: connection.session.authenticated,
     };
     // What a command before AUTH may be depends on the commands before it.

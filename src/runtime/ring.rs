@@ -2,9 +2,9 @@
 //!
 //! One ring per core carries everything that has to do with client sockets:
 //! multishot accept, multishot receive into provided buffers, sends, and the
-//! wake-ups between cores. GLOMMIO's own rings are left to timers and files;
-//! measured on one core at pipeline 16, this ring answers for about half of
-//! the CPU that glommio's `TcpStream` needs.
+//! wake-ups between cores. glommio's own rings are left to timers and files:
+//! its `TcpStream` re-arms a poll after each short read and wakes up through
+//! several system calls, where this ring needs one per turn.
 //!
 //! Safety rests on ownership: a buffer that the kernel may write or read is
 //! owned by the ring until the completion that ends its use hands it out.

@@ -7,8 +7,9 @@ use super::locks::Locks;
 use super::split::{Owners, key_step};
 use super::transaction::{Then, Transaction};
 use crate::command::{Args, Handler, OwnedArgs, Row, Run};
+use crate::error::CommandError;
 use crate::keyspace::{Located, slot_of};
-use crate::resp::Protocol;
+use crate::resp::{Protocol, Reply};
 use crate::shard::Shard;
 use crate::types::{ShardId, UnixMs};
 use hashbrown::HashMap;
@@ -39,6 +40,10 @@ const SPARE_BOXES: usize = 32;
 
 /// Requests of a box whose memory is fetched together, before they run.
 const PREFETCHED: usize = 16;
+
+/// Longest reply to a request that had to wait, on its way to another core: a
+/// span names less than 4 GiB.
+const LATE_REPLY_BYTES_MAX: usize = 3 << 30;
 
 /// Marks the numbers of tickets that belong to parked requests.
 const PARKED: u32 = 1 << 31;
@@ -598,10 +603,15 @@ impl Node {
             args,
         } = request;
         let mut reply = Vec::new();
-        let failed = self.apply(now, call, args.args(), &mut reply);
+        let mut failed = self.apply(now, call, args.args(), &mut reply);
         if *home == self.id {
             self.answer(*client, call.row, failed, &reply);
         } else {
+            if reply.len() > LATE_REPLY_BYTES_MAX {
+                failed = true;
+                reply.clear();
+                Reply::new(&mut reply, call.protocol).error(&CommandError::OutOfMemory);
+            }
             let item = Item::Late {
                 client: *client,
                 row: call.row,
