@@ -25,6 +25,8 @@ impl Healthy {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let mut client = server.connect();
+        // Answered, so accepted: what is counted from here on includes it.
+        assert_eq!(client.call(&["PING"]).raw, b"+PONG\r\n");
         let thread = std::thread::spawn(move || {
             let mut rounds = 0;
             while !stopped.load(Ordering::Relaxed) {
@@ -83,10 +85,15 @@ impl Holdings {
 /// Connections made at once before those that are measured: buffers, tables
 /// and the allocator's arenas take their working size.
 fn warm_up(server: &Server) {
+    let files = server.open_files();
     let mut clients: Vec<Client> = (0..200).map(|_| server.connect()).collect();
     for client in &mut clients {
         assert_eq!(client.call(&["PING"]).raw, b"+PONG\r\n");
     }
+    drop(clients);
+    wait_until("the first connections are closed", || {
+        server.open_files() <= files
+    });
 }
 
 const SLACK_BYTES: u64 = 16 * 1024 * 1024;
