@@ -5,7 +5,7 @@ use crate::effects::Effects;
 use crate::error::CommandError;
 use crate::keyspace::{ExpireProgress, Keyspace, Located};
 use crate::resp::{Protocol, Reply};
-use crate::types::{DbIndex, Settings, UnixMs};
+use crate::types::{DbIndex, Random, Settings, UnixMs};
 use std::ops::Range;
 
 /// One request for one shard.
@@ -26,18 +26,21 @@ pub struct Request<'a> {
 pub struct Shard {
     dbs: Vec<Keyspace>,
     effects: Effects,
+    random: Random,
     pub settings: Settings,
 }
 
 impl Shard {
     /// A shard with `dbs` empty databases for the keys of `slots`. `seed` keys
-    /// the hash of the tables: take it from a good source, or clients can
-    /// choose colliding keys.
+    /// the hash of the tables and decides what chance does (SPOP, RANDOMKEY):
+    /// take it from a good source, or clients can choose colliding keys.
     pub fn new(dbs: u16, slots: Range<u16>, seed: u64, settings: Settings) -> Self {
         let keyspace = |_| Keyspace::new(seed, slots.clone());
         Self {
             dbs: (0..dbs).map(keyspace).collect(),
             effects: Effects::default(),
+            // Shards are given the same seed but should not make the same choices.
+            random: Random::new(seed ^ u64::from(slots.start).rotate_left(48)),
             settings,
         }
     }
@@ -67,6 +70,7 @@ impl Shard {
             db,
             reply: Reply::new(out, request.protocol),
             settings: &self.settings,
+            random: &mut self.random,
             others: Others { before, after },
         };
         match (request.handler)(&mut context, request.args) {

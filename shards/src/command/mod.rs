@@ -24,7 +24,7 @@ use crate::effects::{Effects, Event};
 use crate::error::CommandError;
 use crate::keyspace::{Db, Keyspace};
 use crate::resp::Reply;
-use crate::types::Settings;
+use crate::types::{Random, Settings};
 
 /// A row of the engine.
 pub type Row = Command<Run>;
@@ -57,11 +57,13 @@ pub enum Run {
     /// Two hops. Every shard runs `read` on the name and its own keys, without
     /// what stands between them; it replies an array with one element per key.
     /// The connection's core decides with all of them in hand what the reply is
-    /// and what is to be written.
+    /// and what is to be written. The first `skip` keys are destinations only:
+    /// they are locked with the rest, but `read` does not get them.
     ReadThenWrite {
         whole: Handler,
         read: Handler,
         decide: Decide,
+        skip: usize,
     },
 }
 
@@ -96,7 +98,8 @@ pub type Decide = fn(&mut Decision<'_>) -> Outcome;
 pub struct Decision<'a> {
     /// The whole request.
     pub args: Args<'a>,
-    /// What `read` replied for each key, as RESP2, in the order of the keys.
+    /// What `read` replied for each key after those skipped, as RESP2, in the
+    /// order of the keys.
     pub read: &'a [&'a [u8]],
     pub settings: &'a Settings,
     pub reply: Reply<'a>,
@@ -120,6 +123,7 @@ pub struct Context<'a> {
     pub settings: &'a Settings,
     /// The other databases of the shard.
     pub others: Others<'a>,
+    pub(crate) random: &'a mut Random,
 }
 
 /// The databases of a shard that are not selected.
@@ -155,6 +159,12 @@ impl Context<'_> {
     #[inline]
     pub fn is_recording(&mut self) -> bool {
         self.effects().is_recording()
+    }
+
+    /// A random number. Whatever depends on it is propagated as what came of it.
+    #[inline]
+    pub fn random(&mut self) -> u64 {
+        self.random.next()
     }
 
     #[inline]

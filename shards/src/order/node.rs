@@ -196,41 +196,31 @@ impl Node {
     /// that concerns all of every shard. The reply comes through
     /// [`Node::replies`]. The client must have no single-shard request under way.
     pub fn begin(&mut self, now: UnixMs, client: Client, call: Call, row: &Row, args: Args<'_>) {
-        let Some(owners) = Owners::find(row, args, |key| self.owner(key)) else {
+        let Some(mut owners) = Owners::find(row, args, |key| self.owner(key)) else {
             return;
         };
         let protocol = call.protocol;
-        let (handler, step, call_protocol, then) = match row.run {
+        let (handler, step, skip, call_protocol, then) = match row.run {
             Run::OneShard(_) => return,
-            Run::EachShard { part, merge } => (part, key_step(row), protocol, Then::Merge(merge)),
-            Run::ReadThenWrite { read, decide, .. } => {
+            Run::EachShard { part, merge } => {
+                (part, key_step(row), 0, protocol, Then::Merge(merge))
+            }
+            Run::ReadThenWrite {
+                read, decide, skip, ..
+            } => {
                 let request = OwnedArgs::new(args.iter());
-                (read, 1, Protocol::Resp2, Then::Decide { decide, request })
+                (
+                    read,
+                    1,
+                    skip,
+                    Protocol::Resp2,
+                    Then::Decide { decide, request },
+                )
             }
         };
-        let parts = owners.parts(args, step, self.shards);
-        let mut locks = Vec::new();
-        for (at, shard) in owners.positions.iter().zip(&owners.shards) {
-            if let Some(key) = args.get(*at) {
-                let scope = Scope::Key(self.hash(key));
-                locks.push((
-                    *shard,
-                    Lock {
-                        scope,
-                        exclusive: call.write,
-                    },
-                ));
-            }
-        }
-        if locks.is_empty() {
-            let lock = Lock {
-                scope: Scope::Shard,
-                exclusive: call.write,
-            };
-            locks.extend(parts.iter().map(|(shard, _)| (*shard, lock)));
-        }
-        locks.sort_unstable_by_key(|(shard, lock)| (*shard, lock.scope));
-        locks.dedup_by_key(|(shard, lock)| (*shard, lock.scope));
+        let parts = owners.parts(args, step, skip, self.shards);
+        let participants = owners.participants(self.shards);
+        let locks = self.locks_for(&owners, &participants, call.write, args);
         let index = self.transactions.vacant_key();
         let ticket = self.ticket(index, 0);
         let transaction = Transaction {
@@ -243,10 +233,11 @@ impl Node {
                 ..call
             },
             protocol,
-            missing: parts.len(),
+            missing: participants.len(),
             parts,
-            participants: Vec::new(),
-            owners: owners.shards,
+            participants,
+            locking: true,
+            owners: owners.shards.split_off(skip.min(owners.shards.len())),
             replies: Vec::new(),
             sum: 0,
             error: None,
@@ -262,6 +253,27 @@ impl Node {
             batch.push(Item::Begin { ticket, locks_end }, std::iter::empty());
         }
         self.pump(now);
+    }
+
+    /// What a transaction locks: its keys, or all of every shard that takes part.
+    fn locks_for(
+        &self,
+        owners: &Owners,
+        participants: &[ShardId],
+        exclusive: bool,
+        args: Args<'_>,
+    ) -> Vec<(ShardId, Lock)> {
+        let lock = |scope| Lock { scope, exclusive };
+        if owners.shards.is_empty() {
+            let all = participants.iter();
+            return all.map(|shard| (*shard, lock(Scope::Shard))).collect();
+        }
+        let keys = owners.positions.iter().filter_map(|at| args.get(*at));
+        let keys = keys.map(|key| lock(Scope::Key(self.hash(key))));
+        let mut locks: Vec<_> = owners.shards.iter().copied().zip(keys).collect();
+        locks.sort_unstable_by_key(|(shard, lock)| (*shard, lock.scope));
+        locks.dedup_by_key(|(shard, lock)| (*shard, lock.scope));
+        locks
     }
 
     /// Handles a box from another node.

@@ -38,23 +38,38 @@ impl Owners {
         rest.iter().all(|shard| shard == first).then_some(*first)
     }
 
-    /// Each shard that takes part with its part: the name and its own keys,
-    /// each with the arguments up to the next key when `step` says so. Without
-    /// keys: all of `shards` shards, with the whole request. In shard order.
-    pub fn parts(&self, args: Args<'_>, step: usize, shards: u16) -> Vec<(ShardId, OwnedArgs)> {
+    /// Each shard that takes part, in shard order; without keys, all of
+    /// `shards`.
+    pub fn participants(&self, shards: u16) -> Vec<ShardId> {
+        if self.shards.is_empty() {
+            return (0..shards).map(ShardId).collect();
+        }
+        distinct(&self.shards)
+    }
+
+    /// The part of each shard that owns one of the keys after the first `skip`:
+    /// the name and its own keys, each with the arguments up to the next key
+    /// when `step` says so. Without keys: all of `shards` shards, with the whole
+    /// request. In shard order.
+    pub fn parts(
+        &self,
+        args: Args<'_>,
+        step: usize,
+        skip: usize,
+        shards: u16,
+    ) -> Vec<(ShardId, OwnedArgs)> {
         if self.shards.is_empty() {
             return (0..shards)
                 .map(|id| (ShardId(id), OwnedArgs::new(args.iter())))
                 .collect();
         }
-        let mut targets = self.shards.clone();
-        targets.sort_unstable();
-        targets.dedup();
+        let targets = distinct(self.shards.get(skip..).unwrap_or_default());
         let part = |target| {
             let own = self
                 .positions
                 .iter()
                 .zip(&self.shards)
+                .skip(skip)
                 .filter(|(_, shard)| **shard == target);
             let own = own.flat_map(|(at, _)| (*at..at + step).filter_map(|index| args.get(index)));
             OwnedArgs::new(args.get(0).into_iter().chain(own))
@@ -64,6 +79,13 @@ impl Owners {
             .map(|target| (target, part(target)))
             .collect()
     }
+}
+
+fn distinct(shards: &[ShardId]) -> Vec<ShardId> {
+    let mut distinct = shards.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    distinct
 }
 
 /// From one key of a row to the next, in arguments.

@@ -1,8 +1,11 @@
 //! Small scenes: what waits for what, box by box.
 
 use super::{Batch, Call, Client, Node};
-use crate::command::{COMMANDS, OwnedArgs, Row, Run, flags};
-use crate::keyspace::slot_of;
+use crate::command::{
+    Args, Arity, Begin, COMMANDS, Command, Context, Group, KeySpec, OwnedArgs, Row, Run, Write,
+    flags,
+};
+use crate::keyspace::{StringRef, Ttl, slot_of};
 use crate::resp::Protocol;
 use crate::shard::Shard;
 use crate::types::{DbIndex, Settings, ShardId, UnixMs};
@@ -21,7 +24,7 @@ struct Scene {
 }
 
 fn row(name: &str) -> &'static Row {
-    let mut rows = COMMANDS.iter().copied().flatten();
+    let mut rows = COMMANDS.iter().copied().flatten().chain([&JOIN]);
     rows.find(|row| row.name.eq_ignore_ascii_case(name))
         .unwrap()
 }
@@ -291,4 +294,94 @@ fn a_stray_grant_ends_nothing_early() {
     assert!(scene.said().is_empty(), "both shards have yet to write");
     scene.settle();
     assert_eq!(scene.said(), [said(1, "+OK")]);
+}
+
+/// Joins what its keys after the first hold, and stores it at the first.
+static JOIN: Row = Command {
+    name: "join",
+    syntax: "destination key [key ...]",
+    summary: "",
+    since: "",
+    complexity: "",
+    group: Group::String,
+    arity: Arity::AtLeast(2),
+    keys: &[
+        KeySpec::range(0, 1, &["OW", "update"]),
+        KeySpec {
+            begin: Begin::Index(2),
+            ..KeySpec::every(1, &["RO", "access"])
+        },
+    ],
+    flags: flags::WRITE,
+    tips: &[],
+    subcommands: &[],
+    run: Run::ReadThenWrite {
+        whole: |_, _| Ok(()),
+        read: |ctx, args| {
+            ctx.reply.array(args.len() - 1);
+            for key in args.from(1).iter() {
+                match ctx.db.read_string(key)? {
+                    Some(StringRef::Bytes(text)) => ctx.reply.bulk(text),
+                    _ => ctx.reply.bulk(b""),
+                }
+            }
+            Ok(())
+        },
+        decide: |decision| {
+            let text = |bulk: &&[u8]| {
+                let line = bulk.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+                bulk[line..bulk.len() - 2].to_vec()
+            };
+            let joined: Vec<Vec<u8>> = decision.read.iter().map(text).collect();
+            let joined = joined.join(&b"+"[..]);
+            let write = |ctx: &mut Context<'_>, args: Args<'_>| {
+                ctx.db.set(&args[1], &args[2], Ttl::Clear)?;
+                ctx.reply.ok();
+                Ok(())
+            };
+            if joined.len() > 1 {
+                let args = [b"SET", &decision.args[1], &joined];
+                decision.writes.push(Write {
+                    handler: write,
+                    args: OwnedArgs::new(args),
+                });
+            }
+            decision.reply.bulk(&joined);
+            Ok(())
+        },
+        skip: 1,
+    },
+};
+
+#[test]
+fn a_destination_is_locked_but_not_read() {
+    let mut scene = Scene::new();
+    scene.ask(0, 9, "MSET a@1 A b@2 B d@0 D");
+    scene.settle();
+    scene.said();
+    // The destination's shard alone, with a source, and twice in the request.
+    for (line, reply, stored, get) in [
+        ("JOIN d@0 a@1 b@2", "$3 A+B", "$3 A+B", "GET d@0"),
+        ("JOIN b@2 a@1 b@2", "$3 A+B", "$3 A+B", "GET b@2"),
+        ("JOIN a@1 a@1 d@0", "$5 A+A+B", "$5 A+A+B", "GET a@1"),
+        ("JOIN d@0 n@1 n@1", "$1 +", "$3 A+B", "GET d@0"),
+    ] {
+        scene.ask(1, 1, line);
+        scene.settle();
+        assert_eq!(scene.said(), [said(1, reply)], "{line}");
+        let home = get.split('@').nth(1).unwrap().parse().unwrap();
+        scene.ask(home, 2, get);
+        assert_eq!(scene.said(), [said(2, stored)], "{line}");
+    }
+}
+
+#[test]
+fn what_waits_for_a_destination_comes_after_it_is_written() {
+    let mut scene = half_locked("JOIN d@0 a@1 b@2");
+    scene.ask(0, 2, "SET d@0 later");
+    scene.ask(0, 3, "GET d@0");
+    assert!(scene.said().is_empty());
+    scene.settle();
+    let replies = scene.said();
+    assert!(replies.contains(&said(3, "$5 later")), "{replies:?}");
 }

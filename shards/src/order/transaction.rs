@@ -18,11 +18,13 @@ pub struct Transaction {
     pub call: Call,
     /// The protocol of the client, for the merged reply.
     pub protocol: Protocol,
-    /// What each shard is to run, until all have granted.
+    /// What shards are to run once all have granted.
     pub parts: Vec<(ShardId, OwnedArgs)>,
-    /// Who takes part, once the parts are on their way.
+    /// Who takes part: more than have a part, if some hold destinations only.
     pub participants: Vec<ShardId>,
-    /// The shard of each key, in request order.
+    /// Not all have granted yet: `missing` counts grants.
+    pub locking: bool,
+    /// The shard of each key that is read, in request order.
     pub owners: Vec<ShardId>,
     /// Grants or replies that are still to come.
     pub missing: usize,

@@ -31,6 +31,7 @@ pub static COMMANDS: &[Row] = &[Command {
         whole: lcs,
         read: lcs_read,
         decide: lcs_decide,
+        skip: 0,
     },
 }];
 

@@ -60,6 +60,7 @@ pub static COMMANDS: &[Row] = &[
             whole: msetnx,
             read: msetnx_read,
             decide: msetnx_decide,
+            skip: 0,
         },
     },
 ];

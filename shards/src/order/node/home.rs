@@ -16,7 +16,7 @@ impl Node {
         let Some(transaction) = self.transaction(ticket) else {
             return;
         };
-        if transaction.parts.is_empty() {
+        if !transaction.locking {
             // Its work is out already: `missing` counts replies now.
             return;
         }
@@ -24,11 +24,16 @@ impl Node {
         if transaction.missing > 0 {
             return;
         }
+        transaction.locking = false;
         let parts = std::mem::take(&mut transaction.parts);
         transaction.missing = parts.len();
         let (call, last) = (transaction.call, transaction.ends_with_parts());
-        let shards: Vec<ShardId> = parts.iter().map(|(shard, _)| *shard).collect();
-        transaction.participants = shards;
+        if parts.is_empty() {
+            // Nothing to read, only destinations.
+            let transaction = self.transactions.remove(ticket.number as usize);
+            self.decide(now, transaction);
+            return;
+        }
         for (shard, args) in parts {
             self.work(now, shard, ticket, call, last, args.args());
         }
