@@ -6,7 +6,25 @@
 //! request is quoted in raw bytes.
 
 use std::borrow::Cow;
+use std::collections::TryReserveError;
 use thiserror::Error;
+
+/// Memory whose amount a client or a file determines could not be had; nothing
+/// has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutOfMemory;
+
+impl From<OutOfMemory> for CommandError {
+    fn from(_: OutOfMemory) -> Self {
+        Self::OutOfMemory
+    }
+}
+
+impl From<TryReserveError> for OutOfMemory {
+    fn from(_: TryReserveError) -> Self {
+        Self
+    }
+}
 
 /// Why a command failed. The keyspace is as it was (lazy expiry aside) and
 /// nothing was propagated.

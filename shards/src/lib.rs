@@ -25,9 +25,10 @@ pub use command::{Args, COMMANDS, Command, Context, Outcome, Row};
 pub use effects::{Effects, Event};
 pub use error::{CommandError, ProtocolError, until_nul};
 pub use keyspace::{
-    Db, Encoding, ExpireProgress, Item, Keyspace, KeyspaceInfo, Located, Object, StringRef, Ttl,
+    Db, ExpireProgress, Item, Keyspace, KeyspaceInfo, Located, Object, Parcel, StringRef, Ttl,
     ValueRef, View, slot_of,
 };
 pub use number::parse_i64;
 pub use shard::{Request, Shard};
 pub use types::{DbIndex, Settings, ShardId, Slot, Span, UnixMs};
+pub use value::{Collection, Encoding, Type};

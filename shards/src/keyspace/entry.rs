@@ -28,7 +28,7 @@
 use super::slab::{OutOfMemory, ROOM_MAX, Slab, same_room};
 use super::{StringRef, ValueRef, View};
 use crate::types::UnixMs;
-use crate::value::Value;
+use crate::value::{Collection, Encoding, Hash, List, Set, Type, Value, Zset, copy};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
@@ -48,43 +48,6 @@ const VALUE_LEN_SHIFT: u32 = 26;
 const CLOCK_SHIFT: u32 = 40;
 /// The access clock has this many bits.
 pub const CLOCK_MASK: u32 = (1 << 24) - 1;
-
-const TYPE_STRING: u64 = 0;
-
-/// How a value is kept, by the names OBJECT ENCODING uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    Int,
-    Embstr,
-    Raw,
-}
-
-impl Encoding {
-    /// Redis keeps strings up to this length (bytes) in one allocation with
-    /// their object and calls them embstr.
-    const EMBSTR_MAX: usize = 44;
-
-    /// The encoding a freshly set string gets.
-    #[inline]
-    pub fn of_text(text: &[u8]) -> Self {
-        if text.len() <= Self::EMBSTR_MAX {
-            Self::Embstr
-        } else {
-            Self::Raw
-        }
-    }
-
-    /// The name OBJECT ENCODING replies.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Int => "int",
-            Self::Embstr => "embstr",
-            Self::Raw => "raw",
-        }
-    }
-
-    const ALL: [Self; 3] = [Self::Int, Self::Embstr, Self::Raw];
-}
 
 /// The first word of an entry; see the picture above.
 #[derive(Clone, Copy)]
@@ -124,6 +87,16 @@ impl Header {
     }
 
     #[inline]
+    fn is_string(self) -> bool {
+        self.0 & 0xF == Type::String as u64
+    }
+
+    #[inline]
+    fn type_of(self) -> Type {
+        Type::ALL[(self.0 & 0xF) as usize]
+    }
+
+    #[inline]
     fn clock(self) -> u32 {
         (self.0 >> CLOCK_SHIFT) as u32
     }
@@ -155,8 +128,23 @@ impl Header {
 /// What a value is made of.
 pub enum Payload<'a> {
     Int(i64),
+    /// A string.
     Bytes(&'a [u8], Encoding),
+    /// A collection in a flat encoding.
+    Flat(Type, &'a [u8], Encoding),
     Outside(Box<Value>, Encoding),
+}
+
+impl<'a> Payload<'a> {
+    /// What lies within the entry, if it fits.
+    #[inline]
+    fn inline(&self) -> Option<(Type, &'a [u8], Encoding)> {
+        match *self {
+            Self::Bytes(bytes, encoding) => Some((Type::String, bytes, encoding)),
+            Self::Flat(of, bytes, encoding) => Some((of, bytes, encoding)),
+            Self::Int(_) | Self::Outside(..) => None,
+        }
+    }
 }
 
 /// An entry to be.
@@ -173,16 +161,12 @@ impl<'a> Draft<'a> {
     /// outside.
     #[inline]
     pub fn settle(mut self) -> Result<Settled<'a>, OutOfMemory> {
-        if let Payload::Bytes(bytes, encoding) = self.payload {
+        if let Some((of, bytes, encoding)) = self.payload.inline() {
             let base = 8 + 8 * usize::from(self.expire_at.is_some());
             let fits = self.key.len() < LONG_KEY && base + self.key.len() + bytes.len() <= ROOM_MAX;
             if !fits {
-                let mut owned = Vec::new();
-                owned
-                    .try_reserve_exact(bytes.len())
-                    .map_err(|_| OutOfMemory)?;
-                owned.extend_from_slice(bytes);
-                self.payload = Payload::Outside(Box::new(Value::String(owned)), encoding);
+                let value = Value::from_flat(of, encoding, copy(bytes)?);
+                self.payload = Payload::Outside(Box::new(value), encoding);
             }
         }
         let header = self.header();
@@ -195,12 +179,13 @@ impl<'a> Draft<'a> {
     #[inline]
     fn header(&self) -> Header {
         let long = self.key.len() >= LONG_KEY;
-        let (flags, value_len, encoding) = match &self.payload {
-            Payload::Int(_) => (WORD, 0, Encoding::Int),
-            Payload::Bytes(bytes, encoding) => (0, bytes.len(), *encoding),
-            Payload::Outside(_, encoding) => (WORD | OUTSIDE, 0, *encoding),
+        let (of, flags, value_len, encoding) = match &self.payload {
+            Payload::Int(_) => (Type::String, WORD, 0, Encoding::Int),
+            Payload::Bytes(bytes, encoding) => (Type::String, 0, bytes.len(), *encoding),
+            Payload::Flat(of, bytes, encoding) => (*of, 0, bytes.len(), *encoding),
+            Payload::Outside(value, encoding) => (value.type_of(), WORD | OUTSIDE, 0, *encoding),
         };
-        let mut bits = TYPE_STRING | flags;
+        let mut bits = of as u64 | flags;
         bits |= if long {
             LONG
         } else {
@@ -269,7 +254,7 @@ impl Settled<'_> {
             match self.draft.payload {
                 Payload::Int(number) => word.cast::<i64>().write(number),
                 Payload::Outside(value, _) => word.cast::<*mut Value>().write(Box::into_raw(value)),
-                Payload::Bytes(bytes, _) => {
+                Payload::Bytes(bytes, _) | Payload::Flat(_, bytes, _) => {
                     let to = at.add(key_at + key.len());
                     ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
                 }
@@ -430,25 +415,68 @@ impl<'a> EntryRef<'a> {
     #[inline]
     pub fn value(self) -> ValueRef<'a> {
         let header = self.header();
-        ValueRef::String(if header.has(OUTSIDE) {
-            let Value::String(bytes) = self.outside().expect("the flag says so");
-            StringRef::Bytes(bytes)
-        } else if header.has(WORD) {
-            // SAFETY: the word holds a number unless `outside`.
-            StringRef::Int(unsafe { self.word().cast::<i64>().read() })
+        if !header.is_string() {
+            return self.collection();
+        }
+        ValueRef::String(if let Some(number) = self.number() {
+            StringRef::Int(number)
         } else {
-            let (at, length) = self.key_span();
-            let value = NonNull::slice_from_raw_parts(
-                // SAFETY: the inline value follows the key.
-                unsafe { self.at.add(at + length) },
-                header.value_len(),
-            );
-            // SAFETY: it lies within the entry, which lives for 'a.
-            StringRef::Bytes(unsafe { value.as_ref() })
+            match self.outside() {
+                None => StringRef::Bytes(self.inline()),
+                Some(Value::String(bytes)) => StringRef::Bytes(bytes),
+                Some(_) => unreachable!("the header says that it is a string"),
+            }
         })
     }
 
-    fn outside(self) -> Option<&'a Value> {
+    fn collection(self) -> ValueRef<'a> {
+        let (header, outside) = (self.header(), self.outside());
+        match header.type_of() {
+            Type::String => unreachable!("a string is no collection"),
+            Type::List => ValueRef::List(self.view_as::<List>(outside)),
+            Type::Set => ValueRef::Set(self.view_as::<Set>(outside)),
+            Type::Zset => ValueRef::Zset(self.view_as::<Zset>(outside)),
+            Type::Hash => ValueRef::Hash(self.view_as::<Hash>(outside)),
+        }
+    }
+
+    fn view_as<C: Collection + 'a>(self, outside: Option<&'a Value>) -> C::Ref<'a> {
+        match outside {
+            Some(value) => C::of(value).expect("the header names its type").view(),
+            None => C::view_flat(self.encoding(), self.inline()),
+        }
+    }
+
+    /// The value, if it is kept as a number.
+    #[inline]
+    pub fn number(self) -> Option<i64> {
+        let is_number = self.header().0 & (WORD | OUTSIDE) == WORD;
+        // SAFETY: the word holds a number unless `outside`.
+        is_number.then(|| unsafe { self.word().cast::<i64>().read() })
+    }
+
+    /// The type of its value.
+    #[inline]
+    pub fn type_of(self) -> Type {
+        self.header().type_of()
+    }
+
+    /// The bytes of the value within the entry; none if it lies elsewhere.
+    #[inline]
+    pub fn inline(self) -> &'a [u8] {
+        let (at, length) = self.key_span();
+        let value = NonNull::slice_from_raw_parts(
+            // SAFETY: the inline value follows the key.
+            unsafe { self.at.add(at + length) },
+            self.header().value_len(),
+        );
+        // SAFETY: it lies within the entry, which lives for 'a.
+        unsafe { value.as_ref() }
+    }
+
+    /// The value, if it lies outside.
+    #[inline]
+    pub fn outside(self) -> Option<&'a Value> {
         let word = self.word().cast::<*const Value>();
         // SAFETY: `outside` says that the word is a box of the entry's, which
         // lives for 'a.
@@ -607,9 +635,20 @@ impl<'a> EntryMut<'a> {
         Some(unsafe { &mut *self.look().word().cast::<*mut Value>().read() })
     }
 
-    /// Marks a value changed by APPEND or SETRANGE.
-    pub fn set_raw(&mut self) {
-        let header = self.look().header().with_encoding(Encoding::Raw);
+    /// As [`EntryMut::outside`], for as long as the entry is ours.
+    #[inline]
+    pub fn into_outside(self) -> Option<&'a mut Value> {
+        if !self.look().header().has(OUTSIDE) {
+            return None;
+        }
+        // SAFETY: the word is a box of the entry's, and the entry is ours for 'a.
+        Some(unsafe { &mut *self.look().word().cast::<*mut Value>().read() })
+    }
+
+    /// Marks a value as kept otherwise than before.
+    #[inline]
+    pub fn set_encoding(&mut self, encoding: Encoding) {
+        let header = self.look().header().with_encoding(encoding);
         self.set_header(header);
     }
 

@@ -30,13 +30,15 @@ impl Graveyard {
         self.stores.push(store);
     }
 
-    /// Frees about `budget` entries, pages or large values; whether there is
-    /// more.
+    /// Frees about `budget` entries, elements, pages or large strings; whether
+    /// there is more.
     pub fn free_some(&mut self, budget: usize) -> bool {
-        for _ in 0..budget {
-            if self.values.pop().is_none() {
+        if let Some(value) = self.values.last_mut()
+            && !value.free_some(budget)
+        {
+            self.values.pop();
+            if self.values.is_empty() {
                 self.values = Vec::new();
-                break;
             }
         }
         if let Some(store) = self.stores.last_mut()

@@ -9,18 +9,20 @@
 //! slots and what is counted about them. `expiry`, `scan` and `graveyard` are
 //! what happens beside requests. `README.md` of the crate has the pictures.
 
+mod collections;
 mod entry;
 mod expiry;
 mod graveyard;
 mod index;
+mod parcel;
 mod scan;
 mod slab;
 mod slots;
 mod store;
 mod table;
 
-pub use entry::Encoding;
 pub use expiry::ExpireProgress;
+pub use parcel::Parcel;
 pub use scan::Item;
 pub use slots::slot_of;
 
@@ -28,11 +30,11 @@ use crate::effects::Effects;
 use crate::error::CommandError;
 use crate::number::parse_i64;
 use crate::types::{Slot, UnixMs};
-use crate::value::Value;
+use crate::value::{Encoding, HashRef, ListRef, SetRef, Type, Value, ZsetRef};
 use entry::{CLOCK_MASK, Draft, Payload};
 use graveyard::Graveyard;
 use index::Position;
-use slab::{OutOfMemory, ROOM_MAX};
+use slab::ROOM_MAX;
 use std::hash::{BuildHasher, Hasher};
 use std::ops::Range;
 use store::{Home, Place, Store};
@@ -54,22 +56,34 @@ pub enum Ttl {
 }
 
 /// A value as seen through a door. One variant per Redis type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ValueRef<'a> {
     String(StringRef<'a>),
+    List(ListRef<'a>),
+    Set(SetRef<'a>),
+    Zset(ZsetRef<'a>),
+    Hash(HashRef<'a>),
 }
 
 impl ValueRef<'_> {
+    pub fn type_of(&self) -> Type {
+        match self {
+            Self::String(_) => Type::String,
+            Self::List(_) => Type::List,
+            Self::Set(_) => Type::Set,
+            Self::Zset(_) => Type::Zset,
+            Self::Hash(_) => Type::Hash,
+        }
+    }
+
     /// The name TYPE replies.
     pub fn type_name(&self) -> &'static str {
-        match self {
-            Self::String(_) => "string",
-        }
+        self.type_of().name()
     }
 }
 
 /// An entry as seen through a door.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct View<'a> {
     pub value: ValueRef<'a>,
     pub expire_at: Option<UnixMs>,
@@ -119,12 +133,8 @@ pub struct Keyspace {
     hits: u64,
     misses: u64,
     expired: u64,
-}
-
-impl From<OutOfMemory> for CommandError {
-    fn from(_: OutOfMemory) -> Self {
-        Self::OutOfMemory
-    }
+    /// Where small collections are changed; see `collections`.
+    scratch: Vec<u8>,
 }
 
 impl Keyspace {
@@ -145,6 +155,7 @@ impl Keyspace {
             hits: 0,
             misses: 0,
             expired: 0,
+            scratch: Vec::new(),
         }
     }
 
@@ -641,5 +652,6 @@ fn as_string(view: Option<View<'_>>) -> Result<Option<StringRef<'_>>, CommandErr
             value: ValueRef::String(string),
             ..
         }) => Ok(Some(string)),
+        Some(_) => Err(CommandError::WrongType),
     }
 }

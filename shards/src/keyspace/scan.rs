@@ -19,7 +19,7 @@ use crate::types::{SLOTS, Slot, UnixMs};
 const PREFIX_BITS: u32 = 16;
 
 /// A key and its entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Item<'a> {
     pub key: &'a [u8],
     pub view: View<'a>,

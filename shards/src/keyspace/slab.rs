@@ -51,9 +51,7 @@ struct Page {
     class: u8,
 }
 
-/// The memory asked for cannot be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutOfMemory;
+pub use crate::error::OutOfMemory;
 
 /// The allocator of one keyspace's entries.
 pub struct Slab {

@@ -16,7 +16,7 @@ use super::index::{Index, Place as SlotPlace, Position};
 use super::slab::{OutOfMemory, Slab};
 use super::table::Table;
 use crate::types::UnixMs;
-use crate::value::Value;
+use crate::value::{Encoding, Value};
 use std::ops::Range;
 
 /// Slots per group.
@@ -282,8 +282,25 @@ impl Store {
         }
         string[offset..end].copy_from_slice(bytes);
         let length = string.len();
-        entry.set_raw();
+        entry.set_encoding(Encoding::Raw);
         Ok(Some(length))
+    }
+
+    /// The value of an entry that lies outside, to be changed.
+    #[inline]
+    pub fn outside(&mut self, place: Place) -> Option<&mut Value> {
+        self.before_change(place);
+        self.slots[place.slot]
+            .index
+            .entry_mut(place.place)
+            .into_outside()
+    }
+
+    /// Marks a value that was just changed as kept otherwise.
+    #[inline]
+    pub fn set_encoding(&mut self, place: Place, encoding: Encoding) {
+        let mut entry = self.slots[place.slot].index.entry_mut(place.place);
+        entry.set_encoding(encoding);
     }
 
     #[inline]

@@ -1,23 +1,151 @@
-//! Values that lie outside their entry.
+//! What values are made of.
 //!
-//! [`Value`] is what an entry refers to when its value is too large or too
-//! changeable to lie within the entry itself.
+//! A string or a small collection lies as flat bytes within its entry; what is
+//! too large or too changeable for that is a [`Value`] the entry refers to. A
+//! collection's module has two forms: an owned one that can be changed (`Set`),
+//! and one that is only looked at (`SetRef`), which is the same for flat bytes
+//! in an entry and for an owned value.
 
+mod hash;
+mod kind;
+mod list;
+mod listpack;
 mod long_double;
+mod set;
+mod zset;
 
+pub use hash::{Hash, HashRef};
+pub use kind::{Encoding, Type};
+pub use list::{List, ListRef};
+pub use listpack::Listpack;
 pub use long_double::LongDouble;
+pub use set::{Set, SetRef};
+pub use zset::{Zset, ZsetRef};
+
+use crate::error::OutOfMemory;
+use std::fmt::Debug;
 
 /// A value outside its entry. One variant per Redis type.
 #[derive(Debug)]
 pub enum Value {
     String(Vec<u8>),
+    List(List),
+    Set(Set),
+    Zset(Zset),
+    Hash(Hash),
+}
+
+/// What the keyspace must know of a type with elements.
+///
+/// A collection is never stored empty. While it is in a *flat* encoding it can
+/// be written as bytes and be had back from them; the keyspace does so whenever
+/// it fits into its entry, and works on an owned copy to change it.
+pub trait Collection: Sized + Debug + 'static {
+    const TYPE: Type;
+
+    /// It as it is looked at. Equal means: the same contents, whatever the
+    /// encoding.
+    type Ref<'a>: Copy + Debug + PartialEq;
+
+    /// From the bytes [`Collection::flat`] gave under `encoding`. No bytes and
+    /// `Encoding::Listpack`: a new, empty collection.
+    fn from_flat(encoding: Encoding, bytes: Vec<u8>) -> Self;
+
+    /// Looks at such bytes.
+    fn view_flat(encoding: Encoding, bytes: &[u8]) -> Self::Ref<'_>;
+
+    /// Its bytes while its encoding is a flat one.
+    fn flat(&self) -> Option<&[u8]>;
+
+    /// The buffer behind [`Collection::flat`], to be used again.
+    fn into_flat(self) -> Option<Vec<u8>>;
+
+    fn view(&self) -> Self::Ref<'_>;
+
+    fn encoding(&self) -> Encoding;
+
+    fn is_empty(&self) -> bool;
+
+    /// About how many bytes it holds on the heap. O(1), or nearly.
+    fn heap_bytes(&self) -> usize;
+
+    /// Drops up to about `budget` elements in whatever order; whether there is
+    /// more. To free a large one in slices; it is not used otherwise any more.
+    fn free_some(&mut self, budget: usize) -> bool;
+
+    fn try_clone(&self) -> Result<Self, OutOfMemory>;
+
+    fn into_value(self) -> Value;
+
+    /// It within a value, if that has this type.
+    fn of(value: &Value) -> Option<&Self>;
+
+    /// As [`Collection::of`], to be changed.
+    fn of_mut(value: &mut Value) -> Option<&mut Self>;
 }
 
 impl Value {
+    /// The value whose flat bytes these are; of strings, the string.
+    pub fn from_flat(of: Type, encoding: Encoding, bytes: Vec<u8>) -> Self {
+        match of {
+            Type::String => Self::String(bytes),
+            Type::List => Self::List(List::from_flat(encoding, bytes)),
+            Type::Set => Self::Set(Set::from_flat(encoding, bytes)),
+            Type::Zset => Self::Zset(Zset::from_flat(encoding, bytes)),
+            Type::Hash => Self::Hash(Hash::from_flat(encoding, bytes)),
+        }
+    }
+
+    pub fn type_of(&self) -> Type {
+        match self {
+            Self::String(_) => Type::String,
+            Self::List(_) => Type::List,
+            Self::Set(_) => Type::Set,
+            Self::Zset(_) => Type::Zset,
+            Self::Hash(_) => Type::Hash,
+        }
+    }
+
     /// Bytes it holds on the heap, for deciding how to free it.
     pub fn heap_bytes(&self) -> usize {
         match self {
             Self::String(bytes) => bytes.capacity(),
+            Self::List(list) => list.heap_bytes(),
+            Self::Set(set) => set.heap_bytes(),
+            Self::Zset(zset) => zset.heap_bytes(),
+            Self::Hash(hash) => hash.heap_bytes(),
         }
     }
+
+    /// See [`Collection::free_some`]. A string has no more after the first time.
+    pub fn free_some(&mut self, budget: usize) -> bool {
+        match self {
+            Self::String(bytes) => {
+                *bytes = Vec::new();
+                false
+            }
+            Self::List(list) => list.free_some(budget),
+            Self::Set(set) => set.free_some(budget),
+            Self::Zset(zset) => zset.free_some(budget),
+            Self::Hash(hash) => hash.free_some(budget),
+        }
+    }
+
+    pub fn try_clone(&self) -> Result<Self, OutOfMemory> {
+        Ok(match self {
+            Self::String(bytes) => Self::String(copy(bytes)?),
+            Self::List(list) => Self::List(list.try_clone()?),
+            Self::Set(set) => Self::Set(set.try_clone()?),
+            Self::Zset(zset) => Self::Zset(zset.try_clone()?),
+            Self::Hash(hash) => Self::Hash(hash.try_clone()?),
+        })
+    }
+}
+
+/// A copy of bytes, as large as they are.
+pub fn copy(bytes: &[u8]) -> Result<Vec<u8>, OutOfMemory> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(bytes.len())?;
+    copy.extend_from_slice(bytes);
+    Ok(copy)
 }

@@ -1,0 +1,221 @@
+//! The doors for values with elements.
+//!
+//! A collection in a flat encoding that fits lies within its entry. To change
+//! it, a door copies it to a scratch buffer, works there, and writes it back:
+//! at most a room of a slab (2 KiB) either way. One that lies outside is
+//! changed where it is. A change may turn one form into the other; nothing
+//! outside comes back in.
+
+use super::store::{Home, Place};
+use super::{Db, Payload, Ttl, View};
+use crate::error::CommandError;
+use crate::value::{Collection, Encoding, Value};
+
+/// A scratch buffer is kept up to this capacity (bytes).
+const SCRATCH_MAX: usize = 16 * 1024;
+
+impl Db<'_> {
+    /// [`Db::read`] for a collection.
+    #[inline]
+    pub fn read_as<C: Collection>(
+        &mut self,
+        key: &[u8],
+    ) -> Result<Option<C::Ref<'_>>, CommandError> {
+        let place = self.find(key);
+        self.keyspace.count(place.is_some());
+        self.look_as::<C>(place)
+    }
+
+    /// [`Db::lookup`] for a collection.
+    #[inline]
+    pub fn lookup_as<C: Collection>(
+        &mut self,
+        key: &[u8],
+    ) -> Result<Option<C::Ref<'_>>, CommandError> {
+        let place = self.find(key);
+        self.look_as::<C>(place)
+    }
+
+    #[inline]
+    fn look_as<C: Collection>(
+        &mut self,
+        place: Option<Place>,
+    ) -> Result<Option<C::Ref<'_>>, CommandError> {
+        let Some(place) = place else {
+            return Ok(None);
+        };
+        let clock = self.clock();
+        let store = &mut self.keyspace.store;
+        let entry = if self.touch {
+            store.touch(place, clock)
+        } else {
+            store.entry(place)
+        };
+        if entry.type_of() != C::TYPE {
+            return Err(CommandError::WrongType);
+        }
+        Ok(Some(match entry.outside() {
+            Some(value) => C::of(value).expect("the header names its type").view(),
+            None => C::view_flat(entry.encoding(), entry.inline()),
+        }))
+    }
+
+    /// Changes a collection that exists; nothing if there is no such key. One
+    /// that `change` leaves empty is deleted.
+    ///
+    /// What `change` has done stays, whatever it returns: one that may fail
+    /// must look before it writes.
+    ///
+    /// # Errors
+    /// The key holds another type; or there is no memory for what `change`
+    /// left, and then it is as it was.
+    #[inline]
+    pub fn edit<C: Collection, R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut C) -> R,
+    ) -> Result<Option<R>, CommandError> {
+        let home = self.home(key);
+        match self.find_at(home, key) {
+            Some(place) => self.edit_at(home, place, key, change).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`Db::edit`], but a key that is not there begins as an empty
+    /// collection; if `change` leaves it empty, it is not created.
+    #[inline]
+    pub fn edit_or_create<C: Collection, R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut C) -> R,
+    ) -> Result<R, CommandError> {
+        let home = self.home(key);
+        if let Some(place) = self.find_at(home, key) {
+            return self.edit_at(home, place, key, change);
+        }
+        let mut fresh = C::from_flat(Encoding::Listpack, self.scratch());
+        let result = change(&mut fresh);
+        if fresh.is_empty() {
+            self.keep_scratch(fresh.into_flat());
+        } else {
+            self.store_collection(home, None, key, fresh, Ttl::Clear)?;
+        }
+        Ok(result)
+    }
+
+    fn edit_at<C: Collection, R>(
+        &mut self,
+        home: Home,
+        place: Place,
+        key: &[u8],
+        change: impl FnOnce(&mut C) -> R,
+    ) -> Result<R, CommandError> {
+        let clock = self.clock();
+        let store = &mut self.keyspace.store;
+        let entry = store.entry(place);
+        if entry.type_of() != C::TYPE {
+            return Err(CommandError::WrongType);
+        }
+        if self.touch {
+            store.touch(place, clock);
+        }
+        let Some(value) = store.outside(place) else {
+            return self.edit_inline(home, place, key, change);
+        };
+        let collection = C::of_mut(value).expect("the header names its type");
+        let result = change(collection);
+        let (encoding, empty) = (collection.encoding(), collection.is_empty());
+        if empty {
+            let value = store.remove(place);
+            self.keyspace.graveyard.bury(value);
+        } else if store.entry(place).encoding() != encoding {
+            store.set_encoding(place, encoding);
+        }
+        Ok(result)
+    }
+
+    fn edit_inline<C: Collection, R>(
+        &mut self,
+        home: Home,
+        place: Place,
+        key: &[u8],
+        change: impl FnOnce(&mut C) -> R,
+    ) -> Result<R, CommandError> {
+        let mut bytes = self.scratch();
+        let entry = self.keyspace.store.entry(place);
+        let flat = entry.inline();
+        bytes
+            .try_reserve(flat.len())
+            .map_err(|_| CommandError::OutOfMemory)?;
+        bytes.extend_from_slice(flat);
+        let mut collection = C::from_flat(entry.encoding(), bytes);
+        let result = change(&mut collection);
+        if collection.is_empty() {
+            self.keep_scratch(collection.into_flat());
+            let value = self.keyspace.store.remove(place);
+            self.keyspace.graveyard.bury(value);
+        } else {
+            self.store_collection(home, Some(place), key, collection, Ttl::Keep)?;
+        }
+        Ok(result)
+    }
+
+    /// Sets `key` to a collection, whatever it held; to nothing if it is empty.
+    /// Whether the key exists afterwards.
+    pub fn put_collection<C: Collection>(
+        &mut self,
+        key: &[u8],
+        collection: C,
+        ttl: Ttl,
+    ) -> Result<bool, CommandError> {
+        if collection.is_empty() {
+            self.delete(key);
+            return Ok(false);
+        }
+        let home = self.home(key);
+        let place = self.find_at(home, key);
+        self.store_collection(home, place, key, collection, ttl)?;
+        Ok(true)
+    }
+
+    fn store_collection<C: Collection>(
+        &mut self,
+        home: Home,
+        place: Option<Place>,
+        key: &[u8],
+        collection: C,
+        ttl: Ttl,
+    ) -> Result<(), CommandError> {
+        let encoding = collection.encoding();
+        if let Some(flat) = collection.flat() {
+            let payload = Payload::Flat(C::TYPE, flat, encoding);
+            self.put_at(home, place, key, payload, ttl)?;
+            self.keep_scratch(collection.into_flat());
+            return Ok(());
+        }
+        let value: Box<Value> = Box::new(collection.into_value());
+        self.put_at(home, place, key, Payload::Outside(value, encoding), ttl)
+    }
+
+    fn scratch(&mut self) -> Vec<u8> {
+        let mut scratch = std::mem::take(&mut self.keyspace.scratch);
+        scratch.clear();
+        scratch
+    }
+
+    fn keep_scratch(&mut self, scratch: Option<Vec<u8>>) {
+        if let Some(scratch) = scratch
+            && scratch.capacity() <= SCRATCH_MAX
+        {
+            self.keyspace.scratch = scratch;
+        }
+    }
+}
+
+impl View<'_> {
+    /// Whether the value is of this type.
+    pub fn is<C: Collection>(&self) -> bool {
+        self.value.type_of() == C::TYPE
+    }
+}

@@ -1,0 +1,90 @@
+//! A value on its way from one key to another, of whatever shard or database.
+
+use super::{Db, Payload, Ttl};
+use crate::error::{CommandError, OutOfMemory};
+use crate::types::UnixMs;
+use crate::value::{Encoding, Type, Value, copy};
+
+/// A value without a key.
+#[derive(Debug)]
+pub struct Parcel {
+    value: Owned,
+    pub expire_at: Option<UnixMs>,
+}
+
+/// As [`Payload`], but its own.
+#[derive(Debug)]
+enum Owned {
+    Int(i64),
+    Flat(Type, Vec<u8>, Encoding),
+    Outside(Box<Value>, Encoding),
+}
+
+impl Parcel {
+    pub fn type_of(&self) -> Type {
+        match &self.value {
+            Owned::Int(_) => Type::String,
+            Owned::Flat(of, ..) => *of,
+            Owned::Outside(value, _) => value.type_of(),
+        }
+    }
+}
+
+impl Db<'_> {
+    /// A copy of what `key` holds. A large value takes as long as it is large.
+    pub fn copy_of(&mut self, key: &[u8]) -> Result<Option<Parcel>, CommandError> {
+        let Some(place) = self.find(key) else {
+            return Ok(None);
+        };
+        let entry = self.keyspace.store.entry(place);
+        let value = match (entry.number(), entry.outside()) {
+            (Some(number), _) => Owned::Int(number),
+            (_, Some(value)) => Owned::Outside(Box::new(value.try_clone()?), entry.encoding()),
+            _ => Owned::Flat(entry.type_of(), copy(entry.inline())?, entry.encoding()),
+        };
+        Ok(Some(Parcel {
+            value,
+            expire_at: entry.expire_at(),
+        }))
+    }
+
+    /// Removes `key` and returns what it held. O(1) for a value outside.
+    pub fn take(&mut self, key: &[u8]) -> Result<Option<Parcel>, OutOfMemory> {
+        let Some(place) = self.find(key) else {
+            return Ok(None);
+        };
+        let entry = self.keyspace.store.entry(place);
+        let (expire_at, encoding) = (entry.expire_at(), entry.encoding());
+        let value = match (entry.number(), entry.outside()) {
+            (Some(number), _) => Some(Owned::Int(number)),
+            (_, Some(_)) => None,
+            _ => Some(Owned::Flat(
+                entry.type_of(),
+                copy(entry.inline())?,
+                encoding,
+            )),
+        };
+        let outside = self.keyspace.store.remove(place);
+        let value = value.unwrap_or_else(|| {
+            let outside = outside.expect("what is neither a number nor inline lies outside");
+            Owned::Outside(outside, encoding)
+        });
+        Ok(Some(Parcel { value, expire_at }))
+    }
+
+    /// Has `key` hold what the parcel brings, with its deadline, whatever it
+    /// held before. A deadline that has passed meanwhile is kept, too: the next
+    /// look finds the key expired.
+    pub fn put_parcel(&mut self, key: &[u8], parcel: Parcel) -> Result<(), CommandError> {
+        let ttl = parcel.expire_at.map_or(Ttl::Clear, Ttl::At);
+        match parcel.value {
+            Owned::Int(number) => self.put(key, Payload::Int(number), ttl),
+            Owned::Flat(of, bytes, encoding) => {
+                self.put(key, Payload::Flat(of, &bytes, encoding), ttl)
+            }
+            Owned::Outside(value, encoding) => {
+                self.put(key, Payload::Outside(value, encoding), ttl)
+            }
+        }
+    }
+}

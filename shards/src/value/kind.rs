@@ -1,0 +1,95 @@
+//! The types of values and the names of their encodings.
+
+/// A type, as TYPE names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    String,
+    List,
+    Set,
+    Zset,
+    Hash,
+}
+
+impl Type {
+    pub const ALL: [Self; 5] = [Self::String, Self::List, Self::Set, Self::Zset, Self::Hash];
+
+    /// The name TYPE replies.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::List => "list",
+            Self::Set => "set",
+            Self::Zset => "zset",
+            Self::Hash => "hash",
+        }
+    }
+}
+
+/// How a value is kept, by the names OBJECT ENCODING uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    Int,
+    Embstr,
+    Raw,
+    Listpack,
+    /// A listpack whose fields may have deadlines.
+    ListpackEx,
+    Intset,
+    Quicklist,
+    Hashtable,
+    Skiplist,
+}
+
+impl Encoding {
+    /// Redis keeps strings up to this length (bytes) in one allocation with
+    /// their object and calls them embstr.
+    const EMBSTR_MAX: usize = 44;
+
+    pub const ALL: [Self; 9] = [
+        Self::Int,
+        Self::Embstr,
+        Self::Raw,
+        Self::Listpack,
+        Self::ListpackEx,
+        Self::Intset,
+        Self::Quicklist,
+        Self::Hashtable,
+        Self::Skiplist,
+    ];
+
+    /// The encoding a freshly set string gets.
+    #[inline]
+    pub fn of_text(text: &[u8]) -> Self {
+        if text.len() <= Self::EMBSTR_MAX {
+            Self::Embstr
+        } else {
+            Self::Raw
+        }
+    }
+
+    /// The name OBJECT ENCODING replies.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Int => "int",
+            Self::Embstr => "embstr",
+            Self::Raw => "raw",
+            Self::Listpack => "listpack",
+            Self::ListpackEx => "listpackex",
+            Self::Intset => "intset",
+            Self::Quicklist => "quicklist",
+            Self::Hashtable => "hashtable",
+            Self::Skiplist => "skiplist",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_types_and_encodings_lead_back() {
+        assert!((0..).zip(Type::ALL).all(|(n, of)| of as usize == n));
+        assert!((0..).zip(Encoding::ALL).all(|(n, of)| of as usize == n));
+    }
+}
