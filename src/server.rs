@@ -10,7 +10,7 @@ use crate::runtime::ring::Ring;
 use crate::runtime::{boot, clock, log};
 use crate::stats::Stats;
 use shards::order::Node;
-use shards::{Settings, Shard, UnixMs};
+use shards::{Shard, UnixMs};
 use slab::Slab;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -140,11 +140,8 @@ fn set_up(part: Part) -> Result<(Core, Vec<socket2::Socket>, Park), StartError> 
     let sockets: Result<Vec<_>, _> = addresses.iter().map(listen).collect();
     let sockets = sockets.map_err(|error| failed("a core's listening socket", error))?;
     mesh.publish_ring(ring.fd());
-    let settings = Settings {
-        proto_max_bulk_len: config.proto_max_bulk_len,
-    };
     let slots = mesh.id().slots(config.shards);
-    let shard = Shard::new(config.databases, slots, seed, settings);
+    let shard = Shard::new(config.databases, slots, seed, config.engine.clone());
     let core = Core {
         id: mesh.id(),
         shards: config.shards,

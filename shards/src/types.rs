@@ -85,16 +85,52 @@ impl Random {
 }
 
 /// What the engine needs to know of the configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Longest string value, bytes (proto-max-bulk-len).
     pub proto_max_bulk_len: usize,
+    /// Longest sparse HyperLogLog, bytes (hll-sparse-max-bytes).
+    pub hll_sparse_max_bytes: usize,
+    pub encodings: Thresholds,
+}
+
+/// Up to where collections keep their compact encodings. Named as the
+/// directives are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thresholds {
+    /// Elements of a list's node; negative: its size, -1 to -5 for 4 to 64 KiB.
+    pub list_max_listpack_size: i64,
+    /// Fields.
+    pub hash_max_listpack_entries: usize,
+    /// Bytes of a field or a value.
+    pub hash_max_listpack_value: usize,
+    /// Members that are all integers.
+    pub set_max_intset_entries: usize,
+    /// Members.
+    pub set_max_listpack_entries: usize,
+    /// Bytes of a member.
+    pub set_max_listpack_value: usize,
+    /// Members.
+    pub zset_max_listpack_entries: usize,
+    /// Bytes of a member.
+    pub zset_max_listpack_value: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             proto_max_bulk_len: 512 * 1024 * 1024,
+            hll_sparse_max_bytes: 3000,
+            encodings: Thresholds {
+                list_max_listpack_size: -2,
+                hash_max_listpack_entries: 128,
+                hash_max_listpack_value: 64,
+                set_max_intset_entries: 512,
+                set_max_listpack_entries: 128,
+                set_max_listpack_value: 64,
+                zset_max_listpack_entries: 128,
+                zset_max_listpack_value: 64,
+            },
         }
     }
 }

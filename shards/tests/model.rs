@@ -188,6 +188,7 @@ impl Pair {
         match self.twin.get(key)?.value {
             ValueRef::String(StringRef::Int(number)) => Some(number.to_string().into_bytes()),
             ValueRef::String(StringRef::Bytes(bytes)) => Some(bytes.to_vec()),
+            _ => unreachable!("only strings are written here"),
         }
     }
 

@@ -196,7 +196,7 @@ pub fn configure_here(core: &mut Core, new: &Config) {
         }
     }
     core.config = new.clone();
-    core.node.shard.settings.proto_max_bulk_len = new.proto_max_bulk_len;
+    core.node.shard.settings = new.engine.clone();
     if new.requirepass.is_empty() {
         // Nobody needs to prove anything any more.
         for (_, connection) in &mut core.connections {

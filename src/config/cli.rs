@@ -15,7 +15,7 @@ use clap::{Arg, ArgAction, Command};
 
 use super::directive::Kind;
 use super::file::{read, read_text, with_remedy};
-use super::table::{self, DIRECTIVES, SHARDS_MAX, os_reason};
+use super::table::{self, SHARDS_MAX, directives, os_reason};
 use super::words::{quote, split};
 use super::{Config, StartError};
 
@@ -58,7 +58,7 @@ fn load_from(args: Vec<Vec<u8>>, mut config: Config) -> Result<Start, StartError
     if let Some(path) = matches.get_one::<OsString>("config") {
         read_named(&mut config, path.clone().into())?;
     }
-    for directive in DIRECTIVES {
+    for directive in directives() {
         for line in matches
             .get_many::<OsString>(directive.name)
             .into_iter()
@@ -125,7 +125,7 @@ fn command() -> Command {
         super::REDIS_VERSION
     );
     let defaults = Config::new(PathBuf::from("."), usable_cpus());
-    let options = DIRECTIVES.iter().map(|directive| {
+    let options = directives().map(|directive| {
         let default = directive.get(&defaults);
         let default = match String::from_utf8_lossy(&default) {
             value if value.is_empty() => "none".into(),

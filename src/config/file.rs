@@ -9,7 +9,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::table::{self, DIRECTIVES, bytes_path, os_reason};
+use super::table::{self, bytes_path, directives, os_reason};
 use super::words::split;
 use super::{Config, Reason, StartError};
 
@@ -117,8 +117,7 @@ pub fn rewrite(config: &Config, path: &Path) -> Result<(), Reason> {
 fn rewritten(old: &[u8], config: &Config, defaults: &Config) -> Vec<u8> {
     let lines = lines_of(old);
     let owners: Vec<_> = lines.iter().map(|line| directive_of(line)).collect();
-    let mut pending: Vec<Vec<String>> = DIRECTIVES
-        .iter()
+    let mut pending: Vec<Vec<String>> = directives()
         .map(|directive| {
             let held = owners.contains(&Some(directive.id));
             let mut wanted = directive.lines(config);
@@ -139,16 +138,19 @@ fn rewritten(old: &[u8], config: &Config, defaults: &Config) -> Vec<u8> {
         match owner {
             None => push(line),
             Some(id) => {
-                let index = *id as usize;
-                if let Some(value) = pending[index].pop() {
-                    push(format!("{} {value}", DIRECTIVES[index].name).as_bytes());
+                let row = directives().zip(&mut pending);
+                let row = row.into_iter().find(|(directive, _)| directive.id == *id);
+                if let Some((directive, values)) = row
+                    && let Some(value) = values.pop()
+                {
+                    push(format!("{} {value}", directive.name).as_bytes());
                 }
             }
         }
     }
     let is_signature = |line: &&[u8]| line.trim_ascii() == SIGNATURE.as_bytes();
     let mut signed = lines.iter().any(is_signature);
-    for (directive, mut values) in DIRECTIVES.iter().zip(pending) {
+    for (directive, mut values) in directives().zip(pending) {
         while let Some(value) = values.pop() {
             if !signed {
                 push(SIGNATURE.as_bytes());

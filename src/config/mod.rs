@@ -15,6 +15,7 @@ mod cli;
 mod directive;
 mod file;
 mod table;
+mod thresholds;
 mod words;
 
 use std::borrow::Cow;
@@ -22,11 +23,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use shards::CommandError;
+use shards::{CommandError, Settings};
 
 pub use cli::{Start, load};
 pub use file::rewrite;
-pub use table::{DIRECTIVES, DirectiveId};
+pub use table::{DirectiveId, directives};
 
 use directive::{Directive, Mutability};
 
@@ -57,7 +58,8 @@ pub struct Config {
     /// Absolute.
     pub dir: PathBuf,
     pub dbfilename: Vec<u8>,
-    pub proto_max_bulk_len: usize,
+    /// What the engine must know.
+    pub engine: Settings,
     pub client_query_buffer_limit: usize,
     pub output_limits: OutputLimits,
     pub loglevel: LogLevel,
@@ -175,7 +177,7 @@ impl Config {
             databases: 16,
             dir,
             dbfilename: b"dump.rdb".to_vec(),
-            proto_max_bulk_len: 512 << 20,
+            engine: Settings::default(),
             client_query_buffer_limit: 1 << 30,
             output_limits: OutputLimits {
                 normal: limit(0, 0, 0),
@@ -209,7 +211,7 @@ impl Config {
                 }
                 continue;
             }
-            for directive in DIRECTIVES {
+            for directive in directives() {
                 for name in directive.names() {
                     if shards::glob::matches_ignoring_case(pattern, name.as_bytes()) {
                         add(name.as_bytes(), directive);

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use shards::parse_i64;
 
 use super::directive::{Directive, Kind, Mutability, WRONG_NUMBER};
+use super::thresholds::THRESHOLDS;
 use super::words::{format_memory, parse_memory};
 use super::{AllowFrom, Config, LogLevel, OutputLimit, Reason};
 
@@ -39,11 +40,25 @@ pub enum DirectiveId {
     Appendonly,
     Maxmemory,
     Replicaof,
+    ListMaxListpackSize,
+    HashMaxListpackEntries,
+    HashMaxListpackValue,
+    SetMaxIntsetEntries,
+    SetMaxListpackEntries,
+    SetMaxListpackValue,
+    ZsetMaxListpackEntries,
+    ZsetMaxListpackValue,
+    HllSparseMaxBytes,
+}
+
+/// All rows.
+pub fn directives() -> impl Iterator<Item = &'static Directive> + Clone {
+    DIRECTIVES.iter().chain(THRESHOLDS)
 }
 
 /// The row with this name or alias, in any case.
 pub fn find(name: &[u8]) -> Option<&'static Directive> {
-    DIRECTIVES.iter().find(|directive| {
+    directives().find(|directive| {
         directive
             .names()
             .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
@@ -60,7 +75,7 @@ pub const SHARDS_MAX: u16 = 1024;
 
 // Casts in the setters are lossless: the row's limits have been checked.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-pub static DIRECTIVES: &[Directive] = &[
+static DIRECTIVES: &[Directive] = &[
     Directive {
         id: DirectiveId::Port,
         name: "port",
@@ -230,8 +245,8 @@ pub static DIRECTIVES: &[Directive] = &[
         kind: Kind::Memory {
             min: 1 << 20,
             max: REQUEST_BYTES_MAX,
-            get: |c| c.proto_max_bulk_len as u64,
-            set: |c, bytes| c.proto_max_bulk_len = bytes as usize,
+            get: |c| c.engine.proto_max_bulk_len as u64,
+            set: |c, bytes| c.engine.proto_max_bulk_len = bytes as usize,
         },
     },
     Directive {

@@ -413,8 +413,9 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyspace::entry::{Draft, Encoding, Payload};
+    use crate::keyspace::entry::{Draft, Payload};
     use crate::keyspace::slab::Slab;
+    use crate::value::Encoding;
 
     fn hash(key: &[u8]) -> u64 {
         let number = u64::from_le_bytes(key.try_into().unwrap());

@@ -561,7 +561,8 @@ fn prefetch(at: *const u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyspace::entry::{Draft, Encoding, Payload};
+    use crate::keyspace::entry::{Draft, Payload};
+    use crate::value::Encoding;
 
     #[test]
     fn vectors_match_what_words_match() {

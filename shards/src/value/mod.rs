@@ -17,7 +17,6 @@ mod zset;
 pub use hash::{Hash, HashRef};
 pub use kind::{Encoding, Type};
 pub use list::{List, ListRef};
-pub use listpack::Listpack;
 pub use long_double::LongDouble;
 pub use set::{Set, SetRef};
 pub use zset::{Zset, ZsetRef};
