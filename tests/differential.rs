@@ -93,6 +93,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[
 const CASES: &[(&str, &str)] = &[
     ("strings", include_str!("cases/strings.txt")),
     ("keys", include_str!("cases/keys.txt")),
+    ("bitmaps", include_str!("cases/bitmaps.txt")),
     ("connection", include_str!("cases/connection.txt")),
     ("server", include_str!("cases/server.txt")),
 ];

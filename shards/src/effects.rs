@@ -16,6 +16,7 @@ use crate::types::DbIndex;
 pub enum Event {
     Set,
     SetRange,
+    SetBit,
     Append,
     IncrBy,
     IncrByFloat,

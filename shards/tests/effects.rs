@@ -70,6 +70,10 @@ fn request(random: &mut Random, now: UnixMs) -> Vec<String> {
     if row.name.starts_with("flush") && random.below(20) != 0 {
         return vec!["get".into(), "a".into()];
     }
+    if let Some(arguments) = bitmap_arguments(random, row.name) {
+        words.extend(arguments.into_iter().map(str::to_owned));
+        return words;
+    }
     for word in row.syntax.split_whitespace() {
         let optional = word.starts_with('[') && random.below(2) == 0;
         if optional || word == "|" {
@@ -94,6 +98,30 @@ fn request(random: &mut Random, now: UnixMs) -> Vec<String> {
         words.push(argument);
     }
     words
+}
+
+/// Arguments of commands whose syntax says too little of what makes sense.
+fn bitmap_arguments<'a>(random: &mut Random, name: &str) -> Option<Vec<&'a str>> {
+    let key = random.pick(KEYS);
+    let offset = random.pick(&["0", "7", "12", "40", "300", "-1"]);
+    Some(match name {
+        "setbit" => vec![key, offset, random.pick(&["0", "1"])],
+        "bitfield" => {
+            let overflow = random.pick(&["WRAP", "SAT", "FAIL"]);
+            let action = random.pick(&["SET", "INCRBY"]);
+            let width = random.pick(&["u1", "i8", "u13", "i64"]);
+            let value = random.pick(&["0", "1", "-1", "200", "9223372036854775807"]);
+            vec![key, "OVERFLOW", overflow, action, width, offset, value]
+        }
+        "bitop" => {
+            let operation = random.pick(&["AND", "OR", "XOR", "NOT"]);
+            let (one, other) = (random.pick(KEYS), random.pick(KEYS));
+            let mut arguments = vec![operation, key, one, other];
+            arguments.truncate(if operation == "NOT" { 3 } else { 4 });
+            arguments
+        }
+        _ => return None,
+    })
 }
 
 fn value(random: &mut Random) -> String {

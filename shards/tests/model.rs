@@ -258,7 +258,7 @@ impl Pair {
                 self.twin.set(key, StringRef::Int(*number), Ttl::Keep);
             }
             Op::SetRaw(_, text) => {
-                self.db().set_raw(key, &text.bytes()).unwrap();
+                self.db().set_raw(key, &text.bytes(), Ttl::Keep).unwrap();
                 self.twin
                     .set(key, StringRef::Bytes(&text.bytes()), Ttl::Keep);
             }

@@ -137,6 +137,9 @@ impl Values {
                 self.time(&name)
             }
             "increment" if command.ends_with("float") => self.float(),
+            "value" if command == "setbit" => self.one_of(&["0", "1", "1", "1", "2"]),
+            "value" if command == "bitfield" => self.number(),
+            "encoding" => self.one_of(&["u1", "i1", "u7", "i8", "u63", "i64", "i33", "u64"]),
             "increment" | "decrement" | "offset" | "start" | "end" | "stop" | "index" | "count"
             | "min-match-len" | "cursor" | "bit" | "min" | "max" | "rank" | "len" | "maxlen"
             | "limit" | "width" | "threshold" => self.number(),
@@ -158,6 +161,10 @@ impl Values {
             _ if is_key => self.rng.pick(KEYS).to_vec(),
             _ => self.value(),
         }
+    }
+
+    fn one_of(&mut self, choices: &[&str]) -> Vec<u8> {
+        self.rng.pick(choices).as_bytes().to_vec()
     }
 
     /// Any argument at all, to put where it does not belong.

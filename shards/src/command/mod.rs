@@ -9,6 +9,7 @@
 //! engine, a function on the session in the server.
 
 mod args;
+mod bitmaps;
 #[cfg(test)]
 mod harness;
 mod keys;
@@ -180,6 +181,9 @@ pub static COMMANDS: &[&[Row]] = &[
     strings::lcs::COMMANDS,
     strings::many::COMMANDS,
     strings::ranges::COMMANDS,
+    bitmaps::COMMANDS,
+    bitmaps::combine::COMMANDS,
+    bitmaps::fields::COMMANDS,
     keys::COMMANDS,
     keys::expiry::COMMANDS,
 ];

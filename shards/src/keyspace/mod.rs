@@ -452,13 +452,32 @@ impl Db<'_> {
     }
 
     /// Sets `key` to bytes that are kept as they are (encoding raw), also when
-    /// they look like a number; its deadline stays.
-    pub fn set_raw(&mut self, key: &[u8], value: &[u8]) -> Result<(), CommandError> {
-        self.put(key, Payload::Bytes(value, Encoding::Raw), Ttl::Keep)
+    /// they look like a number, whatever it held.
+    pub fn set_raw(&mut self, key: &[u8], value: &[u8], ttl: Ttl) -> Result<(), CommandError> {
+        self.put(key, Payload::Bytes(value, Encoding::Raw), ttl)
+    }
+
+    /// As [`Db::set_raw`]; a large value is not copied.
+    pub fn set_owned(&mut self, key: &[u8], value: Vec<u8>, ttl: Ttl) -> Result<(), CommandError> {
+        if key.len() + value.len() + 2 * size_of::<u64>() > ROOM_MAX {
+            let value = Box::new(Value::String(value));
+            return self.put(key, Payload::Outside(value, Encoding::Raw), ttl);
+        }
+        self.set_raw(key, &value, ttl)
+    }
+
+    /// Lets `change` work on the bytes of a string that lies outside its entry,
+    /// where it is; its length stays. Nothing if there is no such string.
+    pub fn edit_string<R>(&mut self, key: &[u8], change: impl FnOnce(&mut [u8]) -> R) -> Option<R> {
+        let place = self.find(key)?;
+        match self.keyspace.store.outside(place) {
+            Some(Value::String(bytes)) => Some(change(bytes)),
+            _ => None,
+        }
     }
 
     /// As [`Db::set_raw`], with the encoding a fresh string gets (embstr or
-    /// raw): what INCRBYFLOAT leaves.
+    /// raw), and the deadline stays: what INCRBYFLOAT leaves.
     pub fn set_text(&mut self, key: &[u8], value: &[u8]) -> Result<(), CommandError> {
         self.put(
             key,

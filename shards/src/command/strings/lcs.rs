@@ -127,7 +127,7 @@ fn lcs_decide(decision: &mut Decision<'_>) -> Outcome {
 }
 
 /// What `$length CRLF text CRLF` holds.
-fn bulk_text(reply: &[u8]) -> &[u8] {
+pub fn bulk_text(reply: &[u8]) -> &[u8] {
     let start = memchr::memchr(b'\n', reply).map_or(0, |end| end + 1);
     reply
         .get(start..reply.len().saturating_sub(2))

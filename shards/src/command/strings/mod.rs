@@ -155,7 +155,7 @@ fn reply_string(reply: &mut Reply<'_>, string: Option<StringRef<'_>>) {
 }
 
 /// The bytes of a string; a number is written into `buffer`.
-fn text_of<'a>(string: StringRef<'a>, buffer: &'a mut itoa::Buffer) -> &'a [u8] {
+pub(super) fn text_of<'a>(string: StringRef<'a>, buffer: &'a mut itoa::Buffer) -> &'a [u8] {
     match string {
         StringRef::Bytes(bytes) => bytes,
         StringRef::Int(number) => buffer.format(number).as_bytes(),

@@ -1,0 +1,273 @@
+//! BITOP: a string made of the bits of others.
+
+use super::words::Operation;
+use crate::command::spec::{Access, Arity, Begin, Command, Find, Group, KeySpec, flags};
+use crate::command::strings::{lcs::bulk_text, text_of};
+use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, Row, Run, Write};
+use crate::effects::Event;
+use crate::error::CommandError;
+use crate::keyspace::{StringRef, Ttl};
+
+pub static COMMANDS: &[Row] = &[Command {
+    name: "bitop",
+    syntax: "<AND | OR | XOR | NOT> destkey key [key ...]",
+    summary: "Combine the bits of strings and store what comes out; its length.",
+    since: "2.6.0",
+    complexity: "O(N) with N the length of all strings together",
+    group: Group::Bitmap,
+    arity: Arity::AtLeast(4),
+    keys: &[
+        keys_from(2, 0, &["OW", "update"]),
+        keys_from(3, -1, &["RO", "access"]),
+    ],
+    flags: flags::WRITE.with(flags::DENYOOM),
+    tips: &[],
+    subcommands: &[],
+    run: Run::ReadThenWrite {
+        whole: bitop,
+        read,
+        decide,
+        skip: 1,
+    },
+}];
+
+const fn keys_from(at: i32, last: i32, access: &'static [&'static str]) -> KeySpec {
+    KeySpec {
+        begin: Begin::Index(at),
+        find: Find::Range {
+            last,
+            step: 1,
+            limit: 0,
+        },
+        access: Access(access),
+        notes: "",
+    }
+}
+
+const ONE_SOURCE: CommandError =
+    CommandError::Static("ERR BITOP NOT must be called with a single source key.");
+
+/// What is to be done, and the keys: the destination first.
+fn parse(args: Args<'_>) -> Result<(Operation, Args<'_>), CommandError> {
+    let is = |name: &[u8]| args[1].eq_ignore_ascii_case(name);
+    let operation = if is(b"AND") {
+        Operation::And
+    } else if is(b"OR") {
+        Operation::Or
+    } else if is(b"XOR") {
+        Operation::Xor
+    } else if is(b"NOT") {
+        Operation::Not
+    } else {
+        return Err(CommandError::Syntax);
+    };
+    if operation == Operation::Not && args.len() != 4 {
+        return Err(ONE_SOURCE);
+    }
+    Ok((operation, args.from(2)))
+}
+
+/// Strings being combined.
+struct Combination {
+    operation: Operation,
+    result: Vec<u8>,
+    is_first: bool,
+}
+
+impl Combination {
+    /// `length`: of the longest string to come.
+    fn new(operation: Operation, length: usize) -> Result<Self, CommandError> {
+        let mut result = Vec::new();
+        let reserved = result.try_reserve_exact(length);
+        reserved.map_err(|_| CommandError::OutOfMemory)?;
+        result.resize(length, 0);
+        Ok(Self {
+            operation,
+            result,
+            is_first: true,
+        })
+    }
+
+    fn add(&mut self, text: &[u8]) {
+        let operation = match self.operation {
+            // The result is all zeros so far.
+            Operation::And if self.is_first => Operation::Or,
+            operation => operation,
+        };
+        self.is_first = false;
+        operation.apply(&mut self.result, text);
+    }
+}
+
+fn bitop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (operation, keys) = parse(args)?;
+    let (destination, sources) = (&keys[0], keys.from(1));
+    let mut length = 0;
+    for key in sources.iter() {
+        let mut buffer = itoa::Buffer::new();
+        let string = ctx.db.read_string(key)?;
+        let string = string.unwrap_or(StringRef::Bytes(b""));
+        length = length.max(text_of(string, &mut buffer).len());
+    }
+    let mut combination = Combination::new(operation, length)?;
+    for key in sources.iter() {
+        let mut buffer = itoa::Buffer::new();
+        let string = ctx.db.lookup_string(key)?;
+        combination.add(text_of(
+            string.unwrap_or(StringRef::Bytes(b"")),
+            &mut buffer,
+        ));
+    }
+    if length > 0 {
+        ctx.db
+            .set_owned(destination, combination.result, Ttl::Clear)?;
+        ctx.changed(destination, Event::Set);
+    } else if ctx.db.delete(destination) {
+        ctx.changed(destination, Event::Del);
+    }
+    ctx.reply.integer(length as i64);
+    Ok(())
+}
+
+/// One string per key, a missing one empty; an error in place of one that is no
+/// string, because what is wrong with the request itself comes first.
+fn read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    ctx.reply.array(args.len() - 1);
+    for key in args.from(1).iter() {
+        let mut buffer = itoa::Buffer::new();
+        match ctx.db.read_string(key) {
+            Ok(string) => {
+                let string = string.unwrap_or(StringRef::Bytes(b""));
+                ctx.reply.bulk(text_of(string, &mut buffer));
+            }
+            Err(error) => ctx.reply.error(&error),
+        }
+    }
+    Ok(())
+}
+
+fn decide(decision: &mut Decision<'_>) -> Outcome {
+    let (operation, keys) = parse(decision.args)?;
+    if decision.read.iter().any(|reply| reply.starts_with(b"-")) {
+        return Err(CommandError::WrongType);
+    }
+    let texts = || decision.read.iter().map(|reply| bulk_text(reply));
+    let length = texts().map(<[u8]>::len).max().unwrap_or(0);
+    let mut combination = Combination::new(operation, length)?;
+    texts().for_each(|text| combination.add(text));
+    decision.reply.integer(length as i64);
+    let destination = &keys[0];
+    let write = if length > 0 {
+        Write {
+            handler: store,
+            args: OwnedArgs::new([&b"SET"[..], destination, &combination.result]),
+        }
+    } else {
+        Write {
+            handler: clear,
+            args: OwnedArgs::new([&b"DEL"[..], destination]),
+        }
+    };
+    decision.writes.push(write);
+    Ok(())
+}
+
+/// `SET destination result`, kept as bytes.
+fn store(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let [key, value] = args.exactly()?;
+    ctx.db.set_raw(key, value, Ttl::Clear)?;
+    ctx.changed(key, Event::Set);
+    Ok(())
+}
+
+/// `DEL destination`.
+fn clear(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let [key] = args.exactly()?;
+    if ctx.db.delete(key) {
+        ctx.changed(key, Event::Del);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{COMMANDS, Run};
+    use crate::command::Decision;
+    use crate::command::harness::{Engine, text, words};
+    use crate::resp::{Protocol, Reply};
+    use crate::types::Settings;
+
+    /// Recorded from redis-server 7.0.15.
+    #[test]
+    fn combinations() {
+        let mut engine = Engine::new();
+        engine.talk(&[
+            ("MSET a \"\\xff\\x0f\\x01\" b \"\\xf0\\xff\" n 10", "+OK"),
+            ("BITOP AND d a b", ":3"),
+            ("GET d", "$3|\\xf0\\x0f\\x00"),
+            ("BITOP or d a b nokey", ":3"),
+            ("GET d", "$3|\\xff\\xff\\x01"),
+            ("BITOP XOR d a b", ":3"),
+            ("GET d", "$3|\\x0f\\xf0\\x01"),
+            ("BITOP NOT d a", ":3"),
+            ("GET d", "$3|\\x00\\xf0\\xfe"),
+            ("BITOP AND d a nokey", ":3"),
+            ("GET d", "$3|\\x00\\x00\\x00"),
+            ("BITOP OR n n", ":2"),
+            ("GET n", "$2|10"),
+            ("EXPIRE d 100", ":1"),
+            ("BITOP OR d n", ":2"),
+            ("TTL d", ":-1"),
+            ("BITOP OR d nokey", ":0"),
+            ("EXISTS d", ":0"),
+            ("BITOP foo d a", "-ERR syntax error"),
+            (
+                "BITOP NOT d a b",
+                "-ERR BITOP NOT must be called with a single source key.",
+            ),
+        ]);
+        assert_eq!(engine.effects("BITOP AND d nokey"), "");
+        assert_eq!(
+            engine.effects("BITOP AND d n"),
+            "*4|$5|BITOP|$3|AND|$1|d|$1|n|"
+        );
+    }
+
+    #[test]
+    fn combinations_in_two_hops() {
+        let Run::ReadThenWrite { decide, .. } = COMMANDS[0].run else {
+            panic!("BITOP reads before it writes")
+        };
+        let decided = |line: &str, read: &[&[u8]]| {
+            let (args, settings, mut out) = (words(line), Settings::default(), Vec::new());
+            let mut decision = Decision {
+                args: args.args(),
+                read,
+                settings: &settings,
+                reply: Reply::new(&mut out, Protocol::Resp2),
+                writes: Vec::new(),
+            };
+            let failed = decide(&mut decision).err();
+            let writes = decision
+                .writes
+                .iter()
+                .flat_map(|write| write.args.args().iter());
+            let writes: Vec<String> = writes.map(text).collect();
+            (
+                failed.map(|error| error.to_string()),
+                writes.join(" "),
+                text(&out),
+            )
+        };
+        let read: &[&[u8]] = &[b"$2\r\nab\r\n", b"$0\r\n\r\n"];
+        let done = (None, "SET d ab".to_owned(), ":2|".to_owned());
+        assert_eq!(decided("BITOP OR d a b", read), done);
+        let done = (None, "DEL d".to_owned(), ":0|".to_owned());
+        assert_eq!(decided("BITOP AND d b", &read[1..]), done);
+        let read: &[&[u8]] = &[b"-WRONGTYPE\r\n"];
+        let failed = decided("BITOP OR d a", read).0.unwrap_or_default();
+        assert!(failed.starts_with("WRONGTYPE"), "{failed}");
+        let failed = decided("BITOP what d a", read).0.unwrap_or_default();
+        assert_eq!(failed, "ERR syntax error");
+    }
+}
