@@ -31,4 +31,4 @@ pub use keyspace::{
 pub use number::parse_i64;
 pub use shard::{Request, Shard};
 pub use types::{DbIndex, Settings, ShardId, Slot, Span, Thresholds, UnixMs};
-pub use value::{Collection, Encoding, Type};
+pub use value::{Collection, Encoding, Type, listpack};

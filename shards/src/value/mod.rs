@@ -9,7 +9,7 @@
 mod hash;
 mod kind;
 mod list;
-mod listpack;
+pub mod listpack;
 mod long_double;
 mod set;
 mod zset;
