@@ -167,7 +167,7 @@ impl<'a> Listpack<'a> {
     }
 
     /// How far element `index` is from the end, if that is nearer.
-    fn from_end(self, index: usize) -> Option<usize> {
+    fn nearer_to_end(self, index: usize) -> Option<usize> {
         let count = u16::from_le_bytes(*self.0.first_chunk()?);
         let from_end = usize::from(count).checked_sub(index.checked_add(1)?)?;
         (count != UNCOUNTED && from_end < index).then_some(from_end)
@@ -181,7 +181,7 @@ impl<'a> Listpack<'a> {
     /// Where element `index` begins. Walks from the nearer end.
     pub fn at(self, index: usize) -> Option<At> {
         let mut entries = self.entries();
-        let found = match self.from_end(index) {
+        let found = match self.nearer_to_end(index) {
             Some(from_end) => entries.nth_back(from_end),
             None => entries.nth(index),
         };
