@@ -374,7 +374,9 @@ fn engine(
     } else {
         Kind::Transaction
     };
-    if !connection.may_mix(kind) {
+    // The steps of a walk take another path than requests and transactions.
+    let alone = owner.is_none() && matches!(row.run, shards::command::Run::ByCursor(_));
+    if !connection.may_mix(kind) || alone && connection.is_waiting() {
         // Trying again before the replies are in would be in vain, for ever.
         connection.barrier = true;
         return Step::Stall;
@@ -398,6 +400,7 @@ fn engine(
         Some(owner) => across(core, key, owner, call, args),
         None => {
             let client = connection.client(key, kind);
+            connection.barrier = alone;
             core.node.begin(core.now, client, call, row, args);
             core.deliver();
         }

@@ -25,6 +25,7 @@ pub enum Event {
     Persist,
     Expired,
     FlushDb,
+    SwapDb,
 }
 
 /// The effects of the requests of one shard, in order.

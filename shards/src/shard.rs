@@ -1,6 +1,6 @@
 //! One shard: the databases of one core and the only way into them.
 
-use crate::command::{Args, Context, Handler, Others};
+use crate::command::{Args, Context, Handler, Others, Write};
 use crate::effects::Effects;
 use crate::error::CommandError;
 use crate::keyspace::{ExpireProgress, Keyspace, Located};
@@ -27,6 +27,8 @@ pub struct Shard {
     dbs: Vec<Keyspace>,
     effects: Effects,
     random: Random,
+    /// What the last request left to be done elsewhere.
+    onward: Option<Write>,
     pub settings: Settings,
 }
 
@@ -41,6 +43,7 @@ impl Shard {
             effects: Effects::default(),
             // Shards are given the same seed but should not make the same choices.
             random: Random::new(seed ^ u64::from(slots.start).rotate_left(48)),
+            onward: None,
             settings,
         }
     }
@@ -71,6 +74,7 @@ impl Shard {
             reply: Reply::new(out, request.protocol),
             settings: &self.settings,
             random: &mut self.random,
+            onward: &mut self.onward,
             others: Others { before, after },
         };
         match (request.handler)(&mut context, request.args) {
@@ -85,6 +89,17 @@ impl Shard {
                 Err(error)
             }
         }
+    }
+
+    /// Where the request that has just run wants to go on; see
+    /// [`Context::go_on`].
+    pub fn onward(&mut self) -> Option<Write> {
+        self.onward.take()
+    }
+
+    /// A random number.
+    pub fn random(&mut self) -> u64 {
+        self.random.next()
     }
 
     /// Where a key of this shard belongs; the same for all its databases.

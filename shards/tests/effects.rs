@@ -7,7 +7,7 @@
 
 #![allow(clippy::unwrap_used)] // a test may
 
-use shards::command::{OwnedArgs, Run};
+use shards::command::OwnedArgs;
 use shards::resp::{Limits, Partial, Protocol, Status, parse};
 use shards::{Args, COMMANDS, DbIndex, Request, Settings, Shard, UnixMs};
 
@@ -43,11 +43,7 @@ fn apply(shard: &mut Shard, now: UnixMs, db: DbIndex, args: Args<'_>) -> Vec<u8>
     if !row.arity.accepts(args.len()) {
         return out;
     }
-    let handler = match row.run {
-        Run::OneShard(handler) => handler,
-        Run::EachShard { part, .. } => part,
-        Run::ReadThenWrite { whole, .. } => whole,
-    };
+    let handler = row.run.whole();
     let request = Request {
         handler,
         args,
@@ -67,7 +63,7 @@ fn request(random: &mut Random, now: UnixMs) -> Vec<String> {
     let row = &family[usize::try_from(random.below(family.len() as u64)).unwrap()];
     let mut words = vec![row.name.to_owned()];
     // Flushes are rare, or there would be little to compare.
-    if row.name.starts_with("flush") && random.below(20) != 0 {
+    if (row.name.starts_with("flush") || row.name == "swapdb") && random.below(20) != 0 {
         return vec!["get".into(), "a".into()];
     }
     if let Some(arguments) = bitmap_arguments(random, row.name) {
@@ -82,6 +78,7 @@ fn request(random: &mut Random, now: UnixMs) -> Vec<String> {
         let word = word.trim_matches(['[', ']']);
         let argument = match word {
             "key" | "key1" | "key2" => random.pick(KEYS).into(),
+            "index1" | "index2" => random.pick(&["0", "1"]).into(),
             "value" => value(random),
             "seconds" => random.pick(&["1", "2", "3", "-1", "x"]).into(),
             "milliseconds" => random.below(4_000).to_string(),

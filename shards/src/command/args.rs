@@ -3,7 +3,7 @@
 //! Index 0 is the command's name. Nothing is copied; a request that crosses to
 //! another core is copied whole, once.
 
-use crate::error::CommandError;
+use crate::error::{CommandError, until_nul};
 use crate::number::parse_i64;
 use crate::types::Span;
 
@@ -118,6 +118,28 @@ impl OwnedArgs {
     pub fn args(&self) -> Args<'_> {
         Args::new(&self.buffer, &self.spans)
     }
+}
+
+/// A cursor of SCAN and its relatives, as C's strtoul reads a number: nothing
+/// is 0, signs are allowed, and a negative number wraps.
+pub fn cursor_of(text: &[u8]) -> Option<u64> {
+    let text = until_nul(text);
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        _ => (false, text),
+    };
+    if digits.is_empty() {
+        return text.is_empty().then_some(0);
+    }
+    let number = digits.iter().try_fold(0u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })?;
+    Some(match negative {
+        true => number.wrapping_neg(),
+        false => number,
+    })
 }
 
 /// [`parse_i64`], or the error most commands give.

@@ -1,6 +1,6 @@
 //! Runs commands on one shard, for the tests of the command families.
 
-use super::{COMMANDS, OwnedArgs, Run};
+use super::{COMMANDS, OwnedArgs};
 use crate::resp::{Limits, Partial, Protocol, Status, parse};
 use crate::shard::{Request, Shard};
 use crate::types::{DbIndex, Settings, UnixMs};
@@ -29,13 +29,14 @@ impl Engine {
         let args = args.args();
         let name = args[0].to_ascii_lowercase();
         let mut rows = COMMANDS.iter().flat_map(|family| family.iter());
-        let row = rows.find(|row| row.name.as_bytes() == name).unwrap();
+        let mut row = rows.find(|row| row.name.as_bytes() == name).unwrap();
+        if let (false, Some(sub)) = (row.subcommands.is_empty(), args.get(1)) {
+            let full = [&name, &b"|"[..], &sub.to_ascii_lowercase()].concat();
+            let mut rows = row.subcommands.iter();
+            row = rows.find(|row| row.name.as_bytes() == full).unwrap();
+        }
         assert!(row.arity.accepts(args.len()), "{line}");
-        let handler = match row.run {
-            Run::OneShard(handler) => handler,
-            Run::EachShard { part, .. } => part,
-            Run::ReadThenWrite { whole, .. } => whole,
-        };
+        let handler = row.run.whole();
         let request = Request {
             handler,
             args,

@@ -16,7 +16,7 @@ mod keys;
 mod spec;
 mod strings;
 
-pub use args::{Args, OwnedArgs};
+pub use args::{Args, OwnedArgs, cursor_of};
 pub use spec::{
     Access, Arity, Begin, Command, Find, Flags, Group, KeySpec, flags, keys_in, keys_of,
 };
@@ -25,7 +25,7 @@ use crate::effects::{Effects, Event};
 use crate::error::CommandError;
 use crate::keyspace::{Db, Keyspace};
 use crate::resp::Reply;
-use crate::types::{Random, Settings};
+use crate::types::{DbIndex, Random, Settings};
 
 /// A row of the engine.
 pub type Row = Command<Run>;
@@ -66,6 +66,12 @@ pub enum Run {
         decide: Decide,
         skip: usize,
     },
+    /// A walk over all shards, which argument 1, a cursor, says where to go on
+    /// with. Runs on the shard that the cursor names; when that has no more,
+    /// [`Context::go_on`] may send a request of the walk's own to the next. No
+    /// step sees half of what another request does, but the shards are met one
+    /// after the other, as with one request each.
+    ByCursor(Handler),
 }
 
 impl Run {
@@ -73,7 +79,9 @@ impl Run {
     #[inline]
     pub fn whole(&self) -> Handler {
         match *self {
-            Self::OneShard(handler) | Self::EachShard { part: handler, .. } => handler,
+            Self::OneShard(handler)
+            | Self::ByCursor(handler)
+            | Self::EachShard { part: handler, .. } => handler,
             Self::ReadThenWrite { whole, .. } => whole,
         }
     }
@@ -89,6 +97,9 @@ pub enum Merge {
     /// Each part replies an array with one element per key of its own; lay
     /// them out in the order of the request's keys.
     KeyOrder,
+    /// Each part replies an array; reply one with the elements of all, in shard
+    /// order.
+    Concat,
 }
 
 /// Looks at what was read, then either fails, or writes the reply and asks for
@@ -100,8 +111,10 @@ pub struct Decision<'a> {
     /// The whole request.
     pub args: Args<'a>,
     /// What `read` replied for each key after those skipped, as RESP2, in the
-    /// order of the keys.
+    /// order of the keys; for a request without keys one element per shard.
     pub read: &'a [&'a [u8]],
+    /// A random number.
+    pub random: u64,
     pub settings: &'a Settings,
     pub reply: Reply<'a>,
     /// What to write; empty for a command that only reads. Writes of one shard
@@ -125,6 +138,7 @@ pub struct Context<'a> {
     /// The other databases of the shard.
     pub others: Others<'a>,
     pub(crate) random: &'a mut Random,
+    pub(crate) onward: &'a mut Option<Write>,
 }
 
 /// The databases of a shard that are not selected.
@@ -134,6 +148,31 @@ pub struct Others<'a> {
 }
 
 impl Others<'_> {
+    /// One of them; nothing for the selected one.
+    pub fn get_mut(&mut self, db: DbIndex) -> Option<&mut Keyspace> {
+        match db.index().checked_sub(self.before.len()) {
+            None => self.before.get_mut(db.index()),
+            Some(at) => self.after.get_mut(at.checked_sub(1)?),
+        }
+    }
+
+    fn swap(&mut self, one: DbIndex, other: DbIndex) {
+        let (low, high) = (one.min(other), one.max(other));
+        match (
+            low.index() < self.before.len(),
+            high.index().checked_sub(self.before.len() + 1),
+        ) {
+            (true, None) => self.before.swap(low.index(), high.index()),
+            (true, Some(high)) => {
+                std::mem::swap(&mut self.before[low.index()], &mut self.after[high])
+            }
+            (false, _) => {
+                let first = self.before.len() + 1;
+                self.after.swap(low.index() - first, high.index() - first);
+            }
+        }
+    }
+
     /// All of them.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Keyspace> {
         self.before.iter_mut().chain(self.after.iter_mut())
@@ -162,6 +201,40 @@ impl Context<'_> {
         self.effects().is_recording()
     }
 
+    /// Has a request of a walk ([`Run::ByCursor`]) go on, with these arguments,
+    /// on the shard that its cursor, argument 1, names. What it has replied here
+    /// is dropped.
+    pub fn go_on(&mut self, handler: Handler, args: OwnedArgs) {
+        *self.onward = Some(Write { handler, args });
+    }
+
+    /// The selected database.
+    pub fn selected(&self) -> DbIndex {
+        // Lossless: databases are counted in u16.
+        #[allow(clippy::cast_possible_truncation)]
+        DbIndex(self.others.before.len() as u16)
+    }
+
+    /// The database called `number`, if there is one.
+    pub fn database(&self, number: i32) -> Option<DbIndex> {
+        let count = self.others.before.len() + 1 + self.others.after.len();
+        let index = u16::try_from(number).ok().map(DbIndex)?;
+        (index.index() < count).then_some(index)
+    }
+
+    /// Exchanges the contents of two databases, which are not the same.
+    pub fn swap(&mut self, one: DbIndex, other: DbIndex) {
+        let selected = self.selected();
+        if one == selected || other == selected {
+            let other = if one == selected { other } else { one };
+            if let Some(keyspace) = self.others.get_mut(other) {
+                self.db.swap(keyspace);
+            }
+            return;
+        }
+        self.others.swap(one, other);
+    }
+
     /// A random number. Whatever depends on it is propagated as what came of it.
     #[inline]
     pub fn random(&mut self) -> u64 {
@@ -186,4 +259,6 @@ pub static COMMANDS: &[&[Row]] = &[
     bitmaps::fields::COMMANDS,
     keys::COMMANDS,
     keys::expiry::COMMANDS,
+    keys::object::COMMANDS,
+    keys::scan::COMMANDS,
 ];

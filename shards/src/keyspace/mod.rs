@@ -23,7 +23,7 @@ mod table;
 
 pub use expiry::ExpireProgress;
 pub use parcel::Parcel;
-pub use scan::Item;
+pub use scan::{Item, cursor_slot};
 pub use slots::slot_of;
 
 use crate::effects::Effects;
@@ -661,6 +661,11 @@ impl Db<'_> {
     /// Deletes every key.
     pub fn clear(&mut self) {
         self.keyspace.clear();
+    }
+
+    /// Exchanges everything with another database.
+    pub fn swap(&mut self, other: &mut Keyspace) {
+        std::mem::swap(self.keyspace, other);
     }
 }
 

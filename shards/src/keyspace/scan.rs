@@ -25,6 +25,12 @@ pub struct Item<'a> {
     pub view: View<'a>,
 }
 
+/// The slot in which a walk goes on; the last one for what is no cursor.
+pub fn cursor_slot(cursor: u64) -> Slot {
+    let slot = cursor >> (PREFIX_BITS + TAG_BITS);
+    Slot(u16::try_from(slot).unwrap_or(SLOTS).min(SLOTS - 1))
+}
+
 fn cursor_of(slot: u16, position: Position) -> u64 {
     let prefix = u64::from(slot) << PREFIX_BITS | u64::from(position.prefix);
     prefix << TAG_BITS | u64::from(position.tag)
@@ -134,6 +140,11 @@ impl Db<'_> {
     /// See [`Keyspace::scan`].
     pub fn scan(&self, cursor: u64, budget: usize, visit: &mut dyn FnMut(Item<'_>)) -> u64 {
         self.keyspace.scan(self.now, cursor, budget, visit)
+    }
+
+    /// Whether a cursor lies beyond the keys of this shard.
+    pub fn is_beyond(&self, cursor: u64) -> bool {
+        cursor_slot(cursor).0 >= self.keyspace.end_slot()
     }
 
     /// A key chosen by `random`; expired ones it comes upon are deleted.

@@ -115,6 +115,12 @@ pub(super) enum Item {
         client: Client,
         reply: Option<ReplyEnd>,
     },
+    /// Run this step of a walk for a client of `home`, or send it on.
+    Walk {
+        call: Call,
+        home: ShardId,
+        client: Client,
+    },
     /// To the coordinator: order this transaction of the sender. Its locks are
     /// those up to `locks_end`, each with the shard it is for.
     Begin { ticket: Ticket, locks_end: u32 },

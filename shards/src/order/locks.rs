@@ -158,6 +158,15 @@ impl Locks {
         queue.is_none_or(|queue| queue.is_free(exclusive))
     }
 
+    /// Whether a request that concerns all keys may run now, without a ticket.
+    pub fn allows_all(&self, exclusive: bool) -> bool {
+        let shared = |whole: Whole| !whole.exclusive && self.behind_exclusive == 0;
+        self.tickets.is_empty()
+            || !exclusive
+                && self.whole.is_none_or(shared)
+                && self.keys.values().all(|queue| queue.exclusive == 0)
+    }
+
     /// A ticket is over on this shard. Those that have all their locks now are
     /// appended to `granted`, first come first.
     pub fn release(&mut self, ticket: Ticket, granted: &mut VecDeque<Ticket>) {

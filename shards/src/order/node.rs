@@ -1,12 +1,13 @@
 //! One core's part of the order: runs what is its own, sends on what is not.
 
 mod home;
+mod walk;
 
 use super::batch::{Batch, Call, Client, Item, Lock, ReplyEnd, Scope, Ticket};
 use super::locks::Locks;
 use super::split::{Owners, key_step};
 use super::transaction::{Then, Transaction};
-use crate::command::{Args, Handler, OwnedArgs, Row, Run};
+use crate::command::{Args, Handler, OwnedArgs, Row, Run, Write};
 use crate::error::CommandError;
 use crate::keyspace::{Located, slot_of};
 use crate::resp::{Protocol, Reply};
@@ -187,6 +188,7 @@ impl Node {
             (None, _) => Some(self.id),
             (Some(owners), _) if owners.only().is_some() => owners.only(),
             (Some(_), Run::OneShard(_)) => Some(self.id),
+            // Its cursor is looked at when it begins.
             (Some(_), _) => None,
         };
         (handler, one)
@@ -202,6 +204,7 @@ impl Node {
         let protocol = call.protocol;
         let (handler, step, skip, call_protocol, then) = match row.run {
             Run::OneShard(_) => return,
+            Run::ByCursor(_) => return self.walk(now, self.id, client, call, args),
             Run::EachShard { part, merge } => {
                 (part, key_step(row), 0, protocol, Then::Merge(merge))
             }
@@ -221,6 +224,10 @@ impl Node {
         let parts = owners.parts(args, step, skip, self.shards);
         let participants = owners.participants(self.shards);
         let locks = self.locks_for(&owners, &participants, call.write, args);
+        let elements = match owners.shards.is_empty() {
+            true => participants.clone(),
+            false => owners.shards.split_off(skip.min(owners.shards.len())),
+        };
         let index = self.transactions.vacant_key();
         let ticket = self.ticket(index, 0);
         let transaction = Transaction {
@@ -237,7 +244,7 @@ impl Node {
             parts,
             participants,
             locking: true,
-            owners: owners.shards.split_off(skip.min(owners.shards.len())),
+            owners: elements,
             replies: Vec::new(),
             sum: 0,
             error: None,
@@ -311,6 +318,9 @@ impl Node {
                 }
                 Item::Release { ticket } => {
                     self.locks.release(ticket, &mut self.granted);
+                }
+                Item::Walk { call, home, client } => {
+                    self.walk(now, home, client, call, batch.args(index));
                 }
                 Item::Begin { ticket, locks_end } => {
                     let locks = batch.locks[locks_start..locks_end as usize].to_vec();
@@ -465,6 +475,10 @@ impl Node {
             exclusive: call.write,
         };
         let mut locks: Vec<Lock> = match known {
+            Some(()) if call.keys.is_empty() => vec![Lock {
+                scope: Scope::Shard,
+                exclusive: call.write,
+            }],
             Some(()) => keys.map(lock).collect(),
             None => Vec::new(), // the handler refuses it
         };
@@ -486,6 +500,9 @@ impl Node {
         let free = |key: &[u8]| self.locks.allows(self.hash(key), call.write);
         if let Some(at) = call.only_key() {
             return args.get(at).is_none_or(free);
+        }
+        if call.keys.is_empty() {
+            return self.locks.allows_all(call.write);
         }
         let mut positions = Vec::new();
         match crate::command::keys_in(call.keys, args, &mut positions) {
@@ -615,23 +632,40 @@ impl Node {
             args,
         } = request;
         let mut reply = Vec::new();
-        let mut failed = self.apply(now, call, args.args(), &mut reply);
-        if *home == self.id {
-            self.answer(*client, call.row, failed, &reply);
-        } else {
-            if reply.len() > LATE_REPLY_BYTES_MAX {
-                failed = true;
-                reply.clear();
-                Reply::new(&mut reply, call.protocol).error(&CommandError::OutOfMemory);
+        let failed = self.apply(now, call, args.args(), &mut reply);
+        match self.shard.onward() {
+            None => self.answer_late(*home, *client, call, failed, reply),
+            Some(Write { handler, args }) => {
+                let call = Call { handler, ..*call };
+                self.walk(now, *home, *client, call, args.args());
             }
-            let item = Item::Late {
-                client: *client,
-                row: call.row,
-                failed,
-            };
-            self.batch_for(*home)
-                .push(item, std::iter::once(&reply[..]));
         }
+    }
+
+    /// The reply to a request whose box has gone back without it.
+    fn answer_late(
+        &mut self,
+        home: ShardId,
+        client: Client,
+        call: &Call,
+        mut failed: bool,
+        mut reply: Vec<u8>,
+    ) {
+        if home == self.id {
+            self.answer(client, call.row, failed, &reply);
+            return;
+        }
+        if reply.len() > LATE_REPLY_BYTES_MAX {
+            failed = true;
+            reply.clear();
+            Reply::new(&mut reply, call.protocol).error(&CommandError::OutOfMemory);
+        }
+        let item = Item::Late {
+            client,
+            row: call.row,
+            failed,
+        };
+        self.batch_for(home).push(item, std::iter::once(&reply[..]));
     }
 }
 

@@ -385,3 +385,107 @@ fn what_waits_for_a_destination_comes_after_it_is_written() {
     let replies = scene.said();
     assert!(replies.contains(&said(3, "$5 later")), "{replies:?}");
 }
+
+#[test]
+fn the_keys_of_all_shards_are_one_array() {
+    let mut scene = Scene::new();
+    for shard in [2, 0, 1] {
+        scene.ask(shard, 9, &format!("SET k@{shard} v"));
+    }
+    scene.said();
+    let keys: Vec<String> = (0..3).map(|shard| key_of("k", shard)).collect();
+    let lengths = keys.iter().map(|key| format!("${} {key}", key.len()));
+    let all = lengths.collect::<Vec<_>>().join(" ");
+    scene.ask(1, 1, "KEYS *");
+    scene.ask(1, 2, "KEYS nosuch");
+    scene.settle();
+    assert_eq!(scene.said(), [said(1, &format!("*3 {all}")), said(2, "*0")]);
+}
+
+#[test]
+fn a_random_key_is_of_any_shard() {
+    let mut scene = Scene::new();
+    scene.ask(1, 1, "RANDOMKEY");
+    scene.settle();
+    assert_eq!(scene.said(), [said(1, "$-1")]);
+    scene.ask(1, 9, "MSET k@0 1 a@2 1 b@2 1 c@2 1");
+    scene.settle();
+    scene.said();
+    let mut of_first = 0;
+    for _ in 0..1000 {
+        scene.ask(1, 1, "RANDOMKEY");
+        scene.settle();
+        of_first += usize::from(scene.said()[0].1.ends_with(&key_of("k", 0)));
+    }
+    assert!((180..320).contains(&of_first), "{of_first} of 250");
+}
+
+#[test]
+fn a_walk_goes_on_from_shard_to_shard_until_it_has_met_enough() {
+    let mut scene = Scene::new();
+    scene.ask(1, 9, "MSET a@0 1 b@1 1 c@2 1");
+    scene.settle();
+    scene.said();
+    scene.ask(2, 1, "SCAN 0");
+    scene.settle();
+    let reply = scene.said().remove(0).1;
+    assert!(reply.starts_with("*2 $1 0 *3 "), "{reply}");
+    let (mut cursor, mut met) = ("0".to_owned(), Vec::new());
+    loop {
+        scene.ask(1, 1, &format!("SCAN {cursor} COUNT 1"));
+        scene.settle();
+        let reply = scene.said().remove(0).1;
+        let words: Vec<&str> = reply.split(' ').collect();
+        met.extend(words.get(5).map(ToString::to_string));
+        cursor = words[2].to_owned();
+        if cursor == "0" {
+            break;
+        }
+    }
+    met.sort();
+    assert_eq!(
+        met,
+        ["a", "b", "c"].map(|name| key_of(name, "abc".find(name).unwrap() as u16))
+    );
+    scene.ask(1, 1, "SCAN nothing");
+    assert_eq!(scene.said(), [said(1, "-ERR invalid cursor")]);
+}
+
+#[test]
+fn a_walk_waits_for_what_is_locked() {
+    let mut scene = half_locked("MSET a@0 new b@2 new");
+    scene.ask(0, 2, "SCAN 0");
+    scene.ask(0, 3, "SCAN 0 MATCH nosuch");
+    assert!(
+        scene.said().is_empty(),
+        "it might see one half and miss the other"
+    );
+    // It only reads, so other reads pass.
+    scene.ask(0, 4, "GET c@0");
+    assert_eq!(scene.said(), [said(4, "$-1")]);
+    scene.settle();
+    let replies = scene.said();
+    let found = replies.iter().find(|(client, _)| *client == 2).unwrap();
+    assert!(found.1.starts_with("*2 $1 0 *2 "), "{found:?}");
+    assert!(replies.contains(&said(3, "*2 $1 0 *0")));
+}
+
+#[test]
+fn databases_are_exchanged_on_all_shards() {
+    let mut scene = Scene::new();
+    scene.ask(1, 1, "MSET a@0 1 b@1 1 c@2 1");
+    scene.ask(1, 1, "SWAPDB 0 1");
+    scene.ask(2, 2, "SWAPDB 0 x");
+    scene.settle();
+    assert!(
+        scene
+            .said()
+            .contains(&said(2, "-ERR invalid second DB index"))
+    );
+    scene.ask(1, 1, "EXISTS a@0 b@1 c@2");
+    scene.db = DbIndex(1);
+    scene.ask(1, 2, "EXISTS a@0 b@1 c@2");
+    scene.settle();
+    let replies = scene.said();
+    assert!(replies.contains(&said(1, ":0")) && replies.contains(&said(2, ":3")));
+}

@@ -2,7 +2,7 @@
 //! replies, then perhaps for writes.
 
 use super::batch::{Call, Client, Ticket};
-use super::split::{in_key_order, integer_reply};
+use super::split::{concatenated, in_key_order, integer_reply};
 use crate::command::{Decide, Handler, Merge, OwnedArgs, Write};
 use crate::resp::{Protocol, Reply};
 use crate::types::ShardId;
@@ -73,7 +73,7 @@ impl Transaction {
             match self.then {
                 Then::Merge(Merge::Sum) => self.sum += integer_reply(reply),
                 Then::Merge(Merge::Ok) | Then::Reply(_) => {}
-                Then::Merge(Merge::KeyOrder) | Then::Decide { .. } => {
+                Then::Merge(Merge::KeyOrder | Merge::Concat) | Then::Decide { .. } => {
                     self.replies.push((from, reply.to_vec()));
                 }
             }
@@ -83,7 +83,7 @@ impl Transaction {
 
     /// Writes the merged reply, once all parts are in and nothing is to be
     /// decided; whether it is an error.
-    pub fn merged(&self, out: &mut Vec<u8>) -> bool {
+    pub fn merged(&mut self, out: &mut Vec<u8>) -> bool {
         if let Some((_, error)) = &self.error {
             out.extend_from_slice(error);
             return true;
@@ -99,6 +99,7 @@ impl Transaction {
                     out.extend_from_slice(element);
                 }
             }
+            Then::Merge(Merge::Concat) => concatenated(&mut self.replies, &mut reply),
             Then::Reply(bytes) => out.extend_from_slice(bytes),
             Then::Decide { .. } => {}
         }

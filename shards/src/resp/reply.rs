@@ -185,6 +185,11 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// Appends replies as they were written elsewhere.
+    pub fn raw(&mut self, replies: &[u8]) {
+        self.out.extend_from_slice(replies);
+    }
+
     /// Begins an array whose length is known only at its end; give the mark to
     /// [`Reply::end_array`].
     pub fn array_deferred(&mut self) -> Mark {

@@ -10,7 +10,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use shards::command::{Handler, OwnedArgs, Run};
+use shards::command::OwnedArgs;
 use shards::resp::{Limits, Partial, Protocol, Status, parse};
 use shards::{Args, COMMANDS, DbIndex, Request, Row, Settings, Shard, UnixMs};
 
@@ -99,20 +99,12 @@ fn arguments(row: &Row, input: &mut impl Iterator<Item = u8>) -> OwnedArgs {
     OwnedArgs::new(words.iter().map(Vec::as_slice))
 }
 
-fn handler(row: &Row) -> Handler {
-    match row.run {
-        Run::OneShard(handler) => handler,
-        Run::EachShard { part, .. } => part,
-        Run::ReadThenWrite { whole, .. } => whole,
-    }
-}
-
 fn apply(shard: &mut Shard, now: UnixMs, row: &Row, args: Args<'_>) -> Vec<u8> {
     if !row.arity.accepts(args.len()) {
         return b"arity".to_vec();
     }
     let request = Request {
-        handler: handler(row),
+        handler: row.run.whole(),
         args,
         db: DbIndex(0),
         protocol: Protocol::Resp2,

@@ -1,13 +1,17 @@
 //! Commands on keys of any type, and on whole databases.
 //!
-//! Deadlines are in [`expiry`].
+//! Deadlines are in [`expiry`], what looks for keys in [`scan`], and what looks
+//! at how values are kept in [`object`].
 
 pub mod expiry;
+pub mod object;
+pub mod scan;
 
 use super::spec::{Arity, Command, Group, KeySpec, flags};
 use super::{Args, Context, Merge, Outcome, Row, Run};
 use crate::effects::Event;
 use crate::error::CommandError;
+use crate::number::parse_i64;
 
 pub static COMMANDS: &[Row] = &[
     Command {
@@ -143,6 +147,23 @@ pub static COMMANDS: &[Row] = &[
             merge: Merge::Ok,
         },
     },
+    Command {
+        name: "swapdb",
+        syntax: "index1 index2",
+        summary: "Exchange the contents of two databases.",
+        since: "4.0.0",
+        complexity: "O(1)",
+        group: Group::Server,
+        arity: Arity::Exactly(3),
+        keys: &[],
+        flags: flags::WRITE.with(flags::FAST).with(flags::DANGEROUS),
+        tips: &[],
+        subcommands: &[],
+        run: Run::EachShard {
+            part: swapdb,
+            merge: Merge::Ok,
+        },
+    },
 ];
 
 fn del(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
@@ -225,6 +246,24 @@ fn flushall(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     Ok(())
 }
 
+fn swapdb(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    const FIRST: CommandError = CommandError::Static("ERR invalid first DB index");
+    const SECOND: CommandError = CommandError::Static("ERR invalid second DB index");
+    let [first, second] = args.exactly()?;
+    let number = |text| parse_i64(text).and_then(|number| i32::try_from(number).ok());
+    let first = number(first).ok_or(FIRST)?;
+    let second = number(second).ok_or(SECOND)?;
+    let first = ctx.database(first).ok_or(CommandError::DbOutOfRange)?;
+    let second = ctx.database(second).ok_or(CommandError::DbOutOfRange)?;
+    if first != second {
+        ctx.swap(first, second);
+    }
+    // Propagated also when it changes nothing, as in Redis.
+    ctx.changed(b"", Event::SwapDb);
+    ctx.reply.ok();
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use crate::command::harness::Engine;
@@ -263,6 +302,27 @@ mod tests {
             engine.db = DbIndex(0);
             assert_eq!(engine.run("DBSIZE"), left);
         }
+    }
+
+    /// Recorded from redis-server 7.0.15.
+    #[test]
+    fn swapdb_exchanges_databases() {
+        let mut engine = Engine::new();
+        engine.run("SET k v");
+        engine.talk(&[
+            ("SWAPDB 0 0", "+OK"),
+            ("SWAPDB 0 1", "+OK"),
+            ("DBSIZE", ":0"),
+            ("SWAPDB 1 0", "+OK"),
+            ("GET k", "$1|v"),
+            ("SWAPDB x 1", "-ERR invalid first DB index"),
+            ("SWAPDB 0 x", "-ERR invalid second DB index"),
+            ("SWAPDB 0 99999999999", "-ERR invalid second DB index"),
+            ("SWAPDB 0 16", "-ERR DB index is out of range"),
+            ("SWAPDB -1 0", "-ERR DB index is out of range"),
+        ]);
+        engine.db = DbIndex(1);
+        engine.talk(&[("DBSIZE", ":0"), ("SWAPDB 0 1", "+OK"), ("GET k", "$1|v")]);
     }
 
     #[test]

@@ -189,6 +189,7 @@ mod tests {
             let mut decision = Decision {
                 args: args.args(),
                 read: &read,
+                random: 0,
                 settings: &settings,
                 reply: Reply::new(&mut out, Protocol::Resp2),
                 writes: Vec::new(),

@@ -124,7 +124,7 @@ impl Node {
         if !transaction.take(from, failed, reply) {
             return;
         }
-        let transaction = self.transactions.remove(ticket.number as usize);
+        let mut transaction = self.transactions.remove(ticket.number as usize);
         if let Then::Decide { .. } = transaction.then {
             self.decide(now, transaction);
             return;
@@ -175,7 +175,7 @@ impl Node {
 
     /// What the row decides: the writes, and whether the reply is an error.
     fn decision(
-        &self,
+        &mut self,
         transaction: &Transaction,
         out: &mut Vec<u8>,
     ) -> (Vec<crate::command::Write>, bool) {
@@ -186,10 +186,12 @@ impl Node {
             out.extend_from_slice(error);
             return (Vec::new(), true);
         }
+        let random = self.shard.random();
         let read = in_key_order(&transaction.owners, &transaction.replies);
         let mut decision = Decision {
             args: request.args(),
             read: &read,
+            random,
             settings: &self.shard.settings,
             reply: Reply::new(out, transaction.protocol),
             writes: Vec::new(),

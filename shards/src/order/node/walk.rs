@@ -1,0 +1,65 @@
+//! Walks over all shards ([`Run::ByCursor`](crate::command::Run::ByCursor)): a
+//! request goes to the shard that its cursor names, and from there on to the
+//! next, until it has a reply for its client.
+//!
+//! Each step is a request on one shard like any other, except that it concerns
+//! all of the shard's keys: it waits for whatever is locked. Otherwise somebody
+//! could see one half of a transaction elsewhere and then miss the other here.
+//! It costs nothing while nothing is locked; a step that must wait stands in
+//! the lock queues as a reader of the whole shard.
+//!
+//! A client with a walk under way must have nothing else under way: the steps
+//! take a path of their own.
+
+use super::{Node, Parked};
+use crate::command::{Args, OwnedArgs, cursor_of};
+use crate::error::CommandError;
+use crate::keyspace::cursor_slot;
+use crate::order::batch::{Call, Client, Item};
+use crate::resp::Reply;
+use crate::types::{ShardId, UnixMs};
+
+impl Node {
+    /// Takes the next step of a walk of a client of `home`: here or elsewhere.
+    pub(super) fn walk(
+        &mut self,
+        now: UnixMs,
+        home: ShardId,
+        client: Client,
+        call: Call,
+        args: Args<'_>,
+    ) {
+        // What is no cursor is refused wherever it runs; here is nearest.
+        let cursor = args.get(1).and_then(cursor_of);
+        let owner = cursor.map_or(self.id, |cursor| {
+            ShardId::of_slot(cursor_slot(cursor), self.shards)
+        });
+        if owner != self.id {
+            let bytes = args.iter().map(<[u8]>::len).sum();
+            let batch = self.batch_for(owner);
+            if batch.reserve(bytes) {
+                batch.push(Item::Walk { call, home, client }, args.iter());
+            } else {
+                self.refuse(home, client, &call);
+            }
+            return;
+        }
+        let request = Parked {
+            home,
+            client,
+            call,
+            args: OwnedArgs::new(args.iter()),
+        };
+        if !self.locks.is_empty() && self.is_held_up((home, client.id), &call, args) {
+            self.hold_up(request);
+        } else {
+            self.run_late(now, &request);
+        }
+    }
+
+    fn refuse(&mut self, home: ShardId, client: Client, call: &Call) {
+        let mut reply = Vec::new();
+        Reply::new(&mut reply, call.protocol).error(&CommandError::OutOfMemory);
+        self.answer_late(home, client, call, true, reply);
+    }
+}
