@@ -122,6 +122,25 @@ pub struct Decision<'a> {
     pub writes: Vec<Write>,
 }
 
+impl<'a> Decision<'a> {
+    /// What there is to decide on; nothing is written yet.
+    pub fn new(
+        args: Args<'a>,
+        read: &'a [&'a [u8]],
+        settings: &'a Settings,
+        reply: Reply<'a>,
+    ) -> Self {
+        Self {
+            args,
+            read,
+            random: 0,
+            settings,
+            reply,
+            writes: Vec::new(),
+        }
+    }
+}
+
 /// One write of a [`Decision`], for the shard that owns `args[1]`.
 pub struct Write {
     pub handler: Handler,

@@ -240,13 +240,8 @@ mod tests {
         };
         let decided = |line: &str, read: &[&[u8]]| {
             let (args, settings, mut out) = (words(line), Settings::default(), Vec::new());
-            let mut decision = Decision {
-                args: args.args(),
-                read,
-                settings: &settings,
-                reply: Reply::new(&mut out, Protocol::Resp2),
-                writes: Vec::new(),
-            };
+            let reply = Reply::new(&mut out, Protocol::Resp2);
+            let mut decision = Decision::new(args.args(), read, &settings, reply);
             let failed = decide(&mut decision).err();
             let writes = decision
                 .writes

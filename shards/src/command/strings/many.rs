@@ -186,14 +186,8 @@ mod tests {
             ([b":0\r\n", b":1\r\n"], ":0|", 0),
         ] {
             let mut out = Vec::new();
-            let mut decision = Decision {
-                args: args.args(),
-                read: &read,
-                random: 0,
-                settings: &settings,
-                reply: Reply::new(&mut out, Protocol::Resp2),
-                writes: Vec::new(),
-            };
+            let reply = Reply::new(&mut out, Protocol::Resp2);
+            let mut decision = Decision::new(args.args(), &read, &settings, reply);
             decide(&mut decision).unwrap();
             assert_eq!(decision.writes.len(), writes);
             assert!(

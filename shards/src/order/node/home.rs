@@ -188,14 +188,9 @@ impl Node {
         }
         let random = self.shard.random();
         let read = in_key_order(&transaction.owners, &transaction.replies);
-        let mut decision = Decision {
-            args: request.args(),
-            read: &read,
-            random,
-            settings: &self.shard.settings,
-            reply: Reply::new(out, transaction.protocol),
-            writes: Vec::new(),
-        };
+        let reply = Reply::new(out, transaction.protocol);
+        let mut decision = Decision::new(request.args(), &read, &self.shard.settings, reply);
+        decision.random = random;
         let decided = decide(&mut decision);
         let writes = std::mem::take(&mut decision.writes);
         match decided {
