@@ -94,6 +94,7 @@ const CASES: &[(&str, &str)] = &[
     ("strings", include_str!("cases/strings.txt")),
     ("keys", include_str!("cases/keys.txt")),
     ("bitmaps", include_str!("cases/bitmaps.txt")),
+    ("keyspace", include_str!("cases/keyspace.txt")),
     ("connection", include_str!("cases/connection.txt")),
     ("server", include_str!("cases/server.txt")),
 ];

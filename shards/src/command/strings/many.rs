@@ -186,8 +186,8 @@ mod tests {
             ([b":0\r\n", b":1\r\n"], ":0|", 0),
         ] {
             let mut out = Vec::new();
-            let reply = Reply::new(&mut out, Protocol::Resp2);
-            let mut decision = Decision::new(args.args(), &read, &settings, reply);
+            let written = Reply::new(&mut out, Protocol::Resp2);
+            let mut decision = Decision::new(args.args(), &read, &settings, written);
             decide(&mut decision).unwrap();
             assert_eq!(decision.writes.len(), writes);
             assert!(
