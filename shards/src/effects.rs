@@ -17,6 +17,9 @@ pub enum Event {
     Set,
     SetRange,
     SetBit,
+    PfAdd,
+    /// Only what a HyperLogLog keeps of its estimate; nobody is notified.
+    PfCount,
     Append,
     IncrBy,
     IncrByFloat,

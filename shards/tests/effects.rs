@@ -66,7 +66,7 @@ fn request(random: &mut Random, now: UnixMs) -> Vec<String> {
     if (row.name.starts_with("flush") || row.name == "swapdb") && random.below(20) != 0 {
         return vec!["get".into(), "a".into()];
     }
-    if let Some(arguments) = bitmap_arguments(random, row.name) {
+    if let Some(arguments) = odd_arguments(random, row.name) {
         words.extend(arguments.into_iter().map(str::to_owned));
         return words;
     }
@@ -98,7 +98,7 @@ fn request(random: &mut Random, now: UnixMs) -> Vec<String> {
 }
 
 /// Arguments of commands whose syntax says too little of what makes sense.
-fn bitmap_arguments<'a>(random: &mut Random, name: &str) -> Option<Vec<&'a str>> {
+fn odd_arguments<'a>(random: &mut Random, name: &str) -> Option<Vec<&'a str>> {
     let key = random.pick(KEYS);
     let offset = random.pick(&["0", "7", "12", "40", "300", "-1"]);
     Some(match name {
@@ -117,6 +117,14 @@ fn bitmap_arguments<'a>(random: &mut Random, name: &str) -> Option<Vec<&'a str>>
             arguments.truncate(if operation == "NOT" { 3 } else { 4 });
             arguments
         }
+        "pfadd" => vec![key, offset, random.pick(&["a", "b", "c", "d", "e"])],
+        // Rarely: dense ones are long, and all contents are compared.
+        "pfdebug" if random.below(20) == 0 => vec![random.pick(&["GETREG", "TODENSE"]), key],
+        "pfdebug" => vec!["ENCODING", key],
+        "pfmerge" => vec![key, random.pick(KEYS)],
+        "pfcount" => vec![key, random.pick(KEYS)][..1 + random.below(2) as usize].to_vec(),
+        // Changes nothing, and takes its time.
+        "pfselftest" => vec!["x"],
         _ => return None,
     })
 }

@@ -139,6 +139,9 @@ impl Values {
             "increment" if command.ends_with("float") => self.float(),
             "value" if command == "setbit" => self.one_of(&["0", "1", "1", "1", "2"]),
             "value" if command == "bitfield" => self.number(),
+            "subcommand" if command == "pfdebug" => {
+                self.one_of(&["GETREG", "DECODE", "ENCODING", "todense", "x"])
+            }
             "encoding" => self.one_of(&["u1", "i1", "u7", "i8", "u63", "i64", "i33", "u64"]),
             "increment" | "decrement" | "offset" | "start" | "end" | "stop" | "index" | "count"
             | "min-match-len" | "cursor" | "bit" | "min" | "max" | "rank" | "len" | "maxlen"

@@ -12,6 +12,7 @@ mod args;
 mod bitmaps;
 #[cfg(test)]
 mod harness;
+mod hyperloglogs;
 mod keys;
 mod spec;
 mod strings;
@@ -276,6 +277,7 @@ pub static COMMANDS: &[&[Row]] = &[
     bitmaps::COMMANDS,
     bitmaps::combine::COMMANDS,
     bitmaps::fields::COMMANDS,
+    hyperloglogs::COMMANDS,
     keys::COMMANDS,
     keys::expiry::COMMANDS,
     keys::object::COMMANDS,

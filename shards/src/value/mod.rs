@@ -7,6 +7,7 @@
 //! in an entry and for an owned value.
 
 mod hash;
+pub mod hyperloglog;
 mod kind;
 mod list;
 pub mod listpack;
