@@ -63,6 +63,7 @@ impl Bench {
                         db: DbIndex(0),
                         protocol: Protocol::Resp2,
                         no_touch: false,
+                        may_block: false,
                         located: None,
                     };
                     let _ = self.shard.apply(UnixMs(1), &request, &mut self.out);

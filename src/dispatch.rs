@@ -389,6 +389,7 @@ fn engine(
         db: session.db,
         protocol: session.protocol,
         no_touch: session.no_touch,
+        may_block: entry.flags.has(flags::BLOCKING),
         write: entry.flags.has(flags::WRITE),
         keys: entry.keys,
         located: parsed.located,

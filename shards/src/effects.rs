@@ -9,7 +9,7 @@
 //! The log is RESP: each command is an array of bulk strings, preceded by a
 //! `SELECT` when its database differs from the one before.
 
-use crate::types::DbIndex;
+use crate::types::{DbIndex, Type};
 
 /// What happened to a key, in Redis's words for keyspace notifications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,10 @@ pub struct Effects {
     logged_db: Option<DbIndex>,
     db: DbIndex,
     log: Vec<u8>,
+    /// Somebody waits for keys to appear.
+    awaited: bool,
+    /// Keys that have appeared since, with the type of their value.
+    appeared: Vec<(Box<[u8]>, Type)>,
 }
 
 impl Effects {
@@ -107,6 +111,30 @@ impl Effects {
         if self.recording {
             self.write([&b"DEL"[..], key].into_iter());
         }
+    }
+
+    /// A key has come to hold a value of this type, in whatever database.
+    #[inline]
+    pub(crate) fn appeared(&mut self, key: &[u8], of: Type) {
+        if self.awaited {
+            self.appeared.push((key.into(), of));
+        }
+    }
+
+    /// Whether [`Effects::appeared`] is to remember anything.
+    pub(crate) fn set_awaited(&mut self, awaited: bool) {
+        self.awaited = awaited;
+    }
+
+    /// Whether a key has appeared that somebody may wait for.
+    #[inline]
+    pub(crate) fn has_appeared(&self) -> bool {
+        !self.appeared.is_empty()
+    }
+
+    /// The keys that have appeared, first come first.
+    pub(crate) fn take_appeared(&mut self) -> Vec<(Box<[u8]>, Type)> {
+        std::mem::take(&mut self.appeared)
     }
 
     fn write<'a>(&mut self, parts: impl ExactSizeIterator<Item = &'a [u8]>) {

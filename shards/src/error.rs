@@ -5,6 +5,7 @@
 //! them contains the leading `-` or the trailing CRLF. What is quoted from a
 //! request is quoted in raw bytes.
 
+use crate::types::Waiting;
 use std::borrow::Cow;
 use std::collections::TryReserveError;
 use thiserror::Error;
@@ -58,6 +59,10 @@ pub enum CommandError {
     DbOutOfRange,
     #[error("ERR out of memory allocating the reply or value")]
     OutOfMemory,
+    /// No error for a client: there is nothing to take, and the request may
+    /// wait for it. Said by blocking commands, if [`crate::Context::may_block`].
+    #[error("ERR the request waits")]
+    Blocked(Waiting),
     /// A text that only one command uses; the whole line, code included.
     #[error("{0}")]
     Static(&'static str),

@@ -30,5 +30,5 @@ pub use keyspace::{
 };
 pub use number::parse_i64;
 pub use shard::{Request, Shard};
-pub use types::{DbIndex, Settings, ShardId, Slot, Span, Thresholds, UnixMs};
-pub use value::{Collection, Encoding, Type, listpack};
+pub use types::{DbIndex, Settings, ShardId, Slot, Span, Thresholds, Type, UnixMs, Waiting};
+pub use value::{Collection, Encoding, listpack};

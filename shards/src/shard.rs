@@ -17,6 +17,8 @@ pub struct Request<'a> {
     pub protocol: Protocol,
     /// Leave access times alone (CLIENT NO-TOUCH).
     pub no_touch: bool,
+    /// A blocking command may wait if there is nothing for it.
+    pub may_block: bool,
     /// Which argument is the first key, and where it belongs, if that is known
     /// already: then it is not hashed again.
     pub located: Option<(usize, Located)>,
@@ -49,7 +51,8 @@ impl Shard {
     }
 
     /// Runs one request at the instant `now` and appends its reply (or its
-    /// error) to `out`. Returns the error for statistics.
+    /// error) to `out`. Returns the error for statistics; after
+    /// [`CommandError::Blocked`] there is no reply yet.
     ///
     /// `request.db` must be below the number of databases.
     #[inline]
@@ -73,6 +76,7 @@ impl Shard {
             db,
             reply: Reply::new(out, request.protocol),
             settings: &self.settings,
+            may_block: request.may_block,
             random: &mut self.random,
             onward: &mut self.onward,
             others: Others { before, after },
@@ -85,6 +89,9 @@ impl Shard {
             Err(error) => {
                 // Some handlers reply while they still hold what they read.
                 out.truncate(length);
+                if matches!(error, CommandError::Blocked(_)) {
+                    return Err(error);
+                }
                 Reply::new(out, request.protocol).error(&error);
                 Err(error)
             }

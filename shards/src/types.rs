@@ -58,6 +58,42 @@ impl DbIndex {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMs(pub i64);
 
+/// A type, as TYPE names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    String,
+    List,
+    Set,
+    Zset,
+    Hash,
+}
+
+impl Type {
+    pub const ALL: [Self; 5] = [Self::String, Self::List, Self::Set, Self::Zset, Self::Hash];
+
+    /// The name TYPE replies.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::List => "list",
+            Self::Set => "set",
+            Self::Zset => "zset",
+            Self::Hash => "hash",
+        }
+    }
+}
+
+/// How long a request that found nothing to take waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Then the reply is a null; nothing: for ever.
+    pub until: Option<UnixMs>,
+    /// The type of value that is worth another look when it appears.
+    pub of: Type,
+    /// The null of a reply that would be a bulk string, not an array.
+    pub null_bulk: bool,
+}
+
 /// Where one argument of a request lies in its buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -138,6 +174,11 @@ impl Default for Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_of_types_lead_back() {
+        assert!((0..).zip(Type::ALL).all(|(n, of)| of as usize == n));
+    }
 
     #[test]
     fn every_slot_lies_in_the_range_of_its_shard() {

@@ -155,6 +155,9 @@ pub struct Context<'a> {
     pub db: Db<'a>,
     pub reply: Reply<'a>,
     pub settings: &'a Settings,
+    /// Whether a blocking command that finds nothing may fail with
+    /// [`CommandError::Blocked`]; otherwise it replies its null.
+    pub may_block: bool,
     /// The other databases of the shard.
     pub others: Others<'a>,
     pub(crate) random: &'a mut Random,

@@ -187,6 +187,10 @@ impl Db<'_> {
         collection: C,
         ttl: Ttl,
     ) -> Result<(), CommandError> {
+        let known = place.map(|place| self.keyspace.store.entry(place).type_of());
+        if known != Some(C::TYPE) {
+            self.effects.appeared(key, C::TYPE);
+        }
         let encoding = collection.encoding();
         if let Some(flat) = collection.flat() {
             let payload = Payload::Flat(C::TYPE, flat, encoding);

@@ -76,6 +76,7 @@ impl Db<'_> {
     /// held before. A deadline that has passed meanwhile is kept, too: the next
     /// look finds the key expired.
     pub fn put_parcel(&mut self, key: &[u8], parcel: Parcel) -> Result<(), CommandError> {
+        self.effects.appeared(key, parcel.type_of());
         let ttl = parcel.expire_at.map_or(Ttl::Clear, Ttl::At);
         match parcel.value {
             Owned::Int(number) => self.put(key, Payload::Int(number), ttl),

@@ -36,6 +36,8 @@ pub struct Call {
     pub db: DbIndex,
     pub protocol: Protocol,
     pub no_touch: bool,
+    /// A blocking command that may wait.
+    pub may_block: bool,
     /// May change keys: takes locks exclusively.
     pub write: bool,
     /// Where the keys to lock stand.
@@ -84,6 +86,7 @@ impl Call {
             db: self.db,
             protocol: self.protocol,
             no_touch: self.no_touch,
+            may_block: self.may_block,
             located: self
                 .located
                 .and_then(|located| Some((self.first_key()?, located))),

@@ -78,6 +78,7 @@ impl Scene {
             db: self.db,
             protocol: Protocol::Resp2,
             no_touch: false,
+            may_block: false,
             write: row.flags.has(flags::WRITE),
             keys: row.keys,
             located: None,

@@ -1,29 +1,4 @@
-//! The types of values and the names of their encodings.
-
-/// A type, as TYPE names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Type {
-    String,
-    List,
-    Set,
-    Zset,
-    Hash,
-}
-
-impl Type {
-    pub const ALL: [Self; 5] = [Self::String, Self::List, Self::Set, Self::Zset, Self::Hash];
-
-    /// The name TYPE replies.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::String => "string",
-            Self::List => "list",
-            Self::Set => "set",
-            Self::Zset => "zset",
-            Self::Hash => "hash",
-        }
-    }
-}
+//! The names of encodings.
 
 /// How a value is kept, by the names OBJECT ENCODING uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,8 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_of_types_and_encodings_lead_back() {
-        assert!((0..).zip(Type::ALL).all(|(n, of)| of as usize == n));
+    fn numbers_of_encodings_lead_back() {
         assert!((0..).zip(Encoding::ALL).all(|(n, of)| of as usize == n));
     }
 }

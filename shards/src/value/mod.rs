@@ -15,8 +15,9 @@ mod long_double;
 mod set;
 mod zset;
 
+pub use crate::types::Type;
 pub use hash::{Hash, HashRef};
-pub use kind::{Encoding, Type};
+pub use kind::Encoding;
 pub use list::{List, ListRef};
 pub use long_double::LongDouble;
 pub use set::{Set, SetRef};

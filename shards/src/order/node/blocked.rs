@@ -1,0 +1,520 @@
+//! Requests that wait for a key to appear: BLPOP and its kin.
+//!
+//! A handler that finds nothing says [`CommandError::Blocked`]. What follows
+//! depends on where its keys lie:
+//!
+//! - All on one shard: the request waits there, and the shard alone decides
+//!   whether it is served, has waited long enough, or is told to stop. When a
+//!   key appears the request runs again, at once and before anything else can
+//!   see the key: first come, first served.
+//! - On several shards: the home core decides. It has every shard note the
+//!   keys while all of them are still locked, so that nothing appears unseen.
+//!   A shard where one appears locks it and *offers* it, with what was read of
+//!   it; the home core either takes it, which ends the waiting everywhere, or
+//!   gives the lock back. If taking it needs another shard, too (BLMOVE), the
+//!   home core gives it back and tries the whole request anew.
+//!
+//! A key that is locked when it appears is looked at again when locks are
+//! released. Requests that already waited for that lock come first.
+
+use super::{Node, number_of};
+use crate::command::{Args, Decide, OwnedArgs, Row};
+use crate::error::CommandError;
+use crate::order::batch::{Call, Client, Item, Lock, Scope, Ticket};
+use crate::order::transaction::{Then, Transaction, plan};
+use crate::order::waiters::Waiter;
+use crate::resp::{Protocol, Reply};
+use crate::types::{DbIndex, ShardId, Type, UnixMs, Waiting};
+use hashbrown::HashMap;
+use slab::Slab;
+use std::collections::BTreeSet;
+
+/// Marks the numbers of tickets that hold a key which is offered.
+const OFFERED: u32 = 1 << 30;
+
+/// How waiting ends from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unblock {
+    /// The client has gone: no reply.
+    Gone,
+    /// As if the time were over.
+    Timeout,
+    Error,
+}
+
+/// A request with keys on several shards that waits, at its home core.
+pub(super) struct Scattered {
+    client: Client,
+    call: Call,
+    row: &'static Row,
+    decide: Decide,
+    request: OwnedArgs,
+    waiting: Waiting,
+    /// Who has noted keys of it.
+    shards: Vec<ShardId>,
+    /// What was read of each key: nothing to take.
+    read: Vec<Vec<u8>>,
+}
+
+/// The home core's part.
+#[derive(Default)]
+pub(super) struct Blocked {
+    scattered: HashMap<u64, Scattered, ahash::RandomState>,
+    deadlines: BTreeSet<(UnixMs, u64)>,
+    /// Keys of this shard that are offered.
+    offers: Slab<(Box<[u8]>, Type)>,
+    /// Keys that appeared while they were locked.
+    postponed: Vec<(Box<[u8]>, Type)>,
+}
+
+impl Blocked {
+    fn next_deadline(&self) -> Option<UnixMs> {
+        self.deadlines.first().map(|(until, _)| *until)
+    }
+
+    fn add(&mut self, scattered: Scattered) {
+        let id = scattered.client.id;
+        if let Some(until) = scattered.waiting.until {
+            self.deadlines.insert((until, id));
+        }
+        self.scattered.insert(id, scattered);
+    }
+
+    fn take(&mut self, client: u64) -> Option<Scattered> {
+        let scattered = self.scattered.remove(&client)?;
+        if let Some(until) = scattered.waiting.until {
+            self.deadlines.remove(&(until, client));
+        }
+        Some(scattered)
+    }
+
+    /// No key is held for anybody.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.offers.is_empty()
+    }
+}
+
+impl Node {
+    /// Has a request of one of this core's clients, for keys of this shard,
+    /// wait, after it said so.
+    pub fn wait(&mut self, client: Client, call: Call, args: Args<'_>, waiting: Waiting) {
+        let args = OwnedArgs::new(args.iter());
+        self.add_waiter(Waiter {
+            home: self.id,
+            client,
+            call,
+            args,
+            waiting,
+            elsewhere: false,
+        });
+    }
+
+    pub(super) fn add_waiter(&mut self, waiter: Waiter) {
+        self.waiters.add(waiter);
+        self.shard.effects().set_awaited(true);
+    }
+
+    fn drop_waiter(&mut self, index: usize) -> Waiter {
+        let waiter = self.waiters.remove(index);
+        if self.waiters.is_empty() {
+            self.shard.effects().set_awaited(false);
+        }
+        waiter
+    }
+
+    /// Whether a key has appeared that somebody may wait for: then
+    /// [`Node::serve`] must be called before anything else runs.
+    #[inline]
+    pub fn has_appeared(&self) -> bool {
+        self.shard.has_appeared()
+    }
+
+    /// Serves those who wait for what has appeared.
+    pub fn serve(&mut self, now: UnixMs) {
+        while self.has_appeared() {
+            for (key, of) in self.shard.effects().take_appeared() {
+                self.serve_key(now, key, of);
+            }
+        }
+    }
+
+    fn serve_key(&mut self, now: UnixMs, key: Box<[u8]>, of: Type) {
+        let mut nth = 0;
+        while let Some(index) = self.waiters.nth(&key, nth) {
+            let waiter = self.waiters.get(index);
+            if waiter.waiting.of != of || !self.shard.holds(now, waiter.call.db, &key, of) {
+                nth += 1;
+                continue;
+            }
+            let elsewhere = waiter.elsewhere;
+            let free = self.locks.is_empty()
+                || if elsewhere {
+                    self.locks.allows(self.hash(&key), true)
+                } else {
+                    self.is_free(&waiter.call, waiter.args.args())
+                };
+            if !free {
+                self.blocked.postponed.push((key, of));
+                return;
+            }
+            if elsewhere {
+                self.offer(now, index, &key, of);
+            } else if !self.serve_waiter(now, index) {
+                nth += 1;
+            }
+        }
+    }
+
+    /// Runs the request of a waiter again; whether it was served.
+    fn serve_waiter(&mut self, now: UnixMs, index: usize) -> bool {
+        let waiter = self.waiters.get(index);
+        let request = waiter.call.request(waiter.args.args());
+        let mut reply = Vec::new();
+        let ran = self.shard.apply(now, &request, &mut reply);
+        if matches!(ran, Err(CommandError::Blocked(_))) {
+            return false;
+        }
+        let waiter = self.drop_waiter(index);
+        self.late(
+            waiter.home,
+            waiter.client,
+            &waiter.call,
+            ran.is_err(),
+            reply,
+        );
+        true
+    }
+
+    /// Locks a key for a waiter that waits on other shards, too, and tells its
+    /// home core what was read of it.
+    fn offer(&mut self, now: UnixMs, index: usize, key: &[u8], of: Type) {
+        let waiter = self.drop_waiter(index);
+        let number = self.blocked.offers.insert((key.into(), of));
+        let ticket = self.ticket(number, OFFERED);
+        let lock = Lock {
+            scope: Scope::Key(self.hash(key)),
+            exclusive: true,
+        };
+        let granted = self.locks.lock(ticket, vec![lock]);
+        assert!(granted, "the key was free just now");
+        let args = waiter.args.args();
+        let args = OwnedArgs::new(args.get(0).into_iter().chain([key]));
+        let mut read = Vec::new();
+        // An error is an element that leads to nothing: the lock comes back.
+        let _ = self
+            .shard
+            .apply(now, &waiter.call.request(args.args()), &mut read);
+        if waiter.home == self.id {
+            self.offered(now, self.id, waiter.client, ticket, key, &read);
+        } else {
+            let item = Item::Offer {
+                client: waiter.client,
+                ticket,
+            };
+            self.batch_for(waiter.home)
+                .push(item, [key, &read[..]].into_iter());
+        }
+    }
+
+    /// Releases what a ticket holds on this shard, and has those looked at who
+    /// wait for keys that appeared meanwhile.
+    pub(super) fn release_here(&mut self, ticket: Ticket) {
+        self.locks.release(ticket, &mut self.granted);
+        let blocked = &mut self.blocked;
+        if ticket.home == self.id && ticket.number & OFFERED != 0 {
+            let number = (ticket.number & !OFFERED) as usize;
+            blocked.postponed.extend(blocked.offers.try_remove(number));
+        }
+        for (key, of) in blocked.postponed.drain(..) {
+            self.shard.effects().appeared(&key, of);
+        }
+    }
+
+    /// A transaction that may wait has found nothing: every shard notes its
+    /// keys, then releases them.
+    pub(super) fn scatter(&mut self, transaction: Transaction, waiting: Waiting) {
+        let Then::Decide {
+            decide,
+            request,
+            row,
+        } = transaction.then
+        else {
+            return;
+        };
+        let (client, ticket, call) = (transaction.client, transaction.ticket, transaction.call);
+        let args = request.args();
+        let keys: Vec<&[u8]> = keys_read(row, args);
+        for shard in &transaction.participants {
+            let own = keys.iter().zip(&transaction.owners);
+            let own = own.filter(|(_, owner)| *owner == shard).map(|(key, _)| *key);
+            let part = OwnedArgs::new(args.get(0).into_iter().chain(own));
+            if part.args().len() < 2 {
+                self.release(*shard, ticket);
+                continue;
+            }
+            let noted = Noted {
+                call,
+                client,
+                waiting,
+            };
+            if *shard == self.id {
+                self.note(self.id, noted, part);
+                self.release_here(ticket);
+            } else {
+                let item = Item::Wait {
+                    noted: Box::new(noted),
+                    ticket,
+                };
+                self.batch_for(*shard).push(item, part.args().iter());
+            }
+        }
+        let read = in_key_order(&transaction.owners, &transaction.replies);
+        let read = read.into_iter().map(<[u8]>::to_vec).collect();
+        self.blocked.add(Scattered {
+            client,
+            call: Call {
+                protocol: transaction.protocol,
+                ..call
+            },
+            row,
+            decide,
+            request,
+            waiting,
+            shards: transaction.participants,
+            read,
+        });
+    }
+
+    /// Notes the keys of a request that waits on other shards, too.
+    pub(super) fn note(&mut self, home: ShardId, noted: Noted, args: OwnedArgs) {
+        self.add_waiter(Waiter {
+            home,
+            client: noted.client,
+            call: noted.call,
+            args,
+            waiting: noted.waiting,
+            elsewhere: true,
+        });
+    }
+
+    /// A shard holds a key for one of this core's clients: takes it, or gives
+    /// it back.
+    pub(super) fn offered(
+        &mut self,
+        now: UnixMs,
+        from: ShardId,
+        client: Client,
+        ticket: Ticket,
+        key: &[u8],
+        read: &[u8],
+    ) {
+        let Some(mut scattered) = self.blocked.take(client.id) else {
+            self.release(from, ticket);
+            return;
+        };
+        for shard in scattered.shards.iter().filter(|shard| **shard != from) {
+            self.forget(*shard, client);
+        }
+        let args = scattered.request.args();
+        let element = after_line(read);
+        for (at, other) in keys_read(scattered.row, args).into_iter().enumerate() {
+            if other == key {
+                scattered.read[at] = element.to_vec();
+            }
+        }
+        let read: Vec<&[u8]> = scattered.read.iter().map(Vec::as_slice).collect();
+        let mut out = Vec::new();
+        let protocol = scattered.call.protocol;
+        let decided = self.decided(now, scattered.decide, args, &read, protocol, true, &mut out);
+        let planned = decided.map(|writes| plan(writes, |key| self.owner(key)));
+        match planned {
+            Ok(writes) if writes.iter().all(|write| write.shard == from) => {
+                self.take_offer(now, &scattered, writes, out);
+                self.release(from, ticket);
+            }
+            Ok(_) | Err(CommandError::Blocked(_)) => {
+                self.release(from, ticket);
+                self.begin(now, client, scattered.call, scattered.row, args);
+            }
+            Err(_) => {
+                self.release(from, ticket);
+                self.answer(client, scattered.call.row, true, &out);
+            }
+        }
+    }
+
+    /// Writes what a waiter has decided on; the reply follows.
+    fn take_offer(
+        &mut self,
+        now: UnixMs,
+        scattered: &Scattered,
+        writes: Vec<PlannedWrite>,
+        out: Vec<u8>,
+    ) {
+        let (client, call) = (scattered.client, scattered.call);
+        if writes.is_empty() {
+            self.answer(client, call.row, false, &out);
+            return;
+        }
+        let index = self.transactions.vacant_key();
+        let ticket = self.ticket(index, 0);
+        let call = Call {
+            protocol: Protocol::Resp2,
+            may_block: false,
+            located: None,
+            ..call
+        };
+        self.transactions.insert(Transaction {
+            client,
+            ticket,
+            call,
+            protocol: scattered.call.protocol,
+            parts: Vec::new(),
+            participants: Vec::new(),
+            locking: false,
+            owners: Vec::new(),
+            missing: writes.len(),
+            replies: Vec::new(),
+            sum: 0,
+            error: None,
+            then: Then::Reply(out),
+        });
+        for write in writes {
+            let call = Call {
+                handler: write.handler,
+                ..call
+            };
+            self.work(now, write.shard, ticket, call, false, write.args.args());
+        }
+    }
+
+    /// Tells a shard that a client of this core no longer waits there.
+    fn forget(&mut self, shard: ShardId, client: Client) {
+        if shard == self.id {
+            self.unblock_here(self.id, client, Unblock::Gone);
+        } else {
+            let item = Item::Unblock {
+                client,
+                how: Unblock::Gone,
+            };
+            self.batch_for(shard).push(item, std::iter::empty());
+        }
+    }
+
+    /// Ends the waiting of one of this core's clients. `owner` is the shard its
+    /// request was for; nothing if for several. The reply, if there is to be
+    /// one, comes as any other: the request may have been served meanwhile.
+    pub fn unblock(&mut self, client: Client, owner: Option<ShardId>, how: Unblock) {
+        if let Some(scattered) = self.blocked.take(client.id) {
+            self.end_scattered(&scattered, how);
+            return;
+        }
+        match owner {
+            Some(owner) if owner == self.id => self.unblock_here(owner, client, how),
+            Some(owner) => {
+                self.batch_for(owner)
+                    .push(Item::Unblock { client, how }, std::iter::empty());
+            }
+            None => {
+                // Still under way: it will not begin to wait.
+                let its = |(_, other): &(usize, &mut Transaction)| other.client.id == client.id;
+                for (_, transaction) in self.transactions.iter_mut().filter(its) {
+                    transaction.call.may_block = false;
+                }
+            }
+        }
+    }
+
+    fn end_scattered(&mut self, scattered: &Scattered, how: Unblock) {
+        let client = scattered.client;
+        for shard in &scattered.shards {
+            self.forget(*shard, client);
+        }
+        if let Some(reply) = ending(how, scattered.waiting, scattered.call.protocol) {
+            let failed = how == Unblock::Error;
+            self.answer(client, scattered.call.row, failed, &reply);
+        }
+    }
+
+    /// As [`Node::unblock`], on the shard where the request waits.
+    pub(super) fn unblock_here(&mut self, home: ShardId, client: Client, how: Unblock) {
+        if let Some(index) = self.waiters.of_client(home, client.id) {
+            let waiter = self.drop_waiter(index);
+            let reply = ending(how, waiter.waiting, waiter.call.protocol);
+            if let Some(reply) = reply.filter(|_| !waiter.elsewhere) {
+                let failed = how == Unblock::Error;
+                self.late(home, client, &waiter.call, failed, reply);
+            }
+            return;
+        }
+        // It may wait for a lock. When it runs, it will not wait for more.
+        let origin = (home, client.id);
+        let parked = self.parked.iter_mut().map(|(_, request)| request);
+        let chained = self.chains.get_mut(&origin).into_iter().flatten();
+        for request in parked.chain(chained) {
+            if (request.home, request.client.id) == origin {
+                request.call.may_block = false;
+            }
+        }
+    }
+
+    /// Ends the waiting of those who have waited long enough.
+    pub fn time_out(&mut self, now: UnixMs) {
+        while let Some(index) = self.waiters.overdue(now) {
+            let waiter = self.drop_waiter(index);
+            if let Some(reply) = ending(Unblock::Timeout, waiter.waiting, waiter.call.protocol) {
+                self.late(waiter.home, waiter.client, &waiter.call, false, reply);
+            }
+        }
+        while let Some((until, client)) = self.blocked.deadlines.first().copied()
+            && until <= now
+        {
+            match self.blocked.take(client) {
+                Some(scattered) => self.end_scattered(&scattered, Unblock::Timeout),
+                None => assert!(!self.blocked.deadlines.contains(&(until, client))),
+            }
+        }
+    }
+
+    /// When [`Node::time_out`] has something to do.
+    pub fn next_timeout(&self) -> Option<UnixMs> {
+        let local = self.waiters.next_deadline();
+        local.into_iter().chain(self.blocked.next_deadline()).min()
+    }
+
+    /// Has everybody who waits look again: databases have changed places.
+    pub(super) fn look_again(&mut self) {
+        for key in self.waiters.keys() {
+            for of in [Type::List, Type::Zset] {
+                self.shard.effects().appeared(&key, of);
+            }
+        }
+    }
+}
+
+/// The keys of a request that its row reads.
+fn keys_read<'a>(row: &Row, args: Args<'a>) -> Vec<&'a [u8]> {
+    let skip = match row.run {
+        Run::ReadThenWrite { skip, .. } => skip,
+        Run::OneShard(_) | Run::EachShard { .. } => 0,
+    };
+    let mut positions = Vec::new();
+    let known = crate::command::keys_of(row, args, &mut positions);
+    let keys = positions.iter().skip(skip).filter_map(|at| args.get(*at));
+    known.map_or(Vec::new(), |()| keys.collect())
+}
+
+/// The reply to a request that stops waiting.
+fn ending(how: Unblock, waiting: Waiting, protocol: Protocol) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut reply = Reply::new(&mut out, protocol);
+    match how {
+        Unblock::Gone => return None,
+        Unblock::Timeout if waiting.null_bulk => reply.null(),
+        Unblock::Timeout => reply.null_array(),
+        Unblock::Error => reply.error(&CommandError::Static(
+            "UNBLOCKED client unblocked via CLIENT UNBLOCK",
+        )),
+    }
+    Some(out)
+}

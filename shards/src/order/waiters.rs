@@ -1,0 +1,131 @@
+//! Requests that found nothing to take and wait for a key to appear.
+//!
+//! A waiter is data: who waits, with what request, on which keys of this
+//! shard, until when. On a key the first to come is the first to be served.
+//!
+//! Invariants: an index stands in the queue of each of its waiter's keys, once;
+//! no queue is empty. Costs: a key that appears is one look into a map; a
+//! client is found by going through all waiters, which only happens when it
+//! leaves or is unblocked.
+
+use super::batch::{Call, Client};
+use crate::command::OwnedArgs;
+use crate::types::{ShardId, UnixMs, Waiting};
+use hashbrown::HashMap;
+use slab::Slab;
+use std::collections::{BTreeSet, VecDeque};
+
+/// A request that waits.
+pub struct Waiter {
+    /// The client's core.
+    pub home: ShardId,
+    pub client: Client,
+    pub call: Call,
+    /// What to run when a key appears. Of one that waits elsewhere, too: the
+    /// name and its keys on this shard.
+    pub args: OwnedArgs,
+    pub waiting: Waiting,
+    /// It has keys on other shards: its home core decides who serves it, and
+    /// when it has waited long enough.
+    pub elsewhere: bool,
+}
+
+/// All that wait on one shard.
+pub struct Waiters {
+    all: Slab<Waiter>,
+    queues: HashMap<Box<[u8]>, VecDeque<usize>, ahash::RandomState>,
+    deadlines: BTreeSet<(UnixMs, usize)>,
+}
+
+impl Waiters {
+    /// Nobody waits yet. `hasher` must be keyed: clients choose the keys.
+    pub fn new(hasher: ahash::RandomState) -> Self {
+        Self {
+            all: Slab::new(),
+            queues: HashMap::with_hasher(hasher),
+            deadlines: BTreeSet::new(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    pub fn get(&self, index: usize) -> &Waiter {
+        &self.all[index]
+    }
+
+    /// One more waits, behind those who wait already.
+    pub fn add(&mut self, waiter: Waiter) {
+        let until = waiter.waiting.until.filter(|_| !waiter.elsewhere);
+        let keys = keys_of(&waiter);
+        let index = self.all.insert(waiter);
+        for key in keys {
+            self.queues.entry(key).or_default().push_back(index);
+        }
+        if let Some(until) = until {
+            self.deadlines.insert((until, index));
+        }
+    }
+
+    /// Who is the `nth` to wait for a key.
+    pub fn nth(&self, key: &[u8], nth: usize) -> Option<usize> {
+        self.queues.get(key)?.get(nth).copied()
+    }
+
+    pub fn remove(&mut self, index: usize) -> Waiter {
+        let waiter = self.all.remove(index);
+        if let Some(until) = waiter.waiting.until {
+            self.deadlines.remove(&(until, index));
+        }
+        for key in keys_of(&waiter) {
+            if let Some(queue) = self.queues.get_mut(&key) {
+                queue.retain(|other| *other != index);
+                if queue.is_empty() {
+                    self.queues.remove(&key);
+                }
+            }
+        }
+        waiter
+    }
+
+    /// The request of a client, if it waits here.
+    pub fn of_client(&self, home: ShardId, id: u64) -> Option<usize> {
+        let is_its = |waiter: &Waiter| waiter.home == home && waiter.client.id == id;
+        let mut all = self.all.iter();
+        all.find(|(_, waiter)| is_its(waiter))
+            .map(|(index, _)| index)
+    }
+
+    /// When the first of them has waited long enough.
+    pub fn next_deadline(&self) -> Option<UnixMs> {
+        self.deadlines.first().map(|(until, _)| *until)
+    }
+
+    /// One that has waited long enough.
+    pub fn overdue(&self, now: UnixMs) -> Option<usize> {
+        let (until, index) = self.deadlines.first()?;
+        (*until <= now).then_some(*index)
+    }
+
+    /// The keys that anybody waits for.
+    pub fn keys(&self) -> Vec<Box<[u8]>> {
+        self.queues.keys().cloned().collect()
+    }
+}
+
+/// The keys a waiter waits for here, each once.
+fn keys_of(waiter: &Waiter) -> Vec<Box<[u8]>> {
+    let args = waiter.args.args();
+    let mut keys: Vec<Box<[u8]>> = if waiter.elsewhere {
+        args.iter().skip(1).map(Box::from).collect()
+    } else {
+        let mut positions = Vec::new();
+        let known = crate::command::keys_in(waiter.call.keys, args, &mut positions);
+        let keys = positions.iter().filter_map(|at| args.get(*at));
+        known.map_or(Vec::new(), |()| keys.map(Box::from).collect())
+    };
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
