@@ -5,7 +5,7 @@ use crate::effects::Effects;
 use crate::error::CommandError;
 use crate::keyspace::{ExpireProgress, Keyspace, Located};
 use crate::resp::{Protocol, Reply};
-use crate::types::{DbIndex, Random, Settings, UnixMs};
+use crate::types::{DbIndex, Random, Settings, Type, UnixMs};
 use std::ops::Range;
 
 /// One request for one shard.
@@ -150,6 +150,20 @@ impl Shard {
     /// See [`Shard::keyspace`].
     pub fn keyspace_mut(&mut self, db: DbIndex) -> &mut Keyspace {
         &mut self.dbs[db.index()]
+    }
+
+    /// Whether a key has appeared that somebody may wait for.
+    #[inline]
+    pub(crate) fn has_appeared(&self) -> bool {
+        self.effects.has_appeared()
+    }
+
+    /// Whether a key holds a value of this type.
+    pub(crate) fn holds(&mut self, now: UnixMs, db: DbIndex, key: &[u8], of: Type) -> bool {
+        self.effects.begin(db);
+        let mut db = self.dbs[db.index()].at(now, false, &mut self.effects);
+        db.lookup(key)
+            .is_some_and(|view| view.value.type_of() == of)
     }
 
     /// The effects recorded so far.

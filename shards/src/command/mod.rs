@@ -26,7 +26,7 @@ use crate::effects::{Effects, Event};
 use crate::error::CommandError;
 use crate::keyspace::{Db, Keyspace};
 use crate::resp::Reply;
-use crate::types::{DbIndex, Random, Settings};
+use crate::types::{DbIndex, Random, Settings, UnixMs};
 
 /// A row of the engine.
 pub type Row = Command<Run>;
@@ -109,6 +109,8 @@ pub type Decide = fn(&mut Decision<'_>) -> Outcome;
 
 /// What a [`Decide`] function sees and what it says.
 pub struct Decision<'a> {
+    /// The home core's time.
+    pub now: UnixMs,
     /// The whole request.
     pub args: Args<'a>,
     /// What `read` replied for each key after those skipped, as RESP2, in the
@@ -117,6 +119,8 @@ pub struct Decision<'a> {
     /// A random number.
     pub random: u64,
     pub settings: &'a Settings,
+    /// As [`Context::may_block`].
+    pub may_block: bool,
     pub reply: Reply<'a>,
     /// What to write; empty for a command that only reads. Writes of one shard
     /// run in this order.
@@ -136,6 +140,8 @@ impl<'a> Decision<'a> {
             read,
             random: 0,
             settings,
+            now: UnixMs(0),
+            may_block: false,
             reply,
             writes: Vec::new(),
         }

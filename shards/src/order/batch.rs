@@ -3,11 +3,12 @@
 //! A box carries items in order; requests in it are copied once, into one
 //! arena. The same box carries the replies back and is then used again.
 
+use super::node::Unblock;
 use crate::command::{Args, Begin, Find, Handler, KeySpec};
 use crate::keyspace::Located;
 use crate::resp::Protocol;
 use crate::shard::Request;
-use crate::types::{DbIndex, ShardId, Span};
+use crate::types::{DbIndex, ShardId, Span, Waiting};
 
 /// Who waits for a reply: the connection `key` of its core, if it still is
 /// client `id`, at `place` in the order of its replies.
@@ -141,12 +142,29 @@ pub(super) enum Item {
     },
     /// Release the locks of the sender's transaction; there is nothing (more) to do.
     Release { ticket: Ticket },
+    /// Note these keys for a client of the sender, who waits for them on several
+    /// shards; then release the locks of its transaction.
+    Wait { noted: Box<Noted>, ticket: Ticket },
+    /// To the home core: a key has appeared that this client waits for on
+    /// several shards, and is locked for it. The key, and what was read of it.
+    Offer { client: Client, ticket: Ticket },
+    /// A client of the sender is to wait no longer.
+    Unblock { client: Client, how: Unblock },
     /// The reply to an earlier request that had to wait. Its only argument.
     Late {
         client: Client,
         row: u16,
         failed: bool,
     },
+}
+
+/// A request that waits for keys of several shards, as one of them notes it.
+#[derive(Clone, Copy)]
+pub(super) struct Noted {
+    /// How to read a key of it.
+    pub call: Call,
+    pub client: Client,
+    pub waiting: Waiting,
 }
 
 /// Where an item's reply ends; it begins where the one before ends.

@@ -42,6 +42,7 @@ mod split;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod waiters;
 
 pub use batch::{Batch, Call, Client, Ticket};
-pub use node::Node;
+pub use node::{Node, Unblock};

@@ -1,18 +1,23 @@
 //! One core's part of the order: runs what is its own, sends on what is not.
 
+mod blocked;
 mod home;
 mod walk;
+
+use blocked::Blocked;
+pub use blocked::Unblock;
 
 use super::batch::{Batch, Call, Client, Item, Lock, ReplyEnd, Scope, Ticket};
 use super::locks::Locks;
 use super::split::{Owners, key_step};
 use super::transaction::{Then, Transaction};
+use super::waiters::{Waiter, Waiters};
 use crate::command::{Args, Handler, OwnedArgs, Row, Run, Write};
 use crate::error::CommandError;
 use crate::keyspace::{Located, slot_of};
 use crate::resp::{Protocol, Reply};
 use crate::shard::Shard;
-use crate::types::{ShardId, UnixMs};
+use crate::types::{ShardId, UnixMs, Waiting};
 use hashbrown::HashMap;
 use slab::Slab;
 use std::collections::VecDeque;
@@ -63,6 +68,8 @@ pub struct Node {
     /// Later requests of clients that have a parked one here.
     chains: HashMap<Origin, VecDeque<Parked>, ahash::RandomState>,
     transactions: Slab<Transaction>,
+    waiters: Waiters,
+    blocked: Blocked,
     /// Serial of the next ticket.
     serial: u32,
     /// Tickets that have been granted here and not yet acted on.
@@ -90,6 +97,8 @@ impl Node {
             locks: Locks::default(),
             parked: Slab::new(),
             chains: HashMap::with_hasher(hasher.clone()),
+            waiters: Waiters::new(hasher.clone()),
+            blocked: Blocked::new(hasher.clone()),
             hasher,
             transactions: Slab::new(),
             serial: 0,
@@ -133,6 +142,7 @@ impl Node {
             && self.chains.is_empty()
             && self.parked.is_empty()
             && self.granted.is_empty()
+            && self.blocked.is_at_rest()
             && self.transactions.is_empty()
             && self.answers.is_empty()
             && self.returning.is_empty()
@@ -197,7 +207,14 @@ impl Node {
     /// Begins a transaction: a request whose keys lie on several shards, or
     /// that concerns all of every shard. The reply comes through
     /// [`Node::replies`]. The client must have no single-shard request under way.
-    pub fn begin(&mut self, now: UnixMs, client: Client, call: Call, row: &Row, args: Args<'_>) {
+    pub fn begin(
+        &mut self,
+        now: UnixMs,
+        client: Client,
+        call: Call,
+        row: &'static Row,
+        args: Args<'_>,
+    ) {
         let Some(mut owners) = Owners::find(row, args, |key| self.owner(key)) else {
             return;
         };
@@ -217,7 +234,11 @@ impl Node {
                     1,
                     skip,
                     Protocol::Resp2,
-                    Then::Decide { decide, request },
+                    Then::Decide {
+                        decide,
+                        request,
+                        row,
+                    },
                 )
             }
         };
@@ -308,17 +329,16 @@ impl Node {
                     call, ticket, last, ..
                 } => {
                     let answer = self.run_in(now, &call, index, &mut batch);
+                    let answer = answer.expect("a part of a transaction never waits");
                     if let Item::Work { reply, .. } = &mut batch.items[index] {
                         *reply = Some(answer);
                     }
                     wants_answer = true;
                     if last {
-                        self.locks.release(ticket, &mut self.granted);
+                        self.release_here(ticket);
                     }
                 }
-                Item::Release { ticket } => {
-                    self.locks.release(ticket, &mut self.granted);
-                }
+                Item::Release { ticket } => self.release_here(ticket),
                 Item::Walk { call, home, client } => {
                     self.walk(now, home, client, call, batch.args(index));
                 }
@@ -341,6 +361,9 @@ impl Node {
                 } => {
                     let reply = batch.args(index).get(0).unwrap_or_default();
                     self.answer(client, row, failed, reply);
+                }
+                Item::Wait { .. } | Item::Offer { .. } | Item::Unblock { .. } => {
+                    self.receive_waiting(now, from, &batch, index);
                 }
             }
             // Before the next item: what a release let through comes first.
@@ -449,9 +472,20 @@ impl Node {
         self.hasher.hash_one(key)
     }
 
+    /// Runs a request on this shard: whether it failed, or that it waits.
     #[inline]
-    fn apply(&mut self, now: UnixMs, call: &Call, args: Args<'_>, out: &mut Vec<u8>) -> bool {
-        self.shard.apply(now, &call.request(args), out).is_err()
+    fn apply(
+        &mut self,
+        now: UnixMs,
+        call: &Call,
+        args: Args<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, Waiting> {
+        match self.shard.apply(now, &call.request(args), out) {
+            Ok(()) => Ok(false),
+            Err(CommandError::Blocked(waiting)) => Err(waiting),
+            Err(_) => Ok(true),
+        }
     }
 
     fn answer(&mut self, client: Client, row: u16, failed: bool, reply: &[u8]) {
@@ -552,17 +586,37 @@ impl Node {
             });
             return None;
         }
-        Some(self.run_in(now, call, index, batch))
+        match self.run_in(now, call, index, batch) {
+            Ok(reply) => Some(reply),
+            Err(waiting) => {
+                let args = OwnedArgs::new(batch.args(index).iter());
+                self.add_waiter(Waiter {
+                    home,
+                    client,
+                    call: *call,
+                    args,
+                    waiting,
+                    elsewhere: false,
+                });
+                None
+            }
+        }
     }
 
     /// Runs item `index` of a box; the reply goes into the box.
     #[inline]
-    fn run_in(&mut self, now: UnixMs, call: &Call, index: usize, batch: &mut Batch) -> ReplyEnd {
+    fn run_in(
+        &mut self,
+        now: UnixMs,
+        call: &Call,
+        index: usize,
+        batch: &mut Batch,
+    ) -> Result<ReplyEnd, Waiting> {
         let mut out = std::mem::take(&mut batch.replies);
-        let failed = self.apply(now, call, batch.args(index), &mut out);
+        let ran = self.apply(now, call, batch.args(index), &mut out);
         let end = out.len();
         batch.replies = out;
-        ReplyEnd { end, failed }
+        ran.map(|failed| ReplyEnd { end, failed })
     }
 
     /// As coordinator: this transaction comes next. Everybody who takes part
@@ -592,7 +646,13 @@ impl Node {
     /// Acts on what has been granted on this shard until nothing more follows.
     #[inline]
     fn pump(&mut self, now: UnixMs) {
-        while let Some(ticket) = self.granted.pop_front() {
+        loop {
+            if self.has_appeared() {
+                self.serve(now);
+            }
+            let Some(ticket) = self.granted.pop_front() else {
+                return;
+            };
             if ticket.home != self.id {
                 let batch = self.batch_for(ticket.home);
                 batch.push(Item::Granted { ticket }, std::iter::empty());
@@ -609,8 +669,8 @@ impl Node {
     fn run_parked(&mut self, now: UnixMs, ticket: Ticket) {
         let request = self.parked.remove((ticket.number & !PARKED) as usize);
         let origin = (request.home, request.client.id);
-        self.run_late(now, &request);
-        self.locks.release(ticket, &mut self.granted);
+        self.run_late(now, request);
+        self.release_here(ticket);
         loop {
             let Some(next) = self.chains.get_mut(&origin).and_then(VecDeque::pop_front) else {
                 self.chains.remove(&origin);
@@ -620,11 +680,11 @@ impl Node {
                 self.take_ticket(next);
                 return;
             }
-            self.run_late(now, &next);
+            self.run_late(now, next);
         }
     }
 
-    fn run_late(&mut self, now: UnixMs, request: &Parked) {
+    fn run_late(&mut self, now: UnixMs, request: Parked) {
         let Parked {
             home,
             client,
@@ -632,12 +692,24 @@ impl Node {
             args,
         } = request;
         let mut reply = Vec::new();
-        let failed = self.apply(now, call, args.args(), &mut reply);
+        let failed = match self.apply(now, &call, args.args(), &mut reply) {
+            Ok(failed) => failed,
+            Err(waiting) => {
+                return self.add_waiter(Waiter {
+                    home,
+                    client,
+                    call,
+                    args,
+                    waiting,
+                    elsewhere: false,
+                });
+            }
+        };
         match self.shard.onward() {
-            None => self.answer_late(*home, *client, call, failed, reply),
+            None => self.answer_late(home, client, &call, failed, reply),
             Some(Write { handler, args }) => {
-                let call = Call { handler, ..*call };
-                self.walk(now, *home, *client, call, args.args());
+                let call = Call { handler, ..call };
+                self.walk(now, home, client, call, args.args());
             }
         }
     }

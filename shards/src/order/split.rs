@@ -150,7 +150,7 @@ fn array_len(reply: &[u8]) -> usize {
 }
 
 /// What follows the first line.
-fn after_line(reply: &[u8]) -> &[u8] {
+pub fn after_line(reply: &[u8]) -> &[u8] {
     match memchr::memchr(b'\n', reply) {
         Some(at) => &reply[at + 1..],
         None => &[],

@@ -3,7 +3,7 @@
 
 use super::batch::{Call, Client, Ticket};
 use super::split::{concatenated, in_key_order, integer_reply};
-use crate::command::{Decide, Handler, Merge, OwnedArgs, Write};
+use crate::command::{Decide, Handler, Merge, OwnedArgs, Row, Write};
 use crate::resp::{Protocol, Reply};
 use crate::types::ShardId;
 
@@ -41,6 +41,7 @@ pub enum Then {
     Decide {
         decide: Decide,
         request: OwnedArgs,
+        row: &'static Row,
     },
     /// They are those of writes; the reply is this.
     Reply(Vec<u8>),

@@ -17,14 +17,15 @@
 //! A key that is locked when it appears is looked at again when locks are
 //! released. Requests that already waited for that lock come first.
 
-use super::{Node, number_of};
-use crate::command::{Args, Decide, OwnedArgs, Row};
+use super::Node;
+use crate::command::{Args, Decide, OwnedArgs, Row, Run};
 use crate::error::CommandError;
-use crate::order::batch::{Call, Client, Item, Lock, Scope, Ticket};
-use crate::order::transaction::{Then, Transaction, plan};
+use crate::order::batch::{Batch, Call, Client, Item, Lock, Noted, Scope, Ticket};
+use crate::order::split::{after_line, in_key_order};
+use crate::order::transaction::{PlannedWrite, Then, Transaction, plan};
 use crate::order::waiters::Waiter;
 use crate::resp::{Protocol, Reply};
-use crate::types::{DbIndex, ShardId, Type, UnixMs, Waiting};
+use crate::types::{ShardId, Type, UnixMs, Waiting};
 use hashbrown::HashMap;
 use slab::Slab;
 use std::collections::BTreeSet;
@@ -57,7 +58,6 @@ pub(super) struct Scattered {
 }
 
 /// The home core's part.
-#[derive(Default)]
 pub(super) struct Blocked {
     scattered: HashMap<u64, Scattered, ahash::RandomState>,
     deadlines: BTreeSet<(UnixMs, u64)>,
@@ -68,6 +68,16 @@ pub(super) struct Blocked {
 }
 
 impl Blocked {
+    /// Nobody waits yet.
+    pub(super) fn new(hasher: ahash::RandomState) -> Self {
+        Self {
+            scattered: HashMap::with_hasher(hasher),
+            deadlines: BTreeSet::new(),
+            offers: Slab::new(),
+            postponed: Vec::new(),
+        }
+    }
+
     fn next_deadline(&self) -> Option<UnixMs> {
         self.deadlines.first().map(|(until, _)| *until)
     }
@@ -175,7 +185,7 @@ impl Node {
             return false;
         }
         let waiter = self.drop_waiter(index);
-        self.late(
+        self.answer_late(
             waiter.home,
             waiter.client,
             &waiter.call,
@@ -246,7 +256,9 @@ impl Node {
         let keys: Vec<&[u8]> = keys_read(row, args);
         for shard in &transaction.participants {
             let own = keys.iter().zip(&transaction.owners);
-            let own = own.filter(|(_, owner)| *owner == shard).map(|(key, _)| *key);
+            let own = own
+                .filter(|(_, owner)| *owner == shard)
+                .map(|(key, _)| *key);
             let part = OwnedArgs::new(args.get(0).into_iter().chain(own));
             if part.args().len() < 2 {
                 self.release(*shard, ticket);
@@ -285,8 +297,32 @@ impl Node {
         });
     }
 
+    /// Handles an item of a box that is about waiting.
+    pub(super) fn receive_waiting(
+        &mut self,
+        now: UnixMs,
+        from: ShardId,
+        batch: &Batch,
+        index: usize,
+    ) {
+        let args = batch.args(index);
+        match batch.items[index] {
+            Item::Wait { ref noted, ticket } => {
+                self.note(from, **noted, OwnedArgs::new(args.iter()));
+                self.release_here(ticket);
+            }
+            Item::Offer { client, ticket } => {
+                let (key, read) = (args.get(0), args.get(1));
+                let (key, read) = (key.unwrap_or_default(), read.unwrap_or_default());
+                self.offered(now, from, client, ticket, key, read);
+            }
+            Item::Unblock { client, how } => self.unblock_here(from, client, how),
+            _ => {}
+        }
+    }
+
     /// Notes the keys of a request that waits on other shards, too.
-    pub(super) fn note(&mut self, home: ShardId, noted: Noted, args: OwnedArgs) {
+    fn note(&mut self, home: ShardId, noted: Noted, args: OwnedArgs) {
         self.add_waiter(Waiter {
             home,
             client: noted.client,
@@ -299,7 +335,7 @@ impl Node {
 
     /// A shard holds a key for one of this core's clients: takes it, or gives
     /// it back.
-    pub(super) fn offered(
+    fn offered(
         &mut self,
         now: UnixMs,
         from: ShardId,
@@ -437,13 +473,13 @@ impl Node {
     }
 
     /// As [`Node::unblock`], on the shard where the request waits.
-    pub(super) fn unblock_here(&mut self, home: ShardId, client: Client, how: Unblock) {
+    fn unblock_here(&mut self, home: ShardId, client: Client, how: Unblock) {
         if let Some(index) = self.waiters.of_client(home, client.id) {
             let waiter = self.drop_waiter(index);
             let reply = ending(how, waiter.waiting, waiter.call.protocol);
             if let Some(reply) = reply.filter(|_| !waiter.elsewhere) {
                 let failed = how == Unblock::Error;
-                self.late(home, client, &waiter.call, failed, reply);
+                self.answer_late(home, client, &waiter.call, failed, reply);
             }
             return;
         }
@@ -463,7 +499,7 @@ impl Node {
         while let Some(index) = self.waiters.overdue(now) {
             let waiter = self.drop_waiter(index);
             if let Some(reply) = ending(Unblock::Timeout, waiter.waiting, waiter.call.protocol) {
-                self.late(waiter.home, waiter.client, &waiter.call, false, reply);
+                self.answer_late(waiter.home, waiter.client, &waiter.call, false, reply);
             }
         }
         while let Some((until, client)) = self.blocked.deadlines.first().copied()
@@ -481,22 +517,13 @@ impl Node {
         let local = self.waiters.next_deadline();
         local.into_iter().chain(self.blocked.next_deadline()).min()
     }
-
-    /// Has everybody who waits look again: databases have changed places.
-    pub(super) fn look_again(&mut self) {
-        for key in self.waiters.keys() {
-            for of in [Type::List, Type::Zset] {
-                self.shard.effects().appeared(&key, of);
-            }
-        }
-    }
 }
 
 /// The keys of a request that its row reads.
 fn keys_read<'a>(row: &Row, args: Args<'a>) -> Vec<&'a [u8]> {
     let skip = match row.run {
         Run::ReadThenWrite { skip, .. } => skip,
-        Run::OneShard(_) | Run::EachShard { .. } => 0,
+        _ => 0,
     };
     let mut positions = Vec::new();
     let known = crate::command::keys_of(row, args, &mut positions);

@@ -2,11 +2,12 @@
 //! work out, collects the replies, and decides what is to be written.
 
 use super::{Node, number_of};
-use crate::command::{Args, Decision};
+use crate::command::{Args, Decide, Decision, Write};
+use crate::error::CommandError;
 use crate::order::batch::{Batch, Call, Item, Ticket};
 use crate::order::split::in_key_order;
 use crate::order::transaction::{PlannedWrite, Then, Transaction, plan};
-use crate::resp::Reply;
+use crate::resp::{Protocol, Reply};
 use crate::types::{ShardId, UnixMs};
 
 impl Node {
@@ -40,7 +41,7 @@ impl Node {
     }
 
     /// Runs a part here, or sends it.
-    fn work(
+    pub(super) fn work(
         &mut self,
         now: UnixMs,
         shard: ShardId,
@@ -60,16 +61,17 @@ impl Node {
             return;
         }
         let mut reply = Vec::new();
-        let failed = self.apply(now, &call, args, &mut reply);
+        let ran = self.apply(now, &call, args, &mut reply);
+        let failed = ran.expect("a part of a transaction never waits");
         if last {
-            self.locks.release(ticket, &mut self.granted);
+            self.release_here(ticket);
         }
         self.take_part(now, shard, ticket, failed, &reply);
     }
 
-    fn release(&mut self, shard: ShardId, ticket: Ticket) {
+    pub(super) fn release(&mut self, shard: ShardId, ticket: Ticket) {
         if shard == self.id {
-            self.locks.release(ticket, &mut self.granted);
+            self.release_here(ticket);
         } else {
             self.batch_for(shard)
                 .push(Item::Release { ticket }, std::iter::empty());
@@ -137,7 +139,17 @@ impl Node {
     /// Everything is read: the row decides what the reply is and what to write.
     fn decide(&mut self, now: UnixMs, mut transaction: Transaction) {
         let mut out = Vec::new();
-        let (writes, failed) = self.decision(&transaction, &mut out);
+        let (writes, failed) = match &transaction.error {
+            Some((_, error)) => {
+                out.extend_from_slice(error);
+                (Vec::new(), true)
+            }
+            None => match self.decision(now, &transaction, &mut out) {
+                Ok(writes) => (writes, false),
+                Err(CommandError::Blocked(waiting)) => return self.scatter(transaction, waiting),
+                Err(_) => (Vec::new(), true),
+            },
+        };
         let planned = plan(writes, |key| self.owner(key));
         for shard in &transaction.participants {
             if !planned.iter().any(|write| write.shard == *shard) {
@@ -173,33 +185,48 @@ impl Node {
         }
     }
 
-    /// What the row decides: the writes, and whether the reply is an error.
+    /// What the row decides: the writes, or the error, which `out` has then.
     fn decision(
         &mut self,
+        now: UnixMs,
         transaction: &Transaction,
         out: &mut Vec<u8>,
-    ) -> (Vec<crate::command::Write>, bool) {
-        let Then::Decide { decide, request } = &transaction.then else {
-            return (Vec::new(), false);
+    ) -> Result<Vec<Write>, CommandError> {
+        let Then::Decide {
+            decide, request, ..
+        } = &transaction.then
+        else {
+            return Ok(Vec::new());
         };
-        if let Some((_, error)) = &transaction.error {
-            out.extend_from_slice(error);
-            return (Vec::new(), true);
-        }
-        let random = self.shard.random();
         let read = in_key_order(&transaction.owners, &transaction.replies);
-        let reply = Reply::new(out, transaction.protocol);
-        let mut decision = Decision::new(request.args(), &read, &self.shard.settings, reply);
-        decision.random = random;
+        let may_block = transaction.call.may_block;
+        let (args, protocol) = (request.args(), transaction.protocol);
+        self.decided(now, *decide, args, &read, protocol, may_block, out)
+    }
+
+    /// See [`Node::decision`], with what was read in the order of the keys.
+    #[allow(clippy::too_many_arguments)] // what a decision is made from
+    pub(super) fn decided(
+        &mut self,
+        now: UnixMs,
+        decide: Decide,
+        args: Args<'_>,
+        read: &[&[u8]],
+        protocol: Protocol,
+        may_block: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<Vec<Write>, CommandError> {
+        let random = self.shard.random();
+        let reply = Reply::new(out, protocol);
+        let mut decision = Decision::new(args, read, &self.shard.settings, reply);
+        (decision.random, decision.now, decision.may_block) = (random, now, may_block);
         let decided = decide(&mut decision);
         let writes = std::mem::take(&mut decision.writes);
-        match decided {
-            Ok(()) => (writes, false),
-            Err(error) => {
-                out.clear();
-                Reply::new(out, transaction.protocol).error(&error);
-                (Vec::new(), true)
+        decided.map(|()| writes).inspect_err(|error| {
+            out.clear();
+            if !matches!(error, CommandError::Blocked(_)) {
+                Reply::new(out, protocol).error(error);
             }
-        }
+        })
     }
 }

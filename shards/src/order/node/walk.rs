@@ -53,7 +53,7 @@ impl Node {
         if !self.locks.is_empty() && self.is_held_up((home, client.id), &call, args) {
             self.hold_up(request);
         } else {
-            self.run_late(now, &request);
+            self.run_late(now, request);
         }
     }
 
