@@ -406,6 +406,9 @@ fn engine(
             core.deliver();
         }
     }
+    if call.may_block {
+        core.connections[key as usize].block(owner);
+    }
     Step::Next
 }
 
@@ -533,11 +536,23 @@ fn here(core: &mut Core, key: u32, call: &Call, args: Args<'_>) {
     }
     let out = connection.reply_buffer();
     let before = out.len();
-    if let Err(error) = core.node.shard.apply(core.now, &call.request(args), out) {
-        core.stats.count_error(&error.to_bytes());
-        core.stats.rows[usize::from(call.row)].failed += 1;
+    match core.node.shard.apply(core.now, &call.request(args), out) {
+        Ok(()) => {}
+        Err(CommandError::Blocked(waiting)) => {
+            let client = connection.client(key, Kind::Single);
+            core.node.wait(client, *call, args, waiting);
+            return;
+        }
+        Err(error) => {
+            core.stats.count_error(&error.to_bytes());
+            core.stats.rows[usize::from(call.row)].failed += 1;
+        }
     }
     connection.reply_written(before);
+    if core.node.has_appeared() {
+        core.node.serve(core.now);
+        core.deliver();
+    }
 }
 
 /// All keys are on one other core: copied once into its batch.

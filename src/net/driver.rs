@@ -73,7 +73,7 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
             core.ring.enter();
         }
         core.ring.completions(&mut completions);
-        let busy = messages || !completions.is_empty();
+        let mut busy = messages || !completions.is_empty();
         pace.now = Instant::now();
         if busy {
             pace.last_traffic = pace.now;
@@ -81,6 +81,11 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
             for completion in completions.drain(..) {
                 complete(core, &mut scratch, listeners, completion);
             }
+        }
+        if core.node.next_timeout().is_some() {
+            core.now = clock::now();
+            busy |= core.node.time_out(core.now);
+            core.deliver();
         }
         if pace.now >= pace.next_tick {
             pace.more = background(core, listeners);
@@ -159,7 +164,14 @@ impl Pace {
 async fn sleep(core: &mut Core, park: &Park) {
     core.ring.signal(true);
     if core.mesh.fall_asleep() && !core.ring.has_work() {
-        park.park().await;
+        match core.node.next_timeout() {
+            None => park.park().await,
+            Some(at) => {
+                let ms = at.0.saturating_sub(clock::now().0);
+                let most = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+                park.park_at_most(most).await;
+            }
+        }
     }
     core.mesh.wake_up();
     core.ring.signal(false);

@@ -13,6 +13,7 @@ use crate::dispatch::{self, Scratch};
 use crate::runtime::ring::Completion;
 use crate::session::Session;
 use crate::session::connection::{BACKLOG_BYTES_MAX, Connection, Phase, TURN_BACKLOG_BYTES};
+use shards::order::Unblock;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -174,6 +175,15 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
     if connection.said_all && !connection.stalled && connection.phase == Phase::Open {
         connection.phase = Phase::Closing;
     }
+    if (connection.said_all || connection.phase != Phase::Open)
+        && let Some((client, owner)) = connection.blocked(key)
+    {
+        // Nobody will be there to take what it waits for.
+        connection.close();
+        connection.unblock();
+        core.node.unblock(client, owner, Unblock::Gone);
+    }
+    let connection = &mut core.connections[key as usize];
     match connection.phase {
         Phase::Open => {
             let paused = !connection.receiving && !connection.pausing && !connection.said_all;

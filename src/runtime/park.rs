@@ -105,4 +105,11 @@ impl Park {
         })
         .await;
     }
+
+    /// As [`Park::park`], but no longer than this.
+    pub async fn park_at_most(&self, most: Duration) {
+        let parked = std::pin::pin!(self.park());
+        let over = std::pin::pin!(sleep(most));
+        futures::future::select(parked, over).await;
+    }
 }

@@ -19,10 +19,9 @@
 
 use crate::session::Session;
 use rustix::net::Shutdown;
-use shards::Span;
-use shards::UnixMs;
 use shards::order::Client;
 use shards::resp::Partial;
+use shards::{ShardId, Span, UnixMs};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
@@ -79,6 +78,14 @@ pub enum Phase {
     Closed,
 }
 
+/// A blocking command under way.
+#[derive(Clone, Copy)]
+struct Blocked {
+    /// The shard with all of its keys, if there is one.
+    owner: Option<ShardId>,
+    place: u32,
+}
+
 /// One client connection.
 pub struct Connection {
     pub socket: OwnedFd,
@@ -109,6 +116,8 @@ pub struct Connection {
     pub stalled: bool,
     /// Later requests wait until the replies to earlier ones are complete.
     pub barrier: bool,
+    /// A blocking command is under way, and may be waiting.
+    blocked: Option<Blocked>,
 
     /// Received bytes that are not yet executed, from `partial.start` on.
     pub input: Vec<u8>,
@@ -146,6 +155,7 @@ impl Connection {
             dirty: false,
             stalled: false,
             barrier: false,
+            blocked: None,
             input: Vec::new(),
             partial: Partial::default(),
             spans: Vec::new(),
@@ -283,9 +293,43 @@ impl Connection {
         }
         if self.order.is_empty() {
             self.barrier = false;
+            self.blocked = None;
             self.impatient = false;
             self.held.clear();
         }
+    }
+
+    /// A blocking command has just been started, for keys of `owner` or of
+    /// several shards. Unless it is answered already, nothing else runs
+    /// meanwhile, and nothing is held back for it.
+    pub fn block(&mut self, owner: Option<ShardId>) {
+        if self.order.is_empty() {
+            return;
+        }
+        let last = self.order.len() as u32 - 1;
+        self.blocked = Some(Blocked {
+            owner,
+            place: self.first_place.wrapping_add(last),
+        });
+        self.barrier = true;
+        self.impatient = true;
+    }
+
+    /// The blocking command that is under way: who waits, and on which shard
+    /// (nothing: several).
+    pub fn blocked(&self, key: u32) -> Option<(Client, Option<ShardId>)> {
+        let Blocked { owner, place } = self.blocked?;
+        let client = Client {
+            key,
+            id: self.session.id,
+            place,
+        };
+        Some((client, owner))
+    }
+
+    /// The blocking command under way is given up.
+    pub fn unblock(&mut self) {
+        self.blocked = None;
     }
 
     fn pop_place(&mut self) {

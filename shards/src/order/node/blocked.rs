@@ -494,8 +494,12 @@ impl Node {
         }
     }
 
-    /// Ends the waiting of those who have waited long enough.
-    pub fn time_out(&mut self, now: UnixMs) {
+    /// Ends the waiting of those who have waited long enough; whether there
+    /// were any.
+    pub fn time_out(&mut self, now: UnixMs) -> bool {
+        if self.next_timeout().is_none_or(|at| at > now) {
+            return false;
+        }
         while let Some(index) = self.waiters.overdue(now) {
             let waiter = self.drop_waiter(index);
             if let Some(reply) = ending(Unblock::Timeout, waiter.waiting, waiter.call.protocol) {
@@ -505,11 +509,11 @@ impl Node {
         while let Some((until, client)) = self.blocked.deadlines.first().copied()
             && until <= now
         {
-            match self.blocked.take(client) {
-                Some(scattered) => self.end_scattered(&scattered, Unblock::Timeout),
-                None => assert!(!self.blocked.deadlines.contains(&(until, client))),
-            }
+            let scattered = self.blocked.take(client);
+            let scattered = scattered.expect("a deadline is that of a request that waits");
+            self.end_scattered(&scattered, Unblock::Timeout);
         }
+        true
     }
 
     /// When [`Node::time_out`] has something to do.
