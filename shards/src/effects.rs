@@ -49,6 +49,8 @@ pub struct Effects {
     awaited: bool,
     /// Keys that have appeared since, with the type of their value.
     appeared: Vec<(Box<[u8]>, Type)>,
+    /// Databases have changed places since: any key may have appeared.
+    swapped: bool,
 }
 
 impl Effects {
@@ -93,7 +95,10 @@ impl Effects {
     }
 
     #[inline]
-    pub(crate) fn changed(&mut self, _key: &[u8], _event: Event) {
+    pub(crate) fn changed(&mut self, _key: &[u8], event: Event) {
+        if event == Event::SwapDb {
+            self.swapped = self.awaited;
+        }
         self.changes += 1;
         self.changed = true;
     }
@@ -129,7 +134,12 @@ impl Effects {
     /// Whether a key has appeared that somebody may wait for.
     #[inline]
     pub(crate) fn has_appeared(&self) -> bool {
-        !self.appeared.is_empty()
+        self.swapped || !self.appeared.is_empty()
+    }
+
+    /// Whether databases have changed places. Forgets it.
+    pub(crate) fn take_swapped(&mut self) -> bool {
+        std::mem::take(&mut self.swapped)
     }
 
     /// The keys that have appeared, first come first.

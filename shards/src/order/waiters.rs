@@ -107,6 +107,11 @@ impl Waiters {
         let (until, index) = self.deadlines.first()?;
         (*until <= now).then_some(*index)
     }
+
+    /// The keys that anybody waits for.
+    pub fn keys(&self) -> Vec<Box<[u8]>> {
+        self.queues.keys().cloned().collect()
+    }
 }
 
 /// The keys a waiter waits for here, each once.

@@ -142,8 +142,20 @@ impl Node {
     /// Serves those who wait for what has appeared.
     pub fn serve(&mut self, now: UnixMs) {
         while self.has_appeared() {
+            if self.shard.effects().take_swapped() {
+                self.look_again();
+            }
             for (key, of) in self.shard.effects().take_appeared() {
                 self.serve_key(now, key, of);
+            }
+        }
+    }
+
+    /// Has everybody who waits look again.
+    fn look_again(&mut self) {
+        for key in self.waiters.keys() {
+            for of in [Type::List, Type::Zset] {
+                self.shard.effects().appeared(&key, of);
             }
         }
     }
