@@ -22,7 +22,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// `backlog` and `psync` have their places for when they come.
 const SHARDS_ARROWS: &[(&str, &[&str])] = &[
     ("types", &[]),
-    ("error", &[]),
+    ("error", &["types"]),
     ("number", &[]),
     ("glob", &[]),
     ("value", &["types", "error", "number"]),
