@@ -38,6 +38,8 @@ const LONG_KEY: usize = 1 << 10;
 const INLINE_LIMIT: usize = 1 << 14;
 const LONG_KEY_AT: usize = 32;
 
+/// Strings have type 0.
+const TYPE_MASK: u64 = 0xF;
 const SNAPSHOT: u64 = 1 << 8;
 const EXPIRES: u64 = 1 << 9;
 const WORD: u64 = 1 << 10;
@@ -87,13 +89,8 @@ impl Header {
     }
 
     #[inline]
-    fn is_string(self) -> bool {
-        self.0 & 0xF == Type::String as u64
-    }
-
-    #[inline]
     fn type_of(self) -> Type {
-        Type::ALL[(self.0 & 0xF) as usize]
+        Type::ALL[(self.0 & TYPE_MASK) as usize]
     }
 
     #[inline]
@@ -414,18 +411,22 @@ impl<'a> EntryRef<'a> {
 
     #[inline]
     pub fn value(self) -> ValueRef<'a> {
-        let header = self.header();
-        if !header.is_string() {
+        // Most values: strings that lie inline.
+        if self.header().0 & (TYPE_MASK | WORD) == 0 {
+            return ValueRef::String(StringRef::Bytes(self.inline()));
+        }
+        self.other_value()
+    }
+
+    fn other_value(self) -> ValueRef<'a> {
+        if self.type_of() != Type::String {
             return self.collection();
         }
-        ValueRef::String(if let Some(number) = self.number() {
-            StringRef::Int(number)
-        } else {
-            match self.outside() {
-                None => StringRef::Bytes(self.inline()),
-                Some(Value::String(bytes)) => StringRef::Bytes(bytes),
-                Some(_) => unreachable!("the header says that it is a string"),
-            }
+        ValueRef::String(match (self.number(), self.outside()) {
+            (Some(number), _) => StringRef::Int(number),
+            (None, Some(Value::String(bytes))) => StringRef::Bytes(bytes),
+            (None, Some(_)) => unreachable!("the header says that it is a string"),
+            (None, None) => StringRef::Bytes(self.inline()),
         })
     }
 
