@@ -6,17 +6,21 @@
 use crate::config::{Authority, Config};
 use crate::runtime::mesh::Mesh;
 use crate::runtime::ring::Ring;
+use crate::runtime::ticks;
 use crate::session::{ClientFilter, Connection, Session};
 use crate::stats::Stats;
-use shards::command::{Args, OwnedArgs};
-use shards::order::{Batch, Client, Node};
+use crate::stats::latency::{EventKind, Events};
+use crate::stats::slowlog::{SlowEntry, SlowLog, cut};
+use shards::command::{Args, Flags, OwnedArgs, flags};
+use shards::order::{Batch, Client, Node, Replied, Watch};
 use shards::resp::Reply;
 use shards::{CommandError, ShardId, UnixMs};
 use slab::Slab;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 /// What travels between cores.
 pub enum Message {
@@ -40,12 +44,23 @@ pub enum Question {
     Clients(ClientFilter),
     /// Ends the matching connections.
     Kill(ClientFilter),
-    /// Counters and gauges for INFO.
-    Stats,
+    /// Counters and gauges for INFO; with the histograms of latencies or without.
+    Stats { histograms: bool },
     /// CONFIG RESETSTAT.
     ResetStats,
     /// Takes over the configuration after a CONFIG SET.
     Configure(Box<Config>),
+    /// SLOWLOG GET: the newest so many entries.
+    Slow(usize),
+    /// SLOWLOG LEN.
+    SlowCount,
+    /// SLOWLOG RESET.
+    ForgetSlow,
+    /// LATENCY's events.
+    Events,
+    /// LATENCY RESET of these events; of all if there is none. Counts those
+    /// that it had.
+    ForgetEvents(Vec<EventKind>),
     /// DEBUG SLEEP: the whole server stands still.
     Sleep(std::time::Duration),
 }
@@ -56,6 +71,9 @@ pub enum Answer {
     Count(u64),
     Text(Vec<u8>),
     Stats(Box<CoreStats>),
+    /// Newest first.
+    Slow(Vec<SlowEntry>),
+    Events(Events),
 }
 
 /// What INFO needs to know of a core.
@@ -137,6 +155,11 @@ impl Call<'_> {
         reply.simple("    Prints this help.");
     }
 
+    /// Argument `at` of the request is a secret: nobody may see it in a log.
+    pub fn redact(&mut self, at: usize) {
+        self.core.secret.push(at);
+    }
+
     /// A writer in the client's protocol version.
     pub fn reply(&mut self) -> Reply<'_> {
         let protocol = self.core.connections[self.key as usize].session.protocol;
@@ -172,6 +195,17 @@ pub struct Core {
     pub gatherings: Slab<Gathering>,
     pub config: Config,
     pub stats: Stats,
+    pub slow_log: SlowLog,
+    pub events: Events,
+    /// From so many ticks on a command is looked at: for SLOWLOG or LATENCY.
+    pub noteworthy_ticks: u64,
+    /// When the command before ended, in ticks, if nothing was done since;
+    /// otherwise 0.
+    pub lap: u64,
+    /// Arguments of the request at hand that must not be shown.
+    pub secret: Vec<usize>,
+    /// The flags of each row, by its number.
+    pub row_flags: Vec<Flags>,
     /// The time of this turn.
     pub now: UnixMs,
     /// Connections with something to send, to close or to go on with.
@@ -228,6 +262,8 @@ pub struct Shared {
     pub tcp_port: u16,
     /// What CONFIG SET changes.
     pub config: Authority,
+    /// Number of the next entry of a slow log.
+    pub next_slow: AtomicU64,
     /// Identifier of the next client.
     pub next_client: AtomicU64,
     /// Connected clients of all cores, for maxclients.
@@ -268,10 +304,22 @@ impl Core {
             dirty,
             ..
         } = self;
-        node.replies(|client, row, failed, reply| {
-            if failed {
+        let mut slow = Vec::new();
+        node.replies(|replied| {
+            let Replied {
+                client,
+                row,
+                ran,
+                reply,
+                ..
+            } = replied;
+            stats.ran(row, ticks::to_ns(ran.ticks));
+            if ran.failed {
                 stats.count_error(reply.get(1..).unwrap_or_default());
                 stats.rows[usize::from(row)].failed += 1;
+            }
+            if let Some(args) = replied.slow {
+                slow.push((client, row, ran.ticks, OwnedArgs::new(args.iter())));
             }
             let Some(connection) = connections.get_mut(client.key as usize) else {
                 return;
@@ -284,6 +332,86 @@ impl Core {
                 dirty.push(client.key);
             }
         });
+        if !slow.is_empty() {
+            self.secret.clear();
+        }
+        for (client, row, ticks, request) in slow {
+            self.note(client.key, client.id, row, ticks, request.args());
+        }
+    }
+
+    /// What must be known of the configuration where commands are timed.
+    pub fn watch_as_configured(&mut self) {
+        let slow_us = u64::try_from(self.config.slowlog_log_slower_than);
+        let slow_ns = slow_us.map_or(u64::MAX, |us| us.saturating_mul(1000));
+        let event_ns = match self.config.latency_monitor_threshold_ms {
+            0 => u64::MAX,
+            ms => ms.saturating_mul(1_000_000),
+        };
+        self.noteworthy_ticks = match slow_ns.min(event_ns) {
+            u64::MAX => u64::MAX,
+            ns => ticks::of_ns(ns),
+        };
+        self.node.watch = Watch {
+            clock: ticks::now,
+            slow: self.noteworthy_ticks,
+        };
+        self.stats.tracking = self.config.latency_tracking;
+        if !self.stats.tracking {
+            self.stats.forget_histograms();
+        }
+    }
+
+    /// A slice of deleting expired keys that began then is over.
+    pub fn note_expire_cycle(&mut self, began: Instant) {
+        let threshold_ms = self.config.latency_monitor_threshold_ms;
+        if threshold_ms == 0 {
+            return;
+        }
+        let took_ms = began.elapsed().as_millis() as u64;
+        if took_ms >= threshold_ms {
+            let at_s = self.now.0 / 1000;
+            self.events.add(EventKind::ExpireCycle, at_s, took_ms);
+        }
+    }
+
+    /// A command of client `id` took long: SLOWLOG and LATENCY hear of it, if
+    /// it was long enough for them.
+    #[cold]
+    pub fn note(&mut self, key: u32, id: u64, row: u16, ticks: u64, args: Args<'_>) {
+        let took_us = ticks::to_ns(ticks) / 1000;
+        let (at_s, took_ms) = (self.now.0 / 1000, took_us / 1000);
+        let row_flags = self.row_flags[usize::from(row)];
+        let threshold_ms = self.config.latency_monitor_threshold_ms;
+        if threshold_ms > 0 && took_ms >= threshold_ms {
+            let fast = row_flags.has(flags::FAST);
+            let kind = if fast {
+                EventKind::FastCommand
+            } else {
+                EventKind::Command
+            };
+            self.events.add(kind, at_s, took_ms);
+        }
+        let slow_us = u64::try_from(self.config.slowlog_log_slower_than);
+        let is_slow = slow_us.is_ok_and(|slow_us| took_us >= slow_us);
+        if !is_slow || row_flags.has(flags::SKIP_SLOWLOG) {
+            return;
+        }
+        // A client that has gone meanwhile has left neither address nor name.
+        let client = self.client(key, id).map(|connection| {
+            let session = &connection.session;
+            (session.peer.to_string(), session.name.clone())
+        });
+        let (address, name) = client.unwrap_or_default();
+        let entry = SlowEntry {
+            id: self.shared.next_slow.fetch_add(1, Ordering::Relaxed),
+            at_s,
+            took_us,
+            args: cut(args, &self.secret),
+            address,
+            name,
+        };
+        self.slow_log.push(entry, self.config.slowlog_max_len);
     }
 
     /// Sends everything that this turn has for other cores and wakes who sleeps.

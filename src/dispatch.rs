@@ -13,6 +13,7 @@
 use crate::commands::{self, Entry, Flow, Run, registry};
 use crate::coordinator::gather;
 use crate::core::{self, Core, SPARE_BYTES_MAX};
+use crate::runtime::ticks;
 use crate::session::Connection;
 use crate::session::connection::Kind;
 use shards::command::{Args, flags};
@@ -157,6 +158,7 @@ fn execute(
         let start = partial.start;
         let end = parse_group(core, key, input, partial, spans, group);
         prefetch(core, key, group);
+        core.lap = 0;
         let mut first = 0;
         let mut step = Step::Next;
         for parsed in group.drain(..) {
@@ -395,11 +397,14 @@ fn engine(
         located: parsed.located,
     };
     core.stats.commands += 1;
-    core.stats.rows[usize::from(entry.number)].calls += 1;
     match owner {
         Some(owner) if owner == core.id => here(core, key, &call, args),
-        Some(owner) => across(core, key, owner, call, args),
+        Some(owner) => {
+            core.lap = 0;
+            across(core, key, owner, call, args);
+        }
         None => {
+            core.lap = 0;
             let client = connection.client(key, kind);
             connection.barrier = alone;
             core.node.begin(core.now, client, call, row, args);
@@ -527,8 +532,13 @@ fn here(core: &mut Core, key: u32, call: &Call, args: Args<'_>) {
     if !core.node.is_unlocked() && core.node.must_wait(connection.session.id, call, args) {
         let client = connection.client(key, Kind::Single);
         core.node.park(client, *call, args);
+        core.lap = 0;
         return;
     }
+    let began = match core.lap {
+        0 => ticks::now(),
+        lap => lap,
+    };
     if connection.out.capacity() == 0
         && let Some(spare) = core.spare_buffers.pop()
     {
@@ -549,9 +559,19 @@ fn here(core: &mut Core, key: u32, call: &Call, args: Args<'_>) {
         }
     }
     connection.reply_written(before);
+    let id = connection.session.id;
+    let ended = ticks::now();
+    core.lap = ended;
+    let took = ended.saturating_sub(began);
+    core.stats.ran(call.row, ticks::to_ns(took));
+    if took >= core.noteworthy_ticks {
+        core.secret.clear();
+        core.note(key, id, call.row, took, args);
+    }
     if core.node.has_appeared() {
         core.node.serve(core.now);
         core.deliver();
+        core.lap = 0;
     }
 }
 
@@ -577,9 +597,10 @@ fn serve(
 ) {
     let number = usize::from(entry.number);
     core.stats.commands += 1;
-    core.stats.rows[number].calls += 1;
     core.connections[key as usize].session.last_command = Some(entry.number);
     let mut out = core.spare_buffers.pop().unwrap_or_default();
+    core.secret.clear();
+    let began = ticks::now();
     let flow = handler(
         &mut core::Call {
             core,
@@ -588,15 +609,26 @@ fn serve(
         },
         args,
     );
+    let client = core.connections[key as usize].session.id;
+    let timed = |core: &mut Core| {
+        let took = ticks::now().saturating_sub(began);
+        core.lap = 0;
+        core.stats.ran(entry.number, ticks::to_ns(took));
+        if took >= core.noteworthy_ticks {
+            core.note(key, client, entry.number, took, args);
+        }
+    };
     match flow {
         Ok(Flow::Done) => {}
         Ok(Flow::Ask(question, finish)) => {
             gather::ask(core, key, (question, finish), args, commands::answer);
+            timed(core);
             core.spare_buffers.push(out);
             return;
         }
         Ok(Flow::Wait(job, finish)) => {
             gather::wait(core, key, job, finish, args);
+            timed(core);
             core.spare_buffers.push(out);
             return;
         }
@@ -608,6 +640,7 @@ fn serve(
             Reply::new(&mut out, protocol).error(&error);
         }
     }
+    timed(core);
     let connection = &mut core.connections[key as usize];
     let buffer = connection.reply_buffer();
     let before = buffer.len();

@@ -7,8 +7,10 @@ use crate::net::{driver, listener};
 use crate::runtime::mesh::{Mesh, connect};
 use crate::runtime::park::Park;
 use crate::runtime::ring::Ring;
-use crate::runtime::{boot, clock, log};
+use crate::runtime::{boot, clock, log, ticks};
 use crate::stats::Stats;
+use crate::stats::latency::Events;
+use crate::stats::slowlog::SlowLog;
 use shards::order::Node;
 use shards::{Shard, UnixMs};
 use slab::Slab;
@@ -45,10 +47,12 @@ pub fn run(config: Config) -> Result<(), StartError> {
         started_at: clock::now(),
         tcp_port: config.port,
         config: Authority::new(config.clone()),
+        next_slow: AtomicU64::new(0),
         next_client: AtomicU64::new(1),
         clients: AtomicU64::new(0),
         stopping: AtomicBool::new(false),
     });
+    ticks::calibrate();
     let cpus = boot::cpus();
     let pinned = usize::from(config.shards) <= cpus.len();
     let seed = u64::from_le_bytes(random());
@@ -142,7 +146,7 @@ fn set_up(part: Part) -> Result<(Core, Vec<socket2::Socket>, Park), StartError> 
     mesh.publish_ring(ring.fd());
     let slots = mesh.id().slots(config.shards);
     let shard = Shard::new(config.databases, slots, seed, config.engine.clone());
-    let core = Core {
+    let mut core = Core {
         id: mesh.id(),
         shards: config.shards,
         node: Node::new(mesh.id(), config.shards, shard, seed),
@@ -158,12 +162,19 @@ fn set_up(part: Part) -> Result<(Core, Vec<socket2::Socket>, Park), StartError> 
         gatherings: Slab::new(),
         config,
         stats: Stats::new(usize::from(registry().rows)),
+        slow_log: SlowLog::default(),
+        events: Events::default(),
+        noteworthy_ticks: u64::MAX,
+        lap: 0,
+        secret: Vec::new(),
+        row_flags: registry().flags(),
         now: clock::now(),
         dirty: Vec::new(),
         spare_buffers: Vec::new(),
         shared,
         finished: Rc::default(),
     };
+    core.watch_as_configured();
     Ok((core, sockets, park))
 }
 

@@ -44,6 +44,8 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("client|help", "lists what there is: help_is_given"),
     ("command|help", "lists what there is: help_is_given"),
     ("config|help", "lists what there is: help_is_given"),
+    ("latency|latest", "what took long: tests/introspection.rs"),
+    ("latency|doctor", "words of our own: tests/introspection.rs"),
     (
         "client|list",
         "names addresses and ids: lists_of_clients_have_the_fields_of_redis",
@@ -98,6 +100,7 @@ const CASES: &[(&str, &str)] = &[
     ("hyperloglogs", include_str!("cases/hyperloglogs.txt")),
     ("connection", include_str!("cases/connection.txt")),
     ("server", include_str!("cases/server.txt")),
+    ("introspection", include_str!("cases/introspection.txt")),
 ];
 
 /// Takes seconds on the reference; the cases try it.

@@ -370,16 +370,8 @@ fn kill(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     Ok(Flow::Ask(Question::Kill(filter), kill_finish))
 }
 
-fn killed(answers: &[Answer]) -> u64 {
-    let count = |answer: &Answer| match answer {
-        Answer::Count(count) => *count,
-        _ => 0,
-    };
-    answers.iter().map(count).sum()
-}
-
 fn kill_finish(call: &mut Call<'_>, _: Args<'_>, answers: Vec<Answer>) -> Result<(), CommandError> {
-    call.reply().integer(killed(&answers) as i64);
+    call.reply().integer(super::total(&answers) as i64);
     Ok(())
 }
 
@@ -388,7 +380,7 @@ fn kill_one_finish(
     _: Args<'_>,
     answers: Vec<Answer>,
 ) -> Result<(), CommandError> {
-    if killed(&answers) == 0 {
+    if super::total(&answers) == 0 {
         return Err(CommandError::Static("ERR No such client"));
     }
     call.reply().ok();

@@ -190,6 +190,9 @@ fn same(wanted: &[u8], given: &[u8]) -> bool {
 }
 
 fn auth(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    if args.len() <= 3 {
+        (1..args.len()).for_each(|at| call.redact(at));
+    }
     let (user, password): (&[u8], _) = match args.len() {
         2 if call.core.config.requirepass.is_empty() => {
             return Err(CommandError::Static(
@@ -252,7 +255,21 @@ fn parse_hello(args: Args<'_>) -> Result<Hello<'_>, CommandError> {
     Ok(hello)
 }
 
+/// Name and password behind AUTH.
+fn redact_hello(call: &mut Call<'_>, args: Args<'_>) {
+    let mut at = 2;
+    while at < args.len() {
+        if args[at].eq_ignore_ascii_case(b"auth") && at + 2 < args.len() {
+            call.redact(at + 1);
+            call.redact(at + 2);
+            at += 1;
+        }
+        at += 2;
+    }
+}
+
 fn hello(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    redact_hello(call, args);
     let hello = parse_hello(args)?;
     if let Some((user, password)) = hello.user {
         if !is_default_user(call, user, password) {

@@ -1,10 +1,10 @@
 //! INFO: what the server tells about itself, summed over all cores.
 
-use super::{Call, Flow, ServerRow};
+use super::{Call, Flow, ServerRow, registry};
 use crate::config::REDIS_VERSION;
 use crate::core::{Answer, Core, CoreStats, KeyspaceStats, Question};
 use crate::runtime::memory::{self, Memory};
-use crate::stats::{HZ, Stats};
+use crate::stats::{HZ, RowStats, Stats};
 use shards::command::{Args, Arity, Group, flags};
 use shards::{CommandError, DbIndex, UnixMs};
 use std::fmt::Write;
@@ -87,10 +87,22 @@ static SECTIONS: &[Section] = &[
         write: |_, _| Ok(()),
     },
     Section {
+        name: "commandstats",
+        heading: "Commandstats",
+        default: false,
+        write: commandstats,
+    },
+    Section {
         name: "errorstats",
         heading: "Errorstats",
         default: true,
         write: errorstats,
+    },
+    Section {
+        name: "latencystats",
+        heading: "Latencystats",
+        default: false,
+        write: latencystats,
     },
     Section {
         name: "cluster",
@@ -113,8 +125,14 @@ struct Figures<'a> {
     memory: Memory,
 }
 
-fn info(_: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
-    Ok(Flow::Ask(Question::Stats, finish))
+fn info(_: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    // Large: only if they are to be shown.
+    let latencies = |section: &&Section| section.name == "latencystats";
+    let histograms = SECTIONS
+        .iter()
+        .filter(latencies)
+        .any(|section| wanted(section, args));
+    Ok(Flow::Ask(Question::Stats { histograms }, finish))
 }
 
 /// Whether the request asks for this section.
@@ -132,15 +150,9 @@ fn wanted(section: &Section, args: Args<'_>) -> bool {
 }
 
 fn finish(call: &mut Call<'_>, args: Args<'_>, answers: Vec<Answer>) -> Result<(), CommandError> {
-    let mut sum = CoreStats::default();
-    for answer in &answers {
-        if let Answer::Stats(stats) = answer {
-            sum.add(stats);
-        }
-    }
     let figures = Figures {
         core: call.core,
-        sum,
+        sum: CoreStats::sum(&answers),
         memory: memory::read(),
     };
     let mut text = String::new();
@@ -334,6 +346,49 @@ fn cpu(text: &mut String, _: &Figures<'_>) -> std::fmt::Result {
     )
 }
 
+fn commandstats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
+    let rows = &figures.sum.stats.rows;
+    for (entry, row) in registry().all().zip(rows) {
+        let RowStats {
+            calls,
+            rejected,
+            failed,
+            ns,
+        } = row;
+        if *calls + *rejected + *failed == 0 {
+            continue;
+        }
+        let per_call = *ns as f64 / 1000.0 / (*calls).max(1) as f64;
+        write!(
+            text,
+            "cmdstat_{}:calls={calls},usec={},usec_per_call={per_call:.2},\
+             rejected_calls={rejected},failed_calls={failed}\r\n",
+            entry.full_name,
+            ns / 1000,
+        )?;
+    }
+    Ok(())
+}
+
+fn latencystats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
+    let percentiles = &figures.core.config.latency_percentiles;
+    let histograms = &figures.sum.stats.histograms;
+    for (entry, histogram) in registry().all().zip(histograms) {
+        let Some(histogram) = histogram else { continue };
+        let values: Vec<String> = percentiles
+            .iter()
+            .map(|percent| {
+                let ns = histogram.percentile(percent.parse().unwrap_or(0.0));
+                format!("p{percent}={:.3}", ns as f64 / 1000.0)
+            })
+            .collect();
+        let name = entry.full_name;
+        let values = values.join(",");
+        write!(text, "latency_percentiles_usec_{name}:{values}\r\n")?;
+    }
+    Ok(())
+}
+
 fn errorstats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
     for (code, count) in &figures.sum.stats.error_codes {
         write!(text, "errorstat_{code}:count={count}\r\n")?;
@@ -363,9 +418,12 @@ fn keyspace(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
 }
 
 /// This core's share.
-pub fn stats_here(core: &mut Core) -> Answer {
+pub fn stats_here(core: &mut Core, histograms: bool) -> Answer {
     let mut sum = CoreStats {
-        stats: core.stats.clone(),
+        stats: match histograms {
+            true => core.stats.clone(),
+            false => core.stats.without_histograms(),
+        },
         clients: core.connections.len() as u64,
         changes: core.node.shard.effects().changes(),
         ..CoreStats::default()
@@ -393,7 +451,10 @@ pub fn stats_here(core: &mut Core) -> Answer {
 
 /// CONFIG RESETSTAT for this core.
 pub fn reset_here(core: &mut Core) -> Answer {
-    core.stats = Stats::new(core.stats.rows.len());
+    core.stats = Stats {
+        tracking: core.stats.tracking,
+        ..Stats::new(core.stats.rows.len())
+    };
     for db in 0..core.config.databases {
         core.node.shard.keyspace_mut(DbIndex(db)).reset_counters();
     }
@@ -401,6 +462,17 @@ pub fn reset_here(core: &mut Core) -> Answer {
 }
 
 impl CoreStats {
+    /// What all cores have answered.
+    pub fn sum(answers: &[Answer]) -> Self {
+        let mut sum = Self::default();
+        for answer in answers {
+            if let Answer::Stats(stats) = answer {
+                sum.add(stats);
+            }
+        }
+        sum
+    }
+
     /// Adds another core's share.
     fn add(&mut self, other: &Self) {
         if self.stats.rows.is_empty() {

@@ -4,7 +4,9 @@ mod client;
 mod command_info;
 mod connection;
 mod info;
+mod latency;
 mod server;
+mod slowlog;
 mod syntax;
 
 use crate::core::{Answer, Call, Core, Finish, Job, Question};
@@ -37,6 +39,8 @@ static SERVER_COMMANDS: &[&[ServerRow]] = &[
     command_info::COMMANDS,
     server::COMMANDS,
     info::COMMANDS,
+    slowlog::COMMANDS,
+    latency::COMMANDS,
 ];
 
 /// The function of a container, which never runs: the path of a request looks
@@ -185,13 +189,22 @@ impl Registry {
         }
     }
 
+    /// Every row, subcommands after their containers: in the order of their
+    /// numbers.
+    pub fn all(&self) -> impl Iterator<Item = &Entry> {
+        let entries = self.entries.iter();
+        entries.flat_map(|entry| std::iter::once(entry).chain(&entry.subcommands))
+    }
+
+    /// The flags of every row, by its number.
+    pub fn flags(&self) -> Vec<Flags> {
+        self.all().map(|entry| entry.flags).collect()
+    }
+
     /// The full name of row `number`.
     pub fn name_of(&self, number: u16) -> &'static str {
-        let mut all = self
-            .entries
-            .iter()
-            .flat_map(|entry| std::iter::once(entry).chain(&entry.subcommands));
-        all.find(|entry| entry.number == number)
+        self.all()
+            .find(|entry| entry.number == number)
             .map_or("", |entry| entry.full_name)
     }
 }
@@ -294,12 +307,20 @@ pub fn answer(core: &mut Core, question: &Question) -> Answer {
     match question {
         Question::Clients(filter) => client::list_here(core, filter),
         Question::Kill(filter) => client::kill_here(core, filter),
-        Question::Stats => info::stats_here(core),
+        Question::Stats { histograms } => info::stats_here(core, *histograms),
         Question::ResetStats => info::reset_here(core),
         Question::Configure(config) => {
             server::configure_here(core, config);
             Answer::Done
         }
+        Question::Slow(count) => slowlog::newest_here(core, *count),
+        Question::SlowCount => Answer::Count(core.slow_log.len() as u64),
+        Question::ForgetSlow => {
+            core.slow_log.clear();
+            Answer::Done
+        }
+        Question::Events => Answer::Events(core.events.clone()),
+        Question::ForgetEvents(kinds) => latency::forget_here(core, kinds),
         Question::Sleep(duration) => {
             std::thread::sleep(*duration);
             Answer::Done
@@ -307,18 +328,29 @@ pub fn answer(core: &mut Core, question: &Question) -> Answer {
     }
 }
 
+/// The sum of counts that cores have answered.
+fn total(answers: &[Answer]) -> u64 {
+    let count = |answer: &Answer| match answer {
+        Answer::Count(count) => *count,
+        _ => 0,
+    };
+    answers.iter().map(count).sum()
+}
+
+/// The finish of a question that every core has simply heeded.
+fn ok(call: &mut Call<'_>, _: Args<'_>, _: Vec<Answer>) -> Result<(), CommandError> {
+    call.reply().ok();
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn all() -> impl Iterator<Item = &'static Entry> {
-        let all = registry().entries.iter();
-        all.flat_map(|entry| std::iter::once(entry).chain(&entry.subcommands))
-    }
-
     #[test]
     fn every_row_is_found_by_its_name() {
-        for entry in all() {
+        for (number, entry) in registry().all().enumerate() {
+            assert_eq!(usize::from(entry.number), number);
             let upper = entry.full_name.to_ascii_uppercase();
             let found = registry().find_full(upper.as_bytes());
             let found = found.unwrap_or_else(|| panic!("{upper} is not found"));
@@ -333,7 +365,7 @@ mod tests {
     /// The notation of every row is understood, and its arguments fit the arity.
     #[test]
     fn every_row_is_documented() {
-        for entry in all() {
+        for entry in registry().all() {
             let name = entry.full_name;
             for text in [entry.summary, entry.since, entry.complexity] {
                 assert!(!text.is_empty(), "{name} lacks documentation");

@@ -1,6 +1,6 @@
 //! Commands about the server as a whole: CONFIG, TIME, SHUTDOWN, DEBUG.
 
-use super::{Call, Flow, ServerRow};
+use super::{Call, Flow, ServerRow, ok};
 use crate::config::{self, Config, DirectiveId};
 use crate::core::{Answer, Core, Question};
 use crate::runtime::boot::raise_descriptor_limit;
@@ -154,6 +154,11 @@ fn config_set(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError>
     if !args.len().is_multiple_of(2) {
         return Err(CommandError::Syntax);
     }
+    for at in (2..args.len()).step_by(2) {
+        if config::is_secret(&args[at]) {
+            call.redact(at + 1);
+        }
+    }
     let words: Vec<&[u8]> = args.iter().skip(2).collect();
     let pairs: Vec<_> = words
         .chunks_exact(2)
@@ -197,18 +202,13 @@ pub fn configure_here(core: &mut Core, new: &Config) {
     }
     core.config = new.clone();
     core.node.shard.settings = new.engine.clone();
+    core.watch_as_configured();
     if new.requirepass.is_empty() {
         // Nobody needs to prove anything any more.
         for (_, connection) in &mut core.connections {
             connection.session.authenticated = true;
         }
     }
-}
-
-/// The finish of a question that every core has simply heeded.
-fn ok(call: &mut Call<'_>, _: Args<'_>, _: Vec<Answer>) -> Result<(), CommandError> {
-    call.reply().ok();
-    Ok(())
 }
 
 fn config_resetstat(_: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {

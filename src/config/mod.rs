@@ -67,6 +67,14 @@ pub struct Config {
     pub logfile: PathBuf,
     /// One executor and one slice of the keyspace each.
     pub shards: u16,
+    /// Microseconds; negative: no command is logged as slow.
+    pub slowlog_log_slower_than: i64,
+    pub slowlog_max_len: usize,
+    /// Zero: off.
+    pub latency_monitor_threshold_ms: u64,
+    pub latency_tracking: bool,
+    /// Numbers from 0 to 100, as INFO names them.
+    pub latency_percentiles: Vec<String>,
     pub enable_debug_command: AllowFrom,
     pub enable_protected_configs: AllowFrom,
 }
@@ -118,6 +126,11 @@ impl AllowFrom {
             Self::Local => local,
         }
     }
+}
+
+/// Whether the value of a directive must not be shown in a log.
+pub fn is_secret(name: &[u8]) -> bool {
+    table::find(name).is_some_and(|directive| directive.id == DirectiveId::Requirepass)
 }
 
 /// Why a value was refused, in Redis's words where Redis knows the directive.
@@ -187,6 +200,11 @@ impl Config {
             loglevel: LogLevel::Notice,
             logfile: PathBuf::new(),
             shards,
+            slowlog_log_slower_than: 10_000,
+            slowlog_max_len: 128,
+            latency_monitor_threshold_ms: 0,
+            latency_tracking: true,
+            latency_percentiles: ["50", "99", "99.9"].map(str::to_owned).to_vec(),
             enable_debug_command: AllowFrom::Nobody,
             enable_protected_configs: AllowFrom::Nobody,
         }

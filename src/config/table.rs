@@ -34,6 +34,11 @@ pub enum DirectiveId {
     ClientOutputBufferLimit,
     Loglevel,
     Logfile,
+    SlowlogLogSlowerThan,
+    SlowlogMaxLen,
+    LatencyMonitorThreshold,
+    LatencyTracking,
+    LatencyTrackingInfoPercentiles,
     EnableDebugCommand,
     EnableProtectedConfigs,
     Save,
@@ -311,6 +316,72 @@ static DIRECTIVES: &[Directive] = &[
         },
     },
     Directive {
+        id: DirectiveId::SlowlogLogSlowerThan,
+        name: "slowlog-log-slower-than",
+        alias: None,
+        mutability: Mutability::AtRunTime,
+        doc: "Microseconds from which on SLOWLOG keeps a command; 0 for all, -1 for none",
+        kind: Kind::Integer {
+            min: -1,
+            max: i64::MAX,
+            get: |c| c.slowlog_log_slower_than,
+            set: |c, n| c.slowlog_log_slower_than = n,
+        },
+    },
+    Directive {
+        id: DirectiveId::SlowlogMaxLen,
+        name: "slowlog-max-len",
+        alias: None,
+        mutability: Mutability::AtRunTime,
+        doc: "Commands that SLOWLOG keeps",
+        kind: Kind::Integer {
+            min: 0,
+            max: i64::MAX,
+            get: |c| c.slowlog_max_len as i64,
+            set: |c, n| c.slowlog_max_len = n as usize,
+        },
+    },
+    Directive {
+        id: DirectiveId::LatencyMonitorThreshold,
+        name: "latency-monitor-threshold",
+        alias: None,
+        mutability: Mutability::AtRunTime,
+        doc: "Milliseconds from which on LATENCY keeps an event; 0 for none",
+        kind: Kind::Integer {
+            min: 0,
+            max: i64::MAX,
+            get: |c| c.latency_monitor_threshold_ms as i64,
+            set: |c, n| c.latency_monitor_threshold_ms = n as u64,
+        },
+    },
+    Directive {
+        id: DirectiveId::LatencyTracking,
+        name: "latency-tracking",
+        alias: None,
+        mutability: Mutability::AtRunTime,
+        doc: "Keep a histogram of the latencies of each command",
+        kind: Kind::Bool {
+            get: |c| c.latency_tracking,
+            set: |c, yes| c.latency_tracking = yes,
+        },
+    },
+    Directive {
+        id: DirectiveId::LatencyTrackingInfoPercentiles,
+        name: "latency-tracking-info-percentiles",
+        alias: None,
+        mutability: Mutability::AtRunTime,
+        doc: "Percentiles of latencies that INFO shows",
+        kind: Kind::Words {
+            what: "numbers from 0 to 100",
+            get: |c| c.latency_percentiles.join(" "),
+            set: set_percentiles,
+            lines: |c| match c.latency_percentiles.as_slice() {
+                [] => vec!["\"\"".to_owned()],
+                percentiles => vec![percentiles.join(" ")],
+            },
+        },
+    },
+    Directive {
         id: DirectiveId::EnableDebugCommand,
         name: "enable-debug-command",
         alias: None,
@@ -421,6 +492,31 @@ fn set_bind(config: &mut Config, words: &[Vec<u8>]) -> Result<(), Reason> {
     let text = |word: &Vec<u8>| String::from_utf8(word.clone()).ok();
     let addresses: Option<Vec<_>> = words.iter().map(text).collect();
     config.bind = addresses.ok_or(Reason::from("an address must be text"))?;
+    Ok(())
+}
+
+fn set_percentiles(config: &mut Config, words: &[Vec<u8>]) -> Result<(), Reason> {
+    if matches!(words, [word] if word.is_empty()) {
+        config.latency_percentiles = Vec::new();
+        return Ok(());
+    }
+    let mut percentiles = Vec::new();
+    for word in words {
+        let number = std::str::from_utf8(word)
+            .ok()
+            .and_then(|text| text.parse::<f64>().ok())
+            .filter(|number| number.is_finite());
+        let number = number.ok_or("Invalid latency-tracking-info-percentiles parameters")?;
+        if !(0.0..=100.0).contains(&number) {
+            let text =
+                "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]";
+            return Err(text.into());
+        }
+        // As C prints it, without the zeros at the end.
+        let shown = format!("{number:.6}");
+        percentiles.push(shown.trim_end_matches('0').trim_end_matches('.').to_owned());
+    }
+    config.latency_percentiles = percentiles;
     Ok(())
 }
 

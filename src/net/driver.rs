@@ -216,12 +216,13 @@ fn background(core: &mut Core, listeners: &mut Listeners) -> bool {
     listeners.rearm(core);
     upkeep::visit(core);
     let_go(core);
-    let until = Instant::now() + SLICE;
+    let began = Instant::now();
     let mut more = true;
-    while more && Instant::now() < until {
+    while more && began.elapsed() < SLICE {
         let progress = core.node.shard.expire_due(core.now, EXPIRE_STEP);
         let unfreed = core.node.shard.free_some(FREE_STEP);
         more = progress.more || unfreed;
     }
+    core.note_expire_cycle(began);
     more
 }

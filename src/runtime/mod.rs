@@ -9,3 +9,4 @@ pub mod memory;
 pub mod mesh;
 pub mod park;
 pub mod ring;
+pub mod ticks;

@@ -407,8 +407,8 @@ impl World {
     fn hand_out(&mut self, node: usize) {
         while self.nodes[node].has_replies() {
             let mut replies: Vec<(Client, u16, Vec<u8>)> = Vec::new();
-            self.nodes[node].replies(|client, row, _, reply| {
-                replies.push((client, row, reply.to_vec()));
+            self.nodes[node].replies(|replied| {
+                replies.push((replied.client, replied.row, replied.reply.to_vec()));
             });
             let mut woken = Vec::new();
             for (client, row, reply) in replies {

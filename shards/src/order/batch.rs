@@ -4,6 +4,7 @@
 //! arena. The same box carries the replies back and is then used again.
 
 use super::node::Unblock;
+use super::watch::Ran;
 use crate::command::{Args, Begin, Find, Handler, KeySpec};
 use crate::keyspace::Located;
 use crate::resp::Protocol;
@@ -150,12 +151,9 @@ pub(super) enum Item {
     Offer { client: Client, ticket: Ticket },
     /// A client of the sender is to wait no longer.
     Unblock { client: Client, how: Unblock },
-    /// The reply to an earlier request that had to wait. Its only argument.
-    Late {
-        client: Client,
-        row: u16,
-        failed: bool,
-    },
+    /// The reply to an earlier request that had to wait: the first argument.
+    /// Those that follow are the request, if it was slow.
+    Late { client: Client, row: u16, ran: Ran },
 }
 
 /// A request that waits for keys of several shards, as one of them notes it.
@@ -171,7 +169,7 @@ pub(super) struct Noted {
 #[derive(Clone, Copy)]
 pub(super) struct ReplyEnd {
     pub end: usize,
-    pub failed: bool,
+    pub ran: Ran,
 }
 
 /// Items from one node to another, and the replies to them.

@@ -43,6 +43,8 @@ mod split;
 mod tests;
 mod transaction;
 mod waiters;
+mod watch;
 
 pub use batch::{Batch, Call, Client, Ticket};
 pub use node::{Node, Unblock};
+pub use watch::{Ran, Replied, Watch};

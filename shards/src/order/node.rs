@@ -12,6 +12,7 @@ use super::locks::Locks;
 use super::split::{Owners, key_step};
 use super::transaction::{Then, Transaction};
 use super::waiters::{Waiter, Waiters};
+use super::watch::{Ran, Replied, Watch};
 use crate::command::{Args, Handler, OwnedArgs, Row, Run, Write};
 use crate::error::CommandError;
 use crate::keyspace::{Located, slot_of};
@@ -37,7 +38,9 @@ type Origin = (ShardId, u64);
 struct Answer {
     client: Client,
     row: u16,
-    failed: bool,
+    ran: Ran,
+    /// The request, if it was slow.
+    slow: Option<Box<OwnedArgs>>,
     end: usize,
 }
 
@@ -61,6 +64,8 @@ pub struct Node {
     /// Who orders transactions.
     coordinator: ShardId,
     pub shard: Shard,
+    /// What requests from other cores and transactions are timed with.
+    pub watch: Watch,
     hasher: ahash::RandomState,
     locks: Locks,
     /// Requests that wait for locks, under tickets of this node with [`PARKED`].
@@ -94,6 +99,7 @@ impl Node {
             shards,
             coordinator: ShardId(0),
             shard,
+            watch: Watch::default(),
             locks: Locks::default(),
             parked: Slab::new(),
             chains: HashMap::with_hasher(hasher.clone()),
@@ -219,6 +225,7 @@ impl Node {
             return;
         };
         let protocol = call.protocol;
+        let mut request = None;
         let (handler, step, skip, call_protocol, then) = match row.run {
             Run::OneShard(_) => return,
             Run::ByCursor(_) => return self.walk(now, self.id, client, call, args),
@@ -228,18 +235,8 @@ impl Node {
             Run::ReadThenWrite {
                 read, decide, skip, ..
             } => {
-                let request = OwnedArgs::new(args.iter());
-                (
-                    read,
-                    1,
-                    skip,
-                    Protocol::Resp2,
-                    Then::Decide {
-                        decide,
-                        request,
-                        row,
-                    },
-                )
+                request = Some(OwnedArgs::new(args.iter()));
+                (read, 1, skip, Protocol::Resp2, Then::Decide { decide, row })
             }
         };
         let parts = owners.parts(args, step, skip, self.shards);
@@ -262,7 +259,10 @@ impl Node {
             },
             protocol,
             missing: participants.len(),
-            parts,
+            parts: parts.into(),
+            step: if owners.positions.is_empty() { 0 } else { step },
+            request,
+            ticks: 0,
             participants,
             locking: true,
             owners: elements,
@@ -272,15 +272,20 @@ impl Node {
             then,
         };
         self.transactions.insert(transaction);
-        if self.id == self.coordinator {
-            self.order(ticket, &locks);
-        } else {
-            let batch = self.batch_for(self.coordinator);
-            batch.locks.extend_from_slice(&locks);
-            let locks_end = number_of(batch.locks.len());
-            batch.push(Item::Begin { ticket, locks_end }, std::iter::empty());
-        }
+        self.ask_for_place(ticket, &locks);
         self.pump(now);
+    }
+
+    /// Asks the coordinator for a transaction's place in the order.
+    fn ask_for_place(&mut self, ticket: Ticket, locks: &[(ShardId, Lock)]) {
+        if self.id == self.coordinator {
+            self.order(ticket, locks);
+            return;
+        }
+        let batch = self.batch_for(self.coordinator);
+        batch.locks.extend_from_slice(locks);
+        let locks_end = number_of(batch.locks.len());
+        batch.push(Item::Begin { ticket, locks_end }, std::iter::empty());
     }
 
     /// What a transaction locks: its keys, or all of every shard that takes part.
@@ -354,13 +359,11 @@ impl Node {
                     self.lock(ticket, locks);
                 }
                 Item::Granted { ticket } => self.granted(now, ticket),
-                Item::Late {
-                    client,
-                    row,
-                    failed,
-                } => {
-                    let reply = batch.args(index).get(0).unwrap_or_default();
-                    self.answer(client, row, failed, reply);
+                Item::Late { client, row, ran } => {
+                    let args = batch.args(index);
+                    let slow = self.watch.keep(ran.ticks, args.from(1));
+                    let reply = args.get(0).unwrap_or_default();
+                    self.answer(client, row, ran, slow, reply);
                 }
                 Item::Wait { .. } | Item::Offer { .. } | Item::Unblock { .. } => {
                     self.receive_waiting(now, from, &batch, index);
@@ -409,18 +412,24 @@ impl Node {
         }
     }
 
-    /// Replies for clients of this core: to whom, the row, whether it is an
-    /// error, the bytes. Forgets them.
-    pub fn replies(&mut self, mut deliver: impl FnMut(Client, u16, bool, &[u8])) {
+    /// Hands out the replies for clients of this core and forgets them.
+    pub fn replies(&mut self, mut deliver: impl FnMut(Replied<'_>)) {
         let mut start = 0;
         for Answer {
             client,
             row,
-            failed,
+            ran,
+            slow,
             end,
         } in self.answers.drain(..)
         {
-            deliver(client, row, failed, &self.answer_bytes[start..end]);
+            deliver(Replied {
+                client,
+                row,
+                ran,
+                slow: slow.as_ref().map(|request| request.args()),
+                reply: &self.answer_bytes[start..end],
+            });
             start = end;
         }
         self.answer_bytes.clear();
@@ -480,21 +489,32 @@ impl Node {
         call: &Call,
         args: Args<'_>,
         out: &mut Vec<u8>,
-    ) -> Result<bool, Waiting> {
-        match self.shard.apply(now, &call.request(args), out) {
-            Ok(()) => Ok(false),
-            Err(CommandError::Blocked(waiting)) => Err(waiting),
-            Err(_) => Ok(true),
-        }
+    ) -> Result<Ran, Waiting> {
+        let began = (self.watch.clock)();
+        let failed = match self.shard.apply(now, &call.request(args), out) {
+            Ok(()) => false,
+            Err(CommandError::Blocked(waiting)) => return Err(waiting),
+            Err(_) => true,
+        };
+        let ticks = (self.watch.clock)().saturating_sub(began);
+        Ok(Ran { failed, ticks })
     }
 
-    fn answer(&mut self, client: Client, row: u16, failed: bool, reply: &[u8]) {
+    fn answer(
+        &mut self,
+        client: Client,
+        row: u16,
+        ran: Ran,
+        slow: Option<Box<OwnedArgs>>,
+        reply: &[u8],
+    ) {
         self.answer_bytes.extend_from_slice(reply);
         let end = self.answer_bytes.len();
         self.answers.push(Answer {
             client,
             row,
-            failed,
+            ran,
+            slow,
             end,
         });
     }
@@ -616,7 +636,7 @@ impl Node {
         let ran = self.apply(now, call, batch.args(index), &mut out);
         let end = out.len();
         batch.replies = out;
-        ran.map(|failed| ReplyEnd { end, failed })
+        ran.map(|ran| ReplyEnd { end, ran })
     }
 
     /// As coordinator: this transaction comes next. Everybody who takes part
@@ -692,8 +712,8 @@ impl Node {
             args,
         } = request;
         let mut reply = Vec::new();
-        let failed = match self.apply(now, &call, args.args(), &mut reply) {
-            Ok(failed) => failed,
+        let ran = match self.apply(now, &call, args.args(), &mut reply) {
+            Ok(ran) => ran,
             Err(waiting) => {
                 return self.add_waiter(Waiter {
                     home,
@@ -706,7 +726,7 @@ impl Node {
             }
         };
         match self.shard.onward() {
-            None => self.answer_late(home, client, &call, failed, reply),
+            None => self.answer_late(home, client, &call, args.args(), ran, reply),
             Some(Write { handler, args }) => {
                 let call = Call { handler, ..call };
                 self.walk(now, home, client, call, args.args());
@@ -720,24 +740,25 @@ impl Node {
         home: ShardId,
         client: Client,
         call: &Call,
-        mut failed: bool,
+        request: Args<'_>,
+        mut ran: Ran,
         mut reply: Vec<u8>,
     ) {
+        let slow = self.watch.keep(ran.ticks, request);
+        let row = call.row;
         if home == self.id {
-            self.answer(client, call.row, failed, &reply);
+            self.answer(client, row, ran, slow, &reply);
             return;
         }
         if reply.len() > LATE_REPLY_BYTES_MAX {
-            failed = true;
+            ran.failed = true;
             reply.clear();
             Reply::new(&mut reply, call.protocol).error(&CommandError::OutOfMemory);
         }
-        let item = Item::Late {
-            client,
-            row: call.row,
-            failed,
-        };
-        self.batch_for(home).push(item, std::iter::once(&reply[..]));
+        let item = Item::Late { client, row, ran };
+        let request = slow.iter().flat_map(|request| request.args().iter());
+        self.batch_for(home)
+            .push(item, std::iter::once(&reply[..]).chain(request));
     }
 }
 

@@ -106,7 +106,7 @@ impl Scene {
     fn collect(&mut self, home: u16) {
         let replies = &mut self.replies;
         let node = &mut self.nodes[usize::from(home)];
-        node.replies(|client, _, _, reply| replies.push((client.id, text(reply))));
+        node.replies(|replied| replies.push((replied.client.id, text(replied.reply))));
         let channels = &mut self.channels;
         node.outgoing(|target, batch| {
             channels[usize::from(home * SHARDS + target.0)].push_back(batch);

@@ -3,9 +3,11 @@
 
 use super::batch::{Call, Client, Ticket};
 use super::split::{concatenated, in_key_order, integer_reply};
-use crate::command::{Decide, Handler, Merge, OwnedArgs, Row, Write};
+use super::watch::Ran;
+use crate::command::{Args, Decide, Handler, Merge, OwnedArgs, Row, Write};
 use crate::resp::{Protocol, Reply};
 use crate::types::ShardId;
+use std::rc::Rc;
 
 /// A part's error: of the first shard, in shard order, that had one.
 pub type PartError = Option<(ShardId, Vec<u8>)>;
@@ -19,7 +21,14 @@ pub struct Transaction {
     /// The protocol of the client, for the merged reply.
     pub protocol: Protocol,
     /// What shards are to run once all have granted.
-    pub parts: Vec<(ShardId, OwnedArgs)>,
+    pub parts: Rc<[(ShardId, OwnedArgs)]>,
+    /// Arguments from one key of a part to the next; 0 if every part is the
+    /// whole request.
+    pub step: usize,
+    /// The whole request, for one that reads, then writes.
+    pub request: Option<OwnedArgs>,
+    /// What its parts have taken so far.
+    pub ticks: u64,
     /// Who takes part: more than have a part, if some hold destinations only.
     pub participants: Vec<ShardId>,
     /// Not all have granted yet: `missing` counts grants.
@@ -40,7 +49,6 @@ pub enum Then {
     /// They are what was read; this decides on reply and writes.
     Decide {
         decide: Decide,
-        request: OwnedArgs,
         row: &'static Row,
     },
     /// They are those of writes; the reply is this.
@@ -63,9 +71,10 @@ impl Transaction {
     }
 
     /// Takes a part's reply in; whether it was the last.
-    pub fn take(&mut self, from: ShardId, failed: bool, reply: &[u8]) -> bool {
+    pub fn take(&mut self, from: ShardId, ran: Ran, reply: &[u8]) -> bool {
         self.missing -= 1;
-        if failed {
+        self.ticks += ran.ticks;
+        if ran.failed {
             // The first in shard order, whatever came in first.
             if self.error.as_ref().is_none_or(|(shard, _)| from < *shard) {
                 self.error = Some((from, reply.to_vec()));
@@ -80,6 +89,32 @@ impl Transaction {
             }
         }
         self.missing == 0
+    }
+
+    /// The request as it came: what is kept of it, or its parts put together.
+    pub fn request(&self) -> OwnedArgs {
+        if let Some(request) = &self.request {
+            return request.clone();
+        }
+        let mut rests: Vec<(ShardId, Args<'_>)> = self
+            .parts
+            .iter()
+            .map(|(shard, part)| (*shard, part.args().from(1)))
+            .collect();
+        let Some((_, first)) = self.parts.first() else {
+            return OwnedArgs::default();
+        };
+        if self.step == 0 {
+            return first.clone();
+        }
+        let mut words: Vec<&[u8]> = first.args().iter().take(1).collect();
+        for owner in &self.owners {
+            if let Some((_, rest)) = rests.iter_mut().find(|(shard, _)| shard == owner) {
+                words.extend(rest.iter().take(self.step));
+                *rest = rest.from(self.step);
+            }
+        }
+        OwnedArgs::new(words)
     }
 
     /// Writes the merged reply, once all parts are in and nothing is to be

@@ -24,11 +24,13 @@ use crate::order::batch::{Batch, Call, Client, Item, Lock, Noted, Scope, Ticket}
 use crate::order::split::{after_line, in_key_order};
 use crate::order::transaction::{PlannedWrite, Then, Transaction, plan};
 use crate::order::waiters::Waiter;
+use crate::order::watch::Ran;
 use crate::resp::{Protocol, Reply};
 use crate::types::{ShardId, Type, UnixMs, Waiting};
 use hashbrown::HashMap;
 use slab::Slab;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 /// Marks the numbers of tickets that hold a key which is offered.
 const OFFERED: u32 = 1 << 30;
@@ -192,18 +194,18 @@ impl Node {
         let waiter = self.waiters.get(index);
         let request = waiter.call.request(waiter.args.args());
         let mut reply = Vec::new();
-        let ran = self.shard.apply(now, &request, &mut reply);
-        if matches!(ran, Err(CommandError::Blocked(_))) {
+        let began = (self.watch.clock)();
+        let outcome = self.shard.apply(now, &request, &mut reply);
+        if matches!(outcome, Err(CommandError::Blocked(_))) {
             return false;
         }
+        let ran = Ran {
+            failed: outcome.is_err(),
+            ticks: (self.watch.clock)().saturating_sub(began),
+        };
         let waiter = self.drop_waiter(index);
-        self.answer_late(
-            waiter.home,
-            waiter.client,
-            &waiter.call,
-            ran.is_err(),
-            reply,
-        );
+        let (home, client, call) = (waiter.home, waiter.client, waiter.call);
+        self.answer_late(home, client, &call, waiter.args.args(), ran, reply);
         true
     }
 
@@ -255,11 +257,7 @@ impl Node {
     /// A transaction that may wait has found nothing: every shard notes its
     /// keys, then releases them.
     pub(super) fn scatter(&mut self, transaction: Transaction, waiting: Waiting) {
-        let Then::Decide {
-            decide,
-            request,
-            row,
-        } = transaction.then
+        let (Then::Decide { decide, row }, Some(request)) = (transaction.then, transaction.request)
         else {
             return;
         };
@@ -386,7 +384,7 @@ impl Node {
             }
             Err(_) => {
                 self.release(from, ticket);
-                self.answer(client, scattered.call.row, true, &out);
+                self.answer(client, scattered.call.row, Ran::ended(true), None, &out);
             }
         }
     }
@@ -401,7 +399,7 @@ impl Node {
     ) {
         let (client, call) = (scattered.client, scattered.call);
         if writes.is_empty() {
-            self.answer(client, call.row, false, &out);
+            self.answer(client, call.row, Ran::ended(false), None, &out);
             return;
         }
         let index = self.transactions.vacant_key();
@@ -417,7 +415,10 @@ impl Node {
             ticket,
             call,
             protocol: scattered.call.protocol,
-            parts: Vec::new(),
+            parts: Rc::default(),
+            step: 0,
+            request: Some(scattered.request.clone()),
+            ticks: 0,
             participants: Vec::new(),
             locking: false,
             owners: Vec::new(),
@@ -480,7 +481,7 @@ impl Node {
         }
         if let Some(reply) = ending(how, scattered.waiting, scattered.call.protocol) {
             let failed = how == Unblock::Error;
-            self.answer(client, scattered.call.row, failed, &reply);
+            self.answer(client, scattered.call.row, Ran::ended(failed), None, &reply);
         }
     }
 
@@ -491,7 +492,8 @@ impl Node {
             let reply = ending(how, waiter.waiting, waiter.call.protocol);
             if let Some(reply) = reply.filter(|_| !waiter.elsewhere) {
                 let failed = how == Unblock::Error;
-                self.answer_late(home, client, &waiter.call, failed, reply);
+                let args = waiter.args.args();
+                self.answer_late(home, client, &waiter.call, args, Ran::ended(failed), reply);
             }
             return;
         }
@@ -515,7 +517,9 @@ impl Node {
         while let Some(index) = self.waiters.overdue(now) {
             let waiter = self.drop_waiter(index);
             if let Some(reply) = ending(Unblock::Timeout, waiter.waiting, waiter.call.protocol) {
-                self.answer_late(waiter.home, waiter.client, &waiter.call, false, reply);
+                let (home, client, call) = (waiter.home, waiter.client, waiter.call);
+                let args = waiter.args.args();
+                self.answer_late(home, client, &call, args, Ran::ended(false), reply);
             }
         }
         while let Some((until, client)) = self.blocked.deadlines.first().copied()

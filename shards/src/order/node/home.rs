@@ -7,8 +7,10 @@ use crate::error::CommandError;
 use crate::order::batch::{Batch, Call, Item, Ticket};
 use crate::order::split::in_key_order;
 use crate::order::transaction::{PlannedWrite, Then, Transaction, plan};
+use crate::order::watch::Ran;
 use crate::resp::{Protocol, Reply};
 use crate::types::{ShardId, UnixMs};
+use std::rc::Rc;
 
 impl Node {
     /// One more shard has granted a transaction of this node. When all have,
@@ -26,7 +28,7 @@ impl Node {
             return;
         }
         transaction.locking = false;
-        let parts = std::mem::take(&mut transaction.parts);
+        let parts = Rc::clone(&transaction.parts);
         transaction.missing = parts.len();
         let (call, last) = (transaction.call, transaction.ends_with_parts());
         if parts.is_empty() {
@@ -35,8 +37,8 @@ impl Node {
             self.decide(now, transaction);
             return;
         }
-        for (shard, args) in parts {
-            self.work(now, shard, ticket, call, last, args.args());
+        for (shard, args) in parts.iter() {
+            self.work(now, *shard, ticket, call, last, args.args());
         }
     }
 
@@ -62,11 +64,11 @@ impl Node {
         }
         let mut reply = Vec::new();
         let ran = self.apply(now, &call, args, &mut reply);
-        let failed = ran.expect("a part of a transaction never waits");
+        let ran = ran.expect("a part of a transaction never waits");
         if last {
             self.release_here(ticket);
         }
-        self.take_part(now, shard, ticket, failed, &reply);
+        self.take_part(now, shard, ticket, ran, &reply);
     }
 
     pub(super) fn release(&mut self, shard: ShardId, ticket: Ticket) {
@@ -81,19 +83,16 @@ impl Node {
     /// An answered box has come back.
     pub(super) fn take_answers(&mut self, now: UnixMs, from: ShardId, batch: &Batch) {
         let mut start = 0;
-        for item in &batch.items {
+        for (index, item) in batch.items.iter().enumerate() {
             match item {
                 Item::Request {
                     call,
                     client,
                     reply: Some(reply),
                 } => {
-                    self.answer(
-                        *client,
-                        call.row,
-                        reply.failed,
-                        &batch.replies[start..reply.end],
-                    );
+                    let bytes = &batch.replies[start..reply.end];
+                    let slow = self.watch.keep(reply.ran.ticks, batch.args(index));
+                    self.answer(*client, call.row, reply.ran, slow, bytes);
                     start = reply.end;
                 }
                 Item::Work {
@@ -103,7 +102,7 @@ impl Node {
                 } => {
                     let bytes = &batch.replies[start..reply.end];
                     start = reply.end;
-                    self.take_part(now, from, *ticket, reply.failed, bytes);
+                    self.take_part(now, from, *ticket, reply.ran, bytes);
                 }
                 _ => {}
             }
@@ -112,18 +111,11 @@ impl Node {
     }
 
     /// A part's reply has come.
-    fn take_part(
-        &mut self,
-        now: UnixMs,
-        from: ShardId,
-        ticket: Ticket,
-        failed: bool,
-        reply: &[u8],
-    ) {
+    fn take_part(&mut self, now: UnixMs, from: ShardId, ticket: Ticket, ran: Ran, reply: &[u8]) {
         let Some(transaction) = self.transaction(ticket) else {
             return;
         };
-        if !transaction.take(from, failed, reply) {
+        if !transaction.take(from, ran, reply) {
             return;
         }
         let mut transaction = self.transactions.remove(ticket.number as usize);
@@ -133,7 +125,15 @@ impl Node {
         }
         let mut out = Vec::new();
         let failed = transaction.merged(&mut out);
-        self.answer(transaction.client, transaction.call.row, failed, &out);
+        self.finish(&transaction, failed, &out);
+    }
+
+    /// A transaction is over: its client gets its reply.
+    fn finish(&mut self, transaction: &Transaction, failed: bool, reply: &[u8]) {
+        let ticks = transaction.ticks;
+        let slow = (ticks >= self.watch.slow).then(|| Box::new(transaction.request()));
+        let (client, row) = (transaction.client, transaction.call.row);
+        self.answer(client, row, Ran { failed, ticks }, slow, reply);
     }
 
     /// Everything is read: the row decides what the reply is and what to write.
@@ -157,7 +157,7 @@ impl Node {
             }
         }
         if planned.is_empty() {
-            self.answer(transaction.client, transaction.call.row, failed, &out);
+            self.finish(&transaction, failed, &out);
             return;
         }
         transaction.then = Then::Reply(out);
@@ -192,9 +192,8 @@ impl Node {
         transaction: &Transaction,
         out: &mut Vec<u8>,
     ) -> Result<Vec<Write>, CommandError> {
-        let Then::Decide {
-            decide, request, ..
-        } = &transaction.then
+        let (Then::Decide { decide, .. }, Some(request)) =
+            (&transaction.then, &transaction.request)
         else {
             return Ok(Vec::new());
         };

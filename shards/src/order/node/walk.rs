@@ -16,6 +16,7 @@ use crate::command::{Args, OwnedArgs, cursor_of};
 use crate::error::CommandError;
 use crate::keyspace::cursor_slot;
 use crate::order::batch::{Call, Client, Item};
+use crate::order::watch::Ran;
 use crate::resp::Reply;
 use crate::types::{ShardId, UnixMs};
 
@@ -40,7 +41,7 @@ impl Node {
             if batch.reserve(bytes) {
                 batch.push(Item::Walk { call, home, client }, args.iter());
             } else {
-                self.refuse(home, client, &call);
+                self.refuse(home, client, &call, args);
             }
             return;
         }
@@ -57,9 +58,9 @@ impl Node {
         }
     }
 
-    fn refuse(&mut self, home: ShardId, client: Client, call: &Call) {
+    fn refuse(&mut self, home: ShardId, client: Client, call: &Call, args: Args<'_>) {
         let mut reply = Vec::new();
         Reply::new(&mut reply, call.protocol).error(&CommandError::OutOfMemory);
-        self.answer_late(home, client, call, true, reply);
+        self.answer_late(home, client, call, args, Ran::ended(true), reply);
     }
 }

@@ -1,4 +1,13 @@
 //! Per-core counters. Nobody shares them; INFO asks every core and sums.
+//!
+//! How long single commands took is kept in three ways: a sum and a histogram
+//! per row, the log of slow commands, and the samples of LATENCY.
+
+pub mod histogram;
+pub mod latency;
+pub mod slowlog;
+
+use histogram::Histogram;
 
 use shards::UnixMs;
 use std::collections::BTreeMap;
@@ -16,6 +25,8 @@ pub struct RowStats {
     pub rejected: u64,
     /// Ran and replied an error.
     pub failed: u64,
+    /// What all calls took together.
+    pub ns: u64,
 }
 
 /// Samples that a rate is the mean of, as in Redis.
@@ -91,6 +102,10 @@ pub struct Stats {
     pub rates: Rates,
     /// Indexed by row number.
     pub rows: Vec<RowStats>,
+    /// Indexed by row number; empty if nobody asked for them.
+    pub histograms: Vec<Option<Histogram>>,
+    /// `latency-tracking`: the histograms are kept.
+    pub tracking: bool,
 }
 
 impl Stats {
@@ -98,9 +113,42 @@ impl Stats {
     pub fn new(rows: usize) -> Self {
         Self {
             rows: vec![RowStats::default(); rows],
+            histograms: vec![None; rows],
+            tracking: true,
             ..Self::default()
         }
     }
+
+    /// A call of row `row` is over and has taken so long.
+    #[inline]
+    pub fn ran(&mut self, row: u16, ns: u64) {
+        let row = usize::from(row);
+        self.rows[row].calls += 1;
+        self.rows[row].ns += ns;
+        if self.tracking {
+            match &mut self.histograms[row] {
+                Some(histogram) => histogram.record(ns),
+                first => first.insert(Histogram::default()).record(ns),
+            }
+        }
+    }
+
+    /// The counters without the histograms, which are large.
+    pub fn without_histograms(&self) -> Self {
+        Self {
+            error_codes: self.error_codes.clone(),
+            rates: self.rates.clone(),
+            rows: self.rows.clone(),
+            histograms: Vec::new(),
+            ..*self
+        }
+    }
+
+    /// Frees the histograms.
+    pub fn forget_histograms(&mut self) {
+        self.histograms.fill(None);
+    }
+
     /// Counts an error; `text` is the line without its `-`.
     #[cold]
     pub fn count_error(&mut self, text: &[u8]) {
@@ -139,6 +187,12 @@ impl AddAssign<&Stats> for Stats {
             sum.calls += row.calls;
             sum.rejected += row.rejected;
             sum.failed += row.failed;
+            sum.ns += row.ns;
+        }
+        for (sum, histogram) in self.histograms.iter_mut().zip(&other.histograms) {
+            if let Some(histogram) = histogram {
+                *sum.get_or_insert_default() += histogram;
+            }
         }
     }
 }

@@ -1,0 +1,64 @@
+//! How long requests take, measured where they run and told where they came from.
+//!
+//! The engine has no clock of its own: whoever owns a node may give it one. The
+//! time travels back with the reply, so that the core that serves the client
+//! has everything in one hand: the client, the request and how long it took.
+
+use super::batch::Client;
+use crate::command::{Args, OwnedArgs};
+
+/// What a node measures with.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch {
+    /// Counts up, in whatever unit.
+    pub clock: fn() -> u64,
+    /// From so many units on, a request comes back with its reply.
+    pub slow: u64,
+}
+
+impl Default for Watch {
+    /// A clock that stands still.
+    fn default() -> Self {
+        Self {
+            clock: || 0,
+            slow: u64::MAX,
+        }
+    }
+}
+
+impl Watch {
+    /// A copy of the arguments of a request that took `ticks`, if that is long.
+    #[inline]
+    pub(super) fn keep(&self, ticks: u64, args: Args<'_>) -> Option<Box<OwnedArgs>> {
+        (ticks >= self.slow).then(|| Box::new(OwnedArgs::new(args.iter())))
+    }
+}
+
+/// How a request, or its part on one shard, went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ran {
+    /// The reply is an error.
+    pub failed: bool,
+    /// By the clock of the shard where it ran. A request on several shards took
+    /// the sum of what its parts did.
+    pub ticks: u64,
+}
+
+impl Ran {
+    /// What ended without having run: unblocked, timed out, refused.
+    pub(super) fn ended(failed: bool) -> Self {
+        Self { failed, ticks: 0 }
+    }
+}
+
+/// A reply for a client of this core.
+#[derive(Clone, Copy)]
+pub struct Replied<'a> {
+    pub client: Client,
+    /// The row of the request.
+    pub row: u16,
+    pub ran: Ran,
+    /// The request, if it was slow.
+    pub slow: Option<Args<'a>>,
+    pub reply: &'a [u8],
+}

@@ -1,0 +1,171 @@
+//! SLOWLOG: the commands that took longest.
+//!
+//! Every core keeps those of its own clients; all are asked, and the answers
+//! merge by the numbers of the entries.
+
+use super::{Call, Flow, ServerRow};
+use crate::core::{Answer, Core, Question};
+use crate::stats::slowlog::SlowEntry;
+use shards::command::{Args, Arity, Flags, Group, flags};
+use shards::{CommandError, parse_i64};
+
+const ADMIN: Flags = flags::ADMIN.with(flags::LOADING).with(flags::STALE);
+
+pub static COMMANDS: &[ServerRow] = &[ServerRow {
+    name: "slowlog",
+    summary: "A container for commands about slow commands.",
+    complexity: "Depends on subcommand.",
+    arity: Arity::AtLeast(2),
+    flags: flags::NONE,
+    subcommands: SUBCOMMANDS,
+    ..ROW
+}];
+
+/// What the rows have in common.
+const ROW: ServerRow = ServerRow {
+    name: "",
+    syntax: "",
+    summary: "",
+    since: "2.2.12",
+    complexity: "O(1)",
+    group: Group::Server,
+    arity: Arity::Exactly(2),
+    keys: &[],
+    flags: ADMIN,
+    tips: &[],
+    subcommands: &[],
+    run: super::container,
+};
+
+static SUBCOMMANDS: &[ServerRow] = &[
+    ServerRow {
+        name: "slowlog|get",
+        syntax: "[count]",
+        summary: "The latest entries, newest first.",
+        complexity: "O(N) where N is the number of entries returned",
+        arity: Arity::AtLeast(2),
+        tips: &["request_policy:all_nodes", "nondeterministic_output"],
+        run: get,
+        ..ROW
+    },
+    ServerRow {
+        name: "slowlog|len",
+        summary: "The number of entries.",
+        tips: &[
+            "request_policy:all_nodes",
+            "response_policy:agg_sum",
+            "nondeterministic_output",
+        ],
+        run: len,
+        ..ROW
+    },
+    ServerRow {
+        name: "slowlog|reset",
+        summary: "Forget all entries.",
+        complexity: "O(N) where N is the number of entries in the slowlog",
+        tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+        run: reset,
+        ..ROW
+    },
+    ServerRow {
+        name: "slowlog|help",
+        summary: "Describe the subcommands.",
+        since: "6.2.0",
+        flags: flags::LOADING.with(flags::STALE),
+        run: help,
+        ..ROW
+    },
+];
+
+fn help(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    const HELP: &[&str] = &[
+        "GET [<count>]",
+        "    Return top <count> entries from the slowlog (default: 10, -1 mean all).",
+        "    Entries are made of:",
+        "    id, timestamp, time in microseconds, arguments array, client IP and port,",
+        "    client name",
+        "LEN",
+        "    Return the length of the slowlog.",
+        "RESET",
+        "    Reset the slowlog.",
+    ];
+    call.help("SLOWLOG", HELP);
+    Ok(Flow::Done)
+}
+
+/// Entries that GET returns unless it is told otherwise.
+const COUNT: i64 = 10;
+
+fn count_of(args: Args<'_>) -> Result<usize, CommandError> {
+    let count = match args.len() {
+        2 => COUNT,
+        3 => parse_i64(&args[2])
+            .filter(|count| *count >= -1)
+            .ok_or(CommandError::Static(
+                "ERR count should be greater than or equal to -1",
+            ))?,
+        _ => {
+            let before = "ERR unknown subcommand or wrong number of arguments for '";
+            let after = "'. Try SLOWLOG HELP.";
+            return Err(CommandError::quoting(before, &args[1], after));
+        }
+    };
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+fn get(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let count = count_of(args)?.min(call.core.config.slowlog_max_len);
+    Ok(Flow::Ask(Question::Slow(count), get_finish))
+}
+
+fn get_finish(
+    call: &mut Call<'_>,
+    args: Args<'_>,
+    answers: Vec<Answer>,
+) -> Result<(), CommandError> {
+    let count = count_of(args)?.min(call.core.config.slowlog_max_len);
+    let mut entries: Vec<SlowEntry> = Vec::new();
+    for answer in answers {
+        if let Answer::Slow(own) = answer {
+            entries.extend(own);
+        }
+    }
+    entries.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.id));
+    entries.truncate(count);
+    let mut reply = call.reply();
+    reply.array(entries.len());
+    for entry in &entries {
+        reply.array(6);
+        reply.integer(entry.id as i64);
+        reply.integer(entry.at_s);
+        reply.integer(entry.took_us as i64);
+        reply.array(entry.args.len());
+        for arg in &entry.args {
+            reply.bulk(arg);
+        }
+        reply.bulk(entry.address.as_bytes());
+        reply.bulk(&entry.name);
+    }
+    Ok(())
+}
+
+fn len(_: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    Ok(Flow::Ask(Question::SlowCount, len_finish))
+}
+
+fn len_finish(call: &mut Call<'_>, _: Args<'_>, answers: Vec<Answer>) -> Result<(), CommandError> {
+    // Each core keeps as many as the whole log may have: the oldest of all are
+    // never shown.
+    let len = super::total(&answers).min(call.core.config.slowlog_max_len as u64);
+    call.reply().integer(len as i64);
+    Ok(())
+}
+
+fn reset(_: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    Ok(Flow::Ask(Question::ForgetSlow, super::ok))
+}
+
+/// This core's newest entries.
+pub fn newest_here(core: &Core, count: usize) -> Answer {
+    Answer::Slow(core.slow_log.newest(count))
+}

@@ -1,0 +1,221 @@
+//! What the server tells about its own doing: slow commands, latencies,
+//! statistics of commands.
+
+mod support;
+
+use support::client::{Client, Value};
+use support::server::{Server, info_field};
+
+fn number(value: &Value) -> i64 {
+    match value {
+        Value::Integer(number) => *number,
+        other => panic!("{other:?} is no number"),
+    }
+}
+
+/// SLOWLOG GET without what differs from run to run: ids from the first one on,
+/// arguments, name.
+fn slow_entries(client: &mut Client) -> Vec<(i64, Vec<String>, String)> {
+    let reply = client.call(&["SLOWLOG", "GET", "-1"]).value();
+    let entry = |entry: &Value| {
+        let fields = entry.items();
+        assert_eq!(fields.len(), 6, "{entry:?}");
+        let args = fields[3].items().iter().map(Value::text).collect();
+        (number(&fields[0]), args, fields[5].text())
+    };
+    reply.items().iter().map(entry).collect()
+}
+
+/// The same requests leave the same entries in both servers, wherever they run.
+#[test]
+fn slow_commands_are_logged_as_by_redis() {
+    let long = "x".repeat(300);
+    let many: Vec<String> = (0..40).map(|i| format!("k{i}")).collect();
+    let mut mget = vec!["MGET"];
+    mget.extend(many.iter().map(String::as_str));
+    let mut mset = vec!["MSET"];
+    mset.extend(many.iter().take(8).flat_map(|key| [key.as_str(), "v"]));
+    let requests: &[&[&str]] = &[
+        &["CLIENT", "SETNAME", "me"],
+        &["SET", "a", &long],
+        &["GET", "b"],
+        &["get", "c", "d"],
+        &["NOSUCH"],
+        &["INCR", "a"],
+        &mget,
+        &mset,
+        &["DEL", "k1", "k2", "a", "k3"],
+        &["DBSIZE"],
+        &["KEYS", "nosuch*"],
+        &["FLUSHALL", "ASYNC"],
+        &["AUTH", "someone", "secret"],
+        &["AUTH", "secret"],
+        &["HELLO", "2", "AUTH", "default", "secret", "SETNAME", "you"],
+        &["HELLO", "2", "SETNAME", "auth"],
+        &["CONFIG", "SET", "requirepass", "", "timeout", "0"],
+        &["LCS", "k5", "k6"],
+        &["PING", "x"],
+    ];
+    let logged = |server: &Server| {
+        let mut client = server.connect();
+        client.call(&["CONFIG", "SET", "slowlog-log-slower-than", "0"]);
+        client.call(&["SLOWLOG", "RESET"]);
+        for request in requests {
+            client.call(request);
+        }
+        let entries = slow_entries(&mut client);
+        assert_eq!(
+            client.call(&["SLOWLOG", "LEN"]).integer(),
+            entries.len() as i64 + 1
+        );
+        for pair in entries.windows(2) {
+            assert!(pair[0].0 > pair[1].0, "ids fall: {pair:?}");
+        }
+        entries
+            .into_iter()
+            .map(|(_, args, name)| (args, name))
+            .collect::<Vec<_>>()
+    };
+    let expected = logged(&Server::redis(&[]));
+    for shards in [1, 4] {
+        assert_eq!(logged(&Server::cordis(shards, &[])), expected, "{shards}");
+    }
+}
+
+#[test]
+fn only_what_was_slow_is_logged() {
+    let cordis = Server::cordis(4, &["--enable-debug-command", "yes"]);
+    let mut client = cordis.connect();
+    client.call(&["CONFIG", "SET", "slowlog-log-slower-than", "20000"]);
+    client.call(&["CONFIG", "SET", "latency-monitor-threshold", "20"]);
+    client.call(&["SLOWLOG", "RESET"]);
+    for key in ["a", "b", "c", "d"] {
+        client.call(&["SET", key, "v"]);
+    }
+    client.call(&["DEBUG", "SLEEP", "0.03"]);
+    let mut other = cordis.connect();
+    let reply = other.call(&["SLOWLOG", "GET", "100"]).value();
+    let slept: Vec<&Value> = reply
+        .items()
+        .iter()
+        .filter(|entry| entry.items()[3].items()[0].text() == "DEBUG")
+        .collect();
+    assert_eq!(slept.len(), 1, "{reply:?}");
+    let fields = slept[0].items();
+    assert!(number(&fields[2]) >= 30_000, "{fields:?}");
+    let address = client.stream().local_addr().expect("it is connected");
+    assert_eq!(fields[4].text(), address.to_string());
+    assert!(reply.items().len() < 5, "{reply:?}");
+
+    // LATENCY has seen it, too.
+    let latest = other.call(&["LATENCY", "LATEST"]).value();
+    let event = latest
+        .items()
+        .iter()
+        .find(|event| event.items()[0].text() == "command");
+    let event = event.expect("DEBUG SLEEP is a slow command").items();
+    assert!(number(&event[2]) >= 30 && number(&event[3]) >= number(&event[2]));
+    let history = other.call(&["LATENCY", "HISTORY", "command"]).value();
+    assert!(!history.items().is_empty());
+    let graph = other.call(&["LATENCY", "GRAPH", "command"]).to_string();
+    assert!(graph.starts_with("command - high "), "{graph}");
+    let doctor = other.call(&["LATENCY", "DOCTOR"]).to_string();
+    assert!(doctor.contains("command: "), "{doctor}");
+    assert!(other.call(&["LATENCY", "RESET", "command"]).integer() >= 1);
+    assert_eq!(other.call(&["LATENCY", "RESET", "command"]).integer(), 0);
+    assert!(
+        other
+            .call(&["LATENCY", "HISTORY", "command"])
+            .value()
+            .items()
+            .is_empty()
+    );
+}
+
+#[test]
+fn calls_are_counted_and_timed() {
+    let redis = Server::redis(&[]);
+    for shards in [1, 4] {
+        let cordis = Server::cordis(shards, &[]);
+        let told = |server: &Server| {
+            let mut client = server.connect();
+            client.call(&["CONFIG", "RESETSTAT"]);
+            for key in ["a", "b", "c", "d", "e"] {
+                client.call(&["SET", key, "v"]);
+                client.call(&["INCR", key]);
+                client.call(&["GET", key]);
+                client.call(&["GET"]);
+            }
+            client.call(&["MGET", "a", "b", "c", "d"]);
+            client.call(&["CLIENT", "GETNAME"]);
+            client.call(&["DBSIZE"]);
+            client.call(&["NOSUCH"]);
+            let info = client.call(&["INFO", "commandstats"]).to_string();
+            let mut lines: Vec<String> = info.lines().map(without_times).collect();
+            lines.sort();
+            (lines, client)
+        };
+        let (expected, _) = told(&redis);
+        let (lines, mut client) = told(&cordis);
+        assert_eq!(lines, expected);
+        let info = client
+            .call(&["INFO", "commandstats", "latencystats"])
+            .to_string();
+        let stats = info_field(&info, "cmdstat_get").expect("GET was called");
+        let per_call = stats
+            .split(',')
+            .find_map(|part| part.strip_prefix("usec_per_call="))
+            .and_then(|number| number.parse::<f64>().ok());
+        assert!(per_call.is_some_and(|us| us > 0.0), "{stats}");
+        let latency = info_field(&info, "latency_percentiles_usec_get").expect("GET was called");
+        let names: Vec<&str> = latency
+            .split(',')
+            .filter_map(|part| part.split('=').next())
+            .collect();
+        assert_eq!(names, ["p50", "p99", "p99.9"], "{latency}");
+        let everything = client.call(&["INFO", "everything"]).to_string();
+        assert!(everything.contains("# Commandstats") && everything.contains("# Latencystats"));
+        let default = client.call(&["INFO"]).to_string();
+        assert!(!default.contains("# Commandstats"), "{default}");
+    }
+}
+
+/// A line of commandstats without its times.
+fn without_times(line: &str) -> String {
+    let timed = |part: &&str| !part.starts_with("usec");
+    line.split(',').filter(timed).collect::<Vec<_>>().join(",")
+}
+
+#[test]
+fn histograms_count_every_call() {
+    let cordis = Server::cordis(4, &[]);
+    let mut client = cordis.connect_with(3);
+    client.call(&["CONFIG", "RESETSTAT"]);
+    for i in 0..100 {
+        client.call(&["SET", &format!("k{i}"), "v"]);
+        client.call(&["CLIENT", "ID"]);
+    }
+    let asked = client
+        .call(&["LATENCY", "HISTOGRAM", "set", "client", "nosuch", "get"])
+        .value();
+    let pairs = asked.pairs();
+    let names: Vec<String> = pairs.iter().map(|(name, _)| name.text()).collect();
+    assert_eq!(names, ["set", "client|id"]);
+    for (name, body) in &pairs {
+        let body = body.pairs();
+        assert_eq!(number(&body[0].1), 100, "{name:?}");
+        let steps = body[1].1.pairs();
+        assert_eq!(number(&steps.last().expect("calls took time").1), 100);
+    }
+    let all = client.call(&["LATENCY", "HISTOGRAM"]).value().pairs();
+    assert!(all.iter().any(|(name, _)| name.text() == "set"));
+    client.call(&["CONFIG", "SET", "latency-tracking", "no"]);
+    client.call(&["SET", "k", "v"]);
+    assert!(
+        client
+            .call(&["LATENCY", "HISTOGRAM"])
+            .value()
+            .pairs()
+            .is_empty()
+    );
+}
