@@ -98,6 +98,7 @@ const CASES: &[(&str, &str)] = &[
     ("bitmaps", include_str!("cases/bitmaps.txt")),
     ("keyspace", include_str!("cases/keyspace.txt")),
     ("hyperloglogs", include_str!("cases/hyperloglogs.txt")),
+    ("relocate", include_str!("cases/relocate.txt")),
     ("connection", include_str!("cases/connection.txt")),
     ("server", include_str!("cases/server.txt")),
     ("introspection", include_str!("cases/introspection.txt")),

@@ -29,6 +29,11 @@ pub enum Event {
     Expired,
     FlushDb,
     SwapDb,
+    RenameFrom,
+    RenameTo,
+    CopyTo,
+    MoveFrom,
+    MoveTo,
 }
 
 /// The effects of the requests of one shard, in order.
@@ -94,6 +99,11 @@ impl Effects {
         }
     }
 
+    /// What follows happens in another database; returns the one before.
+    pub(crate) fn select(&mut self, db: DbIndex) -> DbIndex {
+        std::mem::replace(&mut self.db, db)
+    }
+
     #[inline]
     pub(crate) fn changed(&mut self, _key: &[u8], event: Event) {
         if event == Event::SwapDb {
@@ -103,9 +113,10 @@ impl Effects {
         self.changed = true;
     }
 
+    /// Puts a command in place of the request, or nothing.
     pub(crate) fn replace(&mut self, parts: &[&[u8]]) {
         self.replaced = true;
-        if self.recording {
+        if self.recording && !parts.is_empty() {
             self.write(parts.iter().copied());
         }
     }

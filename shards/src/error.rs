@@ -57,6 +57,8 @@ pub enum CommandError {
     WrongArity(String),
     #[error("ERR DB index is out of range")]
     DbOutOfRange,
+    #[error("ERR source and destination objects are the same")]
+    SameObject,
     #[error("ERR out of memory allocating the reply or value")]
     OutOfMemory,
     /// No error for a client: there is nothing to take, and the request may

@@ -1,6 +1,6 @@
 //! One shard: the databases of one core and the only way into them.
 
-use crate::command::{Args, Context, Handler, Others, Write};
+use crate::command::{Args, Cargo, Context, Handler, Others, Write};
 use crate::effects::Effects;
 use crate::error::CommandError;
 use crate::keyspace::{ExpireProgress, Keyspace, Located};
@@ -62,6 +62,19 @@ impl Shard {
         request: &Request<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), CommandError> {
+        self.apply_with(now, request, &mut Cargo::default(), out)
+    }
+
+    /// [`Shard::apply`] of a part of a request, which brings or takes away a
+    /// value.
+    #[inline]
+    pub fn apply_with(
+        &mut self,
+        now: UnixMs,
+        request: &Request<'_>,
+        cargo: &mut Cargo,
+        out: &mut Vec<u8>,
+    ) -> Result<(), CommandError> {
         let length = out.len();
         self.effects.begin(request.db);
         let (before, selected) = self.dbs.split_at_mut(request.db.index());
@@ -77,6 +90,7 @@ impl Shard {
             reply: Reply::new(out, request.protocol),
             settings: &self.settings,
             may_block: request.may_block,
+            cargo,
             random: &mut self.random,
             onward: &mut self.onward,
             others: Others { before, after },

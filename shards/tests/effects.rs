@@ -78,8 +78,10 @@ fn request(random: &mut Random, now: UnixMs) -> Vec<String> {
         }
         let word = word.trim_matches(['[', ']']);
         let argument = match word {
-            "key" | "key1" | "key2" => random.pick(KEYS).into(),
-            "index1" | "index2" => random.pick(&["0", "1"]).into(),
+            "key" | "key1" | "key2" | "newkey" | "source" | "destination" => {
+                random.pick(KEYS).into()
+            }
+            "index1" | "index2" | "db" | "destination-db" => random.pick(&["0", "1"]).into(),
             "value" => value(random),
             "seconds" => random.pick(&["1", "2", "3", "-1", "x"]).into(),
             "milliseconds" => random.below(4_000).to_string(),

@@ -24,7 +24,7 @@ pub use spec::{
 
 use crate::effects::{Effects, Event};
 use crate::error::CommandError;
-use crate::keyspace::{Db, Keyspace};
+use crate::keyspace::{Db, Keyspace, Parcel};
 use crate::resp::Reply;
 use crate::types::{DbIndex, Random, Settings, UnixMs};
 
@@ -67,6 +67,15 @@ pub enum Run {
         decide: Decide,
         skip: usize,
     },
+    /// A value goes from the first of two keys to the second. With the keys on
+    /// two shards there are two hops, but each shard runs `read` on the whole
+    /// request; [`Cargo::key`] says which key is its own. What it takes away
+    /// travels to the home core and on to where [`Decision::put`] wants it.
+    Relocate {
+        whole: Handler,
+        read: Handler,
+        decide: Decide,
+    },
     /// A walk over all shards, which argument 1, a cursor, says where to go on
     /// with. Runs on the shard that the cursor names; when that has no more,
     /// [`Context::go_on`] may send a request of the walk's own to the next. No
@@ -76,6 +85,14 @@ pub enum Run {
 }
 
 impl Run {
+    /// How many keys at the front are destinations only.
+    pub fn skip(&self) -> usize {
+        match *self {
+            Self::ReadThenWrite { skip, .. } => skip,
+            _ => 0,
+        }
+    }
+
     /// What runs where all keys of a request lie on one shard.
     #[inline]
     pub fn whole(&self) -> Handler {
@@ -83,7 +100,7 @@ impl Run {
             Self::OneShard(handler)
             | Self::ByCursor(handler)
             | Self::EachShard { part: handler, .. } => handler,
-            Self::ReadThenWrite { whole, .. } => whole,
+            Self::ReadThenWrite { whole, .. } | Self::Relocate { whole, .. } => whole,
         }
     }
 }
@@ -125,6 +142,28 @@ pub struct Decision<'a> {
     /// What to write; empty for a command that only reads. Writes of one shard
     /// run in this order.
     pub writes: Vec<Write>,
+    /// What a shard has taken away for [`Run::Relocate`]. If it is not put
+    /// anywhere it is gone.
+    pub parcel: Option<Box<Parcel>>,
+    /// Where a parcel goes, before all other writes.
+    pub put: Option<Put>,
+}
+
+/// A write that brings a parcel, maybe to another database.
+pub struct Put {
+    pub write: Write,
+    /// The selected one if there is none.
+    pub db: Option<DbIndex>,
+    pub parcel: Box<Parcel>,
+}
+
+/// What a part of a request has with it besides its arguments.
+#[derive(Debug, Default)]
+pub struct Cargo {
+    /// Which of the keys that are read, from 0, is the first on this shard.
+    pub key: usize,
+    /// What it brings, until the handler has taken it; or what it takes away.
+    pub parcel: Option<Box<Parcel>>,
 }
 
 impl<'a> Decision<'a> {
@@ -144,6 +183,8 @@ impl<'a> Decision<'a> {
             may_block: false,
             reply,
             writes: Vec::new(),
+            parcel: None,
+            put: None,
         }
     }
 }
@@ -166,6 +207,7 @@ pub struct Context<'a> {
     pub may_block: bool,
     /// The other databases of the shard.
     pub others: Others<'a>,
+    pub cargo: &'a mut Cargo,
     pub(crate) random: &'a mut Random,
     pub(crate) onward: &'a mut Option<Write>,
 }
@@ -251,6 +293,18 @@ impl Context<'_> {
         (index.index() < count).then_some(index)
     }
 
+    /// Does something in a database of the shard, selected or not.
+    pub fn in_db<T>(&mut self, index: DbIndex, act: impl FnOnce(&mut Db<'_>) -> T) -> T {
+        let (now, touches) = (self.db.now(), self.db.touches());
+        let Some(keyspace) = self.others.get_mut(index) else {
+            return act(&mut self.db);
+        };
+        let before = self.db.effects().select(index);
+        let done = act(&mut keyspace.at(now, touches, self.db.effects()));
+        self.db.effects().select(before);
+        done
+    }
+
     /// Exchanges the contents of two databases, which are not the same.
     pub fn swap(&mut self, one: DbIndex, other: DbIndex) {
         let selected = self.selected();
@@ -290,5 +344,6 @@ pub static COMMANDS: &[&[Row]] = &[
     keys::COMMANDS,
     keys::expiry::COMMANDS,
     keys::object::COMMANDS,
+    keys::relocate::COMMANDS,
     keys::scan::COMMANDS,
 ];

@@ -336,6 +336,11 @@ impl Db<'_> {
         self.now
     }
 
+    /// Whether looks refresh access times.
+    pub fn touches(&self) -> bool {
+        self.touch
+    }
+
     #[inline]
     pub(crate) fn effects(&mut self) -> &mut Effects {
         self.effects

@@ -5,7 +5,7 @@
 
 use super::node::Unblock;
 use super::watch::Ran;
-use crate::command::{Args, Begin, Find, Handler, KeySpec};
+use crate::command::{Args, Begin, Cargo, Find, Handler, KeySpec};
 use crate::keyspace::Located;
 use crate::resp::Protocol;
 use crate::shard::Request;
@@ -139,6 +139,7 @@ pub(super) enum Item {
         call: Call,
         ticket: Ticket,
         last: bool,
+        cargo: Cargo,
         reply: Option<ReplyEnd>,
     },
     /// Release the locks of the sender's transaction; there is nothing (more) to do.

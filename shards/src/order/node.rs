@@ -9,11 +9,11 @@ pub use blocked::Unblock;
 
 use super::batch::{Batch, Call, Client, Item, Lock, ReplyEnd, Scope, Ticket};
 use super::locks::Locks;
-use super::split::{Owners, key_step};
+use super::split::{Owners, part_step};
 use super::transaction::{Then, Transaction};
 use super::waiters::{Waiter, Waiters};
 use super::watch::{Ran, Replied, Watch};
-use crate::command::{Args, Handler, OwnedArgs, Row, Run, Write};
+use crate::command::{Args, Cargo, Handler, OwnedArgs, Row, Run, Write};
 use crate::error::CommandError;
 use crate::keyspace::{Located, slot_of};
 use crate::resp::{Protocol, Reply};
@@ -226,20 +226,17 @@ impl Node {
         };
         let protocol = call.protocol;
         let mut request = None;
-        let (handler, step, skip, call_protocol, then) = match row.run {
+        let (handler, skip, call_protocol, then) = match row.run {
             Run::OneShard(_) => return,
             Run::ByCursor(_) => return self.walk(now, self.id, client, call, args),
-            Run::EachShard { part, merge } => {
-                (part, key_step(row), 0, protocol, Then::Merge(merge))
-            }
-            Run::ReadThenWrite {
-                read, decide, skip, ..
-            } => {
+            Run::EachShard { part, merge } => (part, 0, protocol, Then::Merge(merge)),
+            Run::ReadThenWrite { read, decide, .. } | Run::Relocate { read, decide, .. } => {
                 request = Some(OwnedArgs::new(args.iter()));
-                (read, 1, skip, Protocol::Resp2, Then::Decide { decide, row })
+                let then = Then::Decide { decide, row };
+                (read, row.run.skip(), Protocol::Resp2, then)
             }
         };
-        let parts = owners.parts(args, step, skip, self.shards);
+        let parts = owners.parts(row, args, self.shards);
         let participants = owners.participants(self.shards);
         let locks = self.locks_for(&owners, &participants, call.write, args);
         let elements = match owners.shards.is_empty() {
@@ -260,7 +257,11 @@ impl Node {
             protocol,
             missing: participants.len(),
             parts: parts.into(),
-            step: if owners.positions.is_empty() { 0 } else { step },
+            step: if owners.positions.is_empty() {
+                0
+            } else {
+                part_step(row)
+            },
             request,
             ticks: 0,
             participants,
@@ -269,6 +270,7 @@ impl Node {
             replies: Vec::new(),
             sum: 0,
             error: None,
+            parcel: None,
             then,
         };
         self.transactions.insert(transaction);
@@ -312,7 +314,7 @@ impl Node {
     /// Handles a box from another node.
     pub fn receive(&mut self, now: UnixMs, from: ShardId, mut batch: Box<Batch>) {
         if batch.answered {
-            self.take_answers(now, from, &batch);
+            self.take_answers(now, from, &mut batch);
             self.keep(batch);
             return;
         }
@@ -330,18 +332,9 @@ impl Node {
                     }
                     wants_answer |= answer.is_some();
                 }
-                Item::Work {
-                    call, ticket, last, ..
-                } => {
-                    let answer = self.run_in(now, &call, index, &mut batch);
-                    let answer = answer.expect("a part of a transaction never waits");
-                    if let Item::Work { reply, .. } = &mut batch.items[index] {
-                        *reply = Some(answer);
-                    }
+                Item::Work { .. } => {
+                    self.run_work(now, index, &mut batch);
                     wants_answer = true;
-                    if last {
-                        self.release_here(ticket);
-                    }
                 }
                 Item::Release { ticket } => self.release_here(ticket),
                 Item::Walk { call, home, client } => {
@@ -377,6 +370,29 @@ impl Node {
             self.returning.push((from, batch));
         } else {
             self.keep(batch);
+        }
+    }
+
+    /// Runs a part of a transaction that another node drives.
+    fn run_work(&mut self, now: UnixMs, index: usize, batch: &mut Batch) {
+        let Item::Work {
+            call,
+            ticket,
+            last,
+            ref mut cargo,
+            ..
+        } = batch.items[index]
+        else {
+            return;
+        };
+        let mut load = std::mem::take(cargo);
+        let answer = self.run_in(now, &call, index, &mut load, batch);
+        let answer = answer.expect("a part of a transaction never waits");
+        if let Item::Work { cargo, reply, .. } = &mut batch.items[index] {
+            (*cargo, *reply) = (load, Some(answer));
+        }
+        if last {
+            self.release_here(ticket);
         }
     }
 
@@ -488,10 +504,12 @@ impl Node {
         now: UnixMs,
         call: &Call,
         args: Args<'_>,
+        cargo: &mut Cargo,
         out: &mut Vec<u8>,
     ) -> Result<Ran, Waiting> {
         let began = (self.watch.clock)();
-        let failed = match self.shard.apply(now, &call.request(args), out) {
+        let request = call.request(args);
+        let failed = match self.shard.apply_with(now, &request, cargo, out) {
             Ok(()) => false,
             Err(CommandError::Blocked(waiting)) => return Err(waiting),
             Err(_) => true,
@@ -606,7 +624,7 @@ impl Node {
             });
             return None;
         }
-        match self.run_in(now, call, index, batch) {
+        match self.run_in(now, call, index, &mut Cargo::default(), batch) {
             Ok(reply) => Some(reply),
             Err(waiting) => {
                 let args = OwnedArgs::new(batch.args(index).iter());
@@ -630,10 +648,11 @@ impl Node {
         now: UnixMs,
         call: &Call,
         index: usize,
+        cargo: &mut Cargo,
         batch: &mut Batch,
     ) -> Result<ReplyEnd, Waiting> {
         let mut out = std::mem::take(&mut batch.replies);
-        let ran = self.apply(now, call, batch.args(index), &mut out);
+        let ran = self.apply(now, call, batch.args(index), cargo, &mut out);
         let end = out.len();
         batch.replies = out;
         ran.map(|ran| ReplyEnd { end, ran })
@@ -712,7 +731,8 @@ impl Node {
             args,
         } = request;
         let mut reply = Vec::new();
-        let ran = match self.apply(now, &call, args.args(), &mut reply) {
+        let mut cargo = Cargo::default();
+        let ran = match self.apply(now, &call, args.args(), &mut cargo, &mut reply) {
             Ok(ran) => ran,
             Err(waiting) => {
                 return self.add_waiter(Waiter {

@@ -1,6 +1,6 @@
 //! Cuts a request into one part per shard, and puts the replies together.
 
-use crate::command::{Args, Find, OwnedArgs, Row};
+use crate::command::{Args, Find, OwnedArgs, Row, Run};
 use crate::resp::Reply;
 use crate::types::ShardId;
 
@@ -48,22 +48,17 @@ impl Owners {
         distinct(&self.shards)
     }
 
-    /// The part of each shard that owns one of the keys after the first `skip`:
-    /// the name and its own keys, each with the arguments up to the next key
-    /// when `step` says so. Without keys: all of `shards` shards, with the whole
-    /// request. In shard order.
-    pub fn parts(
-        &self,
-        args: Args<'_>,
-        step: usize,
-        skip: usize,
-        shards: u16,
-    ) -> Vec<(ShardId, OwnedArgs)> {
-        if self.shards.is_empty() {
-            return (0..shards)
-                .map(|id| (ShardId(id), OwnedArgs::new(args.iter())))
-                .collect();
+    /// The part of each shard that runs one, in shard order: the name and its
+    /// own keys after those that the row skips, each with the arguments up to
+    /// the next key if the row's shards do all there is to do. The whole request
+    /// without keys, or if the row says so.
+    pub fn parts(&self, row: &Row, args: Args<'_>, shards: u16) -> Vec<(ShardId, OwnedArgs)> {
+        if self.shards.is_empty() || matches!(row.run, Run::Relocate { .. }) {
+            let participants = self.participants(shards).into_iter();
+            let whole = |shard| (shard, OwnedArgs::new(args.iter()));
+            return participants.map(whole).collect();
         }
+        let (skip, step) = (row.run.skip(), part_step(row));
         let targets = distinct(self.shards.get(skip..).unwrap_or_default());
         let part = |target| {
             let own = self
@@ -89,8 +84,16 @@ fn distinct(shards: &[ShardId]) -> Vec<ShardId> {
     distinct
 }
 
+/// How many arguments each key brings along in a part.
+pub fn part_step(row: &Row) -> usize {
+    match row.run {
+        Run::EachShard { .. } => key_step(row),
+        _ => 1,
+    }
+}
+
 /// From one key of a row to the next, in arguments.
-pub fn key_step(row: &Row) -> usize {
+fn key_step(row: &Row) -> usize {
     let step = row.keys.first().map(|spec| match spec.find {
         Find::Range { step, .. } | Find::Count { step, .. } => step,
     });

@@ -4,9 +4,10 @@
 use super::batch::{Call, Client, Ticket};
 use super::split::{concatenated, in_key_order, integer_reply};
 use super::watch::Ran;
-use crate::command::{Args, Decide, Handler, Merge, OwnedArgs, Row, Write};
+use crate::command::{Args, Cargo, Decide, Handler, Merge, OwnedArgs, Put, Row, Write};
+use crate::keyspace::Parcel;
 use crate::resp::{Protocol, Reply};
-use crate::types::ShardId;
+use crate::types::{DbIndex, ShardId};
 use std::rc::Rc;
 
 /// A part's error: of the first shard, in shard order, that had one.
@@ -40,6 +41,8 @@ pub struct Transaction {
     pub replies: Vec<(ShardId, Vec<u8>)>,
     pub sum: i64,
     pub error: PartError,
+    /// What a shard has taken away.
+    pub parcel: Option<Box<Parcel>>,
     pub then: Then,
 }
 
@@ -60,6 +63,9 @@ pub struct PlannedWrite {
     pub shard: ShardId,
     pub handler: Handler,
     pub args: OwnedArgs,
+    /// The client's, if none is named.
+    pub db: Option<DbIndex>,
+    pub parcel: Option<Box<Parcel>>,
     /// The last thing the transaction does on this shard.
     pub last: bool,
 }
@@ -70,10 +76,26 @@ impl Transaction {
         matches!(self.then, Then::Merge(_))
     }
 
-    /// Takes a part's reply in; whether it was the last.
-    pub fn take(&mut self, from: ShardId, ran: Ran, reply: &[u8]) -> bool {
+    /// What the part of `shard` has with it.
+    pub fn cargo(&self, shard: ShardId) -> Cargo {
+        let mut owners = self.owners.iter();
+        Cargo {
+            key: owners.position(|owner| *owner == shard).unwrap_or(0),
+            parcel: None,
+        }
+    }
+
+    /// Takes a part's reply in, and what it took away; whether it was the last.
+    pub fn take(
+        &mut self,
+        from: ShardId,
+        ran: Ran,
+        reply: &[u8],
+        parcel: Option<Box<Parcel>>,
+    ) -> bool {
         self.missing -= 1;
         self.ticks += ran.ticks;
+        self.parcel = parcel.or(self.parcel.take());
         if ran.failed {
             // The first in shard order, whatever came in first.
             if self.error.as_ref().is_none_or(|(shard, _)| from < *shard) {
@@ -144,17 +166,25 @@ impl Transaction {
 }
 
 /// Where each write goes, in the decided order, and which is the last there.
-pub fn plan(writes: Vec<Write>, owner: impl Fn(&[u8]) -> ShardId) -> Vec<PlannedWrite> {
-    let place = |write: Write| {
+pub fn plan(
+    put: Option<Put>,
+    writes: Vec<Write>,
+    owner: impl Fn(&[u8]) -> ShardId,
+) -> Vec<PlannedWrite> {
+    let place = |(write, db, parcel): (Write, Option<DbIndex>, Option<Box<Parcel>>)| {
         let shard = owner(write.args.args().get(1).unwrap_or_default());
         PlannedWrite {
             shard,
             handler: write.handler,
             args: write.args,
+            db,
+            parcel,
             last: false,
         }
     };
-    let mut planned: Vec<PlannedWrite> = writes.into_iter().map(place).collect();
+    let put = put.map(|put| (put.write, put.db, Some(put.parcel)));
+    let writes = writes.into_iter().map(|write| (write, None, None));
+    let mut planned: Vec<PlannedWrite> = put.into_iter().chain(writes).map(place).collect();
     let mut done: Vec<ShardId> = Vec::new();
     for write in planned.iter_mut().rev() {
         if !done.contains(&write.shard) {

@@ -1,10 +1,12 @@
 //! Commands on keys of any type, and on whole databases.
 //!
 //! Deadlines are in [`expiry`], what looks for keys in [`scan`], and what looks
-//! at how values are kept in [`object`].
+//! at how values are kept in [`object`]; [`relocate`] has those that bring a value
+//! to another key.
 
 pub mod expiry;
 pub mod object;
+pub mod relocate;
 pub mod scan;
 
 use super::spec::{Arity, Command, Group, KeySpec, flags};

@@ -18,11 +18,11 @@
 //! released. Requests that already waited for that lock come first.
 
 use super::Node;
-use crate::command::{Args, Decide, OwnedArgs, Row, Run};
+use crate::command::{Args, Cargo, Decide, OwnedArgs, Row, Run};
 use crate::error::CommandError;
 use crate::order::batch::{Batch, Call, Client, Item, Lock, Noted, Scope, Ticket};
 use crate::order::split::{after_line, in_key_order};
-use crate::order::transaction::{PlannedWrite, Then, Transaction, plan};
+use crate::order::transaction::{PlannedWrite, Then, Transaction};
 use crate::order::waiters::Waiter;
 use crate::order::watch::Ran;
 use crate::resp::{Protocol, Reply};
@@ -371,8 +371,8 @@ impl Node {
         let read: Vec<&[u8]> = scattered.read.iter().map(Vec::as_slice).collect();
         let mut out = Vec::new();
         let protocol = scattered.call.protocol;
-        let decided = self.decided(now, scattered.decide, args, &read, protocol, true, &mut out);
-        let planned = decided.map(|writes| plan(writes, |key| self.owner(key)));
+        let decide = scattered.decide;
+        let planned = self.decided(now, decide, args, &read, None, protocol, true, &mut out);
         match planned {
             Ok(writes) if writes.iter().all(|write| write.shard == from) => {
                 self.take_offer(now, &scattered, writes, out);
@@ -426,6 +426,7 @@ impl Node {
             replies: Vec::new(),
             sum: 0,
             error: None,
+            parcel: None,
             then: Then::Reply(out),
         });
         for write in writes {
@@ -433,7 +434,8 @@ impl Node {
                 handler: write.handler,
                 ..call
             };
-            self.work(now, write.shard, ticket, call, false, write.args.args());
+            let load = (call, false, Cargo::default());
+            self.work(now, write.shard, ticket, load, write.args.args());
         }
     }
 

@@ -2,8 +2,9 @@
 //! work out, collects the replies, and decides what is to be written.
 
 use super::{Node, number_of};
-use crate::command::{Args, Decide, Decision, Write};
+use crate::command::{Args, Cargo, Decide, Decision};
 use crate::error::CommandError;
+use crate::keyspace::Parcel;
 use crate::order::batch::{Batch, Call, Item, Ticket};
 use crate::order::split::in_key_order;
 use crate::order::transaction::{PlannedWrite, Then, Transaction, plan};
@@ -38,7 +39,11 @@ impl Node {
             return;
         }
         for (shard, args) in parts.iter() {
-            self.work(now, *shard, ticket, call, last, args.args());
+            let cargo = match self.transaction(ticket) {
+                Some(transaction) => transaction.cargo(*shard),
+                None => return,
+            };
+            self.work(now, *shard, ticket, (call, last, cargo), args.args());
         }
     }
 
@@ -48,8 +53,7 @@ impl Node {
         now: UnixMs,
         shard: ShardId,
         ticket: Ticket,
-        call: Call,
-        last: bool,
+        (call, last, mut cargo): (Call, bool, Cargo),
         args: Args<'_>,
     ) {
         if shard != self.id {
@@ -57,18 +61,19 @@ impl Node {
                 call,
                 ticket,
                 last,
+                cargo,
                 reply: None,
             };
             self.batch_for(shard).push(item, args.iter());
             return;
         }
         let mut reply = Vec::new();
-        let ran = self.apply(now, &call, args, &mut reply);
+        let ran = self.apply(now, &call, args, &mut cargo, &mut reply);
         let ran = ran.expect("a part of a transaction never waits");
         if last {
             self.release_here(ticket);
         }
-        self.take_part(now, shard, ticket, ran, &reply);
+        self.take_part(now, shard, ticket, (ran, cargo.parcel), &reply);
     }
 
     pub(super) fn release(&mut self, shard: ShardId, ticket: Ticket) {
@@ -81,9 +86,10 @@ impl Node {
     }
 
     /// An answered box has come back.
-    pub(super) fn take_answers(&mut self, now: UnixMs, from: ShardId, batch: &Batch) {
+    pub(super) fn take_answers(&mut self, now: UnixMs, from: ShardId, batch: &mut Batch) {
         let mut start = 0;
-        for (index, item) in batch.items.iter().enumerate() {
+        let mut items = std::mem::take(&mut batch.items);
+        for (index, item) in items.iter_mut().enumerate() {
             match item {
                 Item::Request {
                     call,
@@ -97,25 +103,35 @@ impl Node {
                 }
                 Item::Work {
                     ticket,
+                    cargo,
                     reply: Some(reply),
                     ..
                 } => {
                     let bytes = &batch.replies[start..reply.end];
                     start = reply.end;
-                    self.take_part(now, from, *ticket, reply.ran, bytes);
+                    let parcel = cargo.parcel.take();
+                    self.take_part(now, from, *ticket, (reply.ran, parcel), bytes);
                 }
                 _ => {}
             }
         }
+        batch.items = items;
         self.pump(now);
     }
 
     /// A part's reply has come.
-    fn take_part(&mut self, now: UnixMs, from: ShardId, ticket: Ticket, ran: Ran, reply: &[u8]) {
+    fn take_part(
+        &mut self,
+        now: UnixMs,
+        from: ShardId,
+        ticket: Ticket,
+        (ran, parcel): (Ran, Option<Box<Parcel>>),
+        reply: &[u8],
+    ) {
         let Some(transaction) = self.transaction(ticket) else {
             return;
         };
-        if !transaction.take(from, ran, reply) {
+        if !transaction.take(from, ran, reply, parcel) {
             return;
         }
         let mut transaction = self.transactions.remove(ticket.number as usize);
@@ -139,18 +155,17 @@ impl Node {
     /// Everything is read: the row decides what the reply is and what to write.
     fn decide(&mut self, now: UnixMs, mut transaction: Transaction) {
         let mut out = Vec::new();
-        let (writes, failed) = match &transaction.error {
+        let (planned, failed) = match &transaction.error {
             Some((_, error)) => {
                 out.extend_from_slice(error);
                 (Vec::new(), true)
             }
-            None => match self.decision(now, &transaction, &mut out) {
-                Ok(writes) => (writes, false),
+            None => match self.decision(now, &mut transaction, &mut out) {
+                Ok(planned) => (planned, false),
                 Err(CommandError::Blocked(waiting)) => return self.scatter(transaction, waiting),
                 Err(_) => (Vec::new(), true),
             },
         };
-        let planned = plan(writes, |key| self.owner(key));
         for shard in &transaction.participants {
             if !planned.iter().any(|write| write.shard == *shard) {
                 self.release(*shard, transaction.ticket);
@@ -171,17 +186,19 @@ impl Node {
             shard,
             handler,
             args,
+            db,
+            parcel,
             last,
         } in planned
         {
-            self.work(
-                now,
-                shard,
-                ticket,
-                Call { handler, ..call },
-                last,
-                args.args(),
-            );
+            let db = db.unwrap_or(call.db);
+            let call = Call {
+                handler,
+                db,
+                ..call
+            };
+            let cargo = Cargo { key: 0, parcel };
+            self.work(now, shard, ticket, (call, last, cargo), args.args());
         }
     }
 
@@ -189,9 +206,10 @@ impl Node {
     fn decision(
         &mut self,
         now: UnixMs,
-        transaction: &Transaction,
+        transaction: &mut Transaction,
         out: &mut Vec<u8>,
-    ) -> Result<Vec<Write>, CommandError> {
+    ) -> Result<Vec<PlannedWrite>, CommandError> {
+        let parcel = transaction.parcel.take();
         let (Then::Decide { decide, .. }, Some(request)) =
             (&transaction.then, &transaction.request)
         else {
@@ -200,7 +218,7 @@ impl Node {
         let read = in_key_order(&transaction.owners, &transaction.replies);
         let may_block = transaction.call.may_block;
         let (args, protocol) = (request.args(), transaction.protocol);
-        self.decided(now, *decide, args, &read, protocol, may_block, out)
+        self.decided(now, *decide, args, &read, parcel, protocol, may_block, out)
     }
 
     /// See [`Node::decision`], with what was read in the order of the keys.
@@ -211,21 +229,25 @@ impl Node {
         decide: Decide,
         args: Args<'_>,
         read: &[&[u8]],
+        parcel: Option<Box<Parcel>>,
         protocol: Protocol,
         may_block: bool,
         out: &mut Vec<u8>,
-    ) -> Result<Vec<Write>, CommandError> {
+    ) -> Result<Vec<PlannedWrite>, CommandError> {
         let random = self.shard.random();
         let reply = Reply::new(out, protocol);
         let mut decision = Decision::new(args, read, &self.shard.settings, reply);
         (decision.random, decision.now, decision.may_block) = (random, now, may_block);
+        decision.parcel = parcel;
         let decided = decide(&mut decision);
-        let writes = std::mem::take(&mut decision.writes);
-        decided.map(|()| writes).inspect_err(|error| {
-            out.clear();
-            if !matches!(error, CommandError::Blocked(_)) {
-                Reply::new(out, protocol).error(error);
-            }
-        })
+        let (put, writes) = (decision.put.take(), std::mem::take(&mut decision.writes));
+        decided
+            .map(|()| plan(put, writes, |key| self.owner(key)))
+            .inspect_err(|error| {
+                out.clear();
+                if !matches!(error, CommandError::Blocked(_)) {
+                    Reply::new(out, protocol).error(error);
+                }
+            })
     }
 }
