@@ -18,6 +18,8 @@ mod replay;
 #[path = "support/rng.rs"]
 #[allow(dead_code)]
 mod rng;
+#[path = "simulation/tokens.rs"]
+mod tokens;
 #[path = "simulation/workload.rs"]
 mod workload;
 #[path = "simulation/world.rs"]
@@ -60,7 +62,9 @@ fn play(test: &str, mode: Mode) {
     };
     let given = variable("CORDIS_SEED");
     let long = std::env::var_os("CORDIS_LONG").is_some_and(|value| value != "0");
-    let most = if long { REQUESTS * 100 } else { REQUESTS };
+    // Most requests on tokens name all keys.
+    let usual = REQUESTS / if mode == Mode::Tokens { 5 } else { 1 };
+    let most = if long { usual * 100 } else { usual };
     let runs = given.map(|_| 1).or(variable("CORDIS_RUNS"));
     let (mut requests, mut disconnects) = (0, 0);
     let first = given.unwrap_or(1);
@@ -95,6 +99,14 @@ fn keys_expire_once_and_in_time() {
 }
 
 #[test]
+fn tokens_that_wander_are_all_there_and_none_twice() {
+    play(
+        "tokens_that_wander_are_all_there_and_none_twice",
+        Mode::Tokens,
+    );
+}
+
+#[test]
 fn a_seed_decides_everything_that_happens() {
     let replies = |seed| {
         let mut world = World::new(seed, Mode::Mixed, Broken::Nothing);
@@ -123,12 +135,14 @@ fn notice(broken: Broken, mode: Mode) {
 fn work_before_all_have_granted_is_noticed() {
     notice(Broken::EarlyGrant, Mode::Mixed);
     notice(Broken::EarlyGrant, Mode::Groups);
+    notice(Broken::EarlyGrant, Mode::Tokens);
 }
 
 #[test]
 fn an_early_release_is_noticed() {
     notice(Broken::EarlyRelease, Mode::Mixed);
     notice(Broken::EarlyRelease, Mode::Groups);
+    notice(Broken::EarlyRelease, Mode::Tokens);
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub enum Mode {
     Groups,
     /// Strings with deadlines, and time that jumps.
     Expiry,
+    /// Keys only change their names and databases.
+    Tokens,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,9 @@ pub enum Verb {
     Lcs,
     DbSize,
     FlushAll,
+    RenameNx,
+    Keys,
+    SwapDb,
 }
 
 impl Verb {
@@ -57,13 +62,22 @@ impl Verb {
             Self::Lcs => "lcs",
             Self::DbSize => "dbsize",
             Self::FlushAll => "flushall",
+            Self::RenameNx => "renamenx",
+            Self::Keys => "keys",
+            Self::SwapDb => "swapdb",
         }
     }
 
     pub fn writes(self) -> bool {
         !matches!(
             self,
-            Self::Get | Self::MGet | Self::Exists | Self::Touch | Self::Lcs | Self::DbSize
+            Self::Get
+                | Self::MGet
+                | Self::Exists
+                | Self::Touch
+                | Self::Lcs
+                | Self::DbSize
+                | Self::Keys
         )
     }
 
@@ -96,6 +110,9 @@ pub const VERBS: &[Verb] = &[
     Verb::Lcs,
     Verb::DbSize,
     Verb::FlushAll,
+    Verb::RenameNx,
+    Verb::Keys,
+    Verb::SwapDb,
 ];
 
 /// One of the run's keys.
@@ -145,7 +162,13 @@ impl Workload {
             1
         };
         let count = group_size * (1 + rng.below(if mode == Mode::Groups { 3 } else { 10 })).max(2);
+        let count = if mode == Mode::Tokens {
+            4 + rng.below(12)
+        } else {
+            count
+        };
         let mut keys: Vec<Key> = Vec::new();
+        let two_dbs = matches!(mode, Mode::Mixed | Mode::Expiry);
         let mut number = rng.below(100_000);
         while keys.len() < count {
             number += 1;
@@ -159,7 +182,7 @@ impl Workload {
             }
             let group = keys.len() / group_size;
             keys.push(Key {
-                db: DbIndex(u16::from(mode != Mode::Groups && group % 5 == 4)),
+                db: DbIndex(u16::from(two_dbs && group % 5 == 4)),
                 name,
                 owner,
                 counter: mode == Mode::Mixed && group % 4 == 3,
@@ -173,13 +196,26 @@ impl Workload {
         }
     }
 
+    /// Keys that there are from the beginning, with a value each, in `Tokens`.
+    pub fn tokens(&self) -> usize {
+        match self.mode {
+            Mode::Tokens => self.keys.len() / 2,
+            _ => 0,
+        }
+    }
+
     /// The next request of a client.
     pub fn choose(&self, connection: u32, now_ms: i64, rng: &mut Rng) -> Op {
         let verb = self.verb(rng);
         let first = rng.below(self.keys.len());
-        let db = self.keys[first].db;
+        let db = match self.mode {
+            Mode::Tokens => DbIndex(rng.below(2) as u16),
+            _ => self.keys[first].db,
+        };
+        let all = (0..self.keys.len() as u16).collect();
         let keys: Vec<u16> = match verb {
-            Verb::DbSize | Verb::FlushAll => (0..self.keys.len() as u16).collect(),
+            Verb::DbSize | Verb::FlushAll | Verb::Keys | Verb::SwapDb => all,
+            Verb::Exists | Verb::MGet if self.mode == Mode::Tokens => all,
             Verb::Get | Verb::Set | Verb::Append | Verb::Incr => vec![first as u16],
             _ if self.mode == Mode::Groups => self.groups(verb, first, rng),
             _ => self.several(verb, first, rng),
@@ -241,7 +277,7 @@ impl Workload {
     fn several(&self, verb: Verb, first: usize, rng: &mut Rng) -> Vec<u16> {
         let db = self.keys[first].db;
         let mut keys = vec![first as u16];
-        let most = if verb == Verb::Lcs {
+        let most = if matches!(verb, Verb::Lcs | Verb::RenameNx) {
             2
         } else {
             1 + rng.below(4)
@@ -252,7 +288,7 @@ impl Workload {
                 keys.push(key);
             }
         }
-        if verb == Verb::Lcs && keys.len() == 1 {
+        if matches!(verb, Verb::Lcs | Verb::RenameNx) && keys.len() == 1 {
             keys.push(first as u16);
         }
         keys
@@ -277,6 +313,8 @@ impl Workload {
         let name = |key: &u16| self.keys[usize::from(*key)].name.clone();
         match op.verb {
             Verb::DbSize | Verb::FlushAll => {}
+            Verb::Keys => parts.push(b"*".to_vec()),
+            Verb::SwapDb => parts.extend([b"0".to_vec(), b"1".to_vec()]),
             Verb::Set | Verb::Append | Verb::MSet | Verb::MSetNx | Verb::MSetOdd => {
                 for key in &op.keys {
                     parts.push(name(key));
@@ -305,6 +343,10 @@ fn weights(mode: Mode, rng: &mut Rng) -> Vec<(Verb, usize)> {
         .iter()
         .map(|verb| {
             let usual = match (verb, mode) {
+                (Verb::RenameNx, Mode::Tokens) => 16,
+                (Verb::MGet | Verb::Exists | Verb::Keys, Mode::Tokens) => 6,
+                (Verb::Get | Verb::SwapDb, Mode::Tokens) => 2,
+                (_, Mode::Tokens) | (Verb::RenameNx | Verb::Keys | Verb::SwapDb, _) => 0,
                 (Verb::Set | Verb::Append | Verb::Incr, Mode::Groups) => 0,
                 (Verb::DbSize | Verb::Lcs, Mode::Expiry) => 0,
                 (Verb::FlushAll | Verb::MSetOdd, _) => return (*verb, rng.below(2)),

@@ -117,6 +117,15 @@ impl World {
             shard.effects().record(true);
             Node::new(ShardId(id), shards, shard, hash_seed)
         };
+        let mut nodes: Vec<Node> = (0..shards).map(node).collect();
+        for (number, key) in (0..workload.tokens()).zip(&workload.keys) {
+            let value = format!("token{number}");
+            let request = OwnedArgs::new([&b"set"[..], &key.name, value.as_bytes()]);
+            let call = call_of(Verb::Set, key.db);
+            let shard = &mut nodes[key.owner.index()].shard;
+            let request = call.request(request.args());
+            let _ = shard.apply(UnixMs(START_MS), &request, &mut Vec::new());
+        }
         let count = usize::from(shards);
         let connection = |id| Connection {
             id,
@@ -129,7 +138,7 @@ impl World {
         let clients = 2 + rng.below(9) as u64;
         let disconnects = rng.one_in(2);
         Self {
-            nodes: (0..shards).map(node).collect(),
+            nodes,
             clocks: vec![START_MS; count],
             now_ms: START_MS,
             workload,
@@ -516,22 +525,21 @@ impl World {
         let key = &self.workload.keys[usize::from(key)];
         let request = OwnedArgs::new([&b"get"[..], &key.name]);
         let node = key.owner.index();
-        let call = Call {
-            handler: Verb::Get.row().run.whole(),
-            row: 0,
-            db: key.db,
-            protocol: Protocol::Resp2,
-            no_touch: false,
-            may_block: false,
-            write: false,
-            keys: Verb::Get.row().keys,
-            located: None,
-        };
+        let call = call_of(Verb::Get, key.db);
         let mut reply = Vec::new();
         let now = UnixMs(self.clocks[node]);
         let shard = &mut self.nodes[node].shard;
         let _ = shard.apply(now, &call.request(request.args()), &mut reply);
         reply
+    }
+
+    /// Number of keys on all nodes, in all databases.
+    pub fn keys_stored(&self) -> usize {
+        let dbs = |node: &Node| -> usize {
+            let len = |db| node.shard.keyspace(shards::DbIndex(db)).len();
+            (0..DBS).map(len).sum()
+        };
+        self.nodes.iter().map(dbs).sum()
     }
 
     /// Every invariant of every keyspace.
@@ -541,5 +549,20 @@ impl World {
                 node.shard.keyspace(shards::DbIndex(db)).check_invariants();
             }
         }
+    }
+}
+
+/// A request that the world itself makes.
+fn call_of(verb: Verb, db: shards::DbIndex) -> Call {
+    Call {
+        handler: verb.row().run.whole(),
+        row: 0,
+        db,
+        protocol: Protocol::Resp2,
+        no_touch: false,
+        may_block: false,
+        write: false,
+        keys: verb.row().keys,
+        located: None,
     }
 }
