@@ -12,7 +12,7 @@ use crate::stats::Stats;
 use crate::stats::latency::{EventKind, Events};
 use crate::stats::slowlog::{SlowEntry, SlowLog, cut};
 use shards::command::{Args, Flags, OwnedArgs, flags};
-use shards::order::{Batch, Client, Node, Replied, Watch};
+use shards::order::{Batch, Client, Node, Replied, Unblock, Watch};
 use shards::resp::Reply;
 use shards::{CommandError, ShardId, UnixMs};
 use slab::Slab;
@@ -61,8 +61,30 @@ pub enum Question {
     /// LATENCY RESET of these events; of all if there is none. Counts those
     /// that it had.
     ForgetEvents(Vec<EventKind>),
+    /// CLIENT PAUSE.
+    Pause(Pause),
+    /// CLIENT UNPAUSE.
+    Unpause,
+    /// CLIENT UNBLOCK of this client.
+    Unblock(i64, Unblock),
     /// DEBUG SLEEP: the whole server stands still.
     Sleep(std::time::Duration),
+}
+
+/// A time in which clients wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Pause {
+    pub until: UnixMs,
+    /// All commands wait, not only those that may write.
+    pub all: bool,
+}
+
+impl Pause {
+    /// Whether a command with these flags waits.
+    #[inline]
+    pub fn holds(&self, command: Flags) -> bool {
+        self.all || command.has(flags::WRITE) || command.has(flags::MAY_REPLICATE)
+    }
 }
 
 /// A core's answer to a [`Question`].
@@ -81,6 +103,10 @@ pub enum Answer {
 pub struct CoreStats {
     pub stats: Stats,
     pub clients: u64,
+    /// Clients that wait in a blocking command or for the end of a pause.
+    pub blocked: u64,
+    /// What connections take.
+    pub client_bytes: u64,
     /// Per database: keys, keys with a TTL, sum of known TTLs in ms.
     pub keyspace: Vec<KeyspaceStats>,
     pub hits: u64,
@@ -204,6 +230,10 @@ pub struct Core {
     pub lap: u64,
     /// Arguments of the request at hand that must not be shown.
     pub secret: Vec<usize>,
+    /// CLIENT PAUSE is in force.
+    pub pause: Option<Pause>,
+    /// Connections whose next request waits for its end.
+    pub paused: Vec<u32>,
     /// The flags of each row, by its number.
     pub row_flags: Vec<Flags>,
     /// The time of this turn.
@@ -262,6 +292,8 @@ pub struct Shared {
     pub tcp_port: u16,
     /// What CONFIG SET changes.
     pub config: Authority,
+    /// Memory in use when all cores had started.
+    pub startup_bytes: AtomicU64,
     /// Number of the next entry of a slow log.
     pub next_slow: AtomicU64,
     /// Identifier of the next client.
@@ -337,6 +369,17 @@ impl Core {
         }
         for (client, row, ticks, request) in slow {
             self.note(client.key, client.id, row, ticks, request.args());
+        }
+    }
+
+    /// Lets the clients that a pause has held up go on.
+    pub fn end_pause(&mut self) {
+        self.pause = None;
+        for key in std::mem::take(&mut self.paused) {
+            if let Some(connection) = self.connections.get_mut(key as usize) {
+                connection.paused = false;
+                self.mark_dirty(key);
+            }
         }
     }
 

@@ -344,6 +344,13 @@ fn run(core: &mut Core, key: u32, parsed: &Parsed, args: Args<'_>) -> Step {
             return Step::Next;
         }
     };
+    if let Some(pause) = &core.pause
+        && pause.holds(entry.flags)
+    {
+        core.connections[key as usize].paused = true;
+        core.paused.push(key);
+        return Step::Stall;
+    }
     match &entry.run {
         Run::Engine(row) => {
             if engine(core, key, entry, row, parsed, args) == Step::Stall {

@@ -7,7 +7,7 @@ use crate::net::{driver, listener};
 use crate::runtime::mesh::{Mesh, connect};
 use crate::runtime::park::Park;
 use crate::runtime::ring::Ring;
-use crate::runtime::{boot, clock, log, ticks};
+use crate::runtime::{boot, clock, log, memory, ticks};
 use crate::stats::Stats;
 use crate::stats::latency::Events;
 use crate::stats::slowlog::SlowLog;
@@ -47,6 +47,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
         started_at: clock::now(),
         tcp_port: config.port,
         config: Authority::new(config.clone()),
+        startup_bytes: AtomicU64::new(0),
         next_slow: AtomicU64::new(0),
         next_client: AtomicU64::new(1),
         clients: AtomicU64::new(0),
@@ -76,6 +77,8 @@ pub fn run(config: Config) -> Result<(), StartError> {
             .recv()
             .map_err(|_| StartError::new("shards: a core ended while starting"))??;
     }
+    let startup_bytes = memory::read().allocated;
+    shared.startup_bytes.store(startup_bytes, Ordering::Relaxed);
     stop_on_signals(&shared)?;
     announce(&config, &addresses);
     // Each core says once more that it is there: at its end. The process does
@@ -166,6 +169,8 @@ fn set_up(part: Part) -> Result<(Core, Vec<socket2::Socket>, Park), StartError> 
         events: Events::default(),
         noteworthy_ticks: u64::MAX,
         lap: 0,
+        pause: None,
+        paused: Vec::new(),
         secret: Vec::new(),
         row_flags: registry().flags(),
         now: clock::now(),

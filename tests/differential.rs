@@ -45,6 +45,13 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("command|help", "lists what there is: help_is_given"),
     ("config|help", "lists what there is: help_is_given"),
     ("latency|latest", "what took long: tests/introspection.rs"),
+    ("acl|help", "lists what there is"),
+    ("memory|stats", "figures: tests/introspection.rs"),
+    ("memory|doctor", "words of our own: tests/introspection.rs"),
+    (
+        "memory|malloc-stats",
+        "jemalloc's words: tests/introspection.rs",
+    ),
     ("latency|doctor", "words of our own: tests/introspection.rs"),
     (
         "client|list",

@@ -219,3 +219,78 @@ fn histograms_count_every_call() {
             .is_empty()
     );
 }
+
+/// Requests that a pause concerns wait, in order, on whatever core; others run.
+#[test]
+fn paused_clients_wait() {
+    let cordis = Server::cordis(4, &[]);
+    let mut pauser = cordis.connect();
+    pauser.call(&["CLIENT", "PAUSE", "100000", "WRITE"]);
+    let mut writers: Vec<Client> = (0..8).map(|_| cordis.connect()).collect();
+    assert!(cordis.connect().call(&["SET", "a"]).is_error());
+    for (i, writer) in writers.iter_mut().enumerate() {
+        let key = format!("key:{i}");
+        assert_eq!(writer.call(&["GET", &key]).raw, b"$-1\r\n");
+        writer.send(&["SET", &key, "1"]);
+        writer.send(&["GET", &key]);
+        writer.send(&["MSET", &key, "2", "b", "x", "c", "x", "d", "x"]);
+        writer.send(&["GET", &key]);
+    }
+    support::wait_until("all writers wait", || {
+        let info = pauser.call(&["INFO", "clients"]).to_string();
+        info_field(&info, "blocked_clients") == Some("8")
+    });
+    assert_eq!(pauser.call(&["DBSIZE"]).integer(), 0);
+    let list = pauser.call(&["CLIENT", "LIST"]).to_string();
+    assert_eq!(list.matches(" flags=b ").count(), 8, "{list}");
+    // Nobody who only waits for a pause is unblocked.
+    let waiting = list.lines().find(|line| line.contains(" flags=b "));
+    let id = waiting.and_then(|line| line.strip_prefix("id=")?.split(' ').next());
+    let id = id.expect("lines begin with the id");
+    assert_eq!(pauser.call(&["CLIENT", "UNBLOCK", id]).integer(), 0);
+    assert_eq!(pauser.call(&["CLIENT", "UNPAUSE"]).raw, b"+OK\r\n");
+    for writer in &mut writers {
+        for expected in [&b"+OK\r\n"[..], b"$1\r\n1\r\n", b"+OK\r\n", b"$1\r\n2\r\n"] {
+            assert_eq!(writer.read().raw, expected);
+        }
+    }
+    pauser.call(&["FLUSHALL"]);
+    // A pause of all ends by itself, and the stricter and longer of two holds.
+    pauser.call(&["CLIENT", "PAUSE", "1", "ALL"]);
+    let began = std::time::Instant::now();
+    pauser.call(&["CLIENT", "PAUSE", "150", "WRITE"]);
+    pauser.call(&["CLIENT", "PAUSE", "50", "ALL"]);
+    let mut reader = cordis.connect_with(2);
+    assert_eq!(reader.call(&["GET", "a"]).raw, b"$-1\r\n");
+    assert!(began.elapsed().as_millis() >= 100);
+}
+
+#[test]
+fn memory_is_accounted_for() {
+    let redis = Server::redis(&[]);
+    let cordis = Server::cordis(4, &[]);
+    let mut client = cordis.connect_with(3);
+    for key in ["a", "b", "c", "d"] {
+        client.call(&["SET", key, &"x".repeat(100_000)]);
+        let bytes = client.call(&["MEMORY", "USAGE", key]).integer();
+        assert!((100_000..140_000).contains(&bytes), "{bytes}");
+    }
+    let names = |client: &mut Client| -> Vec<String> {
+        let pairs = client.call(&["MEMORY", "STATS"]).value().pairs();
+        pairs.iter().map(|(name, _)| name.text()).collect()
+    };
+    let known = names(&mut redis.connect_with(3));
+    for name in names(&mut client) {
+        assert!(known.contains(&name), "redis has no {name}");
+    }
+    let stats = client.call(&["MEMORY", "STATS"]).value().pairs();
+    let figure = |wanted: &str| {
+        let found = stats.iter().find(|(name, _)| name.text() == wanted);
+        number(&found.expect("the figure is there").1)
+    };
+    assert_eq!(figure("keys.count"), 4);
+    assert!(figure("dataset.bytes") > 400_000);
+    let report = client.call(&["MEMORY", "MALLOC-STATS"]).to_string();
+    assert!(report.contains("jemalloc statistics"), "{report}");
+    assert!(!client.call(&["MEMORY", "DOCTOR"]).to_string().is_empty());
+}

@@ -3,7 +3,7 @@
 //! Every core knows its own clients only. LIST and KILL ask all of them; a
 //! client is described by the core that serves it.
 
-use super::{Call, Flow, ServerRow, registry};
+use super::{Call, Flow, ServerRow, pause, registry, tracking};
 use crate::core::{Answer, Core, Question};
 use crate::session::connection::{Connection, Phase};
 use crate::session::{ClientFilter, ReplyMode};
@@ -114,6 +114,70 @@ static SUBCOMMANDS: &[ServerRow] = &[
         ..ROW
     },
     ServerRow {
+        name: "client|pause",
+        syntax: "timeout [WRITE | ALL]",
+        summary: "Have clients wait for a time.",
+        since: "2.9.50",
+        arity: Arity::AtLeast(3),
+        flags: ADMIN,
+        run: pause::pause,
+        ..ROW
+    },
+    ServerRow {
+        name: "client|unpause",
+        summary: "Let clients go on that a pause holds up.",
+        since: "6.2.0",
+        complexity: "O(N) Where N is the number of paused clients",
+        flags: ADMIN,
+        run: pause::unpause,
+        ..ROW
+    },
+    ServerRow {
+        name: "client|unblock",
+        syntax: "client-id [TIMEOUT | ERROR]",
+        summary: "End the waiting of a client in a blocking command.",
+        since: "5.0.0",
+        complexity: "O(log N) where N is the number of client connections",
+        arity: Arity::AtLeast(3),
+        flags: ADMIN,
+        run: pause::unblock,
+        ..ROW
+    },
+    ServerRow {
+        name: "client|tracking",
+        syntax: "<ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] \
+                 [OPTIN] [OPTOUT] [NOLOOP]",
+        summary: "Client-side caching: only OFF is available.",
+        since: "6.0.0",
+        complexity: "O(1). Some options may introduce additional complexity.",
+        arity: Arity::AtLeast(3),
+        run: tracking::tracking,
+        ..ROW
+    },
+    ServerRow {
+        name: "client|trackinginfo",
+        summary: "The state of client-side caching on this connection.",
+        since: "6.2.0",
+        run: tracking::trackinginfo,
+        ..ROW
+    },
+    ServerRow {
+        name: "client|caching",
+        syntax: "<YES | NO>",
+        summary: "Whether client-side caching minds the keys of the next request.",
+        since: "6.0.0",
+        arity: Arity::Exactly(3),
+        run: tracking::caching,
+        ..ROW
+    },
+    ServerRow {
+        name: "client|getredir",
+        summary: "The client that is told of changes for client-side caching.",
+        since: "6.0.0",
+        run: tracking::getredir,
+        ..ROW
+    },
+    ServerRow {
         name: "client|reply",
         syntax: "<ON | OFF | SKIP>",
         summary: "Say whether to reply to commands.",
@@ -186,6 +250,20 @@ const HELP: &[&str] = &[
     "    Set client meta attr. Options are:",
     "    * LIB-NAME: the client lib name.",
     "    * LIB-VER: the client lib version.",
+    "UNPAUSE",
+    "    Stop the current client pause, resuming traffic.",
+    "PAUSE <timeout> [WRITE|ALL]",
+    "    Suspend all, or just write, clients for <timeout> milliseconds.",
+    "UNBLOCK <clientid> [TIMEOUT|ERROR]",
+    "    Unblock the specified blocked client.",
+    "TRACKING OFF",
+    "    Server assisted client side caching is not available.",
+    "TRACKINGINFO",
+    "    Report tracking status for the current connection.",
+    "CACHING (YES|NO)",
+    "    Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.",
+    "GETREDIR",
+    "    Return the client ID we are redirecting to when tracking is enabled.",
     "NO-EVICT (ON|OFF)",
     "    Protect current client connection from eviction.",
     "NO-TOUCH (ON|OFF)",
@@ -428,6 +506,7 @@ fn describe(connection: &Connection, now: UnixMs) -> String {
     let seconds = |since: UnixMs| (now.0 - since.0).max(0) / 1000;
     let mut flags = String::new();
     for (set, letter) in [
+        (connection.is_blocked(), 'b'),
         (connection.phase == Phase::Closing, 'c'),
         (session.no_evict, 'e'),
         (session.no_touch, 'T'),

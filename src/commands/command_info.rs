@@ -342,11 +342,14 @@ pub fn categories(entry: &Entry) -> Vec<&'static str> {
         (group(Group::Geo), "@geo"),
         (group(Group::Stream), "@stream"),
         (group(Group::PubSub) || has(flags::PUBSUB), "@pubsub"),
-        (has(flags::ADMIN), "@admin"),
+        (has(flags::ADMIN) || has(flags::LIKE_ADMIN), "@admin"),
         (has(flags::FAST), "@fast"),
         (!has(flags::FAST), "@slow"),
         (has(flags::BLOCKING), "@blocking"),
-        (has(flags::ADMIN) || has(flags::DANGEROUS), "@dangerous"),
+        (
+            has(flags::ADMIN) || has(flags::LIKE_ADMIN) || has(flags::DANGEROUS),
+            "@dangerous",
+        ),
         (
             group(Group::Connection) || has(flags::CONNECTION),
             "@connection",

@@ -4,6 +4,7 @@ use super::{Call, Flow, ServerRow, registry};
 use crate::config::REDIS_VERSION;
 use crate::core::{Answer, Core, CoreStats, KeyspaceStats, Question};
 use crate::runtime::memory::{self, Memory};
+use crate::session::Connection;
 use crate::stats::{HZ, RowStats, Stats};
 use shards::command::{Args, Arity, Group, flags};
 use shards::{CommandError, DbIndex, UnixMs};
@@ -210,11 +211,12 @@ fn clients(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
         text,
         "connected_clients:{}\r\ncluster_connections:0\r\nmaxclients:{}\r\n\
          client_recent_max_input_buffer:{}\r\nclient_recent_max_output_buffer:{}\r\n\
-         blocked_clients:0\r\ntracking_clients:0\r\nclients_in_timeout_table:0\r\n",
+         blocked_clients:{}\r\ntracking_clients:0\r\nclients_in_timeout_table:0\r\n",
         figures.sum.clients,
         figures.core.config.maxclients,
         figures.sum.input_buffer_max,
         figures.sum.output_buffer_max,
+        figures.sum.blocked,
     )
 }
 
@@ -348,17 +350,18 @@ fn cpu(text: &mut String, _: &Figures<'_>) -> std::fmt::Result {
 
 fn commandstats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
     let rows = &figures.sum.stats.rows;
-    for (entry, row) in registry().all().zip(rows) {
+    for entry in registry().all() {
+        let row = rows.get(usize::from(entry.number));
         let RowStats {
             calls,
             rejected,
             failed,
             ns,
-        } = row;
-        if *calls + *rejected + *failed == 0 {
+        } = row.copied().unwrap_or_default();
+        if calls + rejected + failed == 0 {
             continue;
         }
-        let per_call = *ns as f64 / 1000.0 / (*calls).max(1) as f64;
+        let per_call = ns as f64 / 1000.0 / calls.max(1) as f64;
         write!(
             text,
             "cmdstat_{}:calls={calls},usec={},usec_per_call={per_call:.2},\
@@ -373,8 +376,10 @@ fn commandstats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
 fn latencystats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
     let percentiles = &figures.core.config.latency_percentiles;
     let histograms = &figures.sum.stats.histograms;
-    for (entry, histogram) in registry().all().zip(histograms) {
-        let Some(histogram) = histogram else { continue };
+    for entry in registry().all() {
+        let Some(Some(histogram)) = histograms.get(usize::from(entry.number)) else {
+            continue;
+        };
         let values: Vec<String> = percentiles
             .iter()
             .map(|percent| {
@@ -432,6 +437,8 @@ pub fn stats_here(core: &mut Core, histograms: bool) -> Answer {
         let (input, output) = connection.buffer_bytes();
         sum.input_buffer_max = sum.input_buffer_max.max(input);
         sum.output_buffer_max = sum.output_buffer_max.max(output);
+        sum.client_bytes += (size_of::<Connection>() + input + output) as u64;
+        sum.blocked += u64::from(connection.is_blocked());
     }
     for db in 0..core.config.databases {
         let info = core.node.shard.keyspace(DbIndex(db)).info();
@@ -480,6 +487,8 @@ impl CoreStats {
         }
         self.stats += &other.stats;
         self.clients += other.clients;
+        self.blocked += other.blocked;
+        self.client_bytes += other.client_bytes;
         self.hits += other.hits;
         self.misses += other.misses;
         self.expired += other.expired;

@@ -1,16 +1,21 @@
 //! The one lookup: the engine's rows and the server's rows.
 
+mod acl;
 mod client;
 mod command_info;
 mod connection;
 mod info;
 mod latency;
+mod memory;
+mod pause;
 mod server;
 mod slowlog;
 mod syntax;
+mod tracking;
 
 use crate::core::{Answer, Call, Core, Finish, Job, Question};
 use shards::command::{Args, Arity, Begin, Command, Find, Flags, Group, KeySpec};
+use shards::resp::Protocol;
 use shards::{CommandError, Row};
 use std::sync::OnceLock;
 
@@ -41,6 +46,8 @@ static SERVER_COMMANDS: &[&[ServerRow]] = &[
     info::COMMANDS,
     slowlog::COMMANDS,
     latency::COMMANDS,
+    memory::COMMANDS,
+    acl::COMMANDS,
 ];
 
 /// The function of a container, which never runs: the path of a request looks
@@ -134,12 +141,13 @@ impl Registry {
         let mut rows = 0;
         let engine = shards::COMMANDS.iter().copied().flatten();
         let server = SERVER_COMMANDS.iter().copied().flatten();
-        let entries: Vec<Entry> = engine
+        let mut entries: Vec<Entry> = engine
             .map(|row| Entry::new(row, &Run::Engine, &mut rows))
             .collect::<Vec<_>>()
             .into_iter()
             .chain(server.map(|row| Entry::new(row, &Run::Server, &mut rows)))
             .collect();
+        merge_containers(&mut entries);
         let mut slots = Box::new([0u16; SLOTS]);
         for (index, entry) in entries.iter().enumerate() {
             let mut at = hash(entry.name.as_bytes());
@@ -189,8 +197,7 @@ impl Registry {
         }
     }
 
-    /// Every row, subcommands after their containers: in the order of their
-    /// numbers.
+    /// Every row, subcommands after their containers.
     pub fn all(&self) -> impl Iterator<Item = &Entry> {
         let entries = self.entries.iter();
         entries.flat_map(|entry| std::iter::once(entry).chain(&entry.subcommands))
@@ -198,7 +205,11 @@ impl Registry {
 
     /// The flags of every row, by its number.
     pub fn flags(&self) -> Vec<Flags> {
-        self.all().map(|entry| entry.flags).collect()
+        let mut flags = vec![Flags::default(); usize::from(self.rows)];
+        for entry in self.all() {
+            flags[usize::from(entry.number)] = entry.flags;
+        }
+        flags
     }
 
     /// The full name of row `number`.
@@ -206,6 +217,23 @@ impl Registry {
         self.all()
             .find(|entry| entry.number == number)
             .map_or("", |entry| entry.full_name)
+    }
+}
+
+/// A container whose subcommands are partly the engine's and partly the
+/// server's has two rows; they become one.
+fn merge_containers(entries: &mut Vec<Entry>) {
+    let mut at = 0;
+    while at < entries.len() {
+        let (before, rest) = entries.split_at_mut(at);
+        let twin = before.iter_mut().find(|entry| entry.name == rest[0].name);
+        match twin {
+            Some(twin) => {
+                twin.subcommands.append(&mut rest[0].subcommands);
+                entries.remove(at);
+            }
+            None => at += 1,
+        }
     }
 }
 
@@ -321,6 +349,12 @@ pub fn answer(core: &mut Core, question: &Question) -> Answer {
         }
         Question::Events => Answer::Events(core.events.clone()),
         Question::ForgetEvents(kinds) => latency::forget_here(core, kinds),
+        Question::Pause(pause) => pause::pause_here(core, *pause),
+        Question::Unpause => {
+            core.end_pause();
+            Answer::Done
+        }
+        Question::Unblock(id, how) => pause::unblock_here(core, *id, *how),
         Question::Sleep(duration) => {
             std::thread::sleep(*duration);
             Answer::Done
@@ -337,6 +371,17 @@ fn total(answers: &[Answer]) -> u64 {
     answers.iter().map(count).sum()
 }
 
+/// A number that is no integer: a double in RESP3, a bulk string in RESP2.
+fn double(call: &mut Call<'_>, text: &str) {
+    match call.session().protocol {
+        Protocol::Resp2 => call.reply().bulk(text.as_bytes()),
+        Protocol::Resp3 => {
+            let parts = [b",", text.as_bytes(), b"\r\n"];
+            call.out.extend_from_slice(&parts.concat());
+        }
+    }
+}
+
 /// The finish of a question that every core has simply heeded.
 fn ok(call: &mut Call<'_>, _: Args<'_>, _: Vec<Answer>) -> Result<(), CommandError> {
     call.reply().ok();
@@ -349,8 +394,7 @@ mod tests {
 
     #[test]
     fn every_row_is_found_by_its_name() {
-        for (number, entry) in registry().all().enumerate() {
-            assert_eq!(usize::from(entry.number), number);
+        for entry in registry().all() {
             let upper = entry.full_name.to_ascii_uppercase();
             let found = registry().find_full(upper.as_bytes());
             let found = found.unwrap_or_else(|| panic!("{upper} is not found"));

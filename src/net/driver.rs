@@ -87,6 +87,13 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
             busy |= core.node.time_out(core.now);
             core.deliver();
         }
+        if let Some(pause) = core.pause {
+            core.now = clock::now();
+            if pause.until <= core.now {
+                core.end_pause();
+                busy = true;
+            }
+        }
         if pace.now >= pace.next_tick {
             pace.more = background(core, listeners);
             let (active, receives) = core.activity.next();
@@ -164,7 +171,8 @@ impl Pace {
 async fn sleep(core: &mut Core, park: &Park) {
     core.ring.signal(true);
     if core.mesh.fall_asleep() && !core.ring.has_work() {
-        match core.node.next_timeout() {
+        let pause_end = core.pause.map(|pause| pause.until);
+        match core.node.next_timeout().into_iter().chain(pause_end).min() {
             None => park.park().await,
             Some(at) => {
                 let ms = at.0.saturating_sub(clock::now().0);
@@ -219,9 +227,10 @@ fn background(core: &mut Core, listeners: &mut Listeners) -> bool {
     let began = Instant::now();
     let mut more = true;
     while more && began.elapsed() < SLICE {
-        let progress = core.node.shard.expire_due(core.now, EXPIRE_STEP);
-        let unfreed = core.node.shard.free_some(FREE_STEP);
-        more = progress.more || unfreed;
+        // As in Redis, nothing expires by itself during a pause.
+        let expires = core.pause.is_none();
+        more = expires && core.node.shard.expire_due(core.now, EXPIRE_STEP).more;
+        more |= core.node.shard.free_some(FREE_STEP);
     }
     core.note_expire_cycle(began);
     more

@@ -116,6 +116,8 @@ pub struct Connection {
     pub stalled: bool,
     /// Later requests wait until the replies to earlier ones are complete.
     pub barrier: bool,
+    /// The next request waits for the end of a CLIENT PAUSE.
+    pub paused: bool,
     /// A blocking command is under way, and may be waiting.
     blocked: Option<Blocked>,
 
@@ -155,6 +157,7 @@ impl Connection {
             dirty: false,
             stalled: false,
             barrier: false,
+            paused: false,
             blocked: None,
             input: Vec::new(),
             partial: Partial::default(),
@@ -172,6 +175,7 @@ impl Connection {
     pub fn may_execute(&self) -> bool {
         self.phase == Phase::Open
             && !self.barrier
+            && !self.paused
             && self.order.len() < PLACES_MAX
             && self.output_bytes() < OUTPUT_BYTES_SOFT
     }
@@ -325,6 +329,11 @@ impl Connection {
             place,
         };
         Some((client, owner))
+    }
+
+    /// Whether the client waits in a blocking command, or for the end of a pause.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.is_some() || self.paused
     }
 
     /// The blocking command under way is given up.

@@ -14,6 +14,7 @@ mod bitmaps;
 mod harness;
 mod hyperloglogs;
 mod keys;
+mod memory;
 mod spec;
 mod strings;
 
@@ -346,4 +347,5 @@ pub static COMMANDS: &[&[Row]] = &[
     keys::object::COMMANDS,
     keys::relocate::COMMANDS,
     keys::scan::COMMANDS,
+    memory::COMMANDS,
 ];

@@ -143,6 +143,10 @@ pub mod flags {
     /// Not shown by COMMAND: in category @connection, though of another group.
     pub const CONNECTION: Flags = Flags(1 << 22);
 
+    /// Not shown by COMMAND: in categories @admin and @dangerous, like what
+    /// has the flag `admin`.
+    pub const LIKE_ADMIN: Flags = Flags(1 << 30);
+
     /// Names of the flags that COMMAND INFO shows, in its order.
     pub const NAMES: &[(Flags, &str)] = &[
         (WRITE, "write"),

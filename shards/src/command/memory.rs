@@ -1,0 +1,65 @@
+//! MEMORY USAGE: what a key and its value take. The server has the rest of
+//! MEMORY.
+
+use super::spec::{Arity, Begin, Command, Group, KeySpec, flags};
+use super::{Args, Context, Outcome, Row, Run};
+use crate::command::args::integer;
+use crate::error::CommandError;
+
+pub static COMMANDS: &[Row] = &[Command {
+    name: "memory",
+    syntax: "",
+    summary: "A container for commands about memory.",
+    since: "4.0.0",
+    complexity: "Depends on subcommand.",
+    group: Group::Server,
+    arity: Arity::AtLeast(2),
+    keys: &[],
+    flags: flags::NONE,
+    tips: &[],
+    subcommands: &[USAGE],
+    run: Run::OneShard(container),
+}];
+
+const USAGE: Row = Command {
+    name: "memory|usage",
+    syntax: "key [SAMPLES count]",
+    summary: "The bytes that a key and its value take.",
+    since: "4.0.0",
+    complexity: "O(N) where N is the number of samples.",
+    group: Group::Server,
+    arity: Arity::AtLeast(3),
+    keys: &[KeySpec {
+        begin: Begin::Index(2),
+        ..KeySpec::first(&["RO"])
+    }],
+    flags: flags::READONLY,
+    tips: &[],
+    subcommands: &[],
+    run: Run::OneShard(usage),
+};
+
+/// Never runs: its subcommands do.
+fn container(_: &mut Context<'_>, _: Args<'_>) -> Outcome {
+    Err(CommandError::Syntax)
+}
+
+/// What is counted is what the allocations hold, so there is nothing to sample:
+/// SAMPLES is checked and changes nothing.
+fn usage(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let mut options = args.from(3).iter();
+    while let Some(option) = options.next() {
+        if !option.eq_ignore_ascii_case(b"samples") {
+            return Err(CommandError::Syntax);
+        }
+        let count = options.next().ok_or(CommandError::Syntax)?;
+        if integer(count)? < 0 {
+            return Err(CommandError::Syntax);
+        }
+    }
+    match ctx.db.object(&args[2]) {
+        Some(object) => ctx.reply.integer(object.bytes as i64),
+        None => ctx.reply.null(),
+    }
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! CLIENT PAUSE, UNPAUSE and UNBLOCK: having clients wait, and ending that.
+//!
+//! A pause is heeded by every core on its own: requests that it concerns stay
+//! in the input of their connection, which is not looked at until the pause is
+//! over. Requests that were on their way to another core when it began still
+//! run there.
+
+use super::{Call, Flow};
+use crate::core::{Answer, Core, Pause, Question};
+use shards::command::Args;
+use shards::order::Unblock;
+use shards::{CommandError, UnixMs, parse_i64};
+
+/// Refuses more words than a subcommand takes.
+fn too_many(args: Args<'_>) -> CommandError {
+    let before = "ERR unknown subcommand or wrong number of arguments for '";
+    CommandError::quoting(before, &args[1], "'. Try CLIENT HELP.")
+}
+
+pub fn pause(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    if args.len() > 4 {
+        return Err(too_many(args));
+    }
+    let all = match args.get(3) {
+        None => true,
+        Some(mode) if mode.eq_ignore_ascii_case(b"all") => true,
+        Some(mode) if mode.eq_ignore_ascii_case(b"write") => false,
+        Some(_) => {
+            let text = "ERR CLIENT PAUSE mode must be WRITE or ALL";
+            return Err(CommandError::Static(text));
+        }
+    };
+    let timeout_ms = parse_i64(&args[2]).ok_or(CommandError::Static(
+        "ERR timeout is not an integer or out of range",
+    ))?;
+    if timeout_ms < 0 {
+        return Err(CommandError::Static("ERR timeout is negative"));
+    }
+    let until = UnixMs(call.core.now.0.saturating_add(timeout_ms));
+    Ok(Flow::Ask(Question::Pause(Pause { until, all }), super::ok))
+}
+
+/// Has this core's clients wait. Of two pauses the longer and the stricter hold.
+pub fn pause_here(core: &mut Core, new: Pause) -> Answer {
+    let pause = core.pause.get_or_insert(new);
+    pause.until = pause.until.max(new.until);
+    pause.all |= new.all;
+    Answer::Done
+}
+
+pub fn unpause(_: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    Ok(Flow::Ask(Question::Unpause, super::ok))
+}
+
+pub fn unblock(_: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let how = match args.get(3) {
+        _ if args.len() > 4 => return Err(too_many(args)),
+        None => Unblock::Timeout,
+        Some(how) if how.eq_ignore_ascii_case(b"timeout") => Unblock::Timeout,
+        Some(how) if how.eq_ignore_ascii_case(b"error") => Unblock::Error,
+        Some(_) => {
+            let text = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
+            return Err(CommandError::Static(text));
+        }
+    };
+    let id = parse_i64(&args[2]).ok_or(CommandError::NotAnInteger)?;
+    Ok(Flow::Ask(Question::Unblock(id, how), unblock_finish))
+}
+
+fn unblock_finish(
+    call: &mut Call<'_>,
+    _: Args<'_>,
+    answers: Vec<Answer>,
+) -> Result<(), CommandError> {
+    call.reply().integer(super::total(&answers) as i64);
+    Ok(())
+}
+
+/// Ends the waiting of client `id`, if it is one of this core's and waits in a
+/// blocking command. One that waits for the end of a pause does not count.
+pub fn unblock_here(core: &mut Core, id: i64, how: Unblock) -> Answer {
+    let meant = |session_id: u64| u64::try_from(id) == Ok(session_id);
+    let found = core
+        .connections
+        .iter_mut()
+        .find(|(_, connection)| meant(connection.session.id));
+    let Some((key, connection)) = found else {
+        return Answer::Count(0);
+    };
+    let Some((client, owner)) = connection.blocked(key as u32) else {
+        return Answer::Count(0);
+    };
+    connection.unblock();
+    core.node.unblock(client, owner, how);
+    core.deliver();
+    Answer::Count(1)
+}
