@@ -4,7 +4,7 @@
 //! specifications and documentation all come from the rows.
 
 use super::syntax::{Argument, Kind, arguments};
-use super::{Call, Entry, Flow, ServerRow, registry};
+use super::{Call, Entry, Flow, Run, ServerRow, registry};
 use shards::command::{Args, Arity, Begin, Find, Flags, Group, KeySpec, flags};
 use shards::resp::Reply;
 use shards::{CommandError, glob};
@@ -323,7 +323,9 @@ pub fn categories(entry: &Entry) -> Vec<&'static str> {
     // A container is nothing that could be run: only its subcommands count.
     let container = !entry.subcommands.is_empty() && entry.flags == flags::NONE;
     let group = |group: Group| entry.group == group && !container;
-    let accesses_keyspace = has(flags::WRITE) || has(flags::READONLY);
+    // Of the server's family, what concerns whole databases.
+    let whole = matches!(entry.run, Run::Engine(_)) && entry.keys.is_empty();
+    let accesses_keyspace = whole && (has(flags::WRITE) || has(flags::READONLY));
     let scripting = group(Group::Scripting);
     [
         (
