@@ -14,7 +14,7 @@ use crate::stats::slowlog::{SlowEntry, SlowLog, cut};
 use shards::command::{Args, Flags, OwnedArgs, flags};
 use shards::order::{Batch, Client, Node, Replied, Unblock, Watch};
 use shards::resp::Reply;
-use shards::{CommandError, ShardId, UnixMs};
+use shards::{CommandError, DbIndex, ShardId, UnixMs};
 use slab::Slab;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -67,6 +67,10 @@ pub enum Question {
     Unpause,
     /// CLIENT UNBLOCK of this client.
     Unblock(i64, Unblock),
+    /// DEBUG SET-ACTIVE-EXPIRE.
+    ActiveExpire(bool),
+    /// DEBUG OBJECT: its owner answers with the reply.
+    Object { db: DbIndex, key: Box<[u8]> },
     /// DEBUG SLEEP: the whole server stands still.
     Sleep(std::time::Duration),
 }
@@ -230,6 +234,8 @@ pub struct Core {
     pub lap: u64,
     /// Arguments of the request at hand that must not be shown.
     pub secret: Vec<usize>,
+    /// Keys expire also when nobody looks at them (DEBUG SET-ACTIVE-EXPIRE).
+    pub active_expire: bool,
     /// CLIENT PAUSE is in force.
     pub pause: Option<Pause>,
     /// Connections whose next request waits for its end.

@@ -77,10 +77,14 @@ pub fn run(config: Config) -> Result<(), StartError> {
             .recv()
             .map_err(|_| StartError::new("shards: a core ended while starting"))??;
     }
-    let startup_bytes = memory::read().allocated;
-    shared.startup_bytes.store(startup_bytes, Ordering::Relaxed);
+    if !config.without_effect.is_empty() {
+        let names = config.without_effect.join(" ");
+        tracing::warn!("directives of Redis without effect here: {names}");
+    }
     stop_on_signals(&shared)?;
     announce(&config, &addresses);
+    let startup_bytes = memory::read().allocated;
+    shared.startup_bytes.store(startup_bytes, Ordering::Relaxed);
     // Each core says once more that it is there: at its end. The process does
     // not wait for the executors, which take seconds to wind down.
     drop(ready);
@@ -169,6 +173,7 @@ fn set_up(part: Part) -> Result<(Core, Vec<socket2::Socket>, Park), StartError> 
         events: Events::default(),
         noteworthy_ticks: u64::MAX,
         lap: 0,
+        active_expire: true,
         pause: None,
         paused: Vec::new(),
         secret: Vec::new(),

@@ -140,6 +140,57 @@ fn mistakes_in_files_are_named_with_their_line() {
     }
 }
 
+/// A file as Redis comes with it: what has no effect is named in one line of the
+/// log, and nothing keeps the server from starting.
+#[test]
+fn stock_files_of_redis_are_accepted() {
+    let dir = TempDir::new();
+    let path = dir.path().join("redis.conf");
+    let name = path.to_str().expect("temporary folders have plain names");
+    let stock = fs::read_to_string("/etc/redis/redis.conf")
+        .expect("redis-server is installed: run tests/run.sh, which installs it");
+    // Where this machine keeps the other server's files is not ours to write.
+    let own = |line: &&str| !line.starts_with("dir ") && !line.starts_with("logfile ");
+    let text: Vec<&str> = stock.lines().filter(own).collect();
+    fs::write(&path, text.join("\n")).expect("own folder is writable");
+    let server = Server::cordis_from_file(name, &["--hz", "20", "--appendfsync", "always"]);
+    assert_eq!(server.connect().call(&["PING"]).raw, b"+PONG\r\n");
+    let log = server.log();
+    let named: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("without effect"))
+        .collect();
+    assert_eq!(named.len(), 1, "{log}");
+    for directive in ["daemonize", "rdbcompression", "hz", "activerehashing"] {
+        assert!(named[0].contains(&format!(" {directive} ")), "{log}");
+    }
+}
+
+#[test]
+fn features_that_are_missing_are_refused_by_name() {
+    for (name, value) in [
+        ("cluster-enabled", "yes"),
+        ("aclfile", "/etc/users.acl"),
+        ("unixsocket", "/tmp/no.sock"),
+        ("notify-keyspace-events", "KEA"),
+        ("maxmemory-policy", "allkeys-lru"),
+        ("tls-port", "6380"),
+    ] {
+        refusal(
+            &mut server(&[&format!("--{name}"), value]),
+            &[name, "not available"],
+        );
+        let dir = TempDir::new();
+        let path = dir.path().join("cordis.conf");
+        fs::write(&path, format!("# one\n{name} {value}\n")).expect("own folder is writable");
+        let path = path.to_str().expect("temporary folders have plain names");
+        refusal(
+            &mut server(&[path]),
+            &["line 2", name, value, "not available"],
+        );
+    }
+}
+
 #[test]
 fn files_and_arguments_agree_on_who_wins() {
     let dir = TempDir::new();

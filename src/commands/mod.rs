@@ -4,8 +4,10 @@ mod acl;
 mod client;
 mod command_info;
 mod connection;
+mod debug;
 mod info;
 mod latency;
+mod lolwut;
 mod memory;
 mod pause;
 mod server;
@@ -48,6 +50,8 @@ static SERVER_COMMANDS: &[&[ServerRow]] = &[
     latency::COMMANDS,
     memory::COMMANDS,
     acl::COMMANDS,
+    debug::COMMANDS,
+    lolwut::COMMANDS,
 ];
 
 /// The function of a container, which never runs: the path of a request looks
@@ -355,6 +359,11 @@ pub fn answer(core: &mut Core, question: &Question) -> Answer {
             Answer::Done
         }
         Question::Unblock(id, how) => pause::unblock_here(core, *id, *how),
+        Question::ActiveExpire(active) => {
+            core.active_expire = *active;
+            Answer::Done
+        }
+        Question::Object { db, key } => debug::object_here(core, *db, key),
         Question::Sleep(duration) => {
             std::thread::sleep(*duration);
             Answer::Done

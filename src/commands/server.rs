@@ -1,4 +1,4 @@
-//! Commands about the server as a whole: CONFIG, TIME, SHUTDOWN, DEBUG.
+//! Commands about the server as a whole: CONFIG, TIME, SHUTDOWN.
 
 use super::{Call, Flow, ServerRow, ok};
 use crate::config::{self, Config, DirectiveId};
@@ -9,7 +9,7 @@ use crate::session::connection::Phase;
 use shards::command::{Args, Arity, Flags, Group, flags};
 use shards::{CommandError, ShardId};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 const ADMIN: Flags = flags::ADMIN
     .with(flags::NOSCRIPT)
@@ -46,16 +46,6 @@ pub static COMMANDS: &[ServerRow] = &[
         arity: Arity::AtLeast(1),
         flags: ADMIN.with(flags::NO_MULTI).with(flags::ALLOW_BUSY),
         run: shutdown,
-        ..ROW
-    },
-    ServerRow {
-        name: "debug",
-        syntax: "<SLEEP seconds | HELP>",
-        summary: "For tests: have the server stand still.",
-        since: "1.0.0",
-        complexity: "Depends on subcommand.",
-        arity: Arity::AtLeast(2),
-        run: debug,
         ..ROW
     },
 ];
@@ -286,37 +276,4 @@ fn shutdown(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     call.connection().phase = Phase::Closing;
     call.core.shared.stopping.store(true, Ordering::Relaxed);
     Ok(Flow::Done)
-}
-
-fn debug(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    let local = call.is_local();
-    if !call.core.config.enable_debug_command.permits(local) {
-        return Err(CommandError::Static(
-            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \
-             \"local\", you can run it from a local connection, otherwise you need to set this \
-             option in the configuration file, and then restart the server.",
-        ));
-    }
-    let what = &args[1];
-    if what.eq_ignore_ascii_case(b"help") && args.len() == 2 {
-        const HELP: &[&str] = &[
-            "SLEEP <seconds>",
-            "    Stop the server for <seconds>. Decimals allowed.",
-        ];
-        call.help("DEBUG", HELP);
-        return Ok(Flow::Done);
-    }
-    if what.eq_ignore_ascii_case(b"sleep") && args.len() == 3 {
-        // As in Redis, what is no number is no time.
-        let seconds = std::str::from_utf8(&args[2])
-            .ok()
-            .and_then(|text| text.parse().ok());
-        let duration = Duration::try_from_secs_f64(seconds.unwrap_or(0.0)).unwrap_or_default();
-        return Ok(Flow::Ask(Question::Sleep(duration), ok));
-    }
-    Err(CommandError::quoting(
-        "ERR unknown subcommand or wrong number of arguments for '",
-        what,
-        "'. Try DEBUG HELP.",
-    ))
 }

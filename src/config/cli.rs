@@ -17,7 +17,7 @@ use super::directive::Kind;
 use super::file::{read, read_text, with_remedy};
 use super::table::{self, SHARDS_MAX, directives, os_reason};
 use super::words::{quote, split};
-use super::{Config, StartError};
+use super::{Config, StartError, known};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -51,7 +51,8 @@ pub fn usable_cpus() -> u16 {
 }
 
 fn load_from(args: Vec<Vec<u8>>, mut config: Config) -> Result<Start, StartError> {
-    let matches = match command().try_get_matches_from(gather(args)?) {
+    let (gathered, others) = gather(args)?;
+    let matches = match command().try_get_matches_from(gathered) {
         Ok(matches) => matches,
         Err(error) => return explain(&error),
     };
@@ -77,13 +78,25 @@ fn load_from(args: Vec<Vec<u8>>, mut config: Config) -> Result<Start, StartError
             })?;
         }
     }
+    for (name, words) in others {
+        let shown = String::from_utf8_lossy(&name);
+        config.take_known(&name, &words).map_err(|reason| {
+            let reason = reason.unwrap_or("unknown directive; --help lists all".into());
+            StartError::new(&format!("--{shown}: {reason}"))
+        })?;
+    }
     check(&config)?;
     Ok(Start::Serve(Box::new(config)))
 }
 
+/// An option and its words.
+type Given = (Vec<u8>, Vec<Vec<u8>>);
+
 /// Makes one argument, `--name=words`, of each option and its words. The words
-/// are quoted, so that [`split`] finds them again.
-fn gather(args: Vec<Vec<u8>>) -> Result<Vec<OsString>, StartError> {
+/// are quoted, so that [`split`] finds them again. Options that Redis knows and
+/// this server does not are returned beside.
+fn gather(args: Vec<Vec<u8>>) -> Result<(Vec<OsString>, Vec<Given>), StartError> {
+    let mut others = Vec::new();
     let mut gathered = vec![OsString::from("cordis-server")];
     let mut args = args.into_iter().peekable();
     if let Some(first) = args.next_if(|arg| !arg.starts_with(b"--")) {
@@ -107,6 +120,10 @@ fn gather(args: Vec<Vec<u8>>) -> Result<Vec<OsString>, StartError> {
         while let Some(word) = args.next_if(|arg| !arg.starts_with(b"--")) {
             words.push(word);
         }
+        if table::find(name).is_none() && known::find(name).is_some() {
+            others.push((name.to_vec(), words));
+            continue;
+        }
         let mut line = [b"--", name.to_ascii_lowercase().as_slice()].concat();
         if table::find(name).is_some() {
             let words: Vec<_> = words.iter().map(|word| quote(word)).collect();
@@ -115,7 +132,7 @@ fn gather(args: Vec<Vec<u8>>) -> Result<Vec<OsString>, StartError> {
         }
         gathered.push(OsString::from_vec(line));
     }
-    Ok(gathered)
+    Ok((gathered, others))
 }
 
 fn command() -> Command {
@@ -320,7 +337,7 @@ mod tests {
             (&["--xyzzy"], "--xyzzy: unknown directive; --help lists all"),
             (
                 &["--unixsocket", "/x"],
-                "--unixsocket: unknown directive; --help lists all",
+                "--unixsocket: not available in this server; remove it, or give \"\"",
             ),
             (&["-x"], "-x: unknown directive; --help lists all"),
             (

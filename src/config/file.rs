@@ -76,8 +76,15 @@ pub fn read_text(
             read_nested(config, &bytes_path(path), depth + 1)?;
             continue;
         }
-        let directive = table::find(name)
-            .ok_or_else(|| wrong("unknown directive; remove it (--help lists all)"))?;
+        let Some(directive) = table::find(name) else {
+            config
+                .take_known(name, values)
+                .map_err(|reason| match reason {
+                    Some(reason) => wrong(&reason),
+                    None => wrong("unknown directive; remove it (--help lists all)"),
+                })?;
+            continue;
+        };
         directive
             .set_words(config, values)
             .map_err(|reason| wrong(&with_remedy(&reason, &directive.expects())))?;

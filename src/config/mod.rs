@@ -14,6 +14,7 @@
 mod cli;
 mod directive;
 mod file;
+mod known;
 mod table;
 mod thresholds;
 mod words;
@@ -28,6 +29,7 @@ use shards::{CommandError, Settings};
 pub use cli::{Start, load};
 pub use file::rewrite;
 pub use table::{DirectiveId, directives};
+pub use words::parse_memory;
 
 use directive::{Directive, Mutability};
 
@@ -41,6 +43,8 @@ pub struct Config {
     pub revision: u64,
     /// The file that CONFIG REWRITE writes back: absolute.
     pub config_file: Option<PathBuf>,
+    /// Directives of Redis that were given and have no effect here; see `known`.
+    pub without_effect: Vec<&'static str>,
     pub port: u16,
     /// Addresses; `-` in front: listen if the address exists, `*`: all IPv4,
     /// `::*`: all IPv6 (as in redis.conf).
@@ -179,6 +183,7 @@ impl Config {
         Self {
             revision: 0,
             config_file: None,
+            without_effect: Vec::new(),
             port: 6379,
             bind: vec!["*".to_owned(), "-::*".to_owned()],
             tcp_backlog: 511,
@@ -208,6 +213,19 @@ impl Config {
             enable_debug_command: AllowFrom::Nobody,
             enable_protected_configs: AllowFrom::Nobody,
         }
+    }
+
+    /// Takes a directive that has no row in the table, if Redis knows it.
+    ///
+    /// # Errors
+    /// `None`: nobody knows it; otherwise why its value is refused.
+    fn take_known(&mut self, name: &[u8], words: &[Vec<u8>]) -> Result<(), Option<Reason>> {
+        let known = known::find(name).ok_or(None)?;
+        known.check(words).map_err(Some)?;
+        if !self.without_effect.contains(&known.name) {
+            self.without_effect.push(known.name);
+        }
+        Ok(())
     }
 
     /// CONFIG GET: names and values of all directives that a pattern matches,

@@ -228,7 +228,7 @@ fn background(core: &mut Core, listeners: &mut Listeners) -> bool {
     let mut more = true;
     while more && began.elapsed() < SLICE {
         // As in Redis, nothing expires by itself during a pause.
-        let expires = core.pause.is_none();
+        let expires = core.pause.is_none() && core.active_expire;
         more = expires && core.node.shard.expire_due(core.now, EXPIRE_STEP).more;
         more |= core.node.shard.free_some(FREE_STEP);
     }

@@ -19,6 +19,7 @@ mod spec;
 mod strings;
 
 pub use args::{Args, OwnedArgs, cursor_of};
+pub use memory::debug_object;
 pub use spec::{
     Access, Arity, Begin, Command, Find, Flags, Group, KeySpec, flags, keys_in, keys_of,
 };

@@ -1,0 +1,287 @@
+//! DEBUG: for test suites. What has no meaning here answers like a subcommand
+//! that does not exist.
+
+use super::{Call, Flow, ServerRow, ok};
+use crate::config;
+use crate::core::{Answer, Core, Question};
+use shards::command::{Args, Arity, Group, flags};
+use shards::resp::Protocol;
+use shards::{CommandError, DbIndex, Request};
+use std::time::Duration;
+
+pub static COMMANDS: &[ServerRow] = &[ServerRow {
+    name: "debug",
+    syntax: "subcommand [argument [argument ...]]",
+    summary: "For tests: look inside, or have the server misbehave.",
+    since: "1.0.0",
+    complexity: "Depends on subcommand.",
+    group: Group::Server,
+    arity: Arity::AtLeast(2),
+    keys: &[],
+    flags: flags::ADMIN
+        .with(flags::NOSCRIPT)
+        .with(flags::LOADING)
+        .with(flags::STALE),
+    tips: &[],
+    subcommands: &[],
+    run: debug,
+}];
+
+/// A subcommand: its name, the number of its arguments, its function.
+struct Sub {
+    name: &'static str,
+    args: usize,
+    run: super::Handler,
+}
+
+static SUBCOMMANDS: &[Sub] = &[
+    Sub {
+        name: "help",
+        args: 0,
+        run: help,
+    },
+    Sub {
+        name: "sleep",
+        args: 1,
+        run: sleep,
+    },
+    Sub {
+        name: "object",
+        args: 1,
+        run: object,
+    },
+    Sub {
+        name: "set-active-expire",
+        args: 1,
+        run: set_active_expire,
+    },
+    Sub {
+        name: "quicklist-packed-threshold",
+        args: 1,
+        run: packed_threshold,
+    },
+    Sub {
+        name: "error",
+        args: 1,
+        run: |_, args| Err(CommandError::Owned(args[2].into())),
+    },
+    Sub {
+        name: "log",
+        args: 1,
+        run: log,
+    },
+    Sub {
+        name: "protocol",
+        args: 1,
+        run: protocol,
+    },
+    Sub {
+        name: "change-repl-id",
+        args: 0,
+        run: |_, _| {
+            Err(CommandError::Static(
+                "ERR Replication is not available in this server",
+            ))
+        },
+    },
+    Sub {
+        name: "reload",
+        args: 0,
+        run: |_, _| {
+            Err(CommandError::Static(
+                "ERR Error trying to save the DB: writing dumps is not available in this server",
+            ))
+        },
+    },
+];
+
+fn debug(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let local = call.is_local();
+    if !call.core.config.enable_debug_command.permits(local) {
+        return Err(CommandError::Static(
+            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \
+             \"local\", you can run it from a local connection, otherwise you need to set this \
+             option in the configuration file, and then restart the server.",
+        ));
+    }
+    let named = |sub: &&Sub| {
+        args[1].eq_ignore_ascii_case(sub.name.as_bytes()) && args.len() == sub.args + 2
+    };
+    match SUBCOMMANDS.iter().find(named) {
+        Some(sub) => (sub.run)(call, args),
+        None => Err(CommandError::quoting(
+            "ERR unknown subcommand or wrong number of arguments for '",
+            &args[1],
+            "'. Try DEBUG HELP.",
+        )),
+    }
+}
+
+fn help(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    const HELP: &[&str] = &[
+        "ERROR <string>",
+        "    Return a Redis protocol error with <string> as message. Useful for clients",
+        "    unit tests to simulate Redis errors.",
+        "LOG <message>",
+        "    Write <message> to the server log.",
+        "OBJECT <key>",
+        "    Show low level info about `key` and associated value.",
+        "PROTOCOL <type>",
+        "    Reply with a test value of the specified type. <type> can be: string,",
+        "    integer, double, bignum, null, array, set, map, attrib, push, verbatim,",
+        "    true, false.",
+        "QUICKLIST-PACKED-THRESHOLD <size>",
+        "    Checks the size and does nothing: no encoding depends on it here.",
+        "SET-ACTIVE-EXPIRE <0|1>",
+        "    Setting it to 0 disables expiring keys in background when they are not",
+        "    accessed (otherwise the Redis behavior). Setting it to 1 reenables back the",
+        "    default.",
+        "SLEEP <seconds>",
+        "    Stop the server for <seconds>. Decimals allowed.",
+    ];
+    call.help("DEBUG", HELP);
+    Ok(Flow::Done)
+}
+
+fn sleep(_: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    // As in Redis, what is no number is no time.
+    let seconds = std::str::from_utf8(&args[2])
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let duration = Duration::try_from_secs_f64(seconds.unwrap_or(0.0)).unwrap_or_default();
+    Ok(Flow::Ask(Question::Sleep(duration), ok))
+}
+
+/// What is no number is zero.
+fn set_active_expire(_: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let active = shards::parse_i64(&args[2]).is_some_and(|number| number != 0);
+    Ok(Flow::Ask(Question::ActiveExpire(active), ok))
+}
+
+fn packed_threshold(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    const MAX: u64 = 4 << 30;
+    if config::parse_memory(&args[2]).is_none_or(|bytes| bytes > MAX) {
+        return Err(CommandError::Static(
+            "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
+        ));
+    }
+    call.reply().ok();
+    Ok(Flow::Done)
+}
+
+fn log(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    tracing::warn!(message = %String::from_utf8_lossy(&args[2]).escape_debug(), "DEBUG LOG");
+    call.reply().ok();
+    Ok(Flow::Done)
+}
+
+fn object(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let question = Question::Object {
+        db: call.session().db,
+        key: args[2].into(),
+    };
+    Ok(Flow::Ask(question, object_finish))
+}
+
+/// Only the owner of the key answers with a text: the reply as it stands.
+fn object_finish(
+    call: &mut Call<'_>,
+    _: Args<'_>,
+    answers: Vec<Answer>,
+) -> Result<(), CommandError> {
+    let text = answers.into_iter().find_map(|answer| match answer {
+        Answer::Text(text) => Some(text),
+        _ => None,
+    });
+    match text {
+        Some(text) => call.out.extend_from_slice(&text),
+        None => return Err(CommandError::NoSuchKey),
+    }
+    Ok(())
+}
+
+/// What this core knows of a key, if it is its own.
+pub fn object_here(core: &mut Core, db: DbIndex, key: &[u8]) -> Answer {
+    if core.node.owner(key) != core.id {
+        return Answer::Done;
+    }
+    let words: [&[u8]; 3] = [b"DEBUG", b"OBJECT", key];
+    let args = shards::command::OwnedArgs::new(words);
+    let request = Request {
+        handler: shards::command::debug_object,
+        args: args.args(),
+        db,
+        protocol: Protocol::Resp2,
+        no_touch: true,
+        may_block: false,
+        located: None,
+    };
+    let mut reply = Vec::new();
+    match core.node.shard.apply(core.now, &request, &mut reply) {
+        Ok(()) => Answer::Text(reply),
+        Err(_) => Answer::Done,
+    }
+}
+
+/// The types of PROTOCOL: as they are in RESP2 and in RESP3.
+const TYPES: &[(&str, &str, &str)] = &[
+    ("string", "$11\r\nHello World\r\n", "$11\r\nHello World\r\n"),
+    ("integer", ":12345\r\n", ":12345\r\n"),
+    ("double", "$5\r\n3.141\r\n", ",3.141\r\n"),
+    (
+        "bignum",
+        "$37\r\n1234567999999999999999999999999999999\r\n",
+        "(1234567999999999999999999999999999999\r\n",
+    ),
+    ("null", "$-1\r\n", "_\r\n"),
+    (
+        "array",
+        "*3\r\n:0\r\n:1\r\n:2\r\n",
+        "*3\r\n:0\r\n:1\r\n:2\r\n",
+    ),
+    (
+        "set",
+        "*3\r\n:0\r\n:1\r\n:2\r\n",
+        "~3\r\n:0\r\n:1\r\n:2\r\n",
+    ),
+    (
+        "map",
+        "*6\r\n:0\r\n:0\r\n:1\r\n:1\r\n:2\r\n:0\r\n",
+        "%3\r\n:0\r\n#f\r\n:1\r\n#t\r\n:2\r\n#f\r\n",
+    ),
+    (
+        "attrib",
+        "$39\r\nSome real reply following the attribute\r\n",
+        "|1\r\n$14\r\nkey-popularity\r\n*2\r\n$7\r\nkey:123\r\n:90\r\n\
+         $39\r\nSome real reply following the attribute\r\n",
+    ),
+    (
+        "push",
+        "-ERR RESP2 is not supported by this command\r\n",
+        ">2\r\n$16\r\nserver-cpu-usage\r\n:42\r\n\
+         $40\r\nSome real reply following the push reply\r\n",
+    ),
+    (
+        "verbatim",
+        "$25\r\nThis is a verbatim\nstring\r\n",
+        "=29\r\ntxt:This is a verbatim\nstring\r\n",
+    ),
+    ("true", ":1\r\n", "#t\r\n"),
+    ("false", ":0\r\n", "#f\r\n"),
+];
+
+fn protocol(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let named = |(name, _, _): &&(&str, &str, &str)| args[2].eq_ignore_ascii_case(name.as_bytes());
+    let Some((_, resp2, resp3)) = TYPES.iter().find(named) else {
+        return Err(CommandError::Static(
+            "ERR Wrong protocol type name. Please use one of the following: \
+             string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
+        ));
+    };
+    let reply = match call.session().protocol {
+        Protocol::Resp2 => resp2,
+        Protocol::Resp3 => resp3,
+    };
+    call.out.extend_from_slice(reply.as_bytes());
+    Ok(Flow::Done)
+}
