@@ -1,7 +1,8 @@
 //! The table of directives, one row each.
 //!
 //! Only directives that have an effect in this server have a row; a name
-//! without a row is refused wherever it comes from. Rows whose feature is still
+//! without a row is unknown to CONFIG, and elsewhere refused unless `known.rs`
+//! has it. Rows whose feature is still
 //! to come (`save`, `appendonly`, `maxmemory`, `replicaof`) accept the one
 //! value that is true today, because clients and benchmarks ask for them.
 
