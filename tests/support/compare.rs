@@ -53,6 +53,8 @@ pub fn comparison(request: &[Vec<u8>]) -> Comparison {
             .map(|row| (row.name, of_row(row.tips)))
             .collect();
         map.insert("config|get", Comparison::UnorderedPairs);
+        // Bytes of other structures; the row has no tip that says so.
+        map.insert("memory|usage", Comparison::Shape);
         map.extend(
             CLOCKED
                 .iter()
