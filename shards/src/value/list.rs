@@ -1,19 +1,332 @@
 //! Lists.
+//!
+//! A short one is a listpack; one that is longer than `list-max-listpack-size`
+//! says is a quicklist, until half of that is enough for it.
 
-use super::listpack::Listpack;
+use super::listpack::{self, At, Element, Listpack, Wanted};
+use super::quicklist::{Elements, Quicklist, first_of_last};
 use super::{Collection, Encoding, Type, Value, copy};
 use crate::error::OutOfMemory;
+
+pub use super::quicklist::End;
+
+/// Up to where a list is a listpack: `list-max-listpack-size`.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit(pub i64);
+
+/// Bytes of a listpack in Redis beside those we keep: its length, and its end.
+const UNKEPT: usize = 5;
+
+/// Even if only a number of elements is told, a listpack is no larger (bytes).
+const SAFE_BYTES: usize = 8192;
+
+impl Limit {
+    /// Bytes and elements.
+    fn limits(self) -> (usize, usize) {
+        match usize::try_from(self.0) {
+            Ok(count) => (SAFE_BYTES, count.max(1)),
+            Err(_) => {
+                // -1 to -5; what is below means the last.
+                let level = self.0.unsigned_abs().min(5) - 1;
+                (4096 << level, usize::MAX)
+            }
+        }
+    }
+
+    fn allows(self, bytes: usize, count: usize) -> bool {
+        let (bytes_max, count_max) = self.limits();
+        bytes.saturating_add(UNKEPT) <= bytes_max && count <= count_max
+    }
+
+    /// Whether a quicklist is so short that it becomes a listpack again.
+    fn wants_back(self, list: &Quicklist) -> bool {
+        let (bytes_max, count_max) = self.limits();
+        if count_max == usize::MAX {
+            return list.fits_into(bytes_max / 2 - UNKEPT);
+        }
+        list.len() <= count_max / 2 && list.fits_into(bytes_max - UNKEPT)
+    }
+}
 
 /// A list that can be changed.
 #[derive(Debug)]
 pub enum List {
     Listpack(Vec<u8>),
+    Quicklist(Quicklist),
 }
 
 /// A list that is looked at.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub enum ListRef<'a> {
     Listpack(Listpack<'a>),
+    Quicklist(&'a Quicklist),
+}
+
+impl PartialEq for ListRef<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().eq(other.iter())
+    }
+}
+
+impl<'a> ListRef<'a> {
+    /// Number of elements.
+    pub fn len(self) -> usize {
+        match self {
+            Self::Listpack(list) => list.len(),
+            Self::Quicklist(list) => list.len(),
+        }
+    }
+
+    /// Element `index`.
+    pub fn get(self, index: usize) -> Option<Element<'a>> {
+        match self {
+            Self::Listpack(list) => list.get(index),
+            Self::Quicklist(list) => list.get(index),
+        }
+    }
+
+    /// The element at an end.
+    pub fn end(self, end: End) -> Option<Element<'a>> {
+        match end {
+            End::Front => self.get(0),
+            End::Back => self.get(self.len().checked_sub(1)?),
+        }
+    }
+
+    /// All elements.
+    pub fn iter(self) -> Iter<'a> {
+        match self {
+            Self::Listpack(list) => Iter::Listpack(list.iter()),
+            Self::Quicklist(list) => Iter::Quicklist(list.iter()),
+        }
+    }
+
+    /// Looks at up to `count` elements, from element `from` on.
+    #[inline]
+    pub fn each(self, from: usize, count: usize, mut look: impl FnMut(Element<'a>)) {
+        match self {
+            Self::Listpack(list) => {
+                if let Some(at) = list.at(from) {
+                    let entries = list.entries_from(at).take(count);
+                    entries.for_each(|(_, element)| look(element));
+                }
+            }
+            Self::Quicklist(list) => list.iter_from(from).take(count).for_each(look),
+        }
+    }
+}
+
+/// See [`ListRef::iter`].
+#[derive(Clone, Debug)]
+pub enum Iter<'a> {
+    Listpack(listpack::Iter<'a>),
+    Quicklist(Elements<'a>),
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = Element<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Element<'a>> {
+        match self {
+            Self::Listpack(elements) => elements.next(),
+            Self::Quicklist(elements) => elements.next(),
+        }
+    }
+}
+
+impl DoubleEndedIterator for Iter<'_> {
+    #[inline]
+    fn next_back(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Listpack(elements) => elements.next_back(),
+            Self::Quicklist(elements) => elements.next_back(),
+        }
+    }
+}
+
+impl List {
+    pub fn len(&self) -> usize {
+        self.view().len()
+    }
+
+    /// Turns it into a quicklist, if it may not be a listpack with so many
+    /// elements and bytes more.
+    fn prepare(&mut self, limit: Limit, count: usize, bytes: usize) -> Result<(), OutOfMemory> {
+        if let Self::Listpack(flat) = self {
+            let list = Listpack::new(flat);
+            let now = flat.len().max(listpack::HEADER);
+            if !limit.allows(now.saturating_add(bytes), list.len() + count) {
+                *self = Self::Quicklist(Quicklist::from_listpack(std::mem::take(flat))?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Turns it into a listpack if it has become short.
+    fn settle(&mut self, limit: Limit) {
+        if let Self::Quicklist(list) = self
+            && limit.wants_back(list)
+            // Without the memory it stays as it is: that is right, too.
+            && let Ok(flat) = list.to_listpack()
+        {
+            *self = Self::Listpack(flat);
+        }
+    }
+
+    /// Adds elements at an end, one after the other.
+    ///
+    /// # Errors
+    /// There is no memory for them; none is added.
+    #[inline]
+    pub fn push<'e>(
+        &mut self,
+        end: End,
+        elements: impl ExactSizeIterator<Item = &'e [u8]> + Clone,
+        limit: Limit,
+    ) -> Result<(), OutOfMemory> {
+        let bytes = elements.clone().map(<[u8]>::len).sum();
+        self.prepare(limit, elements.len(), bytes)?;
+        match (self, end) {
+            (Self::Listpack(flat), End::Back) => listpack::append(flat, elements),
+            (Self::Listpack(flat), End::Front) => listpack::prepend(flat, elements),
+            (Self::Quicklist(list), _) => {
+                for (pushed, element) in elements.enumerate() {
+                    if let Err(error) = list.push(end, element.into()) {
+                        list.drop_some(end, pushed);
+                        return Err(error);
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes up to `count` elements at an end and hands them to `look`, the
+    /// outermost first.
+    #[inline]
+    pub fn pop(&mut self, end: End, count: usize, limit: Limit, mut look: impl FnMut(Element<'_>)) {
+        match self {
+            Self::Listpack(flat) => pop_flat(flat, end, count, look),
+            Self::Quicklist(list) => {
+                for _ in 0..count {
+                    if !list.pop(end, &mut look) {
+                        break;
+                    }
+                }
+                self.settle(limit);
+            }
+        }
+    }
+
+    /// Keeps `count` elements from element `from` on. They are there.
+    pub fn trim(&mut self, from: usize, count: usize, limit: Limit) {
+        let after = self.len() - from - count;
+        match self {
+            Self::Listpack(flat) => {
+                if let Some(at) = Listpack::new(flat).at(from + count) {
+                    listpack::remove(flat, at, after);
+                }
+                if let Some(at) = Listpack::new(flat).first() {
+                    listpack::remove(flat, at, from);
+                }
+            }
+            Self::Quicklist(list) => {
+                list.drop_some(End::Front, from);
+                list.drop_some(End::Back, after);
+                self.settle(limit);
+            }
+        }
+    }
+
+    /// Puts an element in the place of element `index`, which is there.
+    ///
+    /// # Errors
+    /// There is no memory for it; nothing has changed.
+    pub fn set(&mut self, index: usize, element: &[u8], limit: Limit) -> Result<(), OutOfMemory> {
+        // As in Redis, what it replaces is not taken off.
+        self.prepare(limit, 1, element.len())?;
+        match self {
+            Self::Listpack(flat) => {
+                if let Some(at) = Listpack::new(flat).at(index) {
+                    listpack::replace(flat, at, element)?;
+                }
+            }
+            Self::Quicklist(list) => list.set(index, element.into())?,
+        }
+        self.settle(limit);
+        Ok(())
+    }
+
+    /// Adds an element next to the first one that is `pivot`; whether there is
+    /// one.
+    ///
+    /// # Errors
+    /// There is no memory for it; nothing has changed.
+    pub fn insert(
+        &mut self,
+        pivot: &[u8],
+        after: bool,
+        element: &[u8],
+        limit: Limit,
+    ) -> Result<bool, OutOfMemory> {
+        self.prepare(limit, 1, element.len())?;
+        match self {
+            Self::Listpack(flat) => {
+                let Some(at) = Listpack::new(flat).find(pivot, 1) else {
+                    return Ok(false);
+                };
+                if after {
+                    listpack::insert_after(flat, at, element)?;
+                } else {
+                    listpack::insert_before(flat, at, element)?;
+                }
+                Ok(true)
+            }
+            Self::Quicklist(list) => list.insert(pivot, after, element.into()),
+        }
+    }
+
+    /// Removes up to `count` elements that are `text`, looking from `end`, and
+    /// returns how many.
+    pub fn remove_equal(&mut self, text: &[u8], count: usize, end: End, limit: Limit) -> usize {
+        let removed = match self {
+            Self::Listpack(flat) => {
+                let list = Listpack::new(flat);
+                let from = match end {
+                    End::Front => list.first(),
+                    End::Back => first_of_last(list.entries(), Wanted::new(text), count),
+                };
+                from.map_or(0, |at| listpack::remove_equal(flat, at, text, count))
+            }
+            Self::Quicklist(list) => list.remove_equal(text, count, end),
+        };
+        if removed > 0 {
+            self.settle(limit);
+        }
+        removed
+    }
+}
+
+fn pop_flat(flat: &mut Vec<u8>, end: End, count: usize, mut look: impl FnMut(Element<'_>)) {
+    let mut popped = 0;
+    let mut at: Option<At> = None;
+    let mut entries = Listpack::new(flat).entries();
+    while popped < count {
+        let next = match end {
+            End::Front => entries.next(),
+            End::Back => entries.next_back(),
+        };
+        let Some((place, element)) = next else { break };
+        look(element);
+        popped += 1;
+        if end == End::Back || at.is_none() {
+            at = Some(place);
+        }
+    }
+    if let Some(at) = at {
+        listpack::remove(flat, at, popped);
+    }
 }
 
 impl Collection for List {
@@ -32,50 +345,60 @@ impl Collection for List {
     fn flat(&self) -> Option<&[u8]> {
         match self {
             Self::Listpack(bytes) => Some(bytes),
+            Self::Quicklist(_) => None,
         }
     }
 
     fn into_flat(self) -> Option<Vec<u8>> {
         match self {
             Self::Listpack(bytes) => Some(bytes),
+            Self::Quicklist(_) => None,
         }
     }
 
     fn view(&self) -> ListRef<'_> {
         match self {
             Self::Listpack(bytes) => ListRef::Listpack(Listpack::new(bytes)),
+            Self::Quicklist(list) => ListRef::Quicklist(list),
         }
     }
 
     fn encoding(&self) -> Encoding {
         match self {
             Self::Listpack(_) => Encoding::Listpack,
+            Self::Quicklist(_) => Encoding::Quicklist,
         }
     }
 
     fn is_empty(&self) -> bool {
         match self {
             Self::Listpack(bytes) => Listpack::new(bytes).is_empty(),
+            Self::Quicklist(list) => list.is_empty(),
         }
     }
 
     fn heap_bytes(&self) -> usize {
         match self {
             Self::Listpack(bytes) => bytes.capacity(),
+            Self::Quicklist(list) => list.heap_bytes(),
         }
     }
 
-    fn free_some(&mut self, _budget: usize) -> bool {
+    fn free_some(&mut self, budget: usize) -> bool {
         match self {
-            Self::Listpack(bytes) => *bytes = Vec::new(),
+            Self::Listpack(bytes) => {
+                *bytes = Vec::new();
+                false
+            }
+            Self::Quicklist(list) => list.free_some(budget),
         }
-        false
     }
 
     fn try_clone(&self) -> Result<Self, OutOfMemory> {
-        match self {
-            Self::Listpack(bytes) => Ok(Self::Listpack(copy(bytes)?)),
-        }
+        Ok(match self {
+            Self::Listpack(bytes) => Self::Listpack(copy(bytes)?),
+            Self::Quicklist(list) => Self::Quicklist(list.try_clone()?),
+        })
     }
 
     fn into_value(self) -> Value {

@@ -28,94 +28,24 @@
 //! Costs: both ends and the next or previous element O(1); an index, a search
 //! and every change O(bytes).
 
+mod element;
+
+pub use element::{Element, Wanted};
+pub(super) use element::{Encoded, end_of, read, start_before};
+
 use crate::error::OutOfMemory;
-use crate::number::parse_i64;
+use element::{checked_len, encode_back, low_byte};
 use std::ops::Range;
 
 /// Bytes of the count.
-const HEADER: usize = 2;
+pub(super) const HEADER: usize = 2;
 
 /// Stands for every count from here on.
 const UNCOUNTED: u16 = u16::MAX;
 
-/// An element as it is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Element<'a> {
-    Int(i64),
-    Bytes(&'a [u8]),
-}
-
-impl<'a> From<&'a [u8]> for Element<'a> {
-    /// A number, if it is one in canonical form.
-    #[inline]
-    fn from(text: &'a [u8]) -> Self {
-        // The longest number has 20 characters, and most texts fail at once.
-        match text {
-            [b'-' | b'0'..=b'9', ..] if text.len() <= 20 => {
-                parse_i64(text).map_or(Self::Bytes(text), Self::Int)
-            }
-            _ => Self::Bytes(text),
-        }
-    }
-}
-
-impl From<i64> for Element<'_> {
-    fn from(number: i64) -> Self {
-        Self::Int(number)
-    }
-}
-
-impl<'a> Element<'a> {
-    /// Whether it is this text; a number is not formatted for that.
-    #[inline]
-    pub fn eq_bytes(self, text: &[u8]) -> bool {
-        match self {
-            Self::Int(number) => parse_i64(text) == Some(number),
-            Self::Bytes(bytes) => bytes == text,
-        }
-    }
-
-    /// Its text. `buffer` holds that of a number.
-    #[inline]
-    pub fn to_bytes<'b>(self, buffer: &'b mut itoa::Buffer) -> &'b [u8]
-    where
-        'a: 'b,
-    {
-        match self {
-            Self::Int(number) => buffer.format(number).as_bytes(),
-            Self::Bytes(bytes) => bytes,
-        }
-    }
-
-    /// Hands its text to `look`.
-    #[inline]
-    pub fn with_bytes<R>(self, look: impl FnOnce(&[u8]) -> R) -> R {
-        look(self.to_bytes(&mut itoa::Buffer::new()))
-    }
-
-    /// Length of its text.
-    #[inline]
-    pub fn len_bytes(self) -> usize {
-        match self {
-            Self::Int(number) => {
-                let digits = number.unsigned_abs().checked_ilog10().unwrap_or(0) as usize + 1;
-                digits + usize::from(number < 0)
-            }
-            Self::Bytes(bytes) => bytes.len(),
-        }
-    }
-
-    /// Bytes it takes in a listpack.
-    #[inline]
-    pub fn room(self) -> usize {
-        let encoded = Encoded::new(self);
-        encoded.len()
-    }
-}
-
 /// Where an element begins. Holds until the listpack changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct At(usize);
+pub struct At(pub(super) usize);
 
 /// Looks at a listpack.
 #[derive(Clone, Copy, Debug)]
@@ -255,21 +185,15 @@ impl<'a> Listpack<'a> {
     /// twice `step` and so on.
     #[inline]
     pub fn find(self, text: &[u8], step: usize) -> Option<At> {
-        match Element::from(text) {
-            Element::Int(number) => self.search(step, |at| match self.element(at) {
-                Element::Int(other) => other == number,
-                // Nothing here writes a number like this, but a file may.
-                Element::Bytes(bytes) => bytes == text,
-            }),
-            // Most texts differ in the head already, which holds the length.
-            Element::Bytes(_) if text.len() < 64 => {
-                let head = 0x80 | low_byte(text.len() as u64);
-                self.search(step, |at| {
-                    self.0[at.0] == head && &self.0[at.0 + 1..][..text.len()] == text
-                })
-            }
-            wanted => self.search(step, |at| self.element(at) == wanted),
+        // Most texts differ in the head already, which holds the length.
+        if let (Element::Bytes(_), 0..64) = (Element::from(text), text.len()) {
+            let head = 0x80 | low_byte(text.len() as u64);
+            return self.search(step, |at| {
+                self.0[at.0] == head && &self.0[at.0 + 1..][..text.len()] == text
+            });
         }
+        let wanted = Wanted::new(text);
+        self.search(step, |at| wanted.is(self.element(at)))
     }
 
     #[inline]
@@ -320,11 +244,38 @@ impl DoubleEndedIterator for Iter<'_> {
 }
 
 /// See [`Listpack::entries`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Entries<'a> {
     bytes: &'a [u8],
     front: usize,
     back: usize,
+}
+
+impl<'a> Entries<'a> {
+    /// Elements that lie in `bytes` from `front` to its end, without a count.
+    #[inline]
+    pub(super) fn uncounted(bytes: &'a [u8], front: usize) -> Self {
+        Self {
+            bytes,
+            front,
+            back: bytes.len(),
+        }
+    }
+
+    /// Skips up to `count` elements.
+    pub fn skip_some(&mut self, count: usize) {
+        for _ in 0..count {
+            if self.front >= self.back {
+                return;
+            }
+            self.front = end_of(self.bytes, self.front);
+        }
+    }
+
+    /// Where the next element begins, or where the last one ends.
+    pub fn position(&self) -> At {
+        At(self.front)
+    }
 }
 
 impl<'a> Iterator for Entries<'a> {
@@ -363,9 +314,7 @@ pub fn push_back<'e>(
 ) -> Result<(), OutOfMemory> {
     let encoded = Encoded::new(element.into());
     begin(bytes, encoded.len())?;
-    bytes.extend_from_slice(encoded.head());
-    bytes.extend_from_slice(encoded.text);
-    bytes.extend_from_slice(encoded.back());
+    encoded.append_to(bytes);
     count_more(bytes, 1);
     Ok(())
 }
@@ -398,6 +347,29 @@ pub fn push_front<'e>(
     element: impl Into<Element<'e>>,
 ) -> Result<(), OutOfMemory> {
     insert_before(bytes, At(HEADER), element)
+}
+
+/// Adds elements at the front, one after the other, or none of them: the last
+/// one is the first in the end.
+pub fn prepend<'e, E: Into<Element<'e>>>(
+    bytes: &mut Vec<u8>,
+    elements: impl ExactSizeIterator<Item = E> + Clone,
+) -> Result<(), OutOfMemory> {
+    let room = |element: E| element.into().room();
+    let (count, more) = (elements.len(), elements.clone().map(room).sum());
+    begin(bytes, more)?;
+    let old_len = bytes.len();
+    bytes.resize(old_len + more, 0);
+    bytes.copy_within(HEADER..old_len, HEADER + more);
+    let mut end = HEADER + more;
+    for element in elements {
+        let encoded = Encoded::new(element.into());
+        let start = end - encoded.len();
+        encoded.write(&mut bytes[start..end]);
+        end = start;
+    }
+    count_more(bytes, count);
+    Ok(())
 }
 
 /// Adds an element before that at `at`, which then begins later.
@@ -444,6 +416,31 @@ pub fn remove(bytes: &mut Vec<u8>, at: At, count: usize) {
     count_less(bytes, removed);
 }
 
+/// Removes up to `count` elements that are `text`, beginning with that at `at`,
+/// and returns how many.
+pub fn remove_equal(bytes: &mut Vec<u8>, at: At, text: &[u8], count: usize) -> usize {
+    let removed = cut_equal(bytes, at, Wanted::new(text), count);
+    count_less(bytes, removed);
+    removed
+}
+
+/// As [`remove_equal`], without a count to keep.
+pub(super) fn cut_equal(bytes: &mut Vec<u8>, at: At, wanted: Wanted<'_>, count: usize) -> usize {
+    let (mut read_at, mut kept, mut removed) = (at.0, at.0, 0);
+    while removed < count && read_at < bytes.len() {
+        let end = end_of(bytes, read_at);
+        if wanted.is(read(bytes, read_at)) {
+            removed += 1;
+        } else {
+            bytes.copy_within(read_at..end, kept);
+            kept += end - read_at;
+        }
+        read_at = end;
+    }
+    bytes.drain(kept..read_at);
+    removed
+}
+
 /// Moves the elements from that at `at` on to a listpack of their own.
 pub fn split_off(bytes: &mut Vec<u8>, at: At) -> Result<Vec<u8>, OutOfMemory> {
     let mut tail = Vec::new();
@@ -482,228 +479,6 @@ pub fn validate(bytes: &[u8]) -> bool {
     told == UNCOUNTED || usize::from(told) == count
 }
 
-/// Length of the head and text of the first element, if they are whole.
-fn checked_len(bytes: &[u8]) -> Option<usize> {
-    let head = *bytes.first()?;
-    let needed = match head {
-        0xE0..=0xEF => 2,
-        0xF0 => 5,
-        0xF5..=0xFF => return None,
-        _ => 1,
-    };
-    bytes.get(..needed)?;
-    let len = len_of(bytes, 0);
-    (len <= bytes.len()).then_some(len)
-}
-
-/// An element on its way into a listpack.
-struct Encoded<'a> {
-    head: [u8; 9],
-    head_len: usize,
-    text: &'a [u8],
-    back: [u8; 5],
-    back_len: usize,
-}
-
-impl<'a> Encoded<'a> {
-    #[inline]
-    fn new(element: Element<'a>) -> Self {
-        let (head, head_len, text) = match element {
-            Element::Int(number) => {
-                let (head, len) = encode_number(number);
-                (head, len, &[][..])
-            }
-            Element::Bytes(text) => {
-                let (head, len) = encode_length(text.len());
-                (head, len, text)
-            }
-        };
-        let (back, back_len) = encode_back(head_len + text.len());
-        Self {
-            head,
-            head_len,
-            text,
-            back,
-            back_len,
-        }
-    }
-
-    #[inline]
-    fn len(&self) -> usize {
-        self.head_len + self.text.len() + self.back_len
-    }
-
-    #[inline]
-    fn head(&self) -> &[u8] {
-        &self.head[..self.head_len]
-    }
-
-    #[inline]
-    fn back(&self) -> &[u8] {
-        &self.back[..self.back_len]
-    }
-}
-
-/// The lowest byte.
-#[inline]
-fn low_byte(number: u64) -> u8 {
-    number.to_le_bytes()[0]
-}
-
-#[inline]
-fn encode_number(number: i64) -> ([u8; 9], usize) {
-    let le = number.to_le_bytes();
-    let mut head = [0; 9];
-    let len = match number {
-        0..=127 => {
-            head[0] = le[0];
-            return (head, 1);
-        }
-        -4096..=4095 => {
-            head[0] = 0xC0 | le[1] & 0x1F;
-            head[1] = le[0];
-            return (head, 2);
-        }
-        -0x8000..=0x7FFF => 2,
-        -0x80_0000..=0x7F_FFFF => 3,
-        -0x8000_0000..=0x7FFF_FFFF => 4,
-        _ => 8,
-    };
-    head[0] = match len {
-        2 => 0xF1,
-        3 => 0xF2,
-        4 => 0xF3,
-        _ => 0xF4,
-    };
-    head[1..=len].copy_from_slice(&le[..len]);
-    (head, len + 1)
-}
-
-#[inline]
-fn encode_length(len: usize) -> ([u8; 9], usize) {
-    let le = (len as u64).to_le_bytes();
-    let mut head = [0; 9];
-    if len < 64 {
-        head[0] = 0x80 | le[0];
-        (head, 1)
-    } else if len < 4096 {
-        head[0] = 0xE0 | le[1];
-        head[1] = le[0];
-        (head, 2)
-    } else {
-        // A request is below 4 GiB, and so is each of its arguments.
-        head[0] = 0xF0;
-        head[1..5].copy_from_slice(&le[..4]);
-        (head, 5)
-    }
-}
-
-/// The length behind an element. Redis goes over to the next size one number
-/// earlier than it must, but for the first.
-#[inline]
-fn encode_back(len: usize) -> ([u8; 5], usize) {
-    let mut back = [0; 5];
-    if len <= 127 {
-        back[0] = low_byte(len as u64);
-        return (back, 1);
-    }
-    let size = match len {
-        0..16_383 => 2,
-        16_383..2_097_151 => 3,
-        2_097_151..268_435_455 => 4,
-        _ => 5,
-    };
-    for (at, byte) in back[..size].iter_mut().enumerate() {
-        let bits = low_byte(len as u64 >> (7 * (size - 1 - at))) & 0x7F;
-        // All but the leftmost say that there is more to the left.
-        *byte = if at == 0 { bits } else { bits | 0x80 };
-    }
-    (back, size)
-}
-
-/// Length of the head and text of the element that begins at `at`.
-#[inline]
-fn len_of(bytes: &[u8], at: usize) -> usize {
-    let head = bytes[at];
-    match head {
-        0x00..=0x7F => 1,
-        0x80..=0xBF => 1 + usize::from(head & 0x3F),
-        0xC0..=0xDF => 2,
-        0xE0..=0xEF => 2 + (usize::from(head & 0x0F) << 8 | usize::from(bytes[at + 1])),
-        0xF0 => 5 + usize::try_from(u32_at(bytes, at + 1)).expect("a length fits"),
-        0xF1 => 3,
-        0xF2 => 4,
-        0xF3 => 5,
-        0xF4 => 9,
-        0xF5..=0xFF => unreachable!("no element begins so"),
-    }
-}
-
-#[inline]
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let chunk = bytes[at..].first_chunk().expect("elements are whole");
-    u32::from_le_bytes(*chunk)
-}
-
-/// Where the element after that at `at` begins.
-#[inline]
-fn end_of(bytes: &[u8], at: usize) -> usize {
-    let len = len_of(bytes, at);
-    let back_len = if len <= 127 { 1 } else { encode_back(len).1 };
-    at + len + back_len
-}
-
-/// Where the element that ends at `end` begins.
-#[inline]
-fn start_before(bytes: &[u8], end: usize) -> usize {
-    let (mut at, mut len, mut shift) = (end, 0, 0);
-    loop {
-        at -= 1;
-        let byte = bytes[at];
-        len |= usize::from(byte & 0x7F) << shift;
-        if byte & 0x80 == 0 {
-            return at - len;
-        }
-        shift += 7;
-    }
-}
-
-/// The element that begins at `at`.
-#[inline]
-fn read(bytes: &[u8], at: usize) -> Element<'_> {
-    let head = bytes[at];
-    let rest = &bytes[at + 1..];
-    match head {
-        0x00..=0x7F => Element::Int(i64::from(head)),
-        0x80..=0xBF => Element::Bytes(&rest[..usize::from(head & 0x3F)]),
-        0xC0..=0xDF => {
-            let bits = i64::from(head & 0x1F) << 8 | i64::from(rest[0]);
-            Element::Int(signed(bits, 13))
-        }
-        0xE0..=0xEF => {
-            let len = usize::from(head & 0x0F) << 8 | usize::from(rest[0]);
-            Element::Bytes(&rest[1..=len])
-        }
-        0xF0 => {
-            let end = len_of(bytes, at);
-            Element::Bytes(&bytes[at + 5..at + end])
-        }
-        _ => {
-            let size = len_of(bytes, at) - 1;
-            let mut le = [0; 8];
-            le[..size].copy_from_slice(&rest[..size]);
-            Element::Int(signed(i64::from_le_bytes(le), 8 * size))
-        }
-    }
-}
-
-/// A number of so many bits, as two's complement.
-#[inline]
-fn signed(number: i64, bits: usize) -> i64 {
-    let unused = 64 - bits;
-    number << unused >> unused
-}
-
 /// Makes room for more; gives an empty buffer its count.
 #[inline]
 fn begin(bytes: &mut Vec<u8>, more: usize) -> Result<(), OutOfMemory> {
@@ -719,19 +494,19 @@ fn begin(bytes: &mut Vec<u8>, more: usize) -> Result<(), OutOfMemory> {
 fn put(bytes: &mut Vec<u8>, place: Range<usize>, element: Element<'_>) -> Result<(), OutOfMemory> {
     let encoded = Encoded::new(element);
     begin(bytes, encoded.len())?;
+    splice(bytes, place, &encoded);
+    Ok(())
+}
+
+/// Puts an element where those in `place` are; there is room.
+pub(super) fn splice(bytes: &mut Vec<u8>, place: Range<usize>, encoded: &Encoded<'_>) {
     let (old_len, end) = (bytes.len(), place.start + encoded.len());
     if end > place.end {
         bytes.resize(old_len + end - place.end, 0);
     }
     bytes.copy_within(place.end..old_len, end);
     bytes.truncate(old_len - place.len() + encoded.len());
-    let room = &mut bytes[place.start..end];
-    let (head, room) = room.split_at_mut(encoded.head_len);
-    let (text, back) = room.split_at_mut(encoded.text.len());
-    head.copy_from_slice(encoded.head());
-    text.copy_from_slice(encoded.text);
-    back.copy_from_slice(encoded.back());
-    Ok(())
+    encoded.write(&mut bytes[place.start..end]);
 }
 
 #[inline]

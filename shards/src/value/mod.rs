@@ -12,13 +12,14 @@ mod kind;
 mod list;
 pub mod listpack;
 mod long_double;
+mod quicklist;
 mod set;
 mod zset;
 
 pub use crate::types::Type;
 pub use hash::{Hash, HashRef};
 pub use kind::Encoding;
-pub use list::{List, ListRef};
+pub use list::{End, Limit, List, ListRef};
 pub use long_double::LongDouble;
 pub use set::{Set, SetRef};
 pub use zset::{Zset, ZsetRef};

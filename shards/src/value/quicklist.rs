@@ -1,0 +1,698 @@
+//! A long list: rows of elements one behind the other.
+//!
+//! ```text
+//! nodes:   node ── node ── node ── …      in a deque, none of them empty
+//!           │
+//!           ▼
+//! ┌───────────────┬─────────┬─────────┬───┬─────────────┐
+//! │ room in front │ element │ element │ … │ room behind │   up to NODE_BYTES, or
+//! └───────────────┴─────────┴─────────┴───┴─────────────┘   a single larger element
+//! ```
+//!
+//! Elements are encoded as in a listpack; a node counts its own. At an end of
+//! the list, elements come and go without any others being moved: that is what
+//! the room is for. A node that stops being the end gives back what it does not
+//! use.
+//!
+//! Costs: both ends O(1); an index O(nodes), from the nearer end; a change in
+//! the middle O(nodes + NODE_BYTES).
+
+use super::listpack::{
+    At, Element, Encoded, Entries, HEADER, Listpack, Wanted, cut_equal, end_of, read, splice,
+    start_before,
+};
+use crate::error::OutOfMemory;
+use std::collections::{VecDeque, vec_deque};
+
+/// Bytes a node is filled up to. A size class of the allocator, and large
+/// enough that what a node costs beside its elements does not count.
+const NODE_BYTES: usize = 4096;
+
+/// What a fresh node of a list that is not much longer gets.
+const NODE_BYTES_MIN: usize = 1024;
+
+/// Below this a node that lacks room at its end is rearranged; above, moving
+/// its elements would be too much work for what fits in then.
+const REARRANGED_UP_TO: usize = NODE_BYTES / 4 * 3;
+
+/// An end of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Front,
+    Back,
+}
+
+#[derive(Debug, Default)]
+pub struct Quicklist {
+    nodes: VecDeque<Node>,
+    /// Elements.
+    len: usize,
+    /// Capacity of all nodes.
+    bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    bytes: Vec<u8>,
+    /// Where the first element begins.
+    start: usize,
+    count: usize,
+}
+
+impl Node {
+    /// An empty node that has all its room on the side of `end`.
+    fn new(capacity: usize, end: End) -> Result<Self, OutOfMemory> {
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(capacity)?;
+        if end == End::Front {
+            bytes.resize(capacity, 0);
+        }
+        Ok(Self {
+            start: bytes.len(),
+            bytes,
+            count: 0,
+        })
+    }
+
+    /// Bytes of its elements.
+    #[inline]
+    fn live(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    #[inline]
+    fn entries(&self) -> Entries<'_> {
+        Entries::uncounted(&self.bytes, self.start)
+    }
+
+    #[inline]
+    fn room(&self, end: End) -> usize {
+        match end {
+            End::Front => self.start,
+            End::Back => self.bytes.capacity() - self.bytes.len(),
+        }
+    }
+
+    /// Whether so many bytes more are to go to this end of it.
+    #[inline]
+    fn takes(&self, end: End, more: usize) -> bool {
+        let filled = self.live() + more;
+        filled <= REARRANGED_UP_TO || filled <= NODE_BYTES && self.room(end) >= more
+    }
+
+    /// Makes room at one end. What is free beyond that is shared between both,
+    /// unless elements have only ever been added at the back.
+    fn make_room(&mut self, end: End, more: usize) -> Result<(), OutOfMemory> {
+        if self.room(end) >= more {
+            return Ok(());
+        }
+        let (live, capacity) = (self.live(), self.bytes.capacity());
+        let needed = live + more;
+        let mut total = capacity;
+        if capacity < needed + needed / 4 {
+            total = capacity.max(needed.next_power_of_two().min(NODE_BYTES));
+            total = total.max(needed);
+        }
+        self.bytes.try_reserve_exact(total - self.bytes.len())?;
+        let shared = (total - needed) / 2;
+        let start = match end {
+            End::Back if self.start == 0 => return Ok(()),
+            End::Back => shared,
+            End::Front => shared + more,
+        };
+        let old = self.start..self.bytes.len();
+        self.bytes.resize(old.end.max(start + live), 0);
+        self.bytes.copy_within(old, start);
+        self.bytes.truncate(start + live);
+        self.start = start;
+        Ok(())
+    }
+
+    /// Adds an element at an end that has room for it.
+    #[inline]
+    fn push(&mut self, end: End, encoded: &Encoded<'_>) {
+        match end {
+            End::Front => {
+                let start = self.start - encoded.len();
+                encoded.write(&mut self.bytes[start..self.start]);
+                self.start = start;
+            }
+            End::Back => encoded.append_to(&mut self.bytes),
+        }
+        self.count += 1;
+    }
+
+    /// Where the element at one end begins.
+    #[inline]
+    fn end(&self, end: End) -> usize {
+        match end {
+            End::Front => self.start,
+            End::Back => start_before(&self.bytes, self.bytes.len()),
+        }
+    }
+
+    /// Drops the element that begins at `at`, which is that at `end`.
+    #[inline]
+    fn drop_end(&mut self, end: End, at: usize) {
+        match end {
+            End::Front => self.start = end_of(&self.bytes, at),
+            End::Back => self.bytes.truncate(at),
+        }
+        self.count -= 1;
+    }
+
+    /// Adds an element before what is `offset` bytes behind the first one.
+    fn insert(&mut self, offset: usize, encoded: &Encoded<'_>) -> Result<(), OutOfMemory> {
+        self.make_room(End::Back, encoded.len())?;
+        let at = self.start + offset;
+        splice(&mut self.bytes, at..at, encoded);
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Moves what is `offset` bytes behind the first element, and all after it,
+    /// to a node of their own.
+    fn split_off(&mut self, offset: usize) -> Result<Self, OutOfMemory> {
+        let at = self.start + offset;
+        let mut tail = Self::new(self.bytes.len() - at, End::Back)?;
+        tail.bytes.extend_from_slice(&self.bytes[at..]);
+        tail.count = tail.entries().count();
+        self.bytes.truncate(at);
+        self.count -= tail.count;
+        Ok(tail)
+    }
+
+    /// Gives back what it does not use, if that is more than an eighth.
+    fn seal(&mut self) {
+        let live = self.live();
+        if self.bytes.capacity() - live > live / 8 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+            self.bytes.shrink_to_fit();
+        }
+    }
+}
+
+impl Quicklist {
+    /// The list whose flat form this is.
+    pub fn from_listpack(bytes: Vec<u8>) -> Result<Self, OutOfMemory> {
+        let mut list = Self::default();
+        list.len = Listpack::new(&bytes).len();
+        if list.len > 0 {
+            list.nodes.try_reserve(1)?;
+            let mut node = Node {
+                bytes,
+                start: HEADER,
+                count: list.len,
+            };
+            node.seal();
+            list.bytes = node.bytes.capacity();
+            list.nodes.push_back(node);
+        }
+        Ok(list)
+    }
+
+    /// Its flat form.
+    pub fn to_listpack(&self) -> Result<Vec<u8>, OutOfMemory> {
+        let mut bytes = Vec::new();
+        let live: usize = self.nodes.iter().map(Node::live).sum();
+        bytes.try_reserve_exact(HEADER + live)?;
+        let count = u16::try_from(self.len).unwrap_or(u16::MAX);
+        bytes.extend_from_slice(&count.to_le_bytes());
+        for node in &self.nodes {
+            bytes.extend_from_slice(&node.bytes[node.start..]);
+        }
+        Ok(bytes)
+    }
+
+    /// Number of elements.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        self.bytes + self.nodes.capacity() * size_of::<Node>()
+    }
+
+    /// Whether its flat form, count included, has at most so many bytes.
+    pub fn fits_into(&self, bytes: usize) -> bool {
+        let mut live = HEADER;
+        for node in &self.nodes {
+            live += node.live();
+            if live > bytes {
+                return false;
+            }
+        }
+        true
+    }
+
+    pub fn try_clone(&self) -> Result<Self, OutOfMemory> {
+        let mut nodes = VecDeque::new();
+        nodes.try_reserve_exact(self.nodes.len())?;
+        for node in &self.nodes {
+            let mut copy = Node::new(node.live(), End::Back)?;
+            copy.bytes.extend_from_slice(&node.bytes[node.start..]);
+            copy.count = node.count;
+            nodes.push_back(copy);
+        }
+        let bytes = nodes.iter().map(|node| node.bytes.capacity()).sum();
+        Ok(Self {
+            nodes,
+            len: self.len,
+            bytes,
+        })
+    }
+
+    /// Drops about `budget` elements; whether there are more.
+    pub fn free_some(&mut self, budget: usize) -> bool {
+        let mut freed = 0;
+        while freed < budget
+            && let Some(node) = self.nodes.pop_back()
+        {
+            freed += node.count;
+            self.len -= node.count;
+        }
+        !self.nodes.is_empty()
+    }
+
+    #[inline]
+    fn end_node(&mut self, end: End) -> Option<&mut Node> {
+        match end {
+            End::Front => self.nodes.front_mut(),
+            End::Back => self.nodes.back_mut(),
+        }
+    }
+
+    /// Adds an element.
+    ///
+    /// # Errors
+    /// There is no memory for it; nothing has changed.
+    #[inline]
+    pub fn push(&mut self, end: End, element: Element<'_>) -> Result<(), OutOfMemory> {
+        let encoded = Encoded::new(element);
+        let more = encoded.len();
+        match self.end_node(end) {
+            Some(node) if node.takes(end, more) => {
+                let before = node.bytes.capacity();
+                node.make_room(end, more)?;
+                node.push(end, &encoded);
+                let grown = node.bytes.capacity() - before;
+                self.bytes += grown;
+            }
+            _ => self.push_node(end, &encoded)?,
+        }
+        self.len += 1;
+        Ok(())
+    }
+
+    /// Adds an element in a node of its own.
+    fn push_node(&mut self, end: End, encoded: &Encoded<'_>) -> Result<(), OutOfMemory> {
+        self.nodes.try_reserve(1)?;
+        let capacity = (self.bytes / 8).next_power_of_two();
+        let capacity = capacity
+            .clamp(NODE_BYTES_MIN, NODE_BYTES)
+            .max(encoded.len());
+        let mut node = Node::new(capacity, end)?;
+        node.push(end, encoded);
+        if let Some(old) = self.end_node(end) {
+            let before = old.bytes.capacity();
+            old.seal();
+            let given_back = before - old.bytes.capacity();
+            self.bytes -= given_back;
+        }
+        self.bytes += node.bytes.capacity();
+        match end {
+            End::Front => self.nodes.push_front(node),
+            End::Back => self.nodes.push_back(node),
+        }
+        Ok(())
+    }
+
+    /// Removes the element at an end and hands it to `look`; whether there was one.
+    #[inline]
+    pub fn pop(&mut self, end: End, look: &mut impl FnMut(Element<'_>)) -> bool {
+        let Some(node) = self.end_node(end) else {
+            return false;
+        };
+        let at = node.end(end);
+        look(read(&node.bytes, at));
+        node.drop_end(end, at);
+        let emptied = node.count == 0;
+        self.len -= 1;
+        if emptied {
+            self.drop_node(end);
+        }
+        true
+    }
+
+    /// Drops up to `count` elements at an end.
+    pub fn drop_some(&mut self, end: End, mut count: usize) {
+        while count > 0 {
+            let Some(node) = self.end_node(end) else {
+                return;
+            };
+            if node.count <= count {
+                count -= node.count;
+                self.len -= node.count;
+                self.drop_node(end);
+                continue;
+            }
+            for _ in 0..count {
+                let at = node.end(end);
+                node.drop_end(end, at);
+            }
+            self.len -= count;
+            return;
+        }
+    }
+
+    fn drop_node(&mut self, end: End) {
+        let node = match end {
+            End::Front => self.nodes.pop_front(),
+            End::Back => self.nodes.pop_back(),
+        };
+        self.bytes -= node.map_or(0, |node| node.bytes.capacity());
+        self.shrink_deque();
+    }
+
+    fn shrink_deque(&mut self) {
+        if self.nodes.len() < self.nodes.capacity() / 4 {
+            self.nodes.shrink_to(self.nodes.capacity() / 2);
+        }
+    }
+
+    /// The node of element `index`, and how many of that are before it.
+    fn node_of(&self, index: usize) -> Option<(usize, usize)> {
+        if index >= self.len {
+            return None;
+        }
+        if index < self.len / 2 {
+            let mut before = index;
+            for (number, node) in self.nodes.iter().enumerate() {
+                if before < node.count {
+                    return Some((number, before));
+                }
+                before -= node.count;
+            }
+            return None;
+        }
+        let mut end = self.len;
+        for (number, node) in self.nodes.iter().enumerate().rev() {
+            end -= node.count;
+            if index >= end {
+                return Some((number, index - end));
+            }
+        }
+        None
+    }
+
+    /// Where element `index` is.
+    fn place(&self, index: usize) -> Option<(usize, At)> {
+        let (number, before) = self.node_of(index)?;
+        let node = &self.nodes[number];
+        let mut entries = node.entries();
+        let found = if before < node.count / 2 {
+            entries.nth(before)
+        } else {
+            entries.nth_back(node.count - 1 - before)
+        };
+        found.map(|(at, _)| (number, at))
+    }
+
+    pub fn get(&self, index: usize) -> Option<Element<'_>> {
+        let (number, at) = self.place(index)?;
+        Some(read(&self.nodes[number].bytes, at.0))
+    }
+
+    /// All elements.
+    pub fn iter(&self) -> Elements<'_> {
+        Elements {
+            nodes: self.nodes.iter(),
+            front: Entries::default(),
+            back: Entries::default(),
+        }
+    }
+
+    /// The elements from `index` on.
+    pub fn iter_from(&self, index: usize) -> Elements<'_> {
+        let Some((number, before)) = self.node_of(index) else {
+            return Elements::default();
+        };
+        let mut nodes = self.nodes.range(number..);
+        let mut front = nodes.next().map(Node::entries).unwrap_or_default();
+        front.skip_some(before);
+        Elements {
+            nodes,
+            front,
+            back: Entries::default(),
+        }
+    }
+
+    /// Puts an element in the place of element `index`, which is there.
+    ///
+    /// # Errors
+    /// There is no memory for it; nothing has changed.
+    pub fn set(&mut self, index: usize, element: Element<'_>) -> Result<(), OutOfMemory> {
+        let Some((number, at)) = self.place(index) else {
+            return Ok(());
+        };
+        let encoded = Encoded::new(element);
+        let node = &mut self.nodes[number];
+        let old_len = end_of(&node.bytes, at.0) - at.0;
+        let before = node.bytes.capacity();
+        if node.count > 1 && node.live() - old_len + encoded.len() > NODE_BYTES {
+            // It has to move to another node: add the new one before the old.
+            let offset = at.0 - node.start;
+            self.insert_at(number, offset, element)?;
+            self.remove(index + 1);
+            return Ok(());
+        }
+        let offset = at.0 - node.start;
+        if encoded.len() > old_len {
+            node.make_room(End::Back, encoded.len() - old_len)?;
+        }
+        let at = node.start + offset;
+        splice(&mut node.bytes, at..at + old_len, &encoded);
+        node.bytes.shrink_to(NODE_BYTES);
+        let after = node.bytes.capacity();
+        self.bytes = self.bytes - before + after;
+        Ok(())
+    }
+
+    /// Adds an element next to the first one that is `pivot`, before or after
+    /// it; whether there is one.
+    ///
+    /// # Errors
+    /// There is no memory for it; nothing has changed.
+    pub fn insert(
+        &mut self,
+        pivot: &[u8],
+        after: bool,
+        element: Element<'_>,
+    ) -> Result<bool, OutOfMemory> {
+        let wanted = Wanted::new(pivot);
+        for number in 0..self.nodes.len() {
+            let node = &self.nodes[number];
+            let found = node.entries().find(|(_, element)| wanted.is(*element));
+            if let Some((At(at), _)) = found {
+                let at = if after { end_of(&node.bytes, at) } else { at };
+                let offset = at - node.start;
+                self.insert_at(number, offset, element)?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Adds an element before what is `offset` bytes behind the first element
+    /// of a node; that may be its end.
+    fn insert_at(
+        &mut self,
+        number: usize,
+        offset: usize,
+        element: Element<'_>,
+    ) -> Result<(), OutOfMemory> {
+        let encoded = Encoded::new(element);
+        let fits = |node: &Node| node.live() + encoded.len() <= NODE_BYTES;
+        if fits(&self.nodes[number]) {
+            self.insert_in(number, offset, &encoded)?;
+        } else {
+            let mut right = number;
+            if offset > 0 {
+                right += 1;
+            }
+            if offset > 0 && offset < self.nodes[number].live() {
+                self.split(number, offset)?;
+            }
+            // The element goes between two nodes: into either, or between.
+            let left = right.checked_sub(1).filter(|left| fits(&self.nodes[*left]));
+            if let Some(left) = left {
+                self.insert_in(left, self.nodes[left].live(), &encoded)?;
+            } else if self.nodes.get(right).is_some_and(fits) {
+                self.insert_in(right, 0, &encoded)?;
+            } else {
+                self.nodes.try_reserve(1)?;
+                let mut node = Node::new(encoded.len(), End::Back)?;
+                node.push(End::Back, &encoded);
+                self.bytes += node.bytes.capacity();
+                self.nodes.insert(right, node);
+            }
+        }
+        self.len += 1;
+        Ok(())
+    }
+
+    fn insert_in(
+        &mut self,
+        number: usize,
+        offset: usize,
+        encoded: &Encoded<'_>,
+    ) -> Result<(), OutOfMemory> {
+        let node = &mut self.nodes[number];
+        let before = node.bytes.capacity();
+        let done = node.insert(offset, encoded);
+        self.bytes += node.bytes.capacity() - before;
+        done
+    }
+
+    /// Splits a node in two.
+    fn split(&mut self, number: usize, offset: usize) -> Result<(), OutOfMemory> {
+        self.nodes.try_reserve(1)?;
+        let node = &mut self.nodes[number];
+        let before = node.bytes.capacity();
+        let tail = node.split_off(offset)?;
+        node.seal();
+        self.bytes = self.bytes - before + node.bytes.capacity() + tail.bytes.capacity();
+        self.nodes.insert(number + 1, tail);
+        Ok(())
+    }
+
+    /// Removes element `index`.
+    fn remove(&mut self, index: usize) {
+        let Some((number, At(at))) = self.place(index) else {
+            return;
+        };
+        let node = &mut self.nodes[number];
+        let end = end_of(&node.bytes, at);
+        node.bytes.drain(at..end);
+        node.count -= 1;
+        self.len -= 1;
+        if node.count == 0 {
+            self.bytes -= node.bytes.capacity();
+            self.nodes.remove(number);
+        }
+    }
+
+    /// Removes up to `count` elements that are `text`, looking from `end`, and
+    /// returns how many.
+    pub fn remove_equal(&mut self, text: &[u8], count: usize, end: End) -> usize {
+        let wanted = Wanted::new(text);
+        let mut left = count;
+        let mut from_node = |node: &mut Node| {
+            let from = match end {
+                End::Front => Some(At(node.start)),
+                End::Back => first_of_last(node.entries(), wanted, left),
+            };
+            let removed = from.map_or(0, |from| cut_equal(&mut node.bytes, from, wanted, left));
+            node.count -= removed;
+            left -= removed;
+            left > 0
+        };
+        match end {
+            End::Front => self.nodes.iter_mut().all(&mut from_node),
+            End::Back => self.nodes.iter_mut().rev().all(&mut from_node),
+        };
+        let removed = count - left;
+        if removed > 0 {
+            self.len -= removed;
+            self.tidy();
+        }
+        removed
+    }
+
+    /// Drops empty nodes, and joins neighbours that are small together.
+    fn tidy(&mut self) {
+        let count = self.nodes.len();
+        let mut kept = 0;
+        // Once around the deque: what comes off the front goes to the back.
+        for _ in 0..count {
+            let Some(mut node) = self.nodes.pop_front() else {
+                break;
+            };
+            if node.count == 0 {
+                continue;
+            }
+            if kept > 0
+                && let Some(last) = self.nodes.back_mut()
+                && last.live() + node.live() <= NODE_BYTES / 2
+                && last.make_room(End::Back, node.live()).is_ok()
+            {
+                last.bytes.extend_from_slice(&node.bytes[node.start..]);
+                last.count += node.count;
+                continue;
+            }
+            node.seal();
+            self.nodes.push_back(node);
+            kept += 1;
+        }
+        self.bytes = self.nodes.iter().map(|node| node.bytes.capacity()).sum();
+        self.shrink_deque();
+    }
+}
+
+/// Where the first of the last `count` elements that are `wanted` begins; of
+/// all of them, if there are fewer.
+pub fn first_of_last(entries: Entries<'_>, wanted: Wanted<'_>, count: usize) -> Option<At> {
+    let found = entries.rev().filter(|(_, element)| wanted.is(*element));
+    found.take(count).last().map(|(at, _)| at)
+}
+
+/// See [`Quicklist::iter`].
+#[derive(Clone, Debug, Default)]
+pub struct Elements<'a> {
+    nodes: vec_deque::Iter<'a, Node>,
+    front: Entries<'a>,
+    back: Entries<'a>,
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Element<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Element<'a>> {
+        loop {
+            if let Some((_, element)) = self.front.next() {
+                return Some(element);
+            }
+            match self.nodes.next() {
+                Some(node) => self.front = node.entries(),
+                None => return self.back.next().map(|(_, element)| element),
+            }
+        }
+    }
+}
+
+impl DoubleEndedIterator for Elements<'_> {
+    #[inline]
+    fn next_back(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some((_, element)) = self.back.next_back() {
+                return Some(element);
+            }
+            match self.nodes.next_back() {
+                Some(node) => self.back = node.entries(),
+                None => return self.front.next_back().map(|(_, element)| element),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
