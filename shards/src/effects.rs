@@ -34,6 +34,14 @@ pub enum Event {
     CopyTo,
     MoveFrom,
     MoveTo,
+    LPush,
+    RPush,
+    LPop,
+    RPop,
+    LSet,
+    LTrim,
+    LInsert,
+    LRem,
 }
 
 /// The effects of the requests of one shard, in order.

@@ -35,6 +35,8 @@ pub enum CommandError {
     WrongType,
     #[error("ERR value is not an integer or out of range")]
     NotAnInteger,
+    #[error("ERR value is out of range, must be positive")]
+    NotPositive,
     #[error("ERR value is not a valid float")]
     NotAFloat,
     #[error("ERR syntax error")]

@@ -41,7 +41,7 @@ impl<'a> Args<'a> {
 
     /// All arguments from the name on.
     #[inline]
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone + use<'a> {
         let this = *self;
         this.spans.iter().map(move |span| this.slice(*span))
     }

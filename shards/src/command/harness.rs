@@ -1,6 +1,6 @@
 //! Runs commands on one shard, for the tests of the command families.
 
-use super::{COMMANDS, OwnedArgs};
+use super::{Args, COMMANDS, Handler, OwnedArgs, Run};
 use crate::resp::{Limits, Partial, Protocol, Status, parse};
 use crate::shard::{Request, Shard};
 use crate::types::{DbIndex, Settings, UnixMs};
@@ -36,7 +36,22 @@ impl Engine {
             row = rows.find(|row| row.name.as_bytes() == full).unwrap();
         }
         assert!(row.arity.accepts(args.len()), "{line}");
-        let handler = row.run.whole();
+        self.apply(row.run.whole(), args)
+    }
+
+    /// Runs what a shard is asked to read for a request on several shards.
+    pub fn part(&mut self, line: &str) -> String {
+        let args = words(line);
+        let name = args.args()[0].to_ascii_lowercase();
+        let mut rows = COMMANDS.iter().copied().flatten();
+        let row = rows.find(|row| row.name.as_bytes() == name).unwrap();
+        let Run::ReadThenWrite { read, .. } = row.run else {
+            panic!("{line}")
+        };
+        self.apply(read, args.args())
+    }
+
+    fn apply(&mut self, handler: Handler, args: Args<'_>) -> String {
         let request = Request {
             handler,
             args,

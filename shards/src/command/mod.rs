@@ -14,6 +14,7 @@ mod bitmaps;
 mod harness;
 mod hyperloglogs;
 mod keys;
+mod lists;
 mod memory;
 mod spec;
 mod strings;
@@ -144,6 +145,8 @@ pub struct Decision<'a> {
     /// What to write; empty for a command that only reads. Writes of one shard
     /// run in this order.
     pub writes: Vec<Write>,
+    /// There is one write, and its reply is the reply.
+    pub written_reply: bool,
     /// What a shard has taken away for [`Run::Relocate`]. If it is not put
     /// anywhere it is gone.
     pub parcel: Option<Box<Parcel>>,
@@ -187,6 +190,7 @@ impl<'a> Decision<'a> {
             writes: Vec::new(),
             parcel: None,
             put: None,
+            written_reply: false,
         }
     }
 }
@@ -349,4 +353,7 @@ pub static COMMANDS: &[&[Row]] = &[
     keys::relocate::COMMANDS,
     keys::scan::COMMANDS,
     memory::COMMANDS,
+    lists::COMMANDS,
+    lists::moving::COMMANDS,
+    lists::search::COMMANDS,
 ];

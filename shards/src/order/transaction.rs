@@ -56,6 +56,8 @@ pub enum Then {
     },
     /// They are those of writes; the reply is this.
     Reply(Vec<u8>),
+    /// It is that of the one write, and the reply.
+    Written,
 }
 
 /// A write that a decision asked for.
@@ -105,7 +107,9 @@ impl Transaction {
             match self.then {
                 Then::Merge(Merge::Sum) => self.sum += integer_reply(reply),
                 Then::Merge(Merge::Ok) | Then::Reply(_) => {}
-                Then::Merge(Merge::KeyOrder | Merge::Concat) | Then::Decide { .. } => {
+                Then::Merge(Merge::KeyOrder | Merge::Concat)
+                | Then::Decide { .. }
+                | Then::Written => {
                     self.replies.push((from, reply.to_vec()));
                 }
             }
@@ -159,6 +163,11 @@ impl Transaction {
             }
             Then::Merge(Merge::Concat) => concatenated(&mut self.replies, &mut reply),
             Then::Reply(bytes) => out.extend_from_slice(bytes),
+            Then::Written => {
+                for (_, reply) in &self.replies {
+                    out.extend_from_slice(reply);
+                }
+            }
             Then::Decide { .. } => {}
         }
         false

@@ -157,7 +157,7 @@ impl List {
             let list = Listpack::new(flat);
             let now = flat.len().max(listpack::HEADER);
             if !limit.allows(now.saturating_add(bytes), list.len() + count) {
-                *self = Self::Quicklist(Quicklist::from_listpack(std::mem::take(flat))?);
+                *self = Self::Quicklist(Quicklist::from_listpack(list)?);
             }
         }
         Ok(())

@@ -195,18 +195,24 @@ impl Node {
 
 impl Quicklist {
     /// The list whose flat form this is.
-    pub fn from_listpack(bytes: Vec<u8>) -> Result<Self, OutOfMemory> {
+    pub fn from_listpack(flat: Listpack<'_>) -> Result<Self, OutOfMemory> {
+        let bytes = flat.bytes();
         let mut list = Self::default();
-        list.len = Listpack::new(&bytes).len();
-        if list.len > 0 {
+        let mut entries = flat.entries();
+        while let Some((At(start), _)) = entries.next() {
+            let (mut end, mut count) = (entries.position().0, 1);
+            let mut ahead = entries.clone();
+            while ahead.next().is_some() && ahead.position().0 - start <= NODE_BYTES {
+                end = ahead.position().0;
+                count += 1;
+                entries = ahead.clone();
+            }
+            let mut node = Node::new(end - start, End::Back)?;
+            node.bytes.extend_from_slice(&bytes[start..end]);
+            node.count = count;
             list.nodes.try_reserve(1)?;
-            let mut node = Node {
-                bytes,
-                start: HEADER,
-                count: list.len,
-            };
-            node.seal();
-            list.bytes = node.bytes.capacity();
+            list.len += count;
+            list.bytes += node.bytes.capacity();
             list.nodes.push_back(node);
         }
         Ok(list)

@@ -372,10 +372,18 @@ impl Node {
         let mut out = Vec::new();
         let protocol = scattered.call.protocol;
         let decide = scattered.decide;
-        let planned = self.decided(now, decide, args, &read, None, protocol, true, &mut out);
+        let decided = self.decided(now, decide, args, &read, None, protocol, true, &mut out);
+        let planned = decided.map(|decided| {
+            let then = if decided.written_reply {
+                Then::Written
+            } else {
+                Then::Reply(std::mem::take(&mut out))
+            };
+            (decided.writes, then)
+        });
         match planned {
-            Ok(writes) if writes.iter().all(|write| write.shard == from) => {
-                self.take_offer(now, &scattered, writes, out);
+            Ok((writes, then)) if writes.iter().all(|write| write.shard == from) => {
+                self.take_offer(now, &scattered, writes, then);
                 self.release(from, ticket);
             }
             Ok(_) | Err(CommandError::Blocked(_)) => {
@@ -395,17 +403,21 @@ impl Node {
         now: UnixMs,
         scattered: &Scattered,
         writes: Vec<PlannedWrite>,
-        out: Vec<u8>,
+        then: Then,
     ) {
         let (client, call) = (scattered.client, scattered.call);
-        if writes.is_empty() {
-            self.answer(client, call.row, Ran::ended(false), None, &out);
+        if let (true, Then::Reply(out)) = (writes.is_empty(), &then) {
+            self.answer(client, call.row, Ran::ended(false), None, out);
             return;
         }
         let index = self.transactions.vacant_key();
         let ticket = self.ticket(index, 0);
+        let protocol = match then {
+            Then::Written => call.protocol,
+            _ => Protocol::Resp2,
+        };
         let call = Call {
-            protocol: Protocol::Resp2,
+            protocol,
             may_block: false,
             located: None,
             ..call
@@ -427,7 +439,7 @@ impl Node {
             sum: 0,
             error: None,
             parcel: None,
-            then: Then::Reply(out),
+            then,
         });
         for write in writes {
             let call = Call {

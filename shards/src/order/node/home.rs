@@ -13,6 +13,14 @@ use crate::resp::{Protocol, Reply};
 use crate::types::{ShardId, UnixMs};
 use std::rc::Rc;
 
+/// What a row decided, beside the reply.
+#[derive(Default)]
+pub(super) struct Decided {
+    pub writes: Vec<PlannedWrite>,
+    /// The reply is the write's.
+    pub written_reply: bool,
+}
+
 impl Node {
     /// One more shard has granted a transaction of this node. When all have,
     /// the work goes out.
@@ -155,17 +163,18 @@ impl Node {
     /// Everything is read: the row decides what the reply is and what to write.
     fn decide(&mut self, now: UnixMs, mut transaction: Transaction) {
         let mut out = Vec::new();
-        let (planned, failed) = match &transaction.error {
+        let (decided, failed) = match &transaction.error {
             Some((_, error)) => {
                 out.extend_from_slice(error);
-                (Vec::new(), true)
+                (Decided::default(), true)
             }
             None => match self.decision(now, &mut transaction, &mut out) {
-                Ok(planned) => (planned, false),
+                Ok(decided) => (decided, false),
                 Err(CommandError::Blocked(waiting)) => return self.scatter(transaction, waiting),
-                Err(_) => (Vec::new(), true),
+                Err(_) => (Decided::default(), true),
             },
         };
+        let planned = decided.writes;
         for shard in &transaction.participants {
             if !planned.iter().any(|write| write.shard == *shard) {
                 self.release(*shard, transaction.ticket);
@@ -175,7 +184,12 @@ impl Node {
             self.finish(&transaction, failed, &out);
             return;
         }
-        transaction.then = Then::Reply(out);
+        transaction.then = if decided.written_reply {
+            transaction.call.protocol = transaction.protocol;
+            Then::Written
+        } else {
+            Then::Reply(out)
+        };
         transaction.missing = planned.len();
         transaction.replies.clear();
         let (call, ticket) = (transaction.call, transaction.ticket);
@@ -202,18 +216,18 @@ impl Node {
         }
     }
 
-    /// What the row decides: the writes, or the error, which `out` has then.
+    /// What the row decides, or the error, which `out` has then.
     fn decision(
         &mut self,
         now: UnixMs,
         transaction: &mut Transaction,
         out: &mut Vec<u8>,
-    ) -> Result<Vec<PlannedWrite>, CommandError> {
+    ) -> Result<Decided, CommandError> {
         let parcel = transaction.parcel.take();
         let (Then::Decide { decide, .. }, Some(request)) =
             (&transaction.then, &transaction.request)
         else {
-            return Ok(Vec::new());
+            return Ok(Decided::default());
         };
         let read = in_key_order(&transaction.owners, &transaction.replies);
         let may_block = transaction.call.may_block;
@@ -233,7 +247,7 @@ impl Node {
         protocol: Protocol,
         may_block: bool,
         out: &mut Vec<u8>,
-    ) -> Result<Vec<PlannedWrite>, CommandError> {
+    ) -> Result<Decided, CommandError> {
         let random = self.shard.random();
         let reply = Reply::new(out, protocol);
         let mut decision = Decision::new(args, read, &self.shard.settings, reply);
@@ -241,13 +255,19 @@ impl Node {
         decision.parcel = parcel;
         let decided = decide(&mut decision);
         let (put, writes) = (decision.put.take(), std::mem::take(&mut decision.writes));
-        decided
-            .map(|()| plan(put, writes, |key| self.owner(key)))
-            .inspect_err(|error| {
+        let written_reply = decision.written_reply;
+        match decided {
+            Ok(()) => Ok(Decided {
+                writes: plan(put, writes, |key| self.owner(key)),
+                written_reply,
+            }),
+            Err(error) => {
                 out.clear();
                 if !matches!(error, CommandError::Blocked(_)) {
-                    Reply::new(out, protocol).error(error);
+                    Reply::new(out, protocol).error(&error);
                 }
-            })
+                Err(error)
+            }
+        }
     }
 }

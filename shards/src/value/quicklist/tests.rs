@@ -22,7 +22,8 @@ impl Quicklist {
             let mut flat = u16::MAX.to_le_bytes().to_vec();
             flat.extend_from_slice(&node.bytes[node.start..]);
             assert!(crate::value::listpack::validate(&flat));
-            let bound = NODE_BYTES.max(2 * node.live()).max(2 * NODE_BYTES);
+            let bound = NODE_BYTES.max(2 * node.live());
+            assert!(node.count == 1 || node.live() <= NODE_BYTES);
             assert!(node.bytes.capacity() <= bound);
             len += node.count;
         }
@@ -127,7 +128,7 @@ fn make(change: Change, list: &mut Quicklist, twin: &mut VecDeque<Vec<u8>>) {
         }
         Change::ThereAndBack => {
             let flat = list.to_listpack().unwrap();
-            *list = Quicklist::from_listpack(flat).unwrap();
+            *list = Quicklist::from_listpack(Listpack::new(&flat)).unwrap();
         }
     }
 }

@@ -1,0 +1,427 @@
+//! Commands on lists: both ends, and places.
+//!
+//! What looks for elements is in [`search`], what goes from one list to another
+//! or chooses among several in [`moving`].
+
+pub mod moving;
+pub mod search;
+
+use super::args::integer;
+use super::spec::{Arity, Command, Group, KeySpec, flags};
+use super::{Args, Context, Outcome, Row, Run};
+use crate::effects::Event;
+use crate::error::CommandError;
+use crate::number::parse_i64;
+use crate::resp::Reply;
+use crate::types::Settings;
+use crate::value::listpack::Element;
+use crate::value::{End, Limit, List};
+use std::ops::Range;
+
+pub static COMMANDS: &[Row] = &[
+    Command {
+        name: "lpush",
+        syntax: "key element [element ...]",
+        summary: "Add elements at the front of a list, one after the other; a missing list is created.",
+        since: "1.0.0",
+        complexity: "O(N) with N the number of elements",
+        group: Group::List,
+        arity: Arity::AtLeast(3),
+        keys: &[KeySpec::first(&["RW", "insert"])],
+        flags: flags::WRITE.with(flags::DENYOOM).with(flags::FAST),
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(lpush),
+    },
+    Command {
+        name: "rpush",
+        syntax: "key element [element ...]",
+        summary: "Add elements at the back of a list; a missing list is created.",
+        since: "1.0.0",
+        complexity: "O(N) with N the number of elements",
+        group: Group::List,
+        arity: Arity::AtLeast(3),
+        keys: &[KeySpec::first(&["RW", "insert"])],
+        flags: flags::WRITE.with(flags::DENYOOM).with(flags::FAST),
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(rpush),
+    },
+    Command {
+        name: "lpushx",
+        syntax: "key element [element ...]",
+        summary: "Add elements at the front of a list that exists.",
+        since: "2.2.0",
+        complexity: "O(N) with N the number of elements",
+        group: Group::List,
+        arity: Arity::AtLeast(3),
+        keys: &[KeySpec::first(&["RW", "insert"])],
+        flags: flags::WRITE.with(flags::DENYOOM).with(flags::FAST),
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(lpushx),
+    },
+    Command {
+        name: "rpushx",
+        syntax: "key element [element ...]",
+        summary: "Add elements at the back of a list that exists.",
+        since: "2.2.0",
+        complexity: "O(N) with N the number of elements",
+        group: Group::List,
+        arity: Arity::AtLeast(3),
+        keys: &[KeySpec::first(&["RW", "insert"])],
+        flags: flags::WRITE.with(flags::DENYOOM).with(flags::FAST),
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(rpushx),
+    },
+    Command {
+        name: "lpop",
+        syntax: "key [count]",
+        summary: "Remove and read elements at the front of a list.",
+        since: "1.0.0",
+        complexity: "O(N) with N the number of elements",
+        group: Group::List,
+        arity: Arity::AtLeast(2),
+        keys: &[KeySpec::first(&["RW", "access", "delete"])],
+        flags: flags::WRITE.with(flags::FAST),
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(lpop),
+    },
+    Command {
+        name: "rpop",
+        syntax: "key [count]",
+        summary: "Remove and read elements at the back of a list.",
+        since: "1.0.0",
+        complexity: "O(N) with N the number of elements",
+        group: Group::List,
+        arity: Arity::AtLeast(2),
+        keys: &[KeySpec::first(&["RW", "access", "delete"])],
+        flags: flags::WRITE.with(flags::FAST),
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(rpop),
+    },
+    Command {
+        name: "llen",
+        syntax: "key",
+        summary: "The number of elements of a list.",
+        since: "1.0.0",
+        complexity: "O(1)",
+        group: Group::List,
+        arity: Arity::Exactly(2),
+        keys: &[KeySpec::first(&["RO"])],
+        flags: flags::READONLY.with(flags::FAST),
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(llen),
+    },
+    Command {
+        name: "lindex",
+        syntax: "key index",
+        summary: "Read the element at a place; negative ones count from the back.",
+        since: "1.0.0",
+        complexity: "O(N) with N the number of elements from there to the nearer end",
+        group: Group::List,
+        arity: Arity::Exactly(3),
+        keys: &[KeySpec::first(&["RO", "access"])],
+        flags: flags::READONLY,
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(lindex),
+    },
+    Command {
+        name: "lset",
+        syntax: "key index element",
+        summary: "Replace the element at a place.",
+        since: "1.0.0",
+        complexity: "O(N) with N the number of elements from there to the nearer end",
+        group: Group::List,
+        arity: Arity::Exactly(4),
+        keys: &[KeySpec::first(&["RW", "update"])],
+        flags: flags::WRITE.with(flags::DENYOOM),
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(lset),
+    },
+    Command {
+        name: "lrange",
+        syntax: "key start stop",
+        summary: "Read the elements between two places, both included.",
+        since: "1.0.0",
+        complexity: "O(S+N) with S the distance of the first from the nearer end and N the number of elements read",
+        group: Group::List,
+        arity: Arity::Exactly(4),
+        keys: &[KeySpec::first(&["RO", "access"])],
+        flags: flags::READONLY,
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(lrange),
+    },
+    Command {
+        name: "ltrim",
+        syntax: "key start stop",
+        summary: "Remove all elements but those between two places.",
+        since: "1.0.0",
+        complexity: "O(N) with N the number of elements removed",
+        group: Group::List,
+        arity: Arity::Exactly(4),
+        keys: &[KeySpec::first(&["RW", "delete"])],
+        flags: flags::WRITE,
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(ltrim),
+    },
+];
+
+impl Limit {
+    fn of(settings: &Settings) -> Self {
+        Self(settings.encodings.list_max_listpack_size)
+    }
+}
+
+impl End {
+    /// What happens there when elements are added.
+    fn pushed(self) -> Event {
+        match self {
+            Self::Front => Event::LPush,
+            Self::Back => Event::RPush,
+        }
+    }
+
+    /// What happens there when elements are removed.
+    fn popped(self) -> Event {
+        match self {
+            Self::Front => Event::LPop,
+            Self::Back => Event::RPop,
+        }
+    }
+
+    /// The command that removes elements there.
+    fn pop_name(self) -> &'static [u8] {
+        match self {
+            Self::Front => b"LPOP",
+            Self::Back => b"RPOP",
+        }
+    }
+
+    /// The command that adds elements there.
+    fn push_name(self) -> &'static [u8] {
+        match self {
+            Self::Front => b"LPUSH",
+            Self::Back => b"RPUSH",
+        }
+    }
+}
+
+fn reply_element(reply: &mut Reply<'_>, element: Element<'_>) {
+    match element {
+        Element::Int(number) => reply.bulk_integer(number),
+        Element::Bytes(bytes) => reply.bulk(bytes),
+    }
+}
+
+fn lpush(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    push(ctx, args, End::Front)
+}
+
+fn rpush(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    push(ctx, args, End::Back)
+}
+
+fn push(ctx: &mut Context<'_>, args: Args<'_>, end: End) -> Outcome {
+    let (key, elements) = (&args[1], args.from(2).iter());
+    let limit = Limit::of(ctx.settings);
+    let pushed = ctx.db.edit_or_create(key, |list: &mut List| {
+        list.push(end, elements, limit).map(|()| list.len())
+    })?;
+    let len = pushed?;
+    ctx.changed(key, end.pushed());
+    ctx.reply.integer(len as i64);
+    Ok(())
+}
+
+fn lpushx(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    push_if_there(ctx, args, End::Front)
+}
+
+fn rpushx(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    push_if_there(ctx, args, End::Back)
+}
+
+fn push_if_there(ctx: &mut Context<'_>, args: Args<'_>, end: End) -> Outcome {
+    let (key, elements) = (&args[1], args.from(2).iter());
+    let limit = Limit::of(ctx.settings);
+    let pushed = ctx.db.edit(key, |list: &mut List| {
+        list.push(end, elements, limit).map(|()| list.len())
+    })?;
+    let Some(pushed) = pushed else {
+        ctx.reply.integer(0);
+        return Ok(());
+    };
+    let len = pushed?;
+    ctx.changed(key, end.pushed());
+    ctx.reply.integer(len as i64);
+    Ok(())
+}
+
+fn lpop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    pop(ctx, args, End::Front)
+}
+
+fn rpop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    pop(ctx, args, End::Back)
+}
+
+fn pop(ctx: &mut Context<'_>, args: Args<'_>, end: End) -> Outcome {
+    let key = &args[1];
+    let Some(count) = args.get(2) else {
+        if pop_into_reply(ctx, key, end, 1, |_, _| ())? == 0 {
+            ctx.reply.null();
+        }
+        return Ok(());
+    };
+    if args.len() > 3 {
+        let name = String::from_utf8_lossy(end.pop_name()).to_ascii_lowercase();
+        return Err(CommandError::WrongArity(name));
+    }
+    let count = parse_i64(count).and_then(|count| usize::try_from(count).ok());
+    let count = count.ok_or(CommandError::NotPositive)?;
+    if count == 0 {
+        match ctx.db.lookup_as::<List>(key)? {
+            Some(_) => ctx.reply.array(0),
+            None => ctx.reply.null_array(),
+        }
+        return Ok(());
+    }
+    if pop_into_reply(ctx, key, end, count, |reply, count| reply.array(count))? == 0 {
+        ctx.reply.null_array();
+    }
+    Ok(())
+}
+
+/// Removes up to `count` (at least one) elements at an end of a list and
+/// replies them, after what `begin` replies, which is told how many. Without a
+/// list nothing is replied, and 0 returned.
+pub fn pop_into_reply(
+    ctx: &mut Context<'_>,
+    key: &[u8],
+    end: End,
+    count: usize,
+    begin: impl FnOnce(&mut Reply<'_>, usize),
+) -> Result<usize, CommandError> {
+    let limit = Limit::of(ctx.settings);
+    let reply = &mut ctx.reply;
+    let popped = ctx.db.edit(key, |list: &mut List| {
+        let count = count.min(list.len());
+        begin(reply, count);
+        list.pop(end, count, limit, |element| reply_element(reply, element));
+        count
+    })?;
+    let Some(popped) = popped else {
+        return Ok(0);
+    };
+    ctx.changed(key, end.popped());
+    Ok(popped)
+}
+
+fn llen(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let [key] = args.exactly()?;
+    let list = ctx.db.read_as::<List>(key)?;
+    ctx.reply.integer(list.map_or(0, |list| list.len()) as i64);
+    Ok(())
+}
+
+/// The index that a place names in a list of `len` elements, if it is there.
+fn index_of(place: i64, len: usize) -> Option<usize> {
+    let index = if place < 0 {
+        len.checked_sub(usize::try_from(place.unsigned_abs()).ok()?)?
+    } else {
+        usize::try_from(place).ok()?
+    };
+    (index < len).then_some(index)
+}
+
+/// The indices from one place to another, in a list of `len` elements.
+fn indices(start: i64, stop: i64, len: usize) -> Range<usize> {
+    let len = len as i64;
+    let absolute = |place: i64| {
+        if place < 0 {
+            place.saturating_add(len)
+        } else {
+            place
+        }
+    };
+    let start = absolute(start).max(0);
+    let end = absolute(stop).min(len - 1) + 1;
+    if start >= end {
+        return 0..0;
+    }
+    // Both are between 0 and `len`.
+    start as usize..end as usize
+}
+
+fn lindex(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let [key, place] = args.exactly()?;
+    let Some(list) = ctx.db.read_as::<List>(key)? else {
+        ctx.reply.null();
+        return Ok(());
+    };
+    let index = index_of(integer(place)?, list.len());
+    match index.and_then(|index| list.get(index)) {
+        Some(element) => reply_element(&mut ctx.reply, element),
+        None => ctx.reply.null(),
+    }
+    Ok(())
+}
+
+fn lset(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let [key, place, element] = args.exactly()?;
+    let list = ctx.db.lookup_as::<List>(key)?;
+    let len = list.ok_or(CommandError::NoSuchKey)?.len();
+    let index = index_of(integer(place)?, len);
+    let index = index.ok_or(CommandError::Static("ERR index out of range"))?;
+    let limit = Limit::of(ctx.settings);
+    let set = |list: &mut List| list.set(index, element, limit);
+    ctx.db.edit(key, set)?.unwrap_or(Ok(()))?;
+    ctx.changed(key, Event::LSet);
+    ctx.reply.ok();
+    Ok(())
+}
+
+fn lrange(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let [key, start, stop] = args.exactly()?;
+    let (start, stop) = (integer(start)?, integer(stop)?);
+    let reply = &mut ctx.reply;
+    let Some(list) = ctx.db.read_as::<List>(key)? else {
+        reply.array(0);
+        return Ok(());
+    };
+    let indices = indices(start, stop, list.len());
+    reply.array(indices.len());
+    list.each(indices.start, indices.len(), |element| {
+        reply_element(reply, element);
+    });
+    Ok(())
+}
+
+fn ltrim(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let [key, start, stop] = args.exactly()?;
+    let (start, stop) = (integer(start)?, integer(stop)?);
+    let limit = Limit::of(ctx.settings);
+    let trimmed = ctx.db.edit(key, |list: &mut List| {
+        let len = list.len();
+        let kept = indices(start, stop, len);
+        list.trim(kept.start, kept.len(), limit);
+        kept.len() < len
+    })?;
+    if trimmed == Some(true) {
+        ctx.changed(key, Event::LTrim);
+    }
+    ctx.reply.ok();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
