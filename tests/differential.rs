@@ -106,6 +106,7 @@ const CASES: &[(&str, &str)] = &[
     ("keyspace", include_str!("cases/keyspace.txt")),
     ("hyperloglogs", include_str!("cases/hyperloglogs.txt")),
     ("relocate", include_str!("cases/relocate.txt")),
+    ("lists", include_str!("cases/lists.txt")),
     ("connection", include_str!("cases/connection.txt")),
     ("server", include_str!("cases/server.txt")),
     ("introspection", include_str!("cases/introspection.txt")),

@@ -12,7 +12,7 @@ use shards::resp::{Limits, Partial, Protocol, Status, parse};
 use shards::{Args, COMMANDS, DbIndex, Request, Settings, Shard, UnixMs};
 
 const DBS: u16 = 2;
-const KEYS: &[&str] = &["a", "b", "c", "d", "{t}e", ""];
+const KEYS: &[&str] = &["a", "b", "c", "d", "{t}e", "", "l", "m"];
 const BEFORE_EVERYTHING: UnixMs = UnixMs(i64::MIN);
 
 /// SplitMix64: small, and good enough to choose commands.
@@ -128,6 +128,35 @@ fn odd_arguments<'a>(random: &mut Random, name: &str) -> Option<Vec<&'a str>> {
         "pfcount" => vec![key, random.pick(KEYS)][..1 + random.below(2) as usize].to_vec(),
         // Changes nothing, and takes its time.
         "pfselftest" => vec!["x"],
+        _ => return list_arguments(random, name),
+    })
+}
+
+fn list_arguments<'a>(random: &mut Random, name: &str) -> Option<Vec<&'a str>> {
+    // Mostly keys that hold lists.
+    let mut list = || match random.below(8) {
+        0 => random.pick(KEYS),
+        1..5 => "l",
+        _ => "m",
+    };
+    let (key, other) = (list(), list());
+    let mut element = || random.pick(&["a", "b", "1", "-300", "a longer text than others"]);
+    let (one, two) = (element(), element());
+    let place = random.pick(&["0", "1", "-1", "2", "-3", "7"]);
+    let (from, to) = (
+        random.pick(&["LEFT", "RIGHT"]),
+        random.pick(&["LEFT", "RIGHT"]),
+    );
+    Some(match name {
+        "lpush" | "rpush" | "lpushx" | "rpushx" => vec![key, one, two],
+        "lpop" | "rpop" => vec![key, place][..1 + random.below(2) as usize].to_vec(),
+        "lset" => vec![key, place, one],
+        "lrem" => vec![key, place, one],
+        "ltrim" => vec![key, random.pick(&["0", "0", "1", "-9"]), place],
+        "linsert" => vec![key, random.pick(&["BEFORE", "AFTER"]), one, two],
+        "lmove" => vec![key, other, from, to],
+        "rpoplpush" => vec![key, other],
+        "lmpop" => vec!["2", key, other, from, "COUNT", place],
         _ => return None,
     })
 }
@@ -199,6 +228,7 @@ fn contents(shard: &mut Shard) -> Vec<String> {
         ask(&["DBSIZE"]);
         for key in KEYS {
             ask(&["GET", key]);
+            ask(&["LRANGE", key, "0", "-1"]);
             ask(&["PEXPIRETIME", key]);
         }
     }
@@ -211,7 +241,10 @@ fn a_second_engine_follows_by_effects_alone() {
         println!("seed {seed}");
         let mut random = Random(seed);
         let mut now = UnixMs(1_700_000_000_000);
-        let mut primary = Shard::new(DBS, 0..16_384, seed, Settings::default());
+        // Thresholds of encodings are not those of the other.
+        let mut settings = Settings::default();
+        settings.encodings.list_max_listpack_size = 3;
+        let mut primary = Shard::new(DBS, 0..16_384, seed, settings);
         let mut replica = Shard::new(DBS, 0..16_384, !seed, Settings::default());
         primary.effects().record(true);
         let mut played = 0;

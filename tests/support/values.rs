@@ -22,6 +22,31 @@ pub const KEYS: &[&[u8]] = &[
     b"a rather long key, longer than any small buffer for names: 0123456789",
 ];
 
+/// Commands that mostly get keys of their own, so that their values are not
+/// forever overwritten by those of other types.
+const FAVOURITES: &[(&[&str], &[&[u8]])] = &[(
+    &[
+        "lpush",
+        "rpush",
+        "lpushx",
+        "rpushx",
+        "lpop",
+        "rpop",
+        "llen",
+        "lindex",
+        "lset",
+        "lrange",
+        "ltrim",
+        "linsert",
+        "lpos",
+        "lrem",
+        "lmove",
+        "rpoplpush",
+        "lmpop",
+    ],
+    &[b"list:1", b"list:2", b"list:3", b"{t}list"],
+)];
+
 const VALUES: &[&[u8]] = &[
     b"",
     b"x",
@@ -144,8 +169,8 @@ impl Values {
             }
             "encoding" => self.one_of(&["u1", "i1", "u7", "i8", "u63", "i64", "i33", "u64"]),
             "increment" | "decrement" | "offset" | "start" | "end" | "stop" | "index" | "count"
-            | "min-match-len" | "cursor" | "bit" | "min" | "max" | "rank" | "len" | "maxlen"
-            | "limit" | "width" | "threshold" => self.number(),
+            | "min-match-len" | "cursor" | "bit" | "min" | "max" | "len" | "maxlen" | "limit"
+            | "width" | "threshold" | "num-matches" => self.number(),
             "numkeys" => self
                 .rng
                 .pick(&["1", "2", "2", "3", "0", "-1", "x"])
@@ -161,8 +186,26 @@ impl Values {
                 .pick(&["0", "1", "2", "15", "16", "-1", "x"])
                 .as_bytes()
                 .to_vec(),
-            _ if is_key => self.rng.pick(KEYS).to_vec(),
+            // Not the smallest number, which Redis 7.2 refuses and 7.0 does not.
+            "rank" => self.one_of(&["1", "2", "-1", "-2", "0", "9223372036854775807", "x"]),
+            // Few, so that they are found again.
+            "element" | "pivot" if !self.rng.one_in(3) => self.one_of(&["a", "b", "1", "-300"]),
+            _ if is_key => self.key(command),
             _ => self.value(),
+        }
+    }
+
+    fn key(&mut self, command: &str) -> Vec<u8> {
+        let own = FAVOURITES
+            .iter()
+            .find(|(names, _)| names.contains(&command));
+        match own {
+            Some((_, keys)) if !self.rng.one_in(8) => self.rng.pick(keys).to_vec(),
+            None if self.rng.one_in(10) => {
+                let (_, keys) = self.rng.pick(FAVOURITES);
+                self.rng.pick(keys).to_vec()
+            }
+            _ => self.rng.pick(KEYS).to_vec(),
         }
     }
 

@@ -18,11 +18,13 @@ impl Owners {
     pub fn find(row: &Row, args: Args<'_>, of: impl Fn(&[u8]) -> ShardId) -> Option<Self> {
         let mut positions = Vec::new();
         crate::command::keys_of(row, args, &mut positions)?;
-        // A key without all that belongs to it: `MSET a 1 b`.
-        if positions
-            .last()
-            .is_some_and(|at| at + key_step(row) > args.len())
-        {
+        // A key without all that belongs to it (`MSET a 1 b`), or none where
+        // some must be (`LMPOP 0 a LEFT`).
+        let whole = match positions.last() {
+            Some(at) => at + key_step(row) <= args.len(),
+            None => row.keys.is_empty(),
+        };
+        if !whole {
             return None;
         }
         let shards = positions
@@ -204,6 +206,8 @@ mod tests {
         assert!(found("mset", &[b"MSET", b"a", b"1", b"b", b"2"]));
         assert!(!found("mset", &[b"MSET", b"a", b"1", b"b"]));
         assert!(!found("msetnx", &[b"MSETNX", b"a", b"1", b"b"]));
+        assert!(!found("lmpop", &[b"LMPOP", b"0", b"a", b"LEFT"]));
+        assert!(found("lmpop", &[b"LMPOP", b"1", b"a", b"LEFT"]));
         assert!(found("del", &[b"DEL", b"a", b"1", b"b"]));
     }
 

@@ -38,7 +38,7 @@ const NUMBERED: KeySpec = KeySpec {
 pub static COMMANDS: &[Row] = &[
     Command {
         name: "lmove",
-        syntax: "source destination LEFT | RIGHT LEFT | RIGHT",
+        syntax: "source destination <LEFT | RIGHT> <LEFT | RIGHT>",
         summary: "Move an element from an end of a list to an end of another, and read it.",
         since: "6.2.0",
         complexity: "O(1)",
@@ -76,7 +76,7 @@ pub static COMMANDS: &[Row] = &[
     },
     Command {
         name: "lmpop",
-        syntax: "numkeys key [key ...] LEFT | RIGHT [COUNT count]",
+        syntax: "numkeys key [key ...] <LEFT | RIGHT> [COUNT count]",
         summary: "Remove and read elements of the first list that has any.",
         since: "7.0.0",
         complexity: "O(N+M) with N the number of keys and M of elements read",
@@ -266,15 +266,18 @@ impl Popping {
         let keys = positive(&args[1], "ERR numkeys should be greater than 0")?;
         let end = keys.checked_add(2).and_then(|at| args.get(at));
         let end = end_of(end.ok_or(CommandError::Syntax)?)?;
-        let mut count = 1;
-        let options = args.from(keys + 3);
-        match (options.len(), options.get(0), options.get(1)) {
-            (0, ..) => {}
-            (2, Some(word), Some(number)) if word.eq_ignore_ascii_case(b"COUNT") => {
-                count = positive(number, "ERR count should be greater than 0")?;
+        let (mut count, mut at) = (None, keys + 3);
+        while let Some(word) = args.get(at) {
+            let number = args.get(at + 1).filter(|_| count.is_none());
+            match number {
+                Some(number) if word.eq_ignore_ascii_case(b"COUNT") => {
+                    count = Some(positive(number, "ERR count should be greater than 0")?);
+                }
+                _ => return Err(CommandError::Syntax),
             }
-            _ => return Err(CommandError::Syntax),
+            at += 2;
         }
+        let count = count.unwrap_or(1);
         Ok(Self { keys, end, count })
     }
 }

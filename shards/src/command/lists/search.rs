@@ -13,7 +13,7 @@ use crate::value::{End, Limit, List, ListRef};
 pub static COMMANDS: &[Row] = &[
     Command {
         name: "linsert",
-        syntax: "key BEFORE | AFTER pivot element",
+        syntax: "key <BEFORE | AFTER> pivot element",
         summary: "Add an element next to the first one that equals the pivot.",
         since: "2.2.0",
         complexity: "O(N) with N the number of elements up to the pivot",

@@ -376,6 +376,14 @@ fn looking_for_elements() {
         ("LPOS l a MAXLEN -1", "-ERR MAXLEN can't be negative"),
         ("LPOS l a COUNT", "-ERR syntax error"),
         ("LPOS l a BAD 1", "-ERR syntax error"),
+    ]);
+}
+
+/// Recorded from redis-server 7.0.15.
+#[test]
+fn changes_beside_an_element() {
+    in_both_encodings(&[
+        ("RPUSH l a b 3 a 3 b a", ":7"),
         ("LREM l 1 a", ":1"),
         ("LRANGE l 0 -1", "*6|$1|b|$1|3|$1|a|$1|3|$1|b|$1|a"),
         ("LREM l -1 b", ":1"),

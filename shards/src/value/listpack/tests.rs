@@ -63,7 +63,7 @@ fn the_length_behind_grows_where_it_does_in_redis() {
     ] {
         let text = vec![b'x'; text_len];
         assert_eq!(Element::Bytes(&text).room(), room);
-        let bytes = of(&[text.clone()]);
+        let bytes = of(std::slice::from_ref(&text));
         assert_eq!(bytes.len(), HEADER + room);
         assert_eq!(texts(&bytes), [text]);
         assert!(validate(&bytes));
