@@ -27,6 +27,10 @@ impl Owners {
         if !whole {
             return None;
         }
+        // A count of keys that is zero: what follows it are no keys of anybody.
+        if positions.is_empty() && !row.keys.is_empty() {
+            return None;
+        }
         let shards = positions
             .iter()
             .filter_map(|at| args.get(*at))
@@ -209,6 +213,9 @@ mod tests {
         assert!(!found("lmpop", &[b"LMPOP", b"0", b"a", b"LEFT"]));
         assert!(found("lmpop", &[b"LMPOP", b"1", b"a", b"LEFT"]));
         assert!(found("del", &[b"DEL", b"a", b"1", b"b"]));
+        assert!(found("zunion", &[b"ZUNION", b"1", b"b"]));
+        assert!(!found("zunion", &[b"ZUNION", b"0", b"b"]));
+        assert!(!found("zunion", &[b"ZUNION", b"2", b"b"]));
     }
 
     #[test]
