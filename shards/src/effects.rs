@@ -42,6 +42,18 @@ pub enum Event {
     LTrim,
     LInsert,
     LRem,
+    ZAdd,
+    ZIncr,
+    ZRem,
+    ZRemByLex,
+    ZRemByRank,
+    ZRemByScore,
+    ZPopMax,
+    ZPopMin,
+    ZRangeStore,
+    ZDiffStore,
+    ZInterStore,
+    ZUnionStore,
 }
 
 /// The effects of the requests of one shard, in order.

@@ -18,6 +18,7 @@ mod lists;
 mod memory;
 mod spec;
 mod strings;
+mod zsets;
 
 pub use args::{Args, OwnedArgs, cursor_of};
 pub use memory::debug_object;
@@ -356,4 +357,9 @@ pub static COMMANDS: &[&[Row]] = &[
     lists::COMMANDS,
     lists::moving::COMMANDS,
     lists::search::COMMANDS,
+    zsets::combine::COMMANDS,
+    zsets::pops::COMMANDS,
+    zsets::ranges::COMMANDS,
+    zsets::reads::COMMANDS,
+    zsets::writes::COMMANDS,
 ];
