@@ -14,6 +14,7 @@ pub mod listpack;
 mod long_double;
 mod quicklist;
 mod set;
+mod table;
 mod zset;
 
 pub use crate::types::Type;
