@@ -54,6 +54,18 @@ pub enum Event {
     ZDiffStore,
     ZInterStore,
     ZUnionStore,
+    SAdd,
+    SRem,
+    SPop,
+    SInterStore,
+    SUnionStore,
+    SDiffStore,
+    HSet,
+    HDel,
+    HIncrBy,
+    HIncrByFloat,
+    HExpire,
+    HPersist,
 }
 
 /// The effects of the requests of one shard, in order.
@@ -176,6 +188,16 @@ impl Effects {
     /// The keys that have appeared, first come first.
     pub(crate) fn take_appeared(&mut self) -> Vec<(Box<[u8]>, Type)> {
         std::mem::take(&mut self.appeared)
+    }
+
+    /// The time of these fields of the hash `key` had come, and they are gone.
+    pub(crate) fn expired_fields(&mut self, key: &[u8], fields: &[Vec<u8>]) {
+        self.changes += 1;
+        if self.recording {
+            let mut parts = vec![&b"HDEL"[..], key];
+            parts.extend(fields.iter().map(Vec::as_slice));
+            self.write(parts.into_iter());
+        }
     }
 
     fn write<'a>(&mut self, parts: impl ExactSizeIterator<Item = &'a [u8]>) {

@@ -97,6 +97,9 @@ impl Generator {
                 avoid_near_deadlines(&mut request[fixed..]);
             }
         }
+        if ["srandmember", "hrandfield", "zrandmember"].contains(&name.as_str()) {
+            avoid_endless_counts(&mut request[fixed..]);
+        }
         request
     }
 
@@ -167,6 +170,19 @@ impl Generator {
                 let other = fixed + self.rng.below(request.len() - fixed);
                 request.swap(at, other);
             }
+        }
+    }
+}
+
+/// Below zero, a count of random elements is how many are replied, with
+/// repetitions: Redis would be busy for minutes with some.
+fn avoid_endless_counts(args: &mut [Vec<u8>]) {
+    for arg in args {
+        let number = std::str::from_utf8(arg)
+            .ok()
+            .and_then(|text| text.parse::<i64>().ok());
+        if number.is_some_and(|number| number < -1000 && number > i64::MIN) {
+            *arg = b"-3".to_vec();
         }
     }
 }

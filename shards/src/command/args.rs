@@ -5,6 +5,7 @@
 
 use crate::error::{CommandError, until_nul};
 use crate::number::parse_i64;
+use crate::resp::Reply;
 use crate::types::Span;
 
 /// A parsed request: a buffer and where in it each argument lies.
@@ -52,6 +53,15 @@ impl<'a> Args<'a> {
         Self {
             buffer: self.buffer,
             spans: self.spans.get(index..).unwrap_or_default(),
+        }
+    }
+
+    /// The first `count` arguments, or all if there are fewer.
+    #[inline]
+    pub fn first(&self, count: usize) -> Args<'a> {
+        Self {
+            buffer: self.buffer,
+            spans: self.spans.get(..count).unwrap_or(self.spans),
         }
     }
 
@@ -106,12 +116,17 @@ impl OwnedArgs {
     pub fn new<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> Self {
         let mut args = Self::default();
         for part in parts {
-            let short = |len: usize| u32::try_from(len).expect("a request is below 4 GiB");
-            let (start, len) = (short(args.buffer.len()), short(part.len()));
-            args.buffer.extend_from_slice(part);
-            args.spans.push(Span { start, len });
+            args.push(part);
         }
         args
+    }
+
+    /// Adds one more argument.
+    pub fn push(&mut self, part: &[u8]) {
+        let short = |len: usize| u32::try_from(len).expect("a request is below 4 GiB");
+        let (start, len) = (short(self.buffer.len()), short(part.len()));
+        self.buffer.extend_from_slice(part);
+        self.spans.push(Span { start, len });
     }
 
     /// To hand them to a handler.
@@ -140,6 +155,103 @@ pub fn cursor_of(text: &[u8]) -> Option<u64> {
         true => number.wrapping_neg(),
         false => number,
     })
+}
+
+/// The strings of an array of bulk strings that the engine replied.
+pub fn bulks(array: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let line = |bytes: &[u8]| memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
+    let mut rest = array.get(line(array)..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let start = line(rest);
+        let digits = rest.get(1..start.checked_sub(2)?)?;
+        let length = parse_i64(digits).and_then(|length| usize::try_from(length).ok())?;
+        let bulk = rest.get(start..start.checked_add(length)?)?;
+        rest = rest.get(start + length + 2..).unwrap_or_default();
+        Some(bulk)
+    })
+}
+
+/// The options of a walk through one collection (SSCAN, HSCAN, ZSCAN).
+pub struct Scan<'a> {
+    /// Elements to look at with this call.
+    pub count: usize,
+    /// Values are not asked for (HSCAN).
+    pub no_values: bool,
+    pattern: Option<&'a [u8]>,
+}
+
+impl<'a> Scan<'a> {
+    /// The cursor, argument 2. To be read before the key is looked at.
+    pub fn cursor(args: Args<'_>) -> Result<u64, CommandError> {
+        const INVALID: CommandError = CommandError::Static("ERR invalid cursor");
+        args.get(2).and_then(cursor_of).ok_or(INVALID)
+    }
+
+    /// The options behind it. Redis reads them only if the key is there.
+    pub fn parse(args: Args<'a>, with_values: bool) -> Result<Self, CommandError> {
+        let mut scan = Self {
+            count: 10,
+            no_values: false,
+            pattern: None,
+        };
+        let mut index = 3;
+        while let Some(option) = args.get(index) {
+            let is = |name: &[u8]| option.eq_ignore_ascii_case(name);
+            let value = args.get(index + 1);
+            match value {
+                Some(count) if is(b"COUNT") => {
+                    let count = usize::try_from(integer(count)?).ok();
+                    scan.count = count.filter(|it| *it > 0).ok_or(CommandError::Syntax)?;
+                    index += 2;
+                }
+                Some(pattern) if is(b"MATCH") => {
+                    scan.pattern = Some(pattern).filter(|it| *it != b"*");
+                    index += 2;
+                }
+                _ if with_values && is(b"NOVALUES") => {
+                    scan.no_values = true;
+                    index += 1;
+                }
+                _ => return Err(CommandError::Syntax),
+            }
+        }
+        Ok(scan)
+    }
+
+    /// Whether an element is to be replied.
+    pub fn wants(&self, element: &[u8]) -> bool {
+        let pattern = self.pattern;
+        pattern.is_none_or(|pattern| crate::glob::matches(pattern, element))
+    }
+
+    /// Replies the next cursor and the `len` elements, written already.
+    pub fn reply(reply: &mut Reply<'_>, next: u64, len: usize, elements: &[u8]) {
+        reply.array(2);
+        reply.bulk(itoa::Buffer::new().format(next).as_bytes());
+        reply.array(len);
+        reply.raw(elements);
+    }
+
+    /// The reply for a missing key.
+    pub fn reply_nothing(reply: &mut Reply<'_>) {
+        Self::reply(reply, 0, 0, b"");
+    }
+}
+
+/// Checks a count of elements chosen by chance; below zero they may repeat.
+///
+/// More repetitions than a reply could hold are refused as too much memory.
+pub fn random_count(count: i64) -> Result<i64, CommandError> {
+    const REPEATED_MAX: i64 = 1 << 24;
+    if count == i64::MIN {
+        return Err(CommandError::Static(
+            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+        ));
+    }
+    if count < -REPEATED_MAX {
+        return Err(CommandError::OutOfMemory);
+    }
+    Ok(count)
 }
 
 /// [`parse_i64`], or the error most commands give.

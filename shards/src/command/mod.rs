@@ -16,6 +16,7 @@ mod hyperloglogs;
 mod keys;
 mod lists;
 mod memory;
+mod sets;
 mod spec;
 mod strings;
 mod zsets;
@@ -31,6 +32,7 @@ use crate::error::CommandError;
 use crate::keyspace::{Db, Keyspace, Parcel};
 use crate::resp::Reply;
 use crate::types::{DbIndex, Random, Settings, UnixMs};
+use crate::value::Growth;
 
 /// A row of the engine.
 pub type Row = Command<Run>;
@@ -257,7 +259,7 @@ impl Others<'_> {
     }
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
     /// Says that the request changed `key`: counts it, marks the request to be
     /// propagated as it stands, and records the event. Call it after the write
     /// and before the reply, once per changed key.
@@ -331,6 +333,15 @@ impl Context<'_> {
         self.random.next()
     }
 
+    /// What a set or a hash needs to know to grow.
+    #[inline]
+    pub fn growth(&mut self) -> Growth<'a> {
+        Growth {
+            thresholds: &self.settings.encodings,
+            seed: self.random.next(),
+        }
+    }
+
     #[inline]
     fn effects(&mut self) -> &mut Effects {
         self.db.effects()
@@ -362,4 +373,8 @@ pub static COMMANDS: &[&[Row]] = &[
     zsets::ranges::COMMANDS,
     zsets::reads::COMMANDS,
     zsets::writes::COMMANDS,
+    sets::COMMANDS,
+    sets::SMOVE,
+    sets::algebra::COMMANDS,
+    sets::chance::COMMANDS,
 ];

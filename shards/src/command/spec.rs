@@ -142,6 +142,9 @@ pub mod flags {
     pub const DANGEROUS: Flags = Flags(1 << 21);
     /// Not shown by COMMAND: in category @connection, though of another group.
     pub const CONNECTION: Flags = Flags(1 << 22);
+    /// Not shown by COMMAND: what is read before the second hop of a
+    /// `ReadThenWrite` depends on the last argument, so each part gets it, too.
+    pub const READS_LAST: Flags = Flags(1 << 23);
 
     /// Not shown by COMMAND: in categories @admin and @dangerous, like what
     /// has the flag `admin`.
@@ -187,6 +190,14 @@ impl KeySpec {
     /// The one key at argument 1.
     pub const fn first(access: &'static [&'static str]) -> Self {
         Self::range(0, 1, access)
+    }
+
+    /// The one key at argument `index`.
+    pub const fn at(index: i32, access: &'static [&'static str]) -> Self {
+        Self {
+            begin: Begin::Index(index),
+            ..Self::first(access)
+        }
     }
 
     /// From argument 1 to the end, every `step`th.

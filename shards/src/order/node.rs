@@ -13,7 +13,7 @@ use super::split::{Owners, part_step};
 use super::transaction::{Then, Transaction};
 use super::waiters::{Waiter, Waiters};
 use super::watch::{Ran, Replied, Watch};
-use crate::command::{Args, Cargo, Handler, OwnedArgs, Row, Run, Write};
+use crate::command::{Args, Cargo, Handler, OwnedArgs, Row, Run, Write, flags};
 use crate::error::CommandError;
 use crate::keyspace::{Located, slot_of};
 use crate::resp::{Protocol, Reply};
@@ -236,7 +236,11 @@ impl Node {
                 (read, row.run.skip(), Protocol::Resp2, then)
             }
         };
-        let parts = owners.parts(row, args, self.shards);
+        let mut parts = owners.parts(row, args, self.shards);
+        if row.flags.has(flags::READS_LAST) {
+            let last = args.get(args.len() - 1).unwrap_or_default();
+            parts.iter_mut().for_each(|(_, part)| part.push(last));
+        }
         let participants = owners.participants(self.shards);
         let locks = self.locks_for(&owners, &participants, call.write, args);
         let elements = match owners.shards.is_empty() {

@@ -65,7 +65,7 @@ impl<'a> Intset<'a> {
     }
 
     /// All numbers, ascending.
-    pub fn iter(self) -> impl DoubleEndedIterator<Item = i64> + 'a {
+    pub fn iter(self) -> impl DoubleEndedIterator<Item = i64> + Clone + 'a {
         let (width, numbers) = self.split();
         numbers.chunks_exact(width).map(decode)
     }

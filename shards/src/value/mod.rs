@@ -8,6 +8,7 @@
 
 mod hash;
 pub mod hyperloglog;
+mod intset;
 mod kind;
 mod list;
 pub mod listpack;
@@ -23,7 +24,8 @@ pub use kind::Encoding;
 pub use list::{End, Limit, List, ListRef};
 pub use listpack::Element;
 pub use long_double::LongDouble;
-pub use set::{Set, SetRef};
+pub use set::{Growth, Set, SetRef};
+pub use table::below;
 pub use zset::{Cut, Walk, Zset, ZsetLimits, ZsetRef, ZsetUpdate};
 
 use crate::error::OutOfMemory;

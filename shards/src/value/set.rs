@@ -60,7 +60,11 @@ impl Set {
             Self::Listpack(_) => more <= thresholds.set_max_listpack_entries,
             Self::Table(_) => true,
         };
-        if fits { Ok(()) } else { self.make_table(growth) }
+        if fits {
+            Ok(())
+        } else {
+            self.make_table(growth)
+        }
     }
 
     /// Adds a member; whether it is new. When memory is lacking, it was not
@@ -111,7 +115,10 @@ impl Set {
             && longest.max(member.len()) <= thresholds.set_max_listpack_value
         {
             let mut bytes = Vec::new();
-            listpack::append(&mut bytes, Intset::new(self.flat().unwrap_or_default()).iter())?;
+            listpack::append(
+                &mut bytes,
+                Intset::new(self.flat().unwrap_or_default()).iter(),
+            )?;
             *self = Self::Listpack(bytes);
             return Ok(());
         }
@@ -402,7 +409,11 @@ mod tests {
             (&["a", "ninebytes"], Encoding::Hashtable),
             (&["01"], Encoding::Listpack),
         ] {
-            assert_eq!(made_of(&limits, members).encoding(), encoding, "{members:?}");
+            assert_eq!(
+                made_of(&limits, members).encoding(),
+                encoding,
+                "{members:?}"
+            );
         }
         let none = thresholds(0, 4, 8);
         assert_eq!(made_of(&none, &["1", "2"]).encoding(), Encoding::Listpack);
@@ -452,7 +463,9 @@ mod tests {
             let mut met = BTreeSet::new();
             let mut cursor = 0;
             loop {
-                cursor = set.view().scan(cursor, 10, &mut |it| drop(met.insert(text(it))));
+                cursor = set
+                    .view()
+                    .scan(cursor, 10, &mut |it| met.extend([text(it)]));
                 if cursor == 0 {
                     break;
                 }

@@ -138,7 +138,11 @@ impl Segment {
     /// The record whose word is at `slot`; nothing if the slot is empty.
     #[inline]
     pub fn record(&self, slot: usize) -> Option<Record<'_>> {
-        let word = self.index.get(slot).copied().filter(|word| *word != EMPTY)?;
+        let word = self
+            .index
+            .get(slot)
+            .copied()
+            .filter(|word| *word != EMPTY)?;
         Some(self.record_at(offset_of(word)))
     }
 

@@ -50,9 +50,7 @@ fn play(seed: u64, keys: usize, steps: usize, values: bool) {
         } else {
             assert_eq!(table.remove(&key), twin.remove(&key).is_some());
         }
-        let found = table
-            .get(&key)
-            .map(|it| (it.value.to_vec(), it.expire_at));
+        let found = table.get(&key).map(|it| (it.value.to_vec(), it.expire_at));
         assert_eq!(found, twin.get(&key).cloned());
         if step % (steps / 8) == 0 {
             agree(&table, &twin);
@@ -107,7 +105,7 @@ fn a_scan_meets_all_that_stays() {
         (0..if shrinks { most } else { stay }).for_each(|number| add(&mut table, number));
         let (mut met, mut cursor, mut next) = (BTreeSet::new(), 0, stay);
         loop {
-            cursor = table.scan(cursor, 10, &mut |it| drop(met.insert(it.key.to_vec())));
+            cursor = table.scan(cursor, 10, &mut |it| met.extend([it.key.to_vec()]));
             if cursor == 0 {
                 break;
             }

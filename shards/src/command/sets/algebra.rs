@@ -1,0 +1,566 @@
+//! What several sets have in common: SINTER, SUNION, SDIFF, their storing forms
+//! and SINTERCARD.
+//!
+//! Doors show one key at a time, since each look may delete what has expired.
+//! So an intersection or a difference copies the members of one set, the
+//! smallest or the first, and asks the others for each; a union is built up as
+//! a set of its own.
+//!
+//! Across shards the first hop replies the members of each key (null for a key
+//! of another type), the home core does the same with sets made of them, and
+//! the second hop has the destination's shard write the members.
+
+use super::reply_element;
+use crate::command::args::bulks;
+use crate::command::spec::{Arity, Begin, Command, Find, Group, KeySpec, flags};
+use crate::command::{
+    Access, Args, Context, Decide, Decision, Handler, Outcome, OwnedArgs, Row, Run, Write,
+};
+use crate::effects::Event;
+use crate::error::{CommandError, OutOfMemory};
+use crate::keyspace::Ttl;
+use crate::number::parse_i64;
+use crate::resp::Reply;
+use crate::value::{Collection, Growth, Set};
+
+/// A row of a command that replies a set.
+const fn replying(
+    name: &'static str,
+    summary: &'static str,
+    whole: Handler,
+    decide: Decide,
+) -> Row {
+    Command {
+        name,
+        syntax: "key [key ...]",
+        summary,
+        since: "1.0.0",
+        complexity: "O(N) with N the number of members of all the sets",
+        group: Group::Set,
+        arity: Arity::AtLeast(2),
+        keys: READ,
+        flags: flags::READONLY,
+        tips: &["nondeterministic_output_order"],
+        subcommands: &[],
+        run: Run::ReadThenWrite {
+            whole,
+            read: members_of_each,
+            decide,
+            skip: 0,
+        },
+    }
+}
+
+/// The sets that are read by a command that stores its result.
+const SOURCES: KeySpec = KeySpec {
+    begin: Begin::Index(2),
+    ..KeySpec::every(1, &["RO", "access"])
+};
+
+/// A row of a command that stores a set.
+const fn storing(
+    name: &'static str,
+    summary: &'static str,
+    keys: &'static [KeySpec],
+    whole: Handler,
+    decide: Decide,
+) -> Row {
+    Command {
+        name,
+        syntax: "destination key [key ...]",
+        summary,
+        since: "1.0.0",
+        complexity: "O(N) with N the number of members of all the sets",
+        group: Group::Set,
+        arity: Arity::AtLeast(3),
+        keys,
+        flags: flags::WRITE.with(flags::DENYOOM),
+        tips: &[],
+        subcommands: &[],
+        run: Run::ReadThenWrite {
+            whole,
+            read: members_of_each,
+            decide,
+            skip: 1,
+        },
+    }
+}
+
+const READ: &[KeySpec] = &[KeySpec::every(1, &["RO", "access"])];
+const UPDATED: &[KeySpec] = &[KeySpec::first(&["RW", "update"]), SOURCES];
+const OVERWRITTEN: &[KeySpec] = &[KeySpec::first(&["OW", "update"]), SOURCES];
+
+pub static COMMANDS: &[Row] = &[
+    replying(
+        "sinter",
+        "The members that all of the sets have.",
+        sinter,
+        sinter_decide,
+    ),
+    replying(
+        "sunion",
+        "The members that any of the sets has.",
+        sunion,
+        sunion_decide,
+    ),
+    replying(
+        "sdiff",
+        "The members of the first set that no other has.",
+        sdiff,
+        sdiff_decide,
+    ),
+    storing(
+        "sinterstore",
+        "Store the members that all of the sets have.",
+        UPDATED,
+        sinterstore,
+        sinterstore_decide,
+    ),
+    storing(
+        "sunionstore",
+        "Store the members that any of the sets has.",
+        OVERWRITTEN,
+        sunionstore,
+        sunionstore_decide,
+    ),
+    storing(
+        "sdiffstore",
+        "Store the members of the first set that no other has.",
+        OVERWRITTEN,
+        sdiffstore,
+        sdiffstore_decide,
+    ),
+    Command {
+        name: "sintercard",
+        syntax: "numkeys key [key ...] [LIMIT limit]",
+        summary: "How many members all of the sets have, counted up to a limit.",
+        since: "7.0.0",
+        complexity: "O(N*M) with N the size of the smallest set and M the number of sets",
+        group: Group::Set,
+        arity: Arity::AtLeast(3),
+        keys: &[KeySpec {
+            begin: Begin::Index(1),
+            find: Find::Count {
+                count: 0,
+                first: 1,
+                step: 1,
+            },
+            access: Access(&["RO", "access"]),
+            notes: "",
+        }],
+        flags: flags::READONLY.with(flags::MOVABLEKEYS),
+        tips: &[],
+        subcommands: &[],
+        run: Run::ReadThenWrite {
+            whole: sintercard,
+            read: members_of_each,
+            decide: sintercard_decide,
+            skip: 0,
+        },
+    },
+];
+
+/// What is made of the sets.
+#[derive(Clone, Copy)]
+enum Operation {
+    Intersection,
+    Union,
+    Difference,
+}
+
+impl Operation {
+    fn event(self) -> Event {
+        match self {
+            Self::Intersection => Event::SInterStore,
+            Self::Union => Event::SUnionStore,
+            Self::Difference => Event::SDiffStore,
+        }
+    }
+}
+
+/// Copied members, one after the other.
+#[derive(Default)]
+struct Members {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Members {
+    fn push(&mut self, member: &[u8]) -> Result<(), OutOfMemory> {
+        self.bytes.try_reserve(member.len())?;
+        self.ends.try_reserve(1)?;
+        self.bytes.extend_from_slice(member);
+        self.ends.push(self.bytes.len());
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn get(&self, index: usize) -> &[u8] {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start..self.ends[index]]
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len()).map(|index| self.get(index))
+    }
+
+    /// Keeps those that `wanted` is true of.
+    fn retain(&mut self, wanted: impl Fn(&[u8]) -> bool) {
+        let (mut kept, mut end, mut start) = (0, 0, 0);
+        for index in 0..self.ends.len() {
+            let old = start..self.ends[index];
+            start = old.end;
+            if wanted(&self.bytes[old.clone()]) {
+                let len = old.len();
+                self.bytes.copy_within(old, end);
+                end += len;
+                self.ends[kept] = end;
+                kept += 1;
+            }
+        }
+        self.ends.truncate(kept);
+        self.bytes.truncate(end);
+    }
+}
+
+/// A result on its way to a reply or a key.
+enum Found {
+    Members(Members),
+    Set(Set),
+}
+
+impl Found {
+    fn reply(&self, reply: &mut Reply<'_>) {
+        match self {
+            Self::Members(members) => {
+                reply.set(members.len());
+                members.iter().for_each(|member| reply.bulk(member));
+            }
+            Self::Set(set) => {
+                reply.set(set.view().len());
+                set.view().iter().for_each(|it| reply_element(reply, it));
+            }
+        }
+    }
+
+    fn into_set(self, growth: &Growth<'_>) -> Result<Set, OutOfMemory> {
+        match self {
+            Self::Set(set) => Ok(set),
+            Self::Members(members) => {
+                let mut set = Set::new();
+                for member in members.iter() {
+                    set.add(member, growth)?;
+                }
+                Ok(set)
+            }
+        }
+    }
+}
+
+/// The operation on keys that all lie here.
+fn compute(
+    ctx: &mut Context<'_>,
+    operation: Operation,
+    keys: Args<'_>,
+) -> Result<Found, CommandError> {
+    // Every key's type is looked at, whatever the others hold.
+    let mut smallest = (usize::MAX, 0);
+    for (index, key) in keys.iter().enumerate() {
+        let len = ctx.db.read_as::<Set>(key)?.map_or(0, |set| set.len());
+        smallest = smallest.min((len, index));
+    }
+    let first = match operation {
+        Operation::Intersection => smallest.1,
+        Operation::Difference => 0,
+        Operation::Union => return Ok(Found::Set(union(ctx, keys)?)),
+    };
+    let mut members = Members::default();
+    if let Some(set) = ctx.db.lookup_as::<Set>(&keys[first])? {
+        for member in set.iter() {
+            member.with_bytes(|member| members.push(member))?;
+        }
+    }
+    let common = matches!(operation, Operation::Intersection);
+    for (index, key) in keys.iter().enumerate() {
+        if index == first || members.len() == 0 {
+            continue;
+        }
+        match ctx.db.lookup_as::<Set>(key)? {
+            Some(set) => members.retain(|member| set.contains(member) == common),
+            None if common => members = Members::default(),
+            None => {}
+        }
+    }
+    Ok(Found::Members(members))
+}
+
+fn union(ctx: &mut Context<'_>, keys: Args<'_>) -> Result<Set, CommandError> {
+    let growth = ctx.growth();
+    let mut union = Set::new();
+    for key in keys.iter() {
+        for member in ctx
+            .db
+            .lookup_as::<Set>(key)?
+            .into_iter()
+            .flat_map(|it| it.iter())
+        {
+            member.with_bytes(|member| union.add(member, &growth))?;
+        }
+    }
+    Ok(union)
+}
+
+/// The operation on members that were read on several shards.
+fn compute_read(
+    decision: &Decision<'_>,
+    operation: Operation,
+    growth: &Growth<'_>,
+) -> Result<Found, CommandError> {
+    if decision.read.iter().any(|read| read.first() != Some(&b'*')) {
+        return Err(CommandError::WrongType);
+    }
+    let set_of = |read: &[u8]| -> Result<Set, OutOfMemory> {
+        let mut set = Set::new();
+        for member in bulks(read) {
+            set.add(member, growth)?;
+        }
+        Ok(set)
+    };
+    if let Operation::Union = operation {
+        let mut union = Set::new();
+        for member in decision.read.iter().flat_map(|read| bulks(read)) {
+            union.add(member, growth)?;
+        }
+        return Ok(Found::Set(union));
+    }
+    let common = matches!(operation, Operation::Intersection);
+    let lengths = decision.read.iter().map(|read| read.len());
+    let shortest = lengths.enumerate().min_by_key(|(_, len)| *len);
+    let first = shortest.filter(|_| common).map_or(0, |(index, _)| index);
+    let mut members = Members::default();
+    for member in bulks(decision.read.get(first).unwrap_or(&&b""[..])) {
+        members.push(member)?;
+    }
+    for (index, read) in decision.read.iter().enumerate() {
+        if index != first && members.len() > 0 {
+            let set = set_of(read)?;
+            members.retain(|member| set.view().contains(member) == common);
+        }
+    }
+    Ok(Found::Members(members))
+}
+
+fn answer(ctx: &mut Context<'_>, args: Args<'_>, operation: Operation) -> Outcome {
+    let found = compute(ctx, operation, args.from(1))?;
+    found.reply(&mut ctx.reply);
+    Ok(())
+}
+
+fn store(ctx: &mut Context<'_>, args: Args<'_>, operation: Operation) -> Outcome {
+    let destination = &args[1];
+    let found = compute(ctx, operation, args.from(2))?;
+    let set = found.into_set(&ctx.growth())?;
+    let len = set.view().len();
+    if len > 0 {
+        ctx.db.put_collection(destination, set, Ttl::Clear)?;
+        ctx.changed(destination, operation.event());
+    } else if ctx.db.delete(destination) {
+        ctx.changed(destination, Event::Del);
+    }
+    ctx.reply.integer(len as i64);
+    Ok(())
+}
+
+/// For each key an array of its members, or null if it is no set.
+fn members_of_each(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    ctx.reply.array(args.len() - 1);
+    for key in args.from(1).iter() {
+        match ctx.db.read_as::<Set>(key) {
+            Ok(Some(set)) => {
+                ctx.reply.array(set.len());
+                set.iter().for_each(|it| reply_element(&mut ctx.reply, it));
+            }
+            Ok(None) => ctx.reply.array(0),
+            Err(_) => ctx.reply.null(),
+        }
+    }
+    Ok(())
+}
+
+fn growth_for<'a>(decision: &Decision<'a>) -> Growth<'a> {
+    Growth {
+        thresholds: &decision.settings.encodings,
+        seed: decision.random,
+    }
+}
+
+fn answer_read(decision: &mut Decision<'_>, operation: Operation) -> Outcome {
+    let found = compute_read(decision, operation, &growth_for(decision))?;
+    found.reply(&mut decision.reply);
+    Ok(())
+}
+
+fn store_read(decision: &mut Decision<'_>, operation: Operation) -> Outcome {
+    /// A request is below 4 GiB; this leaves room for its name and key.
+    const BYTES_MAX: usize = 3 << 30;
+    let found = compute_read(decision, operation, &growth_for(decision))?;
+    let set = found.into_set(&growth_for(decision))?;
+    let (len, bytes) = (set.view().len(), set.heap_bytes());
+    if bytes > BYTES_MAX {
+        return Err(CommandError::OutOfMemory);
+    }
+    let mut args = OwnedArgs::new([&b"SADD"[..], &decision.args[1]]);
+    for member in set.view().iter() {
+        member.with_bytes(|member| args.push(member));
+    }
+    decision.writes.push(Write {
+        handler: put_members,
+        args,
+    });
+    decision.reply.integer(len as i64);
+    Ok(())
+}
+
+/// Has `args[1]` hold the members that follow, and nothing else.
+fn put_members(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (key, members) = (&args[1], args.from(2));
+    let mut set = Set::new();
+    let growth = ctx.growth();
+    for member in members.iter() {
+        set.add(member, &growth)?;
+    }
+    let existed = ctx.db.delete(key);
+    if existed {
+        ctx.changed(key, Event::Del);
+        ctx.propagate(&[b"DEL", key]);
+    }
+    if ctx.db.put_collection(key, set, Ttl::Clear)? {
+        ctx.changed(key, Event::SUnionStore);
+        let parts: Vec<&[u8]> = args.iter().collect();
+        ctx.propagate(&parts);
+    }
+    ctx.reply.ok();
+    Ok(())
+}
+
+fn sinter(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    answer(ctx, args, Operation::Intersection)
+}
+
+fn sunion(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    answer(ctx, args, Operation::Union)
+}
+
+fn sdiff(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    answer(ctx, args, Operation::Difference)
+}
+
+fn sinterstore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    store(ctx, args, Operation::Intersection)
+}
+
+fn sunionstore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    store(ctx, args, Operation::Union)
+}
+
+fn sdiffstore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    store(ctx, args, Operation::Difference)
+}
+
+fn sinter_decide(decision: &mut Decision<'_>) -> Outcome {
+    answer_read(decision, Operation::Intersection)
+}
+
+fn sunion_decide(decision: &mut Decision<'_>) -> Outcome {
+    answer_read(decision, Operation::Union)
+}
+
+fn sdiff_decide(decision: &mut Decision<'_>) -> Outcome {
+    answer_read(decision, Operation::Difference)
+}
+
+fn sinterstore_decide(decision: &mut Decision<'_>) -> Outcome {
+    store_read(decision, Operation::Intersection)
+}
+
+fn sunionstore_decide(decision: &mut Decision<'_>) -> Outcome {
+    store_read(decision, Operation::Union)
+}
+
+fn sdiffstore_decide(decision: &mut Decision<'_>) -> Outcome {
+    store_read(decision, Operation::Difference)
+}
+
+/// The keys of SINTERCARD and its limit; 0 means none.
+fn sintercard_args(args: Args<'_>) -> Result<(usize, usize), CommandError> {
+    let count = args.get(1).and_then(parse_i64).filter(|count| *count > 0);
+    let count = count.ok_or(CommandError::Static("ERR numkeys should be greater than 0"))?;
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    if count > args.len() - 2 {
+        return Err(CommandError::Static(
+            "ERR Number of keys can't be greater than number of args",
+        ));
+    }
+    let (mut limit, mut index) = (0, 2 + count);
+    while let Some(option) = args.get(index) {
+        let value = args.get(index + 1);
+        let value = value.filter(|_| option.eq_ignore_ascii_case(b"LIMIT"));
+        let number = parse_i64(value.ok_or(CommandError::Syntax)?);
+        let number = number.and_then(|number| usize::try_from(number).ok());
+        limit = number.ok_or(CommandError::Static("ERR LIMIT can't be negative"))?;
+        index += 2;
+    }
+    Ok((count, if limit == 0 { usize::MAX } else { limit }))
+}
+
+fn sintercard(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    /// Members looked at between two looks at the limit.
+    const TOGETHER: usize = 1024;
+    let (count, limit) = sintercard_args(args)?;
+    let keys = args.first(2 + count).from(2);
+    let mut smallest = (usize::MAX, 0);
+    for (index, key) in keys.iter().enumerate() {
+        let len = ctx.db.read_as::<Set>(key)?.map_or(0, |set| set.len());
+        smallest = smallest.min((len, index));
+    }
+    let mut members = Members::default();
+    if let Some(set) = ctx.db.lookup_as::<Set>(&keys[smallest.1])? {
+        // One set alone is only counted.
+        let wanted = if count == 1 { 0 } else { usize::MAX };
+        for member in set.iter().take(wanted) {
+            member.with_bytes(|member| members.push(member))?;
+        }
+    }
+    let mut found = if count == 1 { smallest.0.min(limit) } else { 0 };
+    let mut start = 0;
+    while start < members.len() && found < limit {
+        let end = members.len().min(start + TOGETHER);
+        let mut everywhere = [true; TOGETHER];
+        for (index, key) in keys.iter().enumerate() {
+            if index == smallest.1 {
+                continue;
+            }
+            let set = ctx.db.lookup_as::<Set>(key)?;
+            for (at, is_there) in (start..end).zip(&mut everywhere) {
+                *is_there &= set.is_some_and(|set| set.contains(members.get(at)));
+            }
+        }
+        let here = everywhere.iter().take(end - start);
+        found += here.filter(|is_there| **is_there).count();
+        start = end;
+    }
+    ctx.reply.integer(found.min(limit) as i64);
+    Ok(())
+}
+
+fn sintercard_decide(decision: &mut Decision<'_>) -> Outcome {
+    let (_, limit) = sintercard_args(decision.args)?;
+    let found = compute_read(decision, Operation::Intersection, &growth_for(decision))?;
+    if let Found::Members(members) = found {
+        decision.reply.integer(members.len().min(limit) as i64);
+    }
+    Ok(())
+}

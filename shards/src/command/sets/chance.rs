@@ -1,0 +1,149 @@
+//! SPOP and SRANDMEMBER: members chosen by chance, each with the same.
+//!
+//! Few of many are drawn one by one, drawing again what came twice; else all
+//! members are laid out and the first of them shuffled.
+
+use super::reply_element;
+use crate::command::args::{integer, random_count};
+use crate::command::spec::{Arity, Command, Group, KeySpec, flags};
+use crate::command::{Args, Context, Outcome, Row, Run};
+use crate::effects::Event;
+use crate::error::{CommandError, OutOfMemory};
+use crate::number::parse_i64;
+use crate::types::Random;
+use crate::value::{Collection, Set, SetRef, below};
+use std::collections::BTreeSet;
+
+pub static COMMANDS: &[Row] = &[
+    Command {
+        name: "spop",
+        syntax: "key [count]",
+        summary: "Remove members chosen at random and reply them.",
+        since: "1.0.0",
+        complexity: "O(1) for one member, else O(N) with N the number of them",
+        group: Group::Set,
+        arity: Arity::AtLeast(2),
+        keys: &[KeySpec::first(&["RW", "access", "delete"])],
+        flags: flags::WRITE.with(flags::FAST),
+        tips: &["nondeterministic_output"],
+        subcommands: &[],
+        run: Run::OneShard(spop),
+    },
+    Command {
+        name: "srandmember",
+        syntax: "key [count]",
+        summary: "Members chosen at random; a negative count may repeat them.",
+        since: "1.0.0",
+        complexity: "O(1) for one member, else O(N) with N the number of them",
+        group: Group::Set,
+        arity: Arity::AtLeast(2),
+        keys: &[KeySpec::first(&["RO", "access"])],
+        flags: flags::READONLY,
+        tips: &["nondeterministic_output"],
+        subcommands: &[],
+        run: Run::OneShard(srandmember),
+    },
+];
+
+const NOT_POSITIVE: CommandError =
+    CommandError::Static("ERR value is out of range, must be positive");
+
+fn spop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    if args.len() > 3 {
+        return Err(CommandError::Syntax);
+    }
+    let key = &args[1];
+    let count = match args.get(2) {
+        Some(count) => {
+            let count = parse_i64(count).and_then(|count| usize::try_from(count).ok());
+            Some(count.ok_or(NOT_POSITIVE)?)
+        }
+        None => None,
+    };
+    let random = &mut *ctx.random;
+    let pop = |set: &mut Set| -> Result<_, OutOfMemory> {
+        let popped = draw(set.view(), count.unwrap_or(1), random)?;
+        for member in &popped {
+            set.remove(member);
+        }
+        Ok((popped, set.is_empty()))
+    };
+    let (popped, emptied) = ctx.db.edit(key, pop)?.transpose()?.unwrap_or_default();
+    if !popped.is_empty() {
+        ctx.changed(key, Event::SPop);
+        if emptied {
+            ctx.propagate(&[b"DEL", key]);
+        } else {
+            let members = popped.iter().map(Vec::as_slice);
+            let parts: Vec<&[u8]> = [&b"SREM"[..], key].into_iter().chain(members).collect();
+            ctx.propagate(&parts);
+        }
+    }
+    match (count, popped.first()) {
+        (None, None) => ctx.reply.null(),
+        (None, Some(member)) => ctx.reply.bulk(member),
+        (Some(_), _) => {
+            ctx.reply.set(popped.len());
+            popped.iter().for_each(|member| ctx.reply.bulk(member));
+        }
+    }
+    Ok(())
+}
+
+fn srandmember(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let count = match args.len() {
+        2 => None,
+        3 => Some(random_count(integer(&args[2])?)?),
+        _ => return Err(CommandError::Syntax),
+    };
+    let set = ctx.db.read_as::<Set>(&args[1])?;
+    match (count, set) {
+        (None, None) => ctx.reply.null(),
+        (None, Some(set)) => reply_element(&mut ctx.reply, set.choose(ctx.random)),
+        (Some(_), None) => ctx.reply.array(0),
+        (Some(count), Some(set)) if count < 0 => {
+            ctx.reply.array(count.unsigned_abs() as usize);
+            for _ in 0..count.unsigned_abs() {
+                reply_element(&mut ctx.reply, set.choose(ctx.random));
+            }
+        }
+        (Some(count), Some(set)) => {
+            let count = usize::try_from(count).unwrap_or(usize::MAX);
+            if count >= set.len() {
+                ctx.reply.array(set.len());
+                for member in set.iter() {
+                    reply_element(&mut ctx.reply, member);
+                }
+                return Ok(());
+            }
+            let drawn = draw(set, count, ctx.random)?;
+            ctx.reply.array(drawn.len());
+            drawn.iter().for_each(|member| ctx.reply.bulk(member));
+        }
+    }
+    Ok(())
+}
+
+/// `count` different members, or all if there are not so many.
+fn draw(set: SetRef<'_>, count: usize, random: &mut Random) -> Result<Vec<Vec<u8>>, OutOfMemory> {
+    let count = count.min(set.len());
+    let mut drawn: Vec<Vec<u8>> = Vec::new();
+    if count == 1 {
+        drawn.push(set.choose(random).with_bytes(<[u8]>::to_vec));
+    } else if count > set.len() / 4 {
+        drawn.try_reserve_exact(set.len())?;
+        drawn.extend(set.iter().map(|it| it.with_bytes(<[u8]>::to_vec)));
+        for at in 0..count {
+            let other = at + below(random, drawn.len() - at);
+            drawn.swap(at, other);
+        }
+        drawn.truncate(count);
+    } else {
+        let mut seen = BTreeSet::new();
+        while seen.len() < count {
+            seen.insert(set.choose(random).with_bytes(<[u8]>::to_vec));
+        }
+        drawn.extend(seen);
+    }
+    Ok(drawn)
+}

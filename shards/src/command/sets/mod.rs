@@ -1,0 +1,223 @@
+//! Commands on sets.
+//!
+//! What depends on chance is in [`chance`], what compares several sets in
+//! [`algebra`].
+
+pub mod algebra;
+pub mod chance;
+mod smove;
+
+pub use smove::COMMANDS as SMOVE;
+
+use super::args::Scan;
+use super::spec::{Arity, Command, Group, KeySpec, flags};
+use super::{Args, Context, Outcome, Row, Run};
+use crate::effects::Event;
+use crate::error::OutOfMemory;
+use crate::resp::Reply;
+use crate::value::{Element, Growth, Set};
+
+pub static COMMANDS: &[Row] = &[
+    Command {
+        name: "sadd",
+        syntax: "key member [member ...]",
+        summary: "Add members to a set; a missing one is created.",
+        since: "1.0.0",
+        complexity: "O(N) with N the number of members given",
+        group: Group::Set,
+        arity: Arity::AtLeast(3),
+        keys: &[KeySpec::first(&["RW", "insert"])],
+        flags: flags::WRITE.with(flags::DENYOOM).with(flags::FAST),
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(sadd),
+    },
+    Command {
+        name: "srem",
+        syntax: "key member [member ...]",
+        summary: "Remove members from a set.",
+        since: "1.0.0",
+        complexity: "O(N) with N the number of members given",
+        group: Group::Set,
+        arity: Arity::AtLeast(3),
+        keys: &[KeySpec::first(&["RW", "delete"])],
+        flags: flags::WRITE.with(flags::FAST),
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(srem),
+    },
+    Command {
+        name: "scard",
+        syntax: "key",
+        summary: "The number of members of a set.",
+        since: "1.0.0",
+        complexity: "O(1)",
+        group: Group::Set,
+        arity: Arity::Exactly(2),
+        keys: &[KeySpec::first(&["RO"])],
+        flags: flags::READONLY.with(flags::FAST),
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(scard),
+    },
+    Command {
+        name: "sismember",
+        syntax: "key member",
+        summary: "Whether something is a member of a set.",
+        since: "1.0.0",
+        complexity: "O(1)",
+        group: Group::Set,
+        arity: Arity::Exactly(3),
+        keys: &[KeySpec::first(&["RO"])],
+        flags: flags::READONLY.with(flags::FAST),
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(sismember),
+    },
+    Command {
+        name: "smismember",
+        syntax: "key member [member ...]",
+        summary: "Which of several things are members of a set.",
+        since: "6.2.0",
+        complexity: "O(N) with N the number of members given",
+        group: Group::Set,
+        arity: Arity::AtLeast(3),
+        keys: &[KeySpec::first(&["RO", "access"])],
+        flags: flags::READONLY.with(flags::FAST),
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(smismember),
+    },
+    Command {
+        name: "smembers",
+        syntax: "key",
+        summary: "All members of a set.",
+        since: "1.0.0",
+        complexity: "O(N) with N the number of members",
+        group: Group::Set,
+        arity: Arity::Exactly(2),
+        keys: &[KeySpec::first(&["RO", "access"])],
+        flags: flags::READONLY,
+        tips: &["nondeterministic_output_order"],
+        subcommands: &[],
+        run: Run::OneShard(smembers),
+    },
+    Command {
+        name: "sscan",
+        syntax: "key cursor [MATCH pattern] [COUNT count]",
+        summary: "Go through the members of a set, some with each call.",
+        since: "2.8.0",
+        complexity: "O(1) per call, O(N) for all calls of one pass over N members",
+        group: Group::Set,
+        arity: Arity::AtLeast(3),
+        keys: &[KeySpec::first(&["RO", "access"])],
+        flags: flags::READONLY,
+        tips: &["nondeterministic_output"],
+        subcommands: &[],
+        run: Run::OneShard(sscan),
+    },
+];
+
+fn sadd(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (key, members) = (&args[1], args.from(2));
+    let growth = ctx.growth();
+    let added = ctx
+        .db
+        .edit_or_create(key, |set: &mut Set| add_all(set, members, &growth))??;
+    if added > 0 {
+        ctx.changed(key, Event::SAdd);
+    }
+    ctx.reply.integer(added);
+    Ok(())
+}
+
+/// How many were new.
+fn add_all(set: &mut Set, members: Args<'_>, growth: &Growth<'_>) -> Result<i64, OutOfMemory> {
+    set.expect(members.len(), growth)?;
+    let mut added = 0;
+    for member in members.iter() {
+        added += i64::from(set.add(member, growth)?);
+    }
+    Ok(added)
+}
+
+fn srem(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (key, members) = (&args[1], args.from(2));
+    let remove = |set: &mut Set| members.iter().filter(|it| set.remove(it)).count();
+    let removed = ctx.db.edit(key, remove)?.unwrap_or(0);
+    if removed > 0 {
+        ctx.changed(key, Event::SRem);
+    }
+    ctx.reply.integer(removed as i64);
+    Ok(())
+}
+
+fn scard(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let [key] = args.exactly()?;
+    let len = ctx.db.read_as::<Set>(key)?.map_or(0, |set| set.len());
+    ctx.reply.integer(len as i64);
+    Ok(())
+}
+
+fn sismember(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let [key, member] = args.exactly()?;
+    let set = ctx.db.read_as::<Set>(key)?;
+    let is_member = set.is_some_and(|set| set.contains(member));
+    ctx.reply.integer(i64::from(is_member));
+    Ok(())
+}
+
+fn smismember(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let set = ctx.db.read_as::<Set>(&args[1])?;
+    ctx.reply.array(args.len() - 2);
+    for member in args.from(2).iter() {
+        let is_member = set.is_some_and(|set| set.contains(member));
+        ctx.reply.integer(i64::from(is_member));
+    }
+    Ok(())
+}
+
+fn smembers(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let [key] = args.exactly()?;
+    let Some(set) = ctx.db.read_as::<Set>(key)? else {
+        ctx.reply.set(0);
+        return Ok(());
+    };
+    ctx.reply.set(set.len());
+    for member in set.iter() {
+        reply_element(&mut ctx.reply, member);
+    }
+    Ok(())
+}
+
+fn sscan(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let cursor = Scan::cursor(args)?;
+    let Some(set) = ctx.db.read_as::<Set>(&args[1])? else {
+        Scan::reply_nothing(&mut ctx.reply);
+        return Ok(());
+    };
+    let scan = Scan::parse(args, false)?;
+    let (mut found, mut len) = (Vec::new(), 0);
+    let mut elements = Reply::new(&mut found, ctx.reply.protocol());
+    let next = set.scan(cursor, scan.count, &mut |member| {
+        member.with_bytes(|member| {
+            if scan.wants(member) {
+                elements.bulk(member);
+                len += 1;
+            }
+        });
+    });
+    Scan::reply(&mut ctx.reply, next, len, &found);
+    Ok(())
+}
+
+/// Replies an element's text.
+pub fn reply_element(reply: &mut Reply<'_>, element: Element<'_>) {
+    match element {
+        Element::Int(number) => reply.bulk_integer(number),
+        Element::Bytes(bytes) => reply.bulk(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests;
