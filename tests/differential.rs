@@ -132,9 +132,8 @@ fn shapes(redis: &mut Client) -> Vec<Shape> {
         .map(|row| (row.name, row.syntax));
     engine
         .chain(SERVER_SHAPES.iter().copied())
-        .filter(|(name, _)| {
-            known.contains(*name) && !TOO_SLOW.contains(name) && !LONGER.contains(name)
-        })
+        .filter(|(name, _)| known.contains(*name))
+        .filter(|(name, _)| ![TOO_SLOW, LONGER, BY_CHANCE].concat().contains(name))
         .map(|(name, syntax)| Shape::new(name, syntax))
         .collect()
 }
