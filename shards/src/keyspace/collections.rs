@@ -9,7 +9,7 @@
 use super::store::{Home, Place};
 use super::{Db, Payload, Ttl, View};
 use crate::error::CommandError;
-use crate::value::{Collection, Encoding, Value};
+use crate::value::{Collection, Encoding, Type, Value};
 
 /// A scratch buffer is kept up to this capacity (bytes).
 const SCRATCH_MAX: usize = 16 * 1024;
@@ -131,6 +131,9 @@ impl Db<'_> {
             self.keyspace.graveyard.bury(value);
         } else if store.entry(place).encoding() != encoding {
             store.set_encoding(place, encoding);
+        }
+        if !empty && C::TYPE == Type::Hash {
+            store.note_elements(place);
         }
         Ok(result)
     }

@@ -401,6 +401,22 @@ impl<'a> EntryRef<'a> {
         self.header().has(EXPIRES).then(read)
     }
 
+    /// A lower bound of the deadlines that elements of its value have.
+    #[inline]
+    pub fn elements_due_at(self) -> Option<UnixMs> {
+        if self.type_of() != Type::Hash {
+            return None;
+        }
+        self.view_as::<Hash>(self.outside()).earliest()
+    }
+
+    /// When there is something to expire here at the earliest.
+    #[inline]
+    pub fn due_at(self) -> Option<UnixMs> {
+        let deadlines = [self.expire_at(), self.elements_due_at()];
+        deadlines.into_iter().flatten().min()
+    }
+
     #[inline]
     pub fn view(self) -> View<'a> {
         View {

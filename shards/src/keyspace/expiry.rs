@@ -7,12 +7,18 @@
 //! position it reached does not depend on the tables' sizes. While a slot is
 //! being walked its own bound starts anew, so that deadlines set behind the
 //! walk are not lost.
+//!
+//! Fields of a hash may have deadlines of their own. Such a hash counts as due
+//! when its earliest field is; then its due fields go, again in slices.
 
+use super::entry::{Draft, Payload};
 use super::index::Position;
-use super::store::{GROUP, NEVER, Store};
-use super::{Graveyard, Keyspace};
+use super::slab::ROOM_MAX;
+use super::store::{GROUP, NEVER, Place, Store};
+use super::{Db, Graveyard, Keyspace};
 use crate::effects::Effects;
 use crate::types::UnixMs;
+use crate::value::{Collection, Hash, Type};
 
 /// A slot that is being walked.
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +145,8 @@ fn next_due(store: &mut Store, from: usize, now: UnixMs) -> Option<Walk> {
 }
 
 /// Walks one home line: how many entries were deleted, and whether the slot
-/// goes on.
+/// goes on. A hash with many due fields is left half-way: then the line is
+/// walked again.
 fn walk_line(
     store: &mut Store,
     graveyard: &mut Graveyard,
@@ -149,6 +156,7 @@ fn walk_line(
     spent: &mut usize,
 ) -> (usize, bool) {
     let (mut step, mut deleted, mut last) = (0, 0, None);
+    let mut again = false;
     *spent += 1;
     while let Some((next, place)) = store.slots[walk.slot]
         .index
@@ -159,11 +167,20 @@ fn walk_line(
         let entry = store.entry(place);
         let at = entry.expire_at().map_or(NEVER, |at| at.0);
         if at > now.0 {
-            walk.met = walk.met.min(at);
-            step = next;
-            continue;
+            let met = expire_fields(store, place, now, &mut std::iter::empty(), effects);
+            *spent += met.gone;
+            if !met.emptied {
+                walk.met = walk.met.min(at).min(met.earliest);
+                again = met.earliest <= now.0;
+                if again {
+                    break;
+                }
+                step = next;
+                continue;
+            }
+        } else {
+            effects.expired(entry.key());
         }
-        effects.expired(entry.key());
         graveyard.bury(store.remove_only(place));
         deleted += 1;
         last = Some(place);
@@ -176,8 +193,101 @@ fn walk_line(
     if let Some(place) = last {
         store.shrink(place);
     }
+    if again {
+        return (deleted, true);
+    }
     if let Some(position) = after {
         walk.position = position;
     }
     (deleted, after.is_some())
+}
+
+/// What is left of a hash.
+struct FieldsLeft {
+    gone: usize,
+    /// No field is left: the entry is to be removed.
+    emptied: bool,
+    /// A lower bound of the deadlines left.
+    earliest: i64,
+}
+
+/// Removes due fields of the entry at `place`, if it is a hash with any: about
+/// [`FIELDS_TOGETHER`] of them, and those among `named`. Records it.
+fn expire_fields<'n>(
+    store: &mut Store,
+    place: Place,
+    now: UnixMs,
+    named: &mut dyn Iterator<Item = &'n [u8]>,
+    effects: &mut Effects,
+) -> FieldsLeft {
+    /// Fields that are looked at in one go.
+    const FIELDS_TOGETHER: usize = 1000;
+    let bound = |at: Option<UnixMs>| at.map_or(NEVER, |at| at.0);
+    let entry = store.entry(place);
+    let mut left = FieldsLeft {
+        gone: 0,
+        emptied: false,
+        earliest: bound(entry.elements_due_at()),
+    };
+    if left.earliest > now.0 {
+        return left;
+    }
+    let (key, mut gone) = (entry.key().to_vec(), Vec::new());
+    let mut expire = |hash: &mut Hash| {
+        if hash.expire(now, FIELDS_TOGETHER, &mut |name| gone.push(name.to_vec())) {
+            for name in named {
+                let field = hash.view().find(name);
+                if field.is_some_and(|field| field.is_due(now)) && hash.remove(name) {
+                    gone.push(name.to_vec());
+                }
+            }
+        }
+        left.emptied = hash.is_empty();
+        left.earliest = bound(hash.view().earliest());
+    };
+    if let Some(value) = store.outside(place) {
+        expire(Hash::of_mut(value).expect("the header names its type"));
+    } else {
+        let entry = store.entry(place);
+        let (expire_at, clock) = (entry.expire_at(), entry.clock());
+        let mut hash = Hash::from_flat(entry.encoding(), entry.inline().to_vec());
+        expire(&mut hash);
+        let draft = Draft {
+            key: &key,
+            payload: Payload::Flat(Type::Hash, hash.flat().unwrap_or_default(), hash.encoding()),
+            expire_at,
+            clock,
+            snapshot: false,
+        };
+        // It is not larger than before, so this needs at most another small room.
+        if !left.emptied && store.replace(place, draft).is_err() {
+            std::alloc::handle_alloc_error(std::alloc::Layout::new::<[u8; ROOM_MAX]>());
+        }
+    }
+    left.gone = gone.len();
+    if !gone.is_empty() {
+        effects.expired_fields(&key, &gone);
+    }
+    left
+}
+
+impl Db<'_> {
+    /// Removes fields of the hash at `key` whose time has come: some of them,
+    /// and all of those named. To be called before anything else is done with
+    /// a hash; afterwards, fields of a large hash may still be due, but none of
+    /// those named.
+    #[inline]
+    pub fn expire_fields<'n>(&mut self, key: &[u8], mut named: impl Iterator<Item = &'n [u8]>) {
+        if !self.keyspace.store.elements_expire() {
+            return;
+        }
+        let Some(place) = self.find(key) else {
+            return;
+        };
+        let store = &mut self.keyspace.store;
+        if expire_fields(store, place, self.now, &mut named, self.effects).emptied {
+            let value = store.remove(place);
+            self.keyspace.graveyard.bury(value);
+        }
+    }
 }

@@ -66,6 +66,8 @@ pub struct Store {
     slot_count: usize,
     /// The snapshot bit that new and changed entries get.
     snapshot: bool,
+    /// There may be elements with deadlines.
+    elements_expire: bool,
 }
 
 impl Store {
@@ -81,6 +83,7 @@ impl Store {
             deadlines: 0,
             slot_count,
             snapshot: false,
+            elements_expire: false,
         }
     }
 
@@ -170,10 +173,12 @@ impl Store {
         index.reserve(home.position, prefix)?;
         let entry = draft.settle()?.build(&mut self.slab)?;
         self.scattered += usize::from(entry.look().is_scattered());
+        let elements = entry.look().elements_due_at();
         index.insert(home.position, entry);
         self.len += 1;
         self.groups[home.slot / GROUP].keys += 1;
         self.add_deadline(home.slot, expire_at);
+        self.add_element_deadline(home.slot, elements);
         Ok(())
     }
 
@@ -203,6 +208,7 @@ impl Store {
         self.scattered += usize::from(is_scattered);
         self.scattered -= usize::from(was_scattered);
         self.move_deadline(place, old, expire_at);
+        self.note_elements(place);
         Ok(value)
     }
 
@@ -308,10 +314,7 @@ impl Store {
         if let Some(UnixMs(at)) = expire_at {
             self.expiring += 1;
             self.deadlines += i128::from(at);
-            let bound = &mut self.slots[slot].earliest;
-            *bound = at.min(*bound);
-            let bound = &mut self.groups[slot / GROUP].earliest;
-            *bound = at.min(*bound);
+            self.lower_bounds(slot, at);
         }
     }
 
@@ -331,7 +334,40 @@ impl Store {
             self.slots[place.slot]
                 .index
                 .set_expires(place.place, new.is_some());
+            self.note_elements(place);
         }
+    }
+
+    /// Looks whether the value at `place` has elements with deadlines; to be
+    /// called after it was changed.
+    #[inline]
+    pub fn note_elements(&mut self, place: Place) {
+        let at = self.entry(place).elements_due_at();
+        if at.is_some() {
+            self.add_element_deadline(place.slot, at);
+            self.slots[place.slot].index.set_expires(place.place, true);
+        }
+    }
+
+    fn add_element_deadline(&mut self, slot: usize, at: Option<UnixMs>) {
+        if let Some(UnixMs(at)) = at {
+            self.elements_expire = true;
+            self.lower_bounds(slot, at);
+        }
+    }
+
+    /// Whether there may be elements with deadlines; if not, nobody need look.
+    #[inline]
+    pub fn elements_expire(&self) -> bool {
+        self.elements_expire
+    }
+
+    #[inline]
+    fn lower_bounds(&mut self, slot: usize, at: i64) {
+        let bound = &mut self.slots[slot].earliest;
+        *bound = at.min(*bound);
+        let bound = &mut self.groups[slot / GROUP].earliest;
+        *bound = at.min(*bound);
     }
 
     #[cold]
@@ -431,6 +467,8 @@ impl Store {
                 if let Some(UnixMs(at)) = entry.expire_at() {
                     expiring += 1;
                     deadlines += i128::from(at);
+                }
+                if let Some(UnixMs(at)) = entry.due_at() {
                     assert!(slot.earliest.min(held) <= at, "the slot's bound is one");
                     assert!(
                         self.groups[number / GROUP].earliest <= at,

@@ -12,7 +12,7 @@
 //! Linear probing over lines. The home line is monotonic in the tag, so the
 //! order of the tags is an order of the table that growth and shrinking do not
 //! change: a scan's position is a tag. Growing moves words and never touches
-//! an entry. `expires` repeats whether the entry has a deadline, so that the
+//! an entry. `expires` marks what has a deadline, itself or an element, so that the
 //! expiry cycle passes by the others without touching them.
 //!
 //! Invariants: a line's words are packed to its front; between an entry's home
@@ -284,7 +284,7 @@ impl Table {
     /// Adds an entry whose key is not in the table; there must be room.
     pub fn insert(&mut self, tag: u32, entry: Entry) {
         assert!(self.len() < room(self.lines.len()), "room was reserved");
-        let expires = if entry.look().expire_at().is_some() {
+        let expires = if entry.look().due_at().is_some() {
             EXPIRES
         } else {
             0
@@ -507,10 +507,9 @@ impl Table {
                 };
                 let entry = self.entry(spot);
                 assert_eq!(tag_of(*word), tag(entry.key()), "the tag is the key's");
-                assert_eq!(
-                    self.expires(spot),
-                    entry.expire_at().is_some(),
-                    "the mark is right"
+                assert!(
+                    self.expires(spot) || entry.due_at().is_none(),
+                    "what may expire is marked"
                 );
                 assert_eq!(
                     self.find(tag_of(*word), entry.key()),

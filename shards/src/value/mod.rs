@@ -19,7 +19,7 @@ mod table;
 mod zset;
 
 pub use crate::types::Type;
-pub use hash::{Hash, HashRef};
+pub use hash::{Field, FieldTtl, Hash, HashRef};
 pub use kind::Encoding;
 pub use list::{End, Limit, List, ListRef};
 pub use listpack::Element;
