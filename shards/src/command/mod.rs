@@ -12,6 +12,7 @@ mod args;
 mod bitmaps;
 #[cfg(test)]
 mod harness;
+mod hashes;
 mod hyperloglogs;
 mod keys;
 mod lists;
@@ -373,6 +374,11 @@ pub static COMMANDS: &[&[Row]] = &[
     zsets::ranges::COMMANDS,
     zsets::reads::COMMANDS,
     zsets::writes::COMMANDS,
+    hashes::COMMANDS,
+    hashes::chance::COMMANDS,
+    hashes::expiry::COMMANDS,
+    hashes::numbers::COMMANDS,
+    hashes::values::COMMANDS,
     sets::COMMANDS,
     sets::SMOVE,
     sets::algebra::COMMANDS,

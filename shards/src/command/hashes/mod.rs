@@ -1,0 +1,383 @@
+//! Commands on hashes.
+//!
+//! [`numbers`] has what adds to a field, [`chance`] what chooses one, and
+//! [`expiry`] and [`values`] what concerns fields' deadlines.
+//!
+//! Every handler first has the fields that it is about removed if their time
+//! has come (`Db::expire_fields`), so that what it does needs no clock where its
+//! effect is played.
+
+pub mod chance;
+pub mod expiry;
+pub mod numbers;
+pub mod values;
+
+use super::args::Scan;
+use super::sets::reply_element;
+use super::spec::{Arity, Command, Group, KeySpec, flags};
+use super::{Args, Context, Outcome, Row, Run};
+use crate::effects::Event;
+use crate::error::{CommandError, OutOfMemory};
+use crate::resp::Reply;
+use crate::value::{Collection, Element, FieldTtl, Growth, Hash, HashRef};
+
+/// A row that only looks at one hash.
+const fn looking(
+    name: &'static str,
+    syntax: &'static str,
+    summary: &'static str,
+    arity: Arity,
+    run: super::Handler,
+) -> Row {
+    Command {
+        name,
+        syntax,
+        summary,
+        since: "2.0.0",
+        complexity: "O(N) with N the number of fields given",
+        group: Group::Hash,
+        arity,
+        keys: ACCESSED,
+        flags: flags::READONLY.with(flags::FAST),
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(run),
+    }
+}
+
+/// A row that replies all of a hash.
+const fn listing(name: &'static str, summary: &'static str, run: super::Handler) -> Row {
+    Command {
+        complexity: "O(N) with N the number of fields",
+        flags: flags::READONLY,
+        tips: &["nondeterministic_output_order"],
+        ..looking(name, "key", summary, Arity::Exactly(2), run)
+    }
+}
+
+/// A row that writes to one hash.
+const fn writing(
+    name: &'static str,
+    syntax: &'static str,
+    summary: &'static str,
+    arity: Arity,
+    run: super::Handler,
+) -> Row {
+    Command {
+        keys: UPDATED,
+        flags: flags::WRITE.with(flags::DENYOOM).with(flags::FAST),
+        ..looking(name, syntax, summary, arity, run)
+    }
+}
+
+const ACCESSED: &[KeySpec] = &[KeySpec::first(&["RO", "access"])];
+const UPDATED: &[KeySpec] = &[KeySpec::first(&["RW", "update"])];
+const SCANNED: &str = "O(1) per call, O(N) for all calls of one pass over N fields";
+
+pub static COMMANDS: &[Row] = &[
+    writing(
+        "hset",
+        "key field value [field value ...]",
+        "Set fields of a hash; a missing one is created.",
+        Arity::AtLeast(4),
+        hset,
+    ),
+    writing(
+        "hmset",
+        "key field value [field value ...]",
+        "Set fields of a hash, as HSET does, and reply OK.",
+        Arity::AtLeast(4),
+        hmset,
+    ),
+    Command {
+        keys: &[KeySpec::first(&["RW", "insert"])],
+        ..writing(
+            "hsetnx",
+            "key field value",
+            "Set a field of a hash unless it is there.",
+            Arity::Exactly(4),
+            hsetnx,
+        )
+    },
+    looking(
+        "hget",
+        "key field",
+        "The value of a field.",
+        Arity::Exactly(3),
+        hget,
+    ),
+    looking(
+        "hmget",
+        "key field [field ...]",
+        "The values of several fields; null for what is missing.",
+        Arity::AtLeast(3),
+        hmget,
+    ),
+    listing("hgetall", "All fields of a hash and their values.", hgetall),
+    listing("hkeys", "All fields of a hash.", hkeys),
+    listing("hvals", "The values of all fields of a hash.", hvals),
+    Command {
+        complexity: "O(1)",
+        keys: &[KeySpec::first(&["RO"])],
+        ..looking(
+            "hlen",
+            "key",
+            "The number of fields of a hash.",
+            Arity::Exactly(2),
+            hlen,
+        )
+    },
+    Command {
+        keys: &[KeySpec::first(&["RO"])],
+        ..looking(
+            "hexists",
+            "key field",
+            "Whether a hash has a field.",
+            Arity::Exactly(3),
+            hexists,
+        )
+    },
+    Command {
+        since: "3.2.0",
+        keys: &[KeySpec::first(&["RO"])],
+        ..looking(
+            "hstrlen",
+            "key field",
+            "The length of the value of a field.",
+            Arity::Exactly(3),
+            hstrlen,
+        )
+    },
+    Command {
+        keys: &[KeySpec::first(&["RW", "delete"])],
+        flags: flags::WRITE.with(flags::FAST),
+        ..writing(
+            "hdel",
+            "key field [field ...]",
+            "Remove fields from a hash.",
+            Arity::AtLeast(3),
+            hdel,
+        )
+    },
+    Command {
+        since: "2.8.0",
+        complexity: SCANNED,
+        flags: flags::READONLY,
+        tips: &["nondeterministic_output"],
+        ..looking(
+            "hscan",
+            "key cursor [MATCH pattern] [COUNT count] [NOVALUES]",
+            "Go through the fields of a hash, some with each call.",
+            Arity::AtLeast(3),
+            hscan,
+        )
+    },
+];
+
+/// The first of every two arguments.
+fn names_of(pairs: Args<'_>) -> impl Iterator<Item = &[u8]> {
+    pairs.iter().step_by(2)
+}
+
+/// Sets fields and values; how many fields are new.
+fn set_all(
+    hash: &mut Hash,
+    pairs: Args<'_>,
+    ttl: FieldTtl,
+    growth: &Growth<'_>,
+) -> Result<i64, OutOfMemory> {
+    let longest = pairs.iter().map(<[u8]>::len).max().unwrap_or(0);
+    hash.expect(pairs.len() / 2, longest, growth)?;
+    let (mut words, mut new) = (pairs.iter(), 0);
+    while let (Some(name), Some(value)) = (words.next(), words.next()) {
+        new += i64::from(hash.set(name, value, ttl, growth)?);
+    }
+    Ok(new)
+}
+
+fn set_pairs(ctx: &mut Context<'_>, args: Args<'_>, command: &str) -> Result<i64, CommandError> {
+    if !args.len().is_multiple_of(2) {
+        return Err(CommandError::WrongArity(command.into()));
+    }
+    let (key, pairs) = (&args[1], args.from(2));
+    ctx.db.expire_fields(key, names_of(pairs));
+    let growth = ctx.growth();
+    let set = |hash: &mut Hash| set_all(hash, pairs, FieldTtl::Clear, &growth);
+    let new = ctx.db.edit_or_create(key, set)??;
+    ctx.changed(key, Event::HSet);
+    Ok(new)
+}
+
+fn hset(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let new = set_pairs(ctx, args, "hset")?;
+    ctx.reply.integer(new);
+    Ok(())
+}
+
+fn hmset(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    set_pairs(ctx, args, "hmset")?;
+    ctx.reply.ok();
+    Ok(())
+}
+
+fn hsetnx(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let [key, name, value] = args.exactly()?;
+    ctx.db.expire_fields(key, [name].into_iter());
+    let growth = ctx.growth();
+    let set = |hash: &mut Hash| -> Result<bool, OutOfMemory> {
+        let is_free = hash.view().find(name).is_none();
+        if is_free {
+            hash.set(name, value, FieldTtl::Clear, &growth)?;
+        }
+        Ok(is_free)
+    };
+    let was_set = ctx.db.edit_or_create(key, set)??;
+    if was_set {
+        ctx.changed(key, Event::HSet);
+    }
+    ctx.reply.integer(i64::from(was_set));
+    Ok(())
+}
+
+fn reply_value(reply: &mut Reply<'_>, value: Option<Element<'_>>) {
+    match value {
+        Some(value) => reply_element(reply, value),
+        None => reply.null(),
+    }
+}
+
+fn hget(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let [key, name] = args.exactly()?;
+    ctx.db.expire_fields(key, [name].into_iter());
+    let hash = ctx.db.read_as::<Hash>(key)?;
+    let field = hash.and_then(|hash| hash.find(name));
+    reply_value(&mut ctx.reply, field.map(|field| field.value));
+    Ok(())
+}
+
+fn hmget(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (key, names) = (&args[1], args.from(2));
+    ctx.db.expire_fields(key, names.iter());
+    let hash = ctx.db.read_as::<Hash>(key)?;
+    ctx.reply.array(names.len());
+    for name in names.iter() {
+        let field = hash.and_then(|hash| hash.find(name));
+        reply_value(&mut ctx.reply, field.map(|field| field.value));
+    }
+    Ok(())
+}
+
+/// Which halves of the pairs are wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Halves {
+    Names,
+    Values,
+    Both,
+}
+
+fn reply_all(ctx: &mut Context<'_>, args: Args<'_>, halves: Halves) -> Outcome {
+    let [key] = args.exactly()?;
+    let now = ctx.db.now();
+    ctx.db.expire_fields(key, std::iter::empty());
+    let hash = ctx.db.read_as::<Hash>(key)?;
+    // With very many due fields at once some are still there.
+    let due = |hash: &HashRef<'_>| hash.earliest().is_some_and(|at| at <= now);
+    let len = match hash {
+        Some(hash) if due(&hash) => hash.iter().filter(|field| !field.is_due(now)).count(),
+        Some(hash) => hash.len(),
+        None => 0,
+    };
+    match halves {
+        Halves::Both => ctx.reply.map(len),
+        Halves::Names | Halves::Values => ctx.reply.array(len),
+    }
+    let fields = hash.into_iter().flat_map(|hash| hash.iter());
+    for field in fields.filter(|field| !field.is_due(now)) {
+        if halves != Halves::Values {
+            reply_element(&mut ctx.reply, field.name);
+        }
+        if halves != Halves::Names {
+            reply_element(&mut ctx.reply, field.value);
+        }
+    }
+    Ok(())
+}
+
+fn hgetall(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    reply_all(ctx, args, Halves::Both)
+}
+
+fn hkeys(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    reply_all(ctx, args, Halves::Names)
+}
+
+fn hvals(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    reply_all(ctx, args, Halves::Values)
+}
+
+fn hlen(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let [key] = args.exactly()?;
+    ctx.db.expire_fields(key, std::iter::empty());
+    let len = ctx.db.read_as::<Hash>(key)?.map_or(0, |hash| hash.len());
+    ctx.reply.integer(len as i64);
+    Ok(())
+}
+
+fn hexists(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let [key, name] = args.exactly()?;
+    ctx.db.expire_fields(key, [name].into_iter());
+    let hash = ctx.db.read_as::<Hash>(key)?;
+    let exists = hash.is_some_and(|hash| hash.find(name).is_some());
+    ctx.reply.integer(i64::from(exists));
+    Ok(())
+}
+
+fn hstrlen(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let [key, name] = args.exactly()?;
+    ctx.db.expire_fields(key, [name].into_iter());
+    let hash = ctx.db.read_as::<Hash>(key)?;
+    let field = hash.and_then(|hash| hash.find(name));
+    let len = field.map_or(0, |field| field.value.len_bytes());
+    ctx.reply.integer(len as i64);
+    Ok(())
+}
+
+fn hdel(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (key, names) = (&args[1], args.from(2));
+    ctx.db.expire_fields(key, names.iter());
+    let remove = |hash: &mut Hash| names.iter().filter(|it| hash.remove(it)).count();
+    let removed = ctx.db.edit(key, remove)?.unwrap_or(0);
+    if removed > 0 {
+        ctx.changed(key, Event::HDel);
+    }
+    ctx.reply.integer(removed as i64);
+    Ok(())
+}
+
+fn hscan(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (cursor, now) = (Scan::cursor(args)?, ctx.db.now());
+    ctx.db.expire_fields(&args[1], std::iter::empty());
+    let Some(hash) = ctx.db.read_as::<Hash>(&args[1])? else {
+        Scan::reply_nothing(&mut ctx.reply);
+        return Ok(());
+    };
+    let scan = Scan::parse(args, true)?;
+    let (mut found, mut len) = (Vec::new(), 0);
+    let mut elements = Reply::new(&mut found, ctx.reply.protocol());
+    let next = hash.scan(cursor, scan.count, &mut |field| {
+        if field.is_due(now) || !field.name.with_bytes(|name| scan.wants(name)) {
+            return;
+        }
+        reply_element(&mut elements, field.name);
+        len += 1;
+        if !scan.no_values {
+            reply_element(&mut elements, field.value);
+            len += 1;
+        }
+    });
+    Scan::reply(&mut ctx.reply, next, len, &found);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
