@@ -84,6 +84,18 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "command|docs",
         "words of our own: documentation_is_complete",
     ),
+    ("hexpire", "new in Redis 7.4: fields_have_deadlines"),
+    ("hpexpire", "new in Redis 7.4: fields_have_deadlines"),
+    ("hexpireat", "new in Redis 7.4: fields_have_deadlines"),
+    ("hpexpireat", "new in Redis 7.4: fields_have_deadlines"),
+    ("httl", "new in Redis 7.4: fields_have_deadlines"),
+    ("hpttl", "new in Redis 7.4: fields_have_deadlines"),
+    ("hexpiretime", "new in Redis 7.4: fields_have_deadlines"),
+    ("hpexpiretime", "new in Redis 7.4: fields_have_deadlines"),
+    ("hpersist", "new in Redis 7.4: fields_have_deadlines"),
+    ("hgetex", "new in Redis 8.0: fields_have_deadlines"),
+    ("hsetex", "new in Redis 8.0: fields_have_deadlines"),
+    ("hgetdel", "new in Redis 8.0: fields_have_deadlines"),
     ("config|rewrite", "writes a file: tests/cli.rs"),
     (
         "debug",
@@ -115,6 +127,7 @@ const CASES: &[(&str, &str)] = &[
     ("server", include_str!("cases/server.txt")),
     ("introspection", include_str!("cases/introspection.txt")),
     ("sets", include_str!("cases/sets.txt")),
+    ("hashes", include_str!("cases/hashes.txt")),
 ];
 
 /// Takes seconds on the reference; the cases try it.
@@ -164,7 +177,7 @@ fn final_state() -> Vec<Request> {
         requests.push(words(&["SELECT", db]));
         requests.push(words(&["DBSIZE"]));
         for key in support::values::KEYS {
-            for command in ["TYPE", "GET", "PTTL", "SMEMBERS"] {
+            for command in ["TYPE", "GET", "PTTL", "SMEMBERS", "HGETALL"] {
                 requests.push(vec![command.as_bytes().to_vec(), key.to_vec()]);
             }
             let mut range = words(&["ZRANGE", "", "0", "-1", "WITHSCORES"]);
@@ -427,6 +440,39 @@ fn newer_than_the_reference() {
     }
     let info = client.call(&["CLIENT", "INFO"]).to_string();
     assert!(info.contains(" lib-name=redis-py lib-ver=5.0.1"), "{info}");
+}
+
+/// From the documentation of Redis 7.4 and 8.0.
+#[test]
+fn fields_have_deadlines() {
+    let cordis = Server::cordis(2, &[]);
+    let mut client = cordis.connect();
+    for (request, reply) in [
+        ("HSETEX h EX 1000 FIELDS 2 a 1 b 2", ":1\r\n"),
+        ("HEXPIREAT h 70000000000 GT FIELDS 1 a", "*1\r\n:1\r\n"),
+        (
+            "HEXPIRETIME h FIELDS 2 a x",
+            "*2\r\n:70000000000\r\n:-2\r\n",
+        ),
+        ("HPEXPIREAT h 60000000000000 FIELDS 1 b", "*1\r\n:1\r\n"),
+        ("HPEXPIRETIME h FIELDS 1 b", "*1\r\n:60000000000000\r\n"),
+        ("HPERSIST h FIELDS 2 a b", "*2\r\n:1\r\n:1\r\n"),
+        ("HTTL h FIELDS 1 a", "*1\r\n:-1\r\n"),
+        ("HPTTL h FIELDS 1 a", "*1\r\n:-1\r\n"),
+        ("HGETEX h PX 1 FIELDS 1 a", "*1\r\n$1\r\n1\r\n"),
+        ("HGETDEL h FIELDS 1 b", "*1\r\n$1\r\n2\r\n"),
+        ("HSET t a 1 b 2", ":2\r\n"),
+        ("HEXPIRE t 0 FIELDS 1 a", "*1\r\n:2\r\n"),
+        ("HPEXPIRE t 1 FIELDS 1 b", "*1\r\n:1\r\n"),
+    ] {
+        let words: Vec<&str> = request.split(' ').collect();
+        let got = String::from_utf8_lossy(&client.call(&words).raw).into_owned();
+        assert_eq!(got, reply, "{request}");
+    }
+    // Nobody asks for the fields: the keys go by themselves.
+    while client.call(&["DBSIZE"]).integer() > 0 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
 }
 
 /// `name=value` words of a line of CLIENT LIST, names only.

@@ -13,6 +13,8 @@ use shards::{Args, COMMANDS, DbIndex, Request, Settings, Shard, UnixMs};
 
 const DBS: u16 = 2;
 const KEYS: &[&str] = &["a", "b", "c", "d", "{t}e", "", "l", "m"];
+const KEYS: &[&str] = &["a", "b", "c", "d", "{t}e", ""];
+const MEMBERS: &[&str] = &["m", "n", "1", "-70000", "o"];
 const BEFORE_EVERYTHING: UnixMs = UnixMs(i64::MIN);
 
 /// SplitMix64: small, and good enough to choose commands.
@@ -71,6 +73,10 @@ fn request(random: &mut Random, now: UnixMs) -> Vec<String> {
         words.extend(arguments.into_iter().map(str::to_owned));
         return words;
     }
+    if row.syntax.contains("FIELDS") {
+        words.extend(about_a_field(random, now, row.syntax));
+        return words;
+    }
     for word in row.syntax.split_whitespace() {
         let optional = word.starts_with('[') && random.below(2) == 0;
         if optional || word == "|" {
@@ -83,6 +89,7 @@ fn request(random: &mut Random, now: UnixMs) -> Vec<String> {
             }
             "index1" | "index2" | "db" | "destination-db" => random.pick(&["0", "1"]).into(),
             "value" => value(random),
+            "member" | "field" | "...]" => random.pick(MEMBERS).into(),
             "seconds" => random.pick(&["1", "2", "3", "-1", "x"]).into(),
             "milliseconds" => random.below(4_000).to_string(),
             "unix-time-seconds" => (now.0 / 1000 + 2 - random.below(4).cast_signed()).to_string(),
@@ -96,6 +103,42 @@ fn request(random: &mut Random, now: UnixMs) -> Vec<String> {
             other => other.into(),
         };
         words.push(argument);
+    }
+    words
+}
+
+/// Arguments of a command on the deadline of a field of a hash.
+fn about_a_field(random: &mut Random, now: UnixMs, syntax: &str) -> Vec<String> {
+    let mut words = vec![random.pick(KEYS).to_owned()];
+    let mut push = |word: &str| words.push(word.to_owned());
+    let (soon, instant) = (
+        random.below(3_000),
+        now.0 - 500 + random.below(3_000).cast_signed(),
+    );
+    match syntax.split_whitespace().nth(1) {
+        Some("seconds") => push(&(soon / 1000).to_string()),
+        Some("milliseconds") => push(&soon.to_string()),
+        Some("unix-time-seconds") => push(&(instant / 1000).to_string()),
+        Some("unix-time-milliseconds") => push(&instant.to_string()),
+        Some("[EX" | "[FNX") if random.below(2) == 0 => {
+            push("PXAT");
+            push(&instant.to_string());
+        }
+        _ => {}
+    }
+    if syntax.contains("NX | XX") && random.below(2) == 0 {
+        push(random.pick(&["NX", "XX", "GT", "LT"]));
+    }
+    if syntax.contains("KEEPTTL") && random.below(4) == 0 {
+        push(random.pick(&["FNX", "FXX", "KEEPTTL"]));
+    }
+    push("FIELDS");
+    push("2");
+    for _ in 0..2 {
+        push(random.pick(MEMBERS));
+        if syntax.contains("field value") {
+            push(&value(random));
+        }
     }
     words
 }
@@ -260,6 +303,13 @@ fn contents(shard: &mut Shard) -> Vec<String> {
             ask(&["LRANGE", key, "0", "-1"]);
             ask(&["PEXPIRETIME", key]);
             ask(&["ZRANGE", key, "0", "-1", "WITHSCORES"]);
+            for member in MEMBERS {
+                ask(&["SISMEMBER", key, member]);
+                ask(&["HGET", key, member]);
+                ask(&["HPEXPIRETIME", key, "FIELDS", "1", member]);
+            }
+            ask(&["SCARD", key]);
+            ask(&["HLEN", key]);
         }
     }
     contents

@@ -233,7 +233,7 @@ fn expire_fields<'n>(
         return left;
     }
     let (key, mut gone) = (entry.key().to_vec(), Vec::new());
-    let mut expire = |hash: &mut Hash| {
+    let expire = |hash: &mut Hash| {
         if hash.expire(now, FIELDS_TOGETHER, &mut |name| gone.push(name.to_vec())) {
             for name in named {
                 let field = hash.view().find(name);

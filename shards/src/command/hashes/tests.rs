@@ -77,7 +77,6 @@ fn errors() {
         ("HINCRBY k a 1", WRONG),
         ("HINCRBYFLOAT k a x", "-ERR value is not a valid float"),
         ("HINCRBYFLOAT k a 1", WRONG),
-        ("HSET h a", "-ERR wrong number of arguments for 'hset' command"),
         ("HSET h a 1 b", "-ERR wrong number of arguments for 'hset' command"),
         ("HMSET h a 1 b", "-ERR wrong number of arguments for 'hmset' command"),
         ("EXISTS h", ":0"),
