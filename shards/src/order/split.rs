@@ -29,6 +29,15 @@ impl Owners {
         }
         // A count of keys that is zero: what follows it are no keys of anybody.
         if positions.is_empty() && !row.keys.is_empty() {
+        // `SINTERCARD 0 a` is no request about all of every shard.
+        if positions.is_empty() && !row.keys.is_empty() {
+            return None;
+        }
+        // A key without all that belongs to it: `MSET a 1 b`.
+        if positions
+            .last()
+            .is_some_and(|at| at + key_step(row) > args.len())
+        {
             return None;
         }
         let shards = positions
@@ -216,6 +225,8 @@ mod tests {
         assert!(found("zunion", &[b"ZUNION", b"1", b"b"]));
         assert!(!found("zunion", &[b"ZUNION", b"0", b"b"]));
         assert!(!found("zunion", &[b"ZUNION", b"2", b"b"]));
+        assert!(found("sintercard", &[b"SINTERCARD", b"1", b"a"]));
+        assert!(!found("sintercard", &[b"SINTERCARD", b"0", b"a"]));
     }
 
     #[test]
