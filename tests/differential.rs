@@ -6,6 +6,8 @@
 //! running server lists must be met by one of the two, or be named in
 //! [`EXCEPTIONS`] with the reason and the test that looks at it instead.
 
+#[path = "differential/newer.rs"]
+mod newer;
 mod support;
 
 use std::collections::BTreeSet;
@@ -440,39 +442,6 @@ fn newer_than_the_reference() {
     }
     let info = client.call(&["CLIENT", "INFO"]).to_string();
     assert!(info.contains(" lib-name=redis-py lib-ver=5.0.1"), "{info}");
-}
-
-/// From the documentation of Redis 7.4 and 8.0.
-#[test]
-fn fields_have_deadlines() {
-    let cordis = Server::cordis(2, &[]);
-    let mut client = cordis.connect();
-    for (request, reply) in [
-        ("HSETEX h EX 1000 FIELDS 2 a 1 b 2", ":1\r\n"),
-        ("HEXPIREAT h 70000000000 GT FIELDS 1 a", "*1\r\n:1\r\n"),
-        (
-            "HEXPIRETIME h FIELDS 2 a x",
-            "*2\r\n:70000000000\r\n:-2\r\n",
-        ),
-        ("HPEXPIREAT h 60000000000000 FIELDS 1 b", "*1\r\n:1\r\n"),
-        ("HPEXPIRETIME h FIELDS 1 b", "*1\r\n:60000000000000\r\n"),
-        ("HPERSIST h FIELDS 2 a b", "*2\r\n:1\r\n:1\r\n"),
-        ("HTTL h FIELDS 1 a", "*1\r\n:-1\r\n"),
-        ("HPTTL h FIELDS 1 a", "*1\r\n:-1\r\n"),
-        ("HGETEX h PX 1 FIELDS 1 a", "*1\r\n$1\r\n1\r\n"),
-        ("HGETDEL h FIELDS 1 b", "*1\r\n$1\r\n2\r\n"),
-        ("HSET t a 1 b 2", ":2\r\n"),
-        ("HEXPIRE t 0 FIELDS 1 a", "*1\r\n:2\r\n"),
-        ("HPEXPIRE t 1 FIELDS 1 b", "*1\r\n:1\r\n"),
-    ] {
-        let words: Vec<&str> = request.split(' ').collect();
-        let got = String::from_utf8_lossy(&client.call(&words).raw).into_owned();
-        assert_eq!(got, reply, "{request}");
-    }
-    // Nobody asks for the fields: the keys go by themselves.
-    while client.call(&["DBSIZE"]).integer() > 0 {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
 }
 
 /// `name=value` words of a line of CLIENT LIST, names only.
