@@ -176,7 +176,12 @@ pub fn limits_away(settings: &Settings, seed: u64) -> ZsetLimits {
 
 /// Has the shard of argument 1 store a result.
 pub fn store_elsewhere(decision: &mut Decision<'_>, result: &Zset) -> Outcome {
-    let key = &decision.args[1];
+    let key = decision.args.get(1).unwrap_or_default();
+    store_at(decision, key, result)
+}
+
+/// Has the shard of `key` store a result.
+pub fn store_at(decision: &mut Decision<'_>, key: &[u8], result: &Zset) -> Outcome {
     let weight = |(member, _): (Element<'_>, f64)| member.len_bytes() + size_of::<f64>();
     let bytes: usize = result.view().iter().map(weight).sum();
     if bytes + key.len() > REQUEST_MAX {
@@ -202,7 +207,7 @@ pub fn store_elsewhere(decision: &mut Decision<'_>, result: &Zset) -> Outcome {
     Ok(())
 }
 
-/// The other half of [`store_elsewhere`].
+/// The other half of [`store_at`].
 fn put_members(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let key = &args[1];
     let (limits, mut result) = (limits(ctx), Zset::new());
@@ -210,6 +215,14 @@ fn put_members(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     while let (Some(member), Some(score)) = (words.next(), words.next()) {
         result.set(member, score_of(score), &limits)?;
     }
+    put_result(ctx, key, result, Event::ZUnionStore)?;
+    ctx.reply.ok();
+    Ok(())
+}
+
+/// Sets `key` to a result and propagates what it is, not the request: the other
+/// side cannot or might not come to the same.
+pub fn put_result(ctx: &mut Context<'_>, key: &[u8], result: Zset, event: Event) -> Outcome {
     let existed = ctx.db.delete(key);
     if existed {
         ctx.propagate(&[b"DEL", key]);
@@ -223,9 +236,8 @@ fn put_members(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     }
     let stored = ctx.db.put_collection(key, result, Ttl::Clear)?;
     if stored || existed {
-        ctx.changed(key, Event::ZUnionStore);
+        ctx.changed(key, event);
     }
-    ctx.reply.ok();
     Ok(())
 }
 

@@ -6,7 +6,7 @@
 
 mod bounds;
 pub mod combine;
-mod inputs;
+pub mod inputs;
 pub mod pops;
 pub mod ranges;
 pub mod reads;
@@ -21,7 +21,7 @@ use crate::value::{Element, Walk, ZsetLimits};
 const NAN_SCORE: CommandError = CommandError::Static("ERR resulting score is not a number (NaN)");
 
 /// Up to where sorted sets stay small, as configured.
-fn limits(ctx: &mut Context<'_>) -> ZsetLimits {
+pub fn limits(ctx: &mut Context<'_>) -> ZsetLimits {
     let seed = ctx.random();
     let encodings = &ctx.settings.encodings;
     ZsetLimits {
@@ -37,7 +37,7 @@ fn score(text: &[u8]) -> Result<f64, CommandError> {
     Ok(float.ok_or(CommandError::NotAFloat)?.value)
 }
 
-fn reply_member(reply: &mut Reply<'_>, member: Element<'_>) {
+pub fn reply_member(reply: &mut Reply<'_>, member: Element<'_>) {
     match member {
         Element::Int(number) => reply.bulk_integer(number),
         Element::Bytes(bytes) => reply.bulk(bytes),
