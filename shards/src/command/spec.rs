@@ -290,8 +290,9 @@ impl KeySpec {
         let first = match self.begin {
             Begin::Index(index) => index,
             Begin::Keyword { word, from } => {
-                match find_keyword(args, word, from) {
-                    Some(index) => index + 1,
+                let behind = find_keyword(args, word, from).map(|index| index + 1);
+                match behind.filter(|index| *index < count) {
+                    Some(index) => index,
                     None => return Some(()), // an optional part that is not there
                 }
             }
