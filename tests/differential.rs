@@ -125,6 +125,7 @@ const CASES: &[(&str, &str)] = &[
     ("relocate", include_str!("cases/relocate.txt")),
     ("lists", include_str!("cases/lists.txt")),
     ("zsets", include_str!("cases/zsets.txt")),
+    ("geo", include_str!("cases/geo.txt")),
     ("connection", include_str!("cases/connection.txt")),
     ("server", include_str!("cases/server.txt")),
     ("introspection", include_str!("cases/introspection.txt")),

@@ -17,6 +17,8 @@ pub enum Event {
     Set,
     SetRange,
     SetBit,
+    GeoSearchStore,
+    GeoRadiusStore,
     PfAdd,
     /// Only what a HyperLogLog keeps of its estimate; nobody is notified.
     PfCount,

@@ -169,6 +169,7 @@ fn odd_arguments<'a>(random: &mut Random, name: &str) -> Option<Vec<&'a str>> {
         "pfdebug" => vec!["ENCODING", key],
         "pfmerge" => vec![key, random.pick(KEYS)],
         "pfcount" => vec![key, random.pick(KEYS)][..1 + random.below(2) as usize].to_vec(),
+        name if name.starts_with("geo") => return geo_arguments(random, name),
         name if name.starts_with('z') => return zset_arguments(random, name),
         // Changes nothing, and takes its time.
         "pfselftest" => vec!["x"],
@@ -220,6 +221,52 @@ fn value(random: &mut Random) -> String {
 }
 
 /// Arguments of commands that change sorted sets; now and then of the others.
+fn geo_arguments<'a>(random: &mut Random, name: &str) -> Option<Vec<&'a str>> {
+    let (key, other) = (random.pick(KEYS), random.pick(KEYS));
+    let member = random.pick(&["1", "2", "a", "b"]);
+    let longitude = random.pick(&["13.36", "13.58", "15.08", "-179.99"]);
+    let latitude = random.pick(&["37.5", "38.11", "-85"]);
+    let distance = random.pick(&["0", "50", "200", "30000"]);
+    let store = random.pick(&["STORE", "STOREDIST"]);
+    Some(match name {
+        "geoadd" => vec![
+            key,
+            random.pick(&["NX", "XX", "CH"]),
+            longitude,
+            latitude,
+            member,
+        ],
+        "geosearchstore" if store == "STORE" => {
+            vec![
+                key,
+                other,
+                "FROMLONLAT",
+                longitude,
+                latitude,
+                "BYBOX",
+                distance,
+                "99",
+                "km",
+            ]
+        }
+        "geosearchstore" => {
+            vec![
+                key,
+                other,
+                "FROMMEMBER",
+                member,
+                "BYRADIUS",
+                distance,
+                "km",
+                store,
+            ]
+        }
+        "georadius" => vec![key, longitude, latitude, distance, "km", store, other],
+        "georadiusbymember" => vec![key, member, distance, "km", "COUNT", "2", store, other],
+        _ => return None,
+    })
+}
+
 fn zset_arguments<'a>(random: &mut Random, name: &str) -> Option<Vec<&'a str>> {
     let (key, other) = (random.pick(KEYS), random.pick(KEYS));
     let members = &["m", "n", "o", "p", "17", ""];

@@ -162,6 +162,12 @@ impl Values {
                 self.time(&name)
             }
             "increment" if command.ends_with("float") => self.float(),
+            "longitude" => self.coordinate(200_000),
+            "latitude" => self.coordinate(90_000),
+            "radius" | "width" | "height" => self.extent(),
+            "member" | "member1" | "member2" if command.starts_with("geo") => {
+                self.one_of(&["p", "q", "r", "s", "17", "", "a longer name of a place"])
+            }
             "value" if command == "setbit" => self.one_of(&["0", "1", "1", "1", "2"]),
             "value" if command == "bitfield" => self.number(),
             "subcommand" if command == "pfdebug" => {
@@ -171,6 +177,8 @@ impl Values {
             "increment" | "decrement" | "offset" | "start" | "end" | "stop" | "index" | "count"
             | "min-match-len" | "cursor" | "bit" | "min" | "max" | "len" | "maxlen" | "limit"
             | "width" | "threshold" | "num-matches" => self.number(),
+            | "min-match-len" | "cursor" | "bit" | "min" | "max" | "rank" | "len" | "maxlen"
+            | "limit" | "threshold" => self.number(),
             "numkeys" => self
                 .rng
                 .pick(&["1", "2", "2", "3", "0", "-1", "x"])
@@ -211,6 +219,25 @@ impl Values {
 
     fn one_of(&mut self, choices: &[&str]) -> Vec<u8> {
         self.rng.pick(choices).as_bytes().to_vec()
+    }
+
+    /// Degrees, up to so many thousandths; no two places are the same.
+    fn coordinate(&mut self, limit: usize) -> Vec<u8> {
+        if self.rng.one_in(30) {
+            return self.float();
+        }
+        let thousandths = self.rng.below(2 * limit) as f64 - limit as f64;
+        format!("{}", thousandths / 1000.0).into_bytes()
+    }
+
+    /// From a stone's throw to once around the earth, in whatever unit.
+    fn extent(&mut self) -> Vec<u8> {
+        if self.rng.one_in(10) {
+            return self.float();
+        }
+        let digits = self.rng.below(9) as i32;
+        let leading = 1 + self.rng.below(99);
+        format!("{}", leading as f64 * 10f64.powi(digits - 2)).into_bytes()
     }
 
     /// Any argument at all, to put where it does not belong.

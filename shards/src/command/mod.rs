@@ -10,6 +10,7 @@
 
 mod args;
 mod bitmaps;
+mod geo;
 #[cfg(test)]
 mod harness;
 mod hashes;
@@ -359,6 +360,8 @@ pub static COMMANDS: &[&[Row]] = &[
     bitmaps::COMMANDS,
     bitmaps::combine::COMMANDS,
     bitmaps::fields::COMMANDS,
+    geo::COMMANDS,
+    geo::search::COMMANDS,
     hyperloglogs::COMMANDS,
     keys::COMMANDS,
     keys::expiry::COMMANDS,

@@ -118,12 +118,17 @@ impl<'a> Reply<'a> {
     /// A floating-point number; RESP2: a bulk string.
     #[inline]
     pub fn double(&mut self, number: f64) {
-        let text = float_text(number);
+        self.double_text(float_text(number).as_bytes());
+    }
+
+    /// A floating-point number that is written already; RESP2: a bulk string.
+    #[inline]
+    pub fn double_text(&mut self, text: &[u8]) {
         match self.protocol {
-            Protocol::Resp2 => self.bulk(text.as_bytes()),
+            Protocol::Resp2 => self.bulk(text),
             Protocol::Resp3 => {
                 self.out.push(b',');
-                self.line(text.as_bytes());
+                self.line(text);
             }
         }
     }

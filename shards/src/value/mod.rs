@@ -6,6 +6,7 @@
 //! and one that is only looked at (`SetRef`), which is the same for flat bytes
 //! in an entry and for an owned value.
 
+pub mod geohash;
 mod hash;
 pub mod hyperloglog;
 mod intset;

@@ -1,0 +1,394 @@
+//! Commands that look for places in an area.
+
+use super::query::{Form, Found, Origin, Query, Storing};
+use super::{reply_distance, reply_point};
+use crate::command::spec::{Access, Arity, Begin, Command, Find, Group, KeySpec, flags, keys_in};
+use crate::command::zsets::inputs::{Copied, limits_away, put_result, read, store_at};
+use crate::command::zsets::{limits, reply_member};
+use crate::command::{Args, Context, Decision, Outcome, Row, Run};
+use crate::effects::Event;
+use crate::error::CommandError;
+use crate::resp::Reply;
+use crate::value::{Collection, Zset, ZsetRef};
+
+const SEARCH_COMPLEXITY: &str =
+    "O(N+log(M)) with N the number of places in the cells around the area and M that of all";
+
+pub static COMMANDS: &[Row] = &[
+    Command {
+        name: "georadius",
+        syntax: "key longitude latitude radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC] [STORE key | STOREDIST key]",
+        summary: "Find the places within a distance of a point; store them, if asked to.",
+        since: "3.2.0",
+        complexity: SEARCH_COMPLEXITY,
+        group: Group::Geo,
+        arity: Arity::AtLeast(6),
+        keys: RADIUS_KEYS,
+        flags: flags::WRITE.with(flags::DENYOOM).with(flags::MOVABLEKEYS),
+        tips: &[],
+        subcommands: &[],
+        run: Run::ReadThenWrite {
+            whole: georadius,
+            read,
+            decide: georadius_decide,
+            skip: 0,
+        },
+    },
+    Command {
+        name: "georadius_ro",
+        syntax: "key longitude latitude radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC]",
+        summary: "Find the places within a distance of a point.",
+        since: "3.2.10",
+        complexity: SEARCH_COMPLEXITY,
+        group: Group::Geo,
+        arity: Arity::AtLeast(6),
+        keys: &[KeySpec::first(&["RO", "access"])],
+        flags: flags::READONLY,
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(georadius_ro),
+    },
+    Command {
+        name: "georadiusbymember",
+        syntax: "key member radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC] [STORE key | STOREDIST key]",
+        summary: "Find the places within a distance of a member; store them, if asked to.",
+        since: "3.2.0",
+        complexity: SEARCH_COMPLEXITY,
+        group: Group::Geo,
+        arity: Arity::AtLeast(5),
+        keys: RADIUS_BY_MEMBER_KEYS,
+        flags: flags::WRITE.with(flags::DENYOOM).with(flags::MOVABLEKEYS),
+        tips: &[],
+        subcommands: &[],
+        run: Run::ReadThenWrite {
+            whole: georadiusbymember,
+            read,
+            decide: georadiusbymember_decide,
+            skip: 0,
+        },
+    },
+    Command {
+        name: "georadiusbymember_ro",
+        syntax: "key member radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC]",
+        summary: "Find the places within a distance of a member.",
+        since: "3.2.10",
+        complexity: SEARCH_COMPLEXITY,
+        group: Group::Geo,
+        arity: Arity::AtLeast(5),
+        keys: &[KeySpec::first(&["RO", "access"])],
+        flags: flags::READONLY,
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(georadiusbymember_ro),
+    },
+    Command {
+        name: "geosearch",
+        syntax: "key <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius <M | KM | FT | MI> | BYBOX width height <M | KM | FT | MI>> [ASC | DESC] [COUNT count [ANY]] [WITHCOORD] [WITHDIST] [WITHHASH]",
+        summary: "Find the places in a circle or a box.",
+        since: "6.2.0",
+        complexity: SEARCH_COMPLEXITY,
+        group: Group::Geo,
+        arity: Arity::AtLeast(7),
+        keys: &[KeySpec::first(&["RO", "access"])],
+        flags: flags::READONLY,
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(geosearch),
+    },
+    Command {
+        name: "geosearchstore",
+        syntax: "destination source <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius <M | KM | FT | MI> | BYBOX width height <M | KM | FT | MI>> [ASC | DESC] [COUNT count [ANY]] [STOREDIST]",
+        summary: "Store the places in a circle or a box in another key.",
+        since: "6.2.0",
+        complexity: SEARCH_COMPLEXITY,
+        group: Group::Geo,
+        arity: Arity::AtLeast(8),
+        keys: &[
+            KeySpec::first(&["OW", "update"]),
+            KeySpec {
+                begin: Begin::Index(2),
+                ..KeySpec::first(&["RO", "access"])
+            },
+        ],
+        flags: flags::WRITE.with(flags::DENYOOM),
+        tips: &[],
+        subcommands: &[],
+        run: Run::ReadThenWrite {
+            whole: geosearchstore,
+            read,
+            decide: geosearchstore_decide,
+            skip: 1,
+        },
+    },
+];
+
+const RADIUS_KEYS: &[KeySpec] = &[
+    KeySpec::first(&["RO", "access"]),
+    stored_by("STORE", 6),
+    stored_by("STOREDIST", 6),
+];
+const RADIUS_BY_MEMBER_KEYS: &[KeySpec] = &[
+    KeySpec::first(&["RO", "access"]),
+    stored_by("STORE", 5),
+    stored_by("STOREDIST", 5),
+];
+
+/// The key behind an option.
+const fn stored_by(word: &'static str, from: i32) -> KeySpec {
+    KeySpec {
+        begin: Begin::Keyword { word, from },
+        find: Find::Range {
+            last: 0,
+            step: 1,
+            limit: 0,
+        },
+        access: Access(&["OW", "update"]),
+        notes: "",
+    }
+}
+
+const GEOSEARCH: Form = Form {
+    origin: Origin::Option,
+    source: 1,
+    options: 2,
+    storing: Storing::Never,
+};
+const GEOSEARCHSTORE: Form = Form {
+    origin: Origin::Option,
+    source: 2,
+    options: 3,
+    storing: Storing::Always,
+};
+const GEORADIUS: Form = Form {
+    origin: Origin::Place,
+    source: 1,
+    options: 6,
+    storing: Storing::OnDemand,
+};
+const GEORADIUS_RO: Form = Form {
+    storing: Storing::Never,
+    ..GEORADIUS
+};
+const GEORADIUSBYMEMBER: Form = Form {
+    origin: Origin::Member,
+    source: 1,
+    options: 5,
+    storing: Storing::OnDemand,
+};
+const GEORADIUSBYMEMBER_RO: Form = Form {
+    storing: Storing::Never,
+    ..GEORADIUSBYMEMBER
+};
+
+fn geosearch(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    whole(ctx, args, GEOSEARCH)
+}
+
+fn geosearchstore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    whole(ctx, args, GEOSEARCHSTORE)
+}
+
+fn geosearchstore_decide(decision: &mut Decision<'_>) -> Outcome {
+    decide(decision, GEOSEARCHSTORE)
+}
+
+fn georadius(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    whole(ctx, args, GEORADIUS)
+}
+
+fn georadius_decide(decision: &mut Decision<'_>) -> Outcome {
+    decide(decision, GEORADIUS)
+}
+
+fn georadius_ro(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    whole(ctx, args, GEORADIUS_RO)
+}
+
+fn georadiusbymember(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    whole(ctx, args, GEORADIUSBYMEMBER)
+}
+
+fn georadiusbymember_decide(decision: &mut Decision<'_>) -> Outcome {
+    decide(decision, GEORADIUSBYMEMBER)
+}
+
+fn georadiusbymember_ro(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    whole(ctx, args, GEORADIUSBYMEMBER_RO)
+}
+
+/// A query of `source`, and what it finds.
+fn ask<'a, 'z>(
+    args: Args<'a>,
+    form: Form,
+    source: Option<ZsetRef<'z>>,
+) -> Result<(Query<'a>, Vec<Found<'z>>), CommandError> {
+    let query = Query::parse(args, form, source)?;
+    if let Some(destination) = query.destination {
+        check_destination(args, form, destination)?;
+    }
+    let found = match source {
+        Some(zset) => query.search(zset)?,
+        None => Vec::new(),
+    };
+    Ok((query, found))
+}
+
+/// Whether a destination was known to be a key. An option that comes twice can
+/// hide one, and then the request has not come to the shards of all its keys.
+fn check_destination(args: Args<'_>, form: Form, destination: &[u8]) -> Outcome {
+    let specs = match form.origin {
+        Origin::Option => return Ok(()),
+        Origin::Place => RADIUS_KEYS,
+        Origin::Member => RADIUS_BY_MEMBER_KEYS,
+    };
+    let mut positions = Vec::new();
+    keys_in(specs, args, &mut positions).ok_or(CommandError::Syntax)?;
+    let mut keys = positions.iter().skip(1).filter_map(|at| args.get(*at));
+    if keys.any(|key| key == destination) {
+        Ok(())
+    } else {
+        Err(CommandError::Syntax)
+    }
+}
+
+/// A search where all keys lie on this shard.
+fn whole(ctx: &mut Context<'_>, args: Args<'_>, form: Form) -> Outcome {
+    let limits = limits(ctx);
+    let source = ctx.db.read_as::<Zset>(&args[form.source])?;
+    let (query, found) = ask(args, form, source)?;
+    let Some(destination) = query.destination else {
+        reply_found(&mut ctx.reply, &query, &found);
+        return Ok(());
+    };
+    let (result, found_len) = (query.result(&found, &limits)?, found.len() as i64);
+    let event = match form.storing {
+        Storing::Always => Event::GeoSearchStore,
+        _ => Event::GeoRadiusStore,
+    };
+    put_result(ctx, destination, result, event)?;
+    ctx.reply.integer(found_len);
+    Ok(())
+}
+
+/// A search whose result is stored on another shard than its source.
+fn decide(decision: &mut Decision<'_>, form: Form) -> Outcome {
+    let limits = limits_away(decision.settings, decision.random);
+    // What the destination holds, if it was read too, does not matter.
+    let source = decision.read.get(..1).unwrap_or_default();
+    let copy = Copied::all(source, &limits)?.pop().flatten();
+    if copy.as_ref().is_some_and(|copy| copy.plain) {
+        return Err(CommandError::WrongType);
+    }
+    let source = copy.as_ref().map(|copy| copy.zset.view());
+    let (query, found) = ask(decision.args, form, source)?;
+    let Some(destination) = query.destination else {
+        reply_found(&mut decision.reply, &query, &found);
+        return Ok(());
+    };
+    let result = query.result(&found, &limits)?;
+    store_at(decision, destination, &result)
+}
+
+fn reply_found(reply: &mut Reply<'_>, query: &Query<'_>, found: &[Found<'_>]) {
+    let extras = [query.with_distance, query.with_hash, query.with_point];
+    let extras = extras.iter().filter(|extra| **extra).count();
+    reply.array(found.len());
+    for place in found {
+        if extras > 0 {
+            reply.array(1 + extras);
+        }
+        reply_member(reply, place.member);
+        if query.with_distance {
+            reply_distance(reply, place.distance);
+        }
+        if query.with_hash {
+            // Truncation intended, as in Redis; what is found is below 2^54.
+            #[allow(clippy::cast_possible_truncation)]
+            reply.integer(place.score as i64);
+        }
+        if query.with_point {
+            reply_point(reply, place.point);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::command::harness::Engine;
+
+    fn sicily() -> Engine {
+        let mut engine = Engine::new();
+        engine.talk(&[(
+            "GEOADD g 13.361389 38.115556 Palermo 15.087269 37.502669 Catania",
+            ":2",
+        )]);
+        engine
+    }
+
+    /// Recorded from redis-server 7.0.15.
+    #[test]
+    fn places_are_found() {
+        let full = "*1|*4|$7|Catania|$7|56.4413|:3479447370796909|*2|$20|15.08726745843887329|$20|37.50266842333162032";
+        let syntax = "-ERR syntax error";
+        sicily().talk(&[
+            (
+                "GEOSEARCH g FROMLONLAT 15 37 BYRADIUS 200 km ASC",
+                "*2|$7|Catania|$7|Palermo",
+            ),
+            (
+                "GEOSEARCH g FROMLONLAT 15 37 BYRADIUS 200 km DESC",
+                "*2|$7|Palermo|$7|Catania",
+            ),
+            (
+                "GEOSEARCH g FROMLONLAT 15 37 BYRADIUS 200 km COUNT 1 WITHHASH WITHCOORD WITHDIST",
+                full,
+            ),
+            ("GEORADIUS g 15 37 100 km WITHHASH WITHCOORD WITHDIST", full),
+            ("GEORADIUSBYMEMBER g Palermo 1 km", "*1|$7|Palermo"),
+            (
+                "GEOSEARCH g FROMMEMBER Catania BYBOX 10 10 mi",
+                "*1|$7|Catania",
+            ),
+            (
+                "GEOSEARCHSTORE d g FROMLONLAT 15 37 BYRADIUS 100 km STOREDIST",
+                ":1",
+            ),
+            ("ZSCORE d Catania", "$16|56.4412578701582"),
+            ("GEORADIUS g 15 37 100 km STORE d", ":1"),
+            ("ZSCORE d Catania", "$16|3479447370796909"),
+            ("GEORADIUS g 15 37 1 km STORE d", ":0"),
+            ("EXISTS d", ":0"),
+            ("GEORADIUS g 15 37 1 km STORE", syntax),
+            ("GEORADIUS_RO g 15 37 1 km STORE d", syntax),
+        ]);
+    }
+
+    /// Not as in Redis, which takes the last one: on which shard that lies was
+    /// not asked.
+    #[test]
+    fn a_destination_that_is_not_known_to_be_a_key_is_refused() {
+        let syntax = "-ERR syntax error";
+        sicily().talk(&[
+            ("GEORADIUS g 15 37 100 km STORE d STORE e", syntax),
+            ("GEORADIUS g 15 37 100 km STOREDIST STORE STORE e", syntax),
+            ("GEORADIUS g 15 37 100 km STORE STOREDIST", ":1"),
+            ("DEL STOREDIST", ":1"),
+            ("GEORADIUS g 15 37 100 km STORE STORE", ":1"),
+            ("GEORADIUS g 15 37 100 km STOREDIST d STORE e", ":1"),
+            ("EXISTS d e", ":1"),
+        ]);
+    }
+
+    #[test]
+    fn what_is_stored_is_propagated_as_it_is() {
+        let mut engine = sicily();
+        let members = "*4|$4|ZADD|$1|d|$16|3479447370796909|$7|Catania|";
+        let store = "GEOSEARCHSTORE d g FROMLONLAT 15 37 BYRADIUS 100 km";
+        assert_eq!(engine.effects(store), members);
+        assert_eq!(engine.effects(store), format!("*2|$3|DEL|$1|d|{members}"));
+        let nothing = "GEORADIUS g 15 37 1 km STORE d";
+        assert_eq!(engine.effects(nothing), "*2|$3|DEL|$1|d|");
+        assert_eq!(engine.effects(nothing), "");
+        assert_eq!(engine.effects("GEOADD g NX 1 2 Palermo"), "");
+    }
+}
