@@ -176,9 +176,7 @@ impl Values {
             "encoding" => self.one_of(&["u1", "i1", "u7", "i8", "u63", "i64", "i33", "u64"]),
             "increment" | "decrement" | "offset" | "start" | "end" | "stop" | "index" | "count"
             | "min-match-len" | "cursor" | "bit" | "min" | "max" | "len" | "maxlen" | "limit"
-            | "width" | "threshold" | "num-matches" => self.number(),
-            | "min-match-len" | "cursor" | "bit" | "min" | "max" | "rank" | "len" | "maxlen"
-            | "limit" | "threshold" => self.number(),
+            | "threshold" | "num-matches" => self.number(),
             "numkeys" => self
                 .rng
                 .pick(&["1", "2", "2", "3", "0", "-1", "x"])

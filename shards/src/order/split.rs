@@ -27,19 +27,6 @@ impl Owners {
         if !whole {
             return None;
         }
-        // A count of keys that is zero: what follows it are no keys of anybody.
-        if positions.is_empty() && !row.keys.is_empty() {
-        // `SINTERCARD 0 a` is no request about all of every shard.
-        if positions.is_empty() && !row.keys.is_empty() {
-            return None;
-        }
-        // A key without all that belongs to it: `MSET a 1 b`.
-        if positions
-            .last()
-            .is_some_and(|at| at + key_step(row) > args.len())
-        {
-            return None;
-        }
         let shards = positions
             .iter()
             .filter_map(|at| args.get(*at))
