@@ -1,6 +1,7 @@
 //! Writes replies, RESP2 or RESP3, straight into an output buffer.
 
 use crate::error::{CommandError, ProtocolError};
+use crate::number::float_text;
 
 /// The protocol version a connection speaks (HELLO).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,6 +113,19 @@ impl<'a> Reply<'a> {
     #[inline]
     pub fn bulk_integer(&mut self, number: i64) {
         self.bulk(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    /// A floating-point number; RESP2: a bulk string.
+    #[inline]
+    pub fn double(&mut self, number: f64) {
+        let text = float_text(number);
+        match self.protocol {
+            Protocol::Resp2 => self.bulk(text.as_bytes()),
+            Protocol::Resp3 => {
+                self.out.push(b',');
+                self.line(text.as_bytes());
+            }
+        }
     }
 
     /// The null of the version: `$-1` or `_`.
