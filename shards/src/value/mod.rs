@@ -19,9 +19,10 @@ pub use crate::types::Type;
 pub use hash::{Hash, HashRef};
 pub use kind::Encoding;
 pub use list::{List, ListRef};
+pub use listpack::Element;
 pub use long_double::LongDouble;
 pub use set::{Set, SetRef};
-pub use zset::{Zset, ZsetRef};
+pub use zset::{Cut, Walk, Zset, ZsetLimits, ZsetRef, ZsetUpdate};
 
 use crate::error::OutOfMemory;
 use std::fmt::Debug;
