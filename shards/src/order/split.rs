@@ -25,6 +25,10 @@ impl Owners {
         {
             return None;
         }
+        // A count of keys that is zero: what follows it are no keys of anybody.
+        if positions.is_empty() && !row.keys.is_empty() {
+            return None;
+        }
         let shards = positions
             .iter()
             .filter_map(|at| args.get(*at))
@@ -205,6 +209,9 @@ mod tests {
         assert!(!found("mset", &[b"MSET", b"a", b"1", b"b"]));
         assert!(!found("msetnx", &[b"MSETNX", b"a", b"1", b"b"]));
         assert!(found("del", &[b"DEL", b"a", b"1", b"b"]));
+        assert!(found("zunion", &[b"ZUNION", b"1", b"b"]));
+        assert!(!found("zunion", &[b"ZUNION", b"0", b"b"]));
+        assert!(!found("zunion", &[b"ZUNION", b"2", b"b"]));
     }
 
     #[test]
