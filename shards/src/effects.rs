@@ -34,6 +34,18 @@ pub enum Event {
     CopyTo,
     MoveFrom,
     MoveTo,
+    ZAdd,
+    ZIncr,
+    ZRem,
+    ZRemByLex,
+    ZRemByRank,
+    ZRemByScore,
+    ZPopMax,
+    ZPopMin,
+    ZRangeStore,
+    ZDiffStore,
+    ZInterStore,
+    ZUnionStore,
 }
 
 /// The effects of the requests of one shard, in order.

@@ -126,6 +126,7 @@ fn odd_arguments<'a>(random: &mut Random, name: &str) -> Option<Vec<&'a str>> {
         "pfdebug" => vec!["ENCODING", key],
         "pfmerge" => vec![key, random.pick(KEYS)],
         "pfcount" => vec![key, random.pick(KEYS)][..1 + random.below(2) as usize].to_vec(),
+        name if name.starts_with('z') => return zset_arguments(random, name),
         // Changes nothing, and takes its time.
         "pfselftest" => vec!["x"],
         _ => return None,
@@ -144,6 +145,34 @@ fn value(random: &mut Random) -> String {
             "a longer text than others",
         ])
         .into()
+}
+
+/// Arguments of commands that change sorted sets; now and then of the others.
+fn zset_arguments<'a>(random: &mut Random, name: &str) -> Option<Vec<&'a str>> {
+    let (key, other) = (random.pick(KEYS), random.pick(KEYS));
+    let members = &["m", "n", "o", "p", "17", ""];
+    let (member, another) = (random.pick(members), random.pick(members));
+    let score = random.pick(&["1", "2.5", "-3", "inf", "0.1", "1e300"]);
+    let rank = random.pick(&["0", "1", "-1", "-2", "3"]);
+    let option = random.pick(&["CH", "NX", "XX", "GT", "LT", "INCR", "XX"]);
+    Some(match name {
+        "zadd" if option == "INCR" => vec![key, option, score, member],
+        "zadd" => vec![key, option, score, member, "7", another],
+        "zincrby" => vec![key, score, member],
+        "zrem" => vec![key, member, another],
+        "zpopmin" | "zpopmax" => vec![key, random.pick(&["1", "0", "2"])],
+        "zmpop" => vec!["2", key, other, random.pick(&["MIN", "MAX"]), "COUNT", "2"],
+        "zremrangebyrank" => vec![key, rank, random.pick(&["0", "1", "-1"])],
+        "zremrangebyscore" => vec![key, random.pick(&["-inf", "(1", "2"]), "3"],
+        "zremrangebylex" => vec![key, random.pick(&["-", "[m", "(n"]), "[o"],
+        "zrangestore" => vec![key, other, rank, "-1"],
+        "zunionstore" | "zinterstore" => {
+            let weight = random.pick(&["1", "0.3", "-2"]);
+            vec![key, "2", key, other, "WEIGHTS", "1", weight]
+        }
+        "zdiffstore" => vec![key, "2", key, other],
+        _ => return None,
+    })
 }
 
 /// One of the options that SET, GETEX and EXPIRE know; its number, if it takes
@@ -200,6 +229,7 @@ fn contents(shard: &mut Shard) -> Vec<String> {
         for key in KEYS {
             ask(&["GET", key]);
             ask(&["PEXPIRETIME", key]);
+            ask(&["ZRANGE", key, "0", "-1", "WITHSCORES"]);
         }
     }
     contents

@@ -4,6 +4,8 @@ use super::client::{Client, Reply, Value};
 use super::generate::Request;
 use super::server::Server;
 use super::{commands, show_command};
+use shards::Row;
+use shards::command::Group;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
@@ -22,6 +24,9 @@ pub enum Comparison {
     UnorderedPairs,
     /// Integers may differ by as much as the clock may; this many units a second.
     Clock(i64),
+    /// Byte for byte, but numbers as numbers: Redis 7.2 writes the shortest text
+    /// of a score, 7.0 seventeen digits.
+    Scores,
     /// Same type, and errors the same text.
     Shape,
 }
@@ -38,20 +43,20 @@ const CLOCKED: &[(&str, i64)] = &[
 pub fn comparison(request: &[Vec<u8>]) -> Comparison {
     static BY_NAME: OnceLock<HashMap<&str, Comparison>> = OnceLock::new();
     let by_name = BY_NAME.get_or_init(|| {
-        let of_row = |tips: &[&str]| {
+        let of_row = |row: &Row| {
+            let tips = row.tips;
             if tips.contains(&"nondeterministic_output_order") {
                 Comparison::Unordered
             } else if tips.contains(&"nondeterministic_output") {
                 Comparison::Shape
+            } else if row.group == Group::SortedSet {
+                Comparison::Scores
             } else {
                 Comparison::Exact
             }
         };
         let rows = commands::engine_rows();
-        let mut map: HashMap<_, _> = rows
-            .iter()
-            .map(|row| (row.name, of_row(row.tips)))
-            .collect();
+        let mut map: HashMap<_, _> = rows.iter().map(|row| (row.name, of_row(row))).collect();
         map.insert("config|get", Comparison::UnorderedPairs);
         // Bytes of other structures; the row has no tip that says so.
         map.insert("memory|usage", Comparison::Shape);
@@ -108,7 +113,23 @@ pub fn same(how: Comparison, one: &Reply, other: &Reply) -> bool {
             }
             _ => false,
         },
+        Comparison::Scores => same_scores(&one.value(), &other.value()),
         Comparison::Shape => one.raw[0] == other.raw[0] && !one.is_error(),
+    }
+}
+
+/// Whether two replies differ at most in how they write floating-point numbers.
+fn same_scores(one: &Value, other: &Value) -> bool {
+    let number = |text: &[u8]| -> Option<f64> { std::str::from_utf8(text).ok()?.parse().ok() };
+    match (one, other) {
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(a, b)| same_scores(a, b))
+        }
+        (Value::Bulk(one), Value::Bulk(other)) | (Value::Double(one), Value::Double(other)) => {
+            let bits = |text| number(text).map(f64::to_bits);
+            one == other || bits(one).is_some() && bits(one) == bits(other)
+        }
+        _ => one == other,
     }
 }
 

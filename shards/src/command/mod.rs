@@ -17,6 +17,7 @@ mod keys;
 mod memory;
 mod spec;
 mod strings;
+mod zsets;
 
 pub use args::{Args, OwnedArgs, cursor_of};
 pub use memory::debug_object;
@@ -349,4 +350,9 @@ pub static COMMANDS: &[&[Row]] = &[
     keys::relocate::COMMANDS,
     keys::scan::COMMANDS,
     memory::COMMANDS,
+    zsets::combine::COMMANDS,
+    zsets::pops::COMMANDS,
+    zsets::ranges::COMMANDS,
+    zsets::reads::COMMANDS,
+    zsets::writes::COMMANDS,
 ];

@@ -208,6 +208,20 @@ impl KeySpec {
         }
     }
 
+    /// As many as argument `at` says, from the one behind it on.
+    pub const fn counted(at: i32, access: &'static [&'static str]) -> Self {
+        Self {
+            begin: Begin::Index(at),
+            find: Find::Count {
+                count: 0,
+                first: 1,
+                step: 1,
+            },
+            access: Access(access),
+            notes: "",
+        }
+    }
+
     /// The same with notes.
     #[must_use]
     pub const fn noted(self, notes: &'static str) -> Self {

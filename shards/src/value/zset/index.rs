@@ -44,6 +44,8 @@ const EMPTY: Line = Line {
 /// Lines by number; grows by a chunk at a time and never moves one.
 #[derive(Clone, Debug, Default)]
 struct Lines {
+    // Boxed, so that growing moves pointers and not lines.
+    #[allow(clippy::vec_box)]
     chunks: Vec<Box<[Line; CHUNK]>>,
     len: usize,
 }

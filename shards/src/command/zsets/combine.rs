@@ -1,0 +1,590 @@
+//! Commands that make one sorted set out of several; plain sets may take part,
+//! with a score of 1 for each member.
+//!
+//! On one shard the inputs are looked at where they are; where they come from
+//! else is in [`super::inputs`].
+
+use super::inputs::{Copied, Input, limits_away, read, store, store_elsewhere};
+use super::{limits, reply_members, score as parse_score};
+use crate::command::args::integer;
+use crate::command::spec::{Arity, Command, Group, KeySpec, flags};
+use crate::command::{Args, Context, Decision, Outcome, Row, Run};
+use crate::effects::Event;
+use crate::error::{CommandError, OutOfMemory};
+use crate::number::parse_i64;
+use crate::value::{Collection, Element, Zset, ZsetLimits};
+
+pub static COMMANDS: &[Row] = &[
+    Command {
+        name: "zdiff",
+        syntax: "numkeys key [key ...] [WITHSCORES]",
+        summary: "The members of the first input that no other has.",
+        since: "6.2.0",
+        complexity: "O(N*log(M)) with N the number of members of all inputs and M that of the result",
+        group: Group::SortedSet,
+        arity: Arity::AtLeast(3),
+        keys: &[KeySpec::counted(1, &["RO", "access"])],
+        flags: flags::READONLY.with(flags::MOVABLEKEYS),
+        tips: &[],
+        subcommands: &[],
+        run: Run::ReadThenWrite {
+            whole: zdiff,
+            read,
+            decide: zdiff_decide,
+            skip: 0,
+        },
+    },
+    Command {
+        name: "zdiffstore",
+        syntax: "destination numkeys key [key ...]",
+        summary: "Store the members of the first input that no other has in another key.",
+        since: "6.2.0",
+        complexity: "O(N*log(M)) with N the number of members of all inputs and M that of the result",
+        group: Group::SortedSet,
+        arity: Arity::AtLeast(4),
+        keys: &[
+            KeySpec::first(&["OW", "update"]),
+            KeySpec::counted(2, &["RO", "access"]),
+        ],
+        flags: flags::WRITE.with(flags::DENYOOM).with(flags::MOVABLEKEYS),
+        tips: &[],
+        subcommands: &[],
+        run: Run::ReadThenWrite {
+            whole: zdiffstore,
+            read,
+            decide: zdiffstore_decide,
+            skip: 1,
+        },
+    },
+    Command {
+        name: "zinter",
+        syntax: "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]",
+        summary: "The members that all inputs have.",
+        since: "6.2.0",
+        complexity: "O(N*log(M)) with N the number of members of all inputs and M that of the result",
+        group: Group::SortedSet,
+        arity: Arity::AtLeast(3),
+        keys: &[KeySpec::counted(1, &["RO", "access"])],
+        flags: flags::READONLY.with(flags::MOVABLEKEYS),
+        tips: &[],
+        subcommands: &[],
+        run: Run::ReadThenWrite {
+            whole: zinter,
+            read,
+            decide: zinter_decide,
+            skip: 0,
+        },
+    },
+    Command {
+        name: "zintercard",
+        syntax: "numkeys key [key ...] [LIMIT limit]",
+        summary: "The number of members that all inputs have.",
+        since: "7.0.0",
+        complexity: "O(N*K) with N the number of members of the smallest input and K the number of inputs",
+        group: Group::SortedSet,
+        arity: Arity::AtLeast(3),
+        keys: &[KeySpec::counted(1, &["RO", "access"])],
+        flags: flags::READONLY.with(flags::MOVABLEKEYS),
+        tips: &[],
+        subcommands: &[],
+        run: Run::ReadThenWrite {
+            whole: zintercard,
+            read,
+            decide: zintercard_decide,
+            skip: 0,
+        },
+    },
+    Command {
+        name: "zinterstore",
+        syntax: "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>]",
+        summary: "Store the members that all inputs have in another key.",
+        since: "2.0.0",
+        complexity: "O(N*log(M)) with N the number of members of all inputs and M that of the result",
+        group: Group::SortedSet,
+        arity: Arity::AtLeast(4),
+        keys: &[
+            KeySpec::first(&["OW", "update"]),
+            KeySpec::counted(2, &["RO", "access"]),
+        ],
+        flags: flags::WRITE.with(flags::DENYOOM).with(flags::MOVABLEKEYS),
+        tips: &[],
+        subcommands: &[],
+        run: Run::ReadThenWrite {
+            whole: zinterstore,
+            read,
+            decide: zinterstore_decide,
+            skip: 1,
+        },
+    },
+    Command {
+        name: "zunion",
+        syntax: "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]",
+        summary: "The members of all inputs.",
+        since: "6.2.0",
+        complexity: "O(N*log(M)) with N the number of members of all inputs and M that of the result",
+        group: Group::SortedSet,
+        arity: Arity::AtLeast(3),
+        keys: &[KeySpec::counted(1, &["RO", "access"])],
+        flags: flags::READONLY.with(flags::MOVABLEKEYS),
+        tips: &[],
+        subcommands: &[],
+        run: Run::ReadThenWrite {
+            whole: zunion,
+            read,
+            decide: zunion_decide,
+            skip: 0,
+        },
+    },
+    Command {
+        name: "zunionstore",
+        syntax: "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>]",
+        summary: "Store the members of all inputs in another key.",
+        since: "2.0.0",
+        complexity: "O(N*log(M)) with N the number of members of all inputs and M that of the result",
+        group: Group::SortedSet,
+        arity: Arity::AtLeast(4),
+        keys: &[
+            KeySpec::first(&["OW", "update"]),
+            KeySpec::counted(2, &["RO", "access"]),
+        ],
+        flags: flags::WRITE.with(flags::DENYOOM).with(flags::MOVABLEKEYS),
+        tips: &[],
+        subcommands: &[],
+        run: Run::ReadThenWrite {
+            whole: zunionstore,
+            read,
+            decide: zunionstore_decide,
+            skip: 1,
+        },
+    },
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Diff,
+    Inter,
+    Union,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aggregate {
+    Sum,
+    Min,
+    Max,
+}
+
+impl Aggregate {
+    fn of(self, one: f64, other: f64) -> f64 {
+        match self {
+            // Of opposite infinities.
+            Self::Sum if (one + other).is_nan() => 0.0,
+            Self::Sum => one + other,
+            Self::Min if other < one => other,
+            Self::Max if other > one => other,
+            Self::Min | Self::Max => one,
+        }
+    }
+}
+
+/// A command of this family.
+#[derive(Clone, Copy)]
+struct Form {
+    kind: Kind,
+    name: &'static str,
+    /// Where the number of keys stands: after a destination, if there is one.
+    at: usize,
+}
+
+/// The keys of a request: how many, and the arguments from the first one on.
+fn keys<'a>(args: Args<'a>, form: Form) -> Result<(usize, Args<'a>), CommandError> {
+    let count = integer(&args[form.at])?;
+    if count < 1 {
+        let name = form.name;
+        let text = format!("ERR at least 1 input key is needed for '{name}' command");
+        return Err(CommandError::Owned(text.into_bytes().into()));
+    }
+    let keys = args.from(form.at + 1);
+    match usize::try_from(count) {
+        Ok(count) if count <= keys.len() => Ok((count, keys)),
+        _ => Err(CommandError::Syntax),
+    }
+}
+
+/// What stands behind the keys.
+struct Options {
+    weights: Vec<f64>,
+    aggregate: Aggregate,
+    scores: bool,
+}
+
+impl Options {
+    fn parse(args: Args<'_>, count: usize, form: Form) -> Result<Self, CommandError> {
+        let mut options = Self {
+            weights: Vec::new(),
+            aggregate: Aggregate::Sum,
+            scores: false,
+        };
+        let (combining, storing) = (form.kind != Kind::Diff, form.at > 1);
+        let mut at = count;
+        while let Some(word) = args.get(at) {
+            match word.to_ascii_lowercase().as_slice() {
+                b"weights" if combining && args.len() > at + count => {
+                    options.weights.clear();
+                    for weight in args.from(at + 1).iter().take(count) {
+                        options.weights.push(parse_score(weight).map_err(|_| {
+                            CommandError::Static("ERR weight value is not a float")
+                        })?);
+                    }
+                    at += count + 1;
+                }
+                b"aggregate" if combining && args.len() > at + 1 => {
+                    options.aggregate = match args[at + 1].to_ascii_lowercase().as_slice() {
+                        b"sum" => Aggregate::Sum,
+                        b"min" => Aggregate::Min,
+                        b"max" => Aggregate::Max,
+                        _ => return Err(CommandError::Syntax),
+                    };
+                    at += 2;
+                }
+                b"withscores" if !storing => {
+                    options.scores = true;
+                    at += 1;
+                }
+                _ => return Err(CommandError::Syntax),
+            }
+        }
+        Ok(options)
+    }
+
+    fn weighed(&self, input: usize, score: f64) -> f64 {
+        self.weights
+            .get(input)
+            .map_or(score, |weight| weight * score)
+    }
+}
+
+/// Members and scores in a row, of which some will go.
+#[derive(Default)]
+struct Rows {
+    text: Vec<u8>,
+    /// End of the member in `text`, and its score.
+    rows: Vec<(usize, usize, f64)>,
+}
+
+impl Rows {
+    fn push(&mut self, member: Element<'_>, score: f64) -> Result<(), OutOfMemory> {
+        let start = self.text.len();
+        self.text.try_reserve(member.len_bytes())?;
+        self.rows.try_reserve(1)?;
+        member.with_bytes(|member| self.text.extend_from_slice(member));
+        self.rows.push((start, self.text.len(), score));
+        Ok(())
+    }
+
+    /// Keeps the members that get a score.
+    fn retain(&mut self, mut score: impl FnMut(&[u8], f64) -> Option<f64>) {
+        let text = &self.text;
+        self.rows.retain_mut(|(start, end, old)| {
+            let new = score(&text[*start..*end], *old);
+            *old = new.unwrap_or(*old);
+            new.is_some()
+        });
+    }
+
+    fn into_zset(self, limits: &ZsetLimits) -> Result<Zset, OutOfMemory> {
+        let mut zset = Zset::new();
+        for (start, end, score) in self.rows {
+            zset.set(&self.text[start..end], score, limits)?;
+        }
+        Ok(zset)
+    }
+}
+
+/// Shows the input with a number to a function.
+type Look<'l> = &'l mut dyn FnMut(usize, Visit<'_>) -> Outcome;
+type Visit<'v> = &'v mut dyn FnMut(Input<'_>) -> Outcome;
+
+/// Members of an intersection or difference; `lens` has the length of each
+/// input, 0 for one that is missing.
+fn narrow(
+    kind: Kind,
+    options: &Options,
+    lens: &[usize],
+    look: Look<'_>,
+) -> Result<Rows, CommandError> {
+    let mut order: Vec<usize> = (0..lens.len()).collect();
+    if kind == Kind::Inter {
+        order.sort_by_key(|input| lens[*input]);
+    }
+    let mut rows = Rows::default();
+    for (nth, input) in order.into_iter().enumerate() {
+        if nth > 0 && rows.rows.is_empty() {
+            break;
+        }
+        look(input, &mut |it| {
+            if nth == 0 {
+                return Ok(it.for_each(|member, score| {
+                    let score = options.weighed(input, score);
+                    rows.push(member, if score.is_nan() { 0.0 } else { score })
+                })?);
+            }
+            rows.retain(|member, score| match (kind, it.score(member)) {
+                (Kind::Diff, None) => Some(score),
+                (Kind::Diff, Some(_)) | (_, None) => None,
+                (_, Some(other)) => {
+                    let other = options.weighed(input, other);
+                    Some(options.aggregate.of(score, other))
+                }
+            });
+            Ok(())
+        })?;
+        // A missing input has no members to intersect with.
+        if kind == Kind::Inter && lens[input] == 0 {
+            break;
+        }
+    }
+    Ok(rows)
+}
+
+fn unite(
+    options: &Options,
+    lens: &[usize],
+    limits: &ZsetLimits,
+    look: Look<'_>,
+) -> Result<Zset, CommandError> {
+    // From the smallest to the largest, as Redis does: it decides in which order
+    // scores are added.
+    let mut order: Vec<usize> = (0..lens.len()).collect();
+    order.sort_by_key(|input| lens[*input]);
+    let mut union = Zset::new();
+    for input in order {
+        look(input, &mut |it| {
+            Ok(it.for_each(|member, score| {
+                let score = options.weighed(input, score);
+                let score = if score.is_nan() { 0.0 } else { score };
+                let sum = |old: Option<f64>| {
+                    Some(old.map_or(score, |old| options.aggregate.of(old, score)))
+                };
+                let updated = member.with_bytes(|member| union.update(member, limits, sum));
+                updated.map(drop)
+            })?)
+        })?;
+    }
+    Ok(union)
+}
+
+fn combine(
+    kind: Kind,
+    options: &Options,
+    lens: &[usize],
+    limits: &ZsetLimits,
+    look: Look<'_>,
+) -> Result<Zset, CommandError> {
+    match kind {
+        Kind::Union => unite(options, lens, limits, look),
+        Kind::Diff | Kind::Inter => Ok(narrow(kind, options, lens, look)?.into_zset(limits)?),
+    }
+}
+
+/// The length of each input; fails if one is of another type.
+fn lens(ctx: &mut Context<'_>, keys: Args<'_>, count: usize) -> Result<Vec<usize>, CommandError> {
+    let len = |key| match ctx.db.read(key) {
+        Some(view) => Ok(Input::of(view.value)?.len()),
+        None => Ok(0),
+    };
+    keys.iter().take(count).map(len).collect()
+}
+
+/// Shows an input of this shard.
+fn look_here(ctx: &mut Context<'_>, key: &[u8], visit: Visit<'_>) -> Outcome {
+    match ctx.db.lookup(key) {
+        Some(view) => visit(Input::of(view.value)?),
+        None => Ok(()),
+    }
+}
+
+fn whole(
+    ctx: &mut Context<'_>,
+    args: Args<'_>,
+    form: Form,
+) -> Result<(Zset, Options), CommandError> {
+    let (count, keys) = keys(args, form)?;
+    let lens = lens(ctx, keys, count)?;
+    let options = Options::parse(keys, count, form)?;
+    let limits = limits(ctx);
+    let mut look = |input, visit: Visit<'_>| look_here(ctx, &keys[input], visit);
+    let result = combine(form.kind, &options, &lens, &limits, &mut look)?;
+    Ok((result, options))
+}
+
+fn whole_reply(ctx: &mut Context<'_>, args: Args<'_>, form: Form) -> Outcome {
+    let (result, options) = whole(ctx, args, form)?;
+    reply_members(&mut ctx.reply, result.view().iter(), options.scores);
+    Ok(())
+}
+
+fn decide(decision: &Decision<'_>, form: Form) -> Result<(Zset, Options), CommandError> {
+    let (count, keys) = keys(decision.args, form)?;
+    let limits = limits_away(decision.settings, decision.random);
+    let inputs = Copied::all(decision.read, &limits)?;
+    let options = Options::parse(keys, count, form)?;
+    let lens: Vec<usize> = inputs.iter().map(len_of).collect();
+    let mut look = |input: usize, visit: Visit<'_>| look_away(&inputs[input], visit);
+    let result = combine(form.kind, &options, &lens, &limits, &mut look)?;
+    Ok((result, options))
+}
+
+fn len_of(input: &Option<Copied>) -> usize {
+    input.as_ref().map_or(0, |input| input.zset.view().len())
+}
+
+fn look_away(input: &Option<Copied>, visit: Visit<'_>) -> Outcome {
+    match input {
+        Some(input) => visit(Input::Zset(input.zset.view())),
+        None => Ok(()),
+    }
+}
+
+fn decide_reply(decision: &mut Decision<'_>, form: Form) -> Outcome {
+    let (result, options) = decide(decision, form)?;
+    reply_members(&mut decision.reply, result.view().iter(), options.scores);
+    Ok(())
+}
+
+/// ZINTERCARD's limit; 0 is none.
+fn limit(args: Args<'_>, count: usize) -> Result<usize, CommandError> {
+    let (mut limit, mut at) = (0, count);
+    while let Some(word) = args.get(at) {
+        let value = args.get(at + 1).ok_or(CommandError::Syntax)?;
+        if !word.eq_ignore_ascii_case(b"limit") {
+            return Err(CommandError::Syntax);
+        }
+        let negative = CommandError::Static("ERR LIMIT can't be negative");
+        let number = parse_i64(value).and_then(|number| usize::try_from(number).ok());
+        limit = number.ok_or(negative)?;
+        at += 2;
+    }
+    Ok(if limit == 0 { usize::MAX } else { limit })
+}
+
+const INTERCARD: Form = Form {
+    kind: Kind::Inter,
+    name: "zintercard",
+    at: 1,
+};
+
+/// Nothing is weighed.
+const PLAIN: Options = Options {
+    weights: Vec::new(),
+    aggregate: Aggregate::Sum,
+    scores: false,
+};
+
+fn zintercard(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (count, keys) = keys(args, INTERCARD)?;
+    let lens = lens(ctx, keys, count)?;
+    let limit = limit(keys, count)?;
+    let mut look = |input, visit: Visit<'_>| look_here(ctx, &keys[input], visit);
+    let rows = narrow(Kind::Inter, &PLAIN, &lens, &mut look)?;
+    ctx.reply.integer(rows.rows.len().min(limit) as i64);
+    Ok(())
+}
+
+fn zintercard_decide(decision: &mut Decision<'_>) -> Outcome {
+    let (count, keys) = keys(decision.args, INTERCARD)?;
+    let limits = limits_away(decision.settings, decision.random);
+    let inputs = Copied::all(decision.read, &limits)?;
+    let limit = limit(keys, count)?;
+    let lens: Vec<usize> = inputs.iter().map(len_of).collect();
+    let mut look = |input: usize, visit: Visit<'_>| look_away(&inputs[input], visit);
+    let rows = narrow(Kind::Inter, &PLAIN, &lens, &mut look)?;
+    decision.reply.integer(rows.rows.len().min(limit) as i64);
+    Ok(())
+}
+
+const ZDIFF: Form = Form {
+    kind: Kind::Diff,
+    name: "zdiff",
+    at: 1,
+};
+const ZDIFFSTORE: Form = Form {
+    kind: Kind::Diff,
+    name: "zdiffstore",
+    at: 2,
+};
+
+fn zdiff(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    whole_reply(ctx, args, ZDIFF)
+}
+
+fn zdiff_decide(decision: &mut Decision<'_>) -> Outcome {
+    decide_reply(decision, ZDIFF)
+}
+
+fn zdiffstore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (result, _) = whole(ctx, args, ZDIFFSTORE)?;
+    store(ctx, &args[1], result, Event::ZDiffStore)
+}
+
+fn zdiffstore_decide(decision: &mut Decision<'_>) -> Outcome {
+    let (result, _) = decide(decision, ZDIFFSTORE)?;
+    store_elsewhere(decision, &result)
+}
+
+const ZINTER: Form = Form {
+    kind: Kind::Inter,
+    name: "zinter",
+    at: 1,
+};
+const ZINTERSTORE: Form = Form {
+    kind: Kind::Inter,
+    name: "zinterstore",
+    at: 2,
+};
+
+fn zinter(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    whole_reply(ctx, args, ZINTER)
+}
+
+fn zinter_decide(decision: &mut Decision<'_>) -> Outcome {
+    decide_reply(decision, ZINTER)
+}
+
+fn zinterstore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (result, _) = whole(ctx, args, ZINTERSTORE)?;
+    store(ctx, &args[1], result, Event::ZInterStore)
+}
+
+fn zinterstore_decide(decision: &mut Decision<'_>) -> Outcome {
+    let (result, _) = decide(decision, ZINTERSTORE)?;
+    store_elsewhere(decision, &result)
+}
+
+const ZUNION: Form = Form {
+    kind: Kind::Union,
+    name: "zunion",
+    at: 1,
+};
+const ZUNIONSTORE: Form = Form {
+    kind: Kind::Union,
+    name: "zunionstore",
+    at: 2,
+};
+
+fn zunion(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    whole_reply(ctx, args, ZUNION)
+}
+
+fn zunion_decide(decision: &mut Decision<'_>) -> Outcome {
+    decide_reply(decision, ZUNION)
+}
+
+fn zunionstore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (result, _) = whole(ctx, args, ZUNIONSTORE)?;
+    store(ctx, &args[1], result, Event::ZUnionStore)
+}
+
+fn zunionstore_decide(decision: &mut Decision<'_>) -> Outcome {
+    let (result, _) = decide(decision, ZUNIONSTORE)?;
+    store_elsewhere(decision, &result)
+}

@@ -1,0 +1,246 @@
+//! Inputs and results of commands on several sorted sets, here and on other
+//! shards.
+//!
+//! From other shards come copies ([`read`]): of each input whether it has
+//! scores, then its members, each followed by the eight bytes of its score. A
+//! result goes to another shard likewise ([`store_elsewhere`]).
+
+use super::limits;
+use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, Write};
+use crate::effects::Event;
+use crate::error::CommandError;
+use crate::keyspace::{Ttl, ValueRef};
+use crate::number::{float_text, parse_i64};
+use crate::types::Settings;
+use crate::value::{Collection, Element, Zset, ZsetLimits, ZsetRef};
+
+/// Members of one ZADD among the effects of a stored result.
+const MEMBERS_PER_EFFECT: usize = 500;
+
+/// What a request may weigh that is made up of a result.
+const REQUEST_MAX: usize = u32::MAX as usize - 1024;
+
+/// One input where it is.
+#[derive(Clone, Copy)]
+pub enum Input<'a> {
+    Zset(ZsetRef<'a>),
+}
+
+impl<'a> Input<'a> {
+    pub fn of(value: ValueRef<'a>) -> Result<Self, CommandError> {
+        match value {
+            ValueRef::Zset(zset) => Ok(Self::Zset(zset)),
+            _ => Err(CommandError::WrongType),
+        }
+    }
+
+    pub fn len(self) -> usize {
+        match self {
+            Self::Zset(zset) => zset.len(),
+        }
+    }
+
+    pub fn score(self, member: &[u8]) -> Option<f64> {
+        match self {
+            Self::Zset(zset) => zset.score(member),
+        }
+    }
+
+    pub fn for_each<E>(
+        self,
+        mut visit: impl FnMut(Element<'_>, f64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match self {
+            Self::Zset(zset) => {
+                let mut walk = zset.iter();
+                walk.try_for_each(|(member, score)| visit(member, score))
+            }
+        }
+    }
+}
+
+/// Sets `key` to a result and replies its length.
+pub fn store(ctx: &mut Context<'_>, key: &[u8], result: Zset, event: Event) -> Outcome {
+    let len = result.view().len();
+    if len > 0 {
+        ctx.db.put_collection(key, result, Ttl::Clear)?;
+        ctx.changed(key, event);
+    } else if ctx.db.delete(key) {
+        ctx.changed(key, Event::Del);
+    }
+    ctx.reply.integer(len as i64);
+    Ok(())
+}
+
+/// An input that came from another shard.
+pub struct Copied {
+    pub zset: Zset,
+    /// It was a plain set.
+    pub plain: bool,
+}
+
+/// Bulk strings one after the other, as [`read`] wrote them.
+struct Bulks<'a>(&'a [u8]);
+
+impl<'a> Bulks<'a> {
+    /// The number of a line like `*3`, and what follows it.
+    fn line(bytes: &'a [u8]) -> Option<(i64, &'a [u8])> {
+        let end = memchr::memchr(b'\r', bytes)?;
+        Some((parse_i64(bytes.get(1..end)?)?, bytes.get(end + 2..)?))
+    }
+}
+
+impl<'a> Iterator for Bulks<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (len, rest) = Self::line(self.0)?;
+        let len = usize::try_from(len).ok()?;
+        self.0 = rest.get(len + 2..)?;
+        rest.get(..len)
+    }
+}
+
+impl Copied {
+    /// The inputs; nothing for those that are missing.
+    ///
+    /// # Errors
+    /// One was of another type.
+    pub fn all(read: &[&[u8]], limits: &ZsetLimits) -> Result<Vec<Option<Self>>, CommandError> {
+        // All types are looked at before anything is built.
+        if read.iter().any(|reply| reply.first() == Some(&b'-')) {
+            return Err(CommandError::WrongType);
+        }
+        read.iter().map(|reply| Self::one(reply, limits)).collect()
+    }
+
+    fn one(reply: &[u8], limits: &ZsetLimits) -> Result<Option<Self>, CommandError> {
+        let Some((1.., rest)) = Bulks::line(reply) else {
+            return Ok(None);
+        };
+        let (scored, rest) = Bulks::line(rest).expect("whether it has scores comes first");
+        let (mut bulks, mut zset) = (Bulks(rest), Zset::new());
+        while let Some(member) = bulks.next() {
+            let score = match scored {
+                0 => 1.0,
+                _ => score_of(bulks.next().unwrap_or_default()),
+            };
+            zset.set(member, score, limits)?;
+        }
+        Ok(Some(Self {
+            zset,
+            plain: scored == 0,
+        }))
+    }
+}
+
+fn score_of(bytes: &[u8]) -> f64 {
+    f64::from_le_bytes(bytes.try_into().expect("a score has eight bytes"))
+}
+
+/// Copies of inputs, for the connection's core.
+pub fn read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    ctx.reply.array(args.len() - 1);
+    for key in args.from(1).iter() {
+        let input = ctx.db.read(key).map(|view| Input::of(view.value));
+        match input {
+            None => ctx.reply.array(0),
+            Some(Err(error)) => ctx.reply.error(&error),
+            Some(Ok(input)) => {
+                let scored = matches!(input, Input::Zset(_));
+                let len = input.len() * if scored { 2 } else { 1 };
+                ctx.reply.array(len + 1);
+                ctx.reply.integer(i64::from(scored));
+                let reply = &mut ctx.reply;
+                input.for_each(|member, score| {
+                    member.with_bytes(|member| reply.bulk(member));
+                    if scored {
+                        reply.bulk(&score.to_le_bytes());
+                    }
+                    Ok::<_, CommandError>(())
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// As [`limits`], where there is no keyspace.
+pub fn limits_away(settings: &Settings, seed: u64) -> ZsetLimits {
+    ZsetLimits {
+        entries: settings.encodings.zset_max_listpack_entries,
+        value: settings.encodings.zset_max_listpack_value,
+        seed,
+    }
+}
+
+/// Has the shard of argument 1 store a result.
+pub fn store_elsewhere(decision: &mut Decision<'_>, result: &Zset) -> Outcome {
+    let key = &decision.args[1];
+    let weight = |(member, _): (Element<'_>, f64)| member.len_bytes() + size_of::<f64>();
+    let bytes: usize = result.view().iter().map(weight).sum();
+    if bytes + key.len() > REQUEST_MAX {
+        return Err(CommandError::OutOfMemory);
+    }
+    let mut text = Vec::new();
+    let mut ends = Vec::new();
+    text.try_reserve_exact(bytes)
+        .map_err(|_| CommandError::OutOfMemory)?;
+    for (member, score) in result.view().iter() {
+        member.with_bytes(|member| text.extend_from_slice(member));
+        ends.push(text.len());
+        text.extend_from_slice(&score.to_le_bytes());
+        ends.push(text.len());
+    }
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    let words = starts.zip(&ends).map(|(start, end)| &text[start..*end]);
+    decision.writes.push(Write {
+        handler: put_members,
+        args: OwnedArgs::new([&b"ZADD"[..], key].into_iter().chain(words)),
+    });
+    decision.reply.integer(result.view().len() as i64);
+    Ok(())
+}
+
+/// The other half of [`store_elsewhere`].
+fn put_members(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let key = &args[1];
+    let (limits, mut result) = (limits(ctx), Zset::new());
+    let mut words = args.from(2).iter();
+    while let (Some(member), Some(score)) = (words.next(), words.next()) {
+        result.set(member, score_of(score), &limits)?;
+    }
+    let existed = ctx.db.delete(key);
+    if existed {
+        ctx.propagate(&[b"DEL", key]);
+    }
+    if ctx.is_recording() {
+        let mut walk = result.view().iter().peekable();
+        while walk.peek().is_some() {
+            let some = walk.by_ref().take(MEMBERS_PER_EFFECT);
+            propagate_some(ctx, key, some);
+        }
+    }
+    let stored = ctx.db.put_collection(key, result, Ttl::Clear)?;
+    if stored || existed {
+        ctx.changed(key, Event::ZUnionStore);
+    }
+    ctx.reply.ok();
+    Ok(())
+}
+
+fn propagate_some<'a>(
+    ctx: &mut Context<'_>,
+    key: &[u8],
+    members: impl Iterator<Item = (Element<'a>, f64)>,
+) {
+    let words: Vec<Vec<u8>> = members
+        .flat_map(|(member, score)| {
+            let score = float_text(score).as_bytes().to_vec();
+            [score, member.with_bytes(<[u8]>::to_vec)]
+        })
+        .collect();
+    let mut parts: Vec<&[u8]> = vec![b"ZADD", key];
+    parts.extend(words.iter().map(Vec::as_slice));
+    ctx.propagate(&parts);
+}

@@ -1,0 +1,301 @@
+//! Commands that reply or store the members of a range.
+
+use super::bounds::{Bounds, By};
+use super::inputs::{Copied, limits_away, store, store_elsewhere};
+use super::{limits, reply_members};
+use crate::command::args::integer;
+use crate::command::spec::{Arity, Begin, Command, Group, KeySpec, flags};
+use crate::command::{Args, Context, Decision, Outcome, Row, Run};
+use crate::effects::Event;
+use crate::error::CommandError;
+use crate::value::{Collection, Zset, ZsetLimits, ZsetRef};
+use std::ops::Range;
+
+pub static COMMANDS: &[Row] = &[
+    Command {
+        name: "zrange",
+        syntax: "key start stop [BYSCORE | BYLEX] [REV] [LIMIT offset count] [WITHSCORES]",
+        summary: "The members between two ranks, scores or texts.",
+        since: "1.2.0",
+        complexity: "O(log(N)+M) with N the number of members and M the number of them replied",
+        group: Group::SortedSet,
+        arity: Arity::AtLeast(4),
+        keys: &[KeySpec::first(&["RO", "access"])],
+        flags: flags::READONLY,
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(zrange),
+    },
+    Command {
+        name: "zrangebylex",
+        syntax: "key min max [LIMIT offset count]",
+        summary: "The members between two texts; all scores must be the same.",
+        since: "2.8.9",
+        complexity: "O(log(N)+M) with N the number of members and M the number of them replied",
+        group: Group::SortedSet,
+        arity: Arity::AtLeast(4),
+        keys: &[KeySpec::first(&["RO", "access"])],
+        flags: flags::READONLY,
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(zrangebylex),
+    },
+    Command {
+        name: "zrangebyscore",
+        syntax: "key min max [WITHSCORES] [LIMIT offset count]",
+        summary: "The members between two scores.",
+        since: "1.0.5",
+        complexity: "O(log(N)+M) with N the number of members and M the number of them replied",
+        group: Group::SortedSet,
+        arity: Arity::AtLeast(4),
+        keys: &[KeySpec::first(&["RO", "access"])],
+        flags: flags::READONLY,
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(zrangebyscore),
+    },
+    Command {
+        name: "zrangestore",
+        syntax: "dst src min max [BYSCORE | BYLEX] [REV] [LIMIT offset count]",
+        summary: "Store the members between two ranks, scores or texts in another key.",
+        since: "6.2.0",
+        complexity: "O(log(N)+M*log(M)) with N the number of members and M the number of them stored",
+        group: Group::SortedSet,
+        arity: Arity::AtLeast(5),
+        keys: &[
+            KeySpec::first(&["OW", "update"]),
+            KeySpec {
+                begin: Begin::Index(2),
+                ..KeySpec::first(&["RO", "access"])
+            },
+        ],
+        flags: flags::WRITE.with(flags::DENYOOM),
+        tips: &[],
+        subcommands: &[],
+        run: Run::ReadThenWrite {
+            whole: zrangestore,
+            read: super::inputs::read,
+            decide: zrangestore_decide,
+            skip: 1,
+        },
+    },
+    Command {
+        name: "zrevrange",
+        syntax: "key start stop [WITHSCORES]",
+        summary: "The members between two ranks, counted from the end.",
+        since: "1.2.0",
+        complexity: "O(log(N)+M) with N the number of members and M the number of them replied",
+        group: Group::SortedSet,
+        arity: Arity::AtLeast(4),
+        keys: &[KeySpec::first(&["RO", "access"])],
+        flags: flags::READONLY,
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(zrevrange),
+    },
+    Command {
+        name: "zrevrangebylex",
+        syntax: "key max min [LIMIT offset count]",
+        summary: "The members between two texts, from the last to the first; all scores must be the same.",
+        since: "2.8.9",
+        complexity: "O(log(N)+M) with N the number of members and M the number of them replied",
+        group: Group::SortedSet,
+        arity: Arity::AtLeast(4),
+        keys: &[KeySpec::first(&["RO", "access"])],
+        flags: flags::READONLY,
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(zrevrangebylex),
+    },
+    Command {
+        name: "zrevrangebyscore",
+        syntax: "key max min [WITHSCORES] [LIMIT offset count]",
+        summary: "The members between two scores, from the last to the first.",
+        since: "2.2.0",
+        complexity: "O(log(N)+M) with N the number of members and M the number of them replied",
+        group: Group::SortedSet,
+        arity: Arity::AtLeast(4),
+        keys: &[KeySpec::first(&["RO", "access"])],
+        flags: flags::READONLY,
+        tips: &[],
+        subcommands: &[],
+        run: Run::OneShard(zrevrangebyscore),
+    },
+];
+
+/// A range as one of the commands asks for it.
+#[derive(Clone, Copy, Debug)]
+struct Query<'a> {
+    bounds: Bounds<'a>,
+    reverse: bool,
+    /// Members to pass over; with a negative number there is nothing behind.
+    offset: i64,
+    /// Negative: all.
+    count: i64,
+    scores: bool,
+}
+
+/// What a command leaves open for its arguments to say.
+#[derive(Clone, Copy)]
+struct Form {
+    /// `None`: by rank, unless an option says otherwise.
+    by: Option<By>,
+    /// `None`: an option says so.
+    reverse: Option<bool>,
+    /// There is no WITHSCORES.
+    storing: bool,
+}
+
+impl<'a> Query<'a> {
+    /// `args` begin with what stands before the key.
+    fn parse(args: Args<'a>, form: Form) -> Result<Self, CommandError> {
+        let (mut by, mut reverse) = (form.by, form.reverse);
+        let (mut offset, mut count, mut scores) = (0, -1, false);
+        let mut at = 4;
+        while let Some(word) = args.get(at) {
+            match word.to_ascii_lowercase().as_slice() {
+                b"withscores" if !form.storing => scores = true,
+                b"limit" if at + 2 < args.len() => {
+                    offset = integer(&args[at + 1])?;
+                    count = integer(&args[at + 2])?;
+                    at += 2;
+                }
+                b"rev" if reverse.is_none() => reverse = Some(true),
+                b"bylex" if by.is_none() => by = Some(By::Lex),
+                b"byscore" if by.is_none() => by = Some(By::Score),
+                _ => return Err(CommandError::Syntax),
+            }
+            at += 1;
+        }
+        let (by, reverse) = (by.unwrap_or(By::Rank), reverse.unwrap_or(false));
+        if count != -1 && by == By::Rank {
+            return Err(CommandError::Static(
+                "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX",
+            ));
+        }
+        if scores && by == By::Lex {
+            return Err(CommandError::Static(
+                "ERR syntax error, WITHSCORES not supported in combination with BYLEX",
+            ));
+        }
+        let (one, other) = (
+            args.get(2).unwrap_or_default(),
+            args.get(3).unwrap_or_default(),
+        );
+        let (min, max) = if reverse && by != By::Rank {
+            (other, one)
+        } else {
+            (one, other)
+        };
+        Ok(Self {
+            bounds: Bounds::parse(by, min, max)?,
+            reverse,
+            // By rank there is no limit, and then the offset is of no effect.
+            offset: if by == By::Rank { 0 } else { offset },
+            count,
+            scores,
+        })
+    }
+
+    /// The ranks of what is asked for.
+    fn ranks(&self, zset: ZsetRef<'_>) -> Range<usize> {
+        let ranks = self.bounds.ranks(zset, self.reverse);
+        let skipped = usize::try_from(self.offset).unwrap_or(usize::MAX);
+        let left = ranks.len().saturating_sub(skipped);
+        let left = left.min(usize::try_from(self.count).unwrap_or(usize::MAX));
+        if left == 0 {
+            0..0
+        } else if self.reverse {
+            let end = ranks.end - skipped;
+            end - left..end
+        } else {
+            let start = ranks.start + skipped;
+            start..start + left
+        }
+    }
+
+    /// A sorted set of what is asked for.
+    fn select(&self, zset: ZsetRef<'_>, limits: &ZsetLimits) -> Result<Zset, CommandError> {
+        let mut selected = Zset::new();
+        // In order, whatever the direction: so it is appended.
+        for (member, score) in zset.range(self.ranks(zset), false) {
+            member.with_bytes(|member| selected.set(member, score, limits))?;
+        }
+        Ok(selected)
+    }
+}
+
+fn reply_range(
+    ctx: &mut Context<'_>,
+    args: Args<'_>,
+    by: Option<By>,
+    reverse: Option<bool>,
+) -> Outcome {
+    let form = Form {
+        by,
+        reverse,
+        storing: false,
+    };
+    let query = Query::parse(args, form)?;
+    match ctx.db.read_as::<Zset>(&args[1])? {
+        Some(zset) => {
+            let walk = zset.range(query.ranks(zset), query.reverse);
+            reply_members(&mut ctx.reply, walk, query.scores);
+        }
+        None => ctx.reply.array(0),
+    }
+    Ok(())
+}
+
+fn zrange(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    reply_range(ctx, args, None, None)
+}
+
+fn zrevrange(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    reply_range(ctx, args, Some(By::Rank), Some(true))
+}
+
+fn zrangebyscore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    reply_range(ctx, args, Some(By::Score), Some(false))
+}
+
+fn zrevrangebyscore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    reply_range(ctx, args, Some(By::Score), Some(true))
+}
+
+fn zrangebylex(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    reply_range(ctx, args, Some(By::Lex), Some(false))
+}
+
+fn zrevrangebylex(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    reply_range(ctx, args, Some(By::Lex), Some(true))
+}
+
+/// How ZRANGESTORE reads its arguments.
+const STORING: Form = Form {
+    by: None,
+    reverse: None,
+    storing: true,
+};
+
+fn zrangestore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let query = Query::parse(args.from(1), STORING)?;
+    let limits = limits(ctx);
+    let selected = match ctx.db.read_as::<Zset>(&args[2])? {
+        Some(zset) => query.select(zset, &limits)?,
+        None => Zset::new(),
+    };
+    store(ctx, &args[1], selected, Event::ZRangeStore)
+}
+
+fn zrangestore_decide(decision: &mut Decision<'_>) -> Outcome {
+    let query = Query::parse(decision.args.from(1), STORING)?;
+    let limits = limits_away(decision.settings, decision.random);
+    let sources = Copied::all(decision.read, &limits)?;
+    let selected = match sources.into_iter().flatten().next() {
+        Some(Copied { plain: true, .. }) => return Err(CommandError::WrongType),
+        Some(source) => query.select(source.zset.view(), &limits)?,
+        None => Zset::new(),
+    };
+    store_elsewhere(decision, &selected)
+}
