@@ -2,10 +2,13 @@
 //!
 //! `instructions SCENARIO COUNT` sends COUNT requests over 1,000 keys through
 //! the parser, and, unless the scenario begins with `parse-`, into a shard.
+//! `orderN-NAME` sends them to N nodes that exchange their boxes, sixteen
+//! requests at a time, as a pipeline does.
 
-use shards::command::{Handler, Run};
+use shards::command::{Handler, Run, flags};
+use shards::order::{Call, Client, Node};
 use shards::resp::{Limits, Partial, Protocol, Reply, Status, parse};
-use shards::{Args, COMMANDS, DbIndex, Request, Settings, Shard, UnixMs};
+use shards::{Args, COMMANDS, DbIndex, Request, Row, Settings, Shard, ShardId, UnixMs};
 use std::hint::black_box;
 
 const KEYS: usize = 1_000;
@@ -25,6 +28,12 @@ fn main() {
         Some(name) => (false, name),
         None => (true, scenario.as_str()),
     };
+    if let Some((nodes, name)) = executed.then(|| order(name)).flatten() {
+        let mut nodes = Nodes::new(nodes);
+        nodes.play("mset", KEYS / 10);
+        nodes.play(name, count);
+        return;
+    }
     let mut bench = Bench::new();
     bench.play("set", KEYS, true);
     bench.play(name, count, executed);
@@ -76,11 +85,110 @@ impl Bench {
     }
 }
 
-fn handler(name: &str) -> Handler {
+/// `order2-mget` apart.
+fn order(scenario: &str) -> Option<(u16, &str)> {
+    let (nodes, name) = scenario.strip_prefix("order")?.split_once('-')?;
+    Some((nodes.parse().ok()?, name))
+}
+
+/// Several cores on one thread.
+struct Nodes {
+    nodes: Vec<Node>,
+    out: Vec<u8>,
+}
+
+impl Nodes {
+    fn new(count: u16) -> Self {
+        let node = |id| {
+            let shard = Shard::new(1, ShardId(id).slots(count), 1, Settings::default());
+            Node::new(ShardId(id), count, shard, 1)
+        };
+        Self {
+            nodes: (0..count).map(node).collect(),
+            out: Vec::new(),
+        }
+    }
+
+    /// Sends requests through all nodes in turn.
+    fn play(&mut self, name: &str, count: usize) {
+        const PIPELINE: usize = 16;
+        let row = row(name);
+        let input = stream(name);
+        let (mut partial, mut spans) = (Partial::default(), Vec::new());
+        for number in 0..count {
+            if parse(black_box(&input), &mut partial, &mut spans, &LIMITS) != Ok(Status::Complete) {
+                partial = Partial::default();
+                spans.clear();
+                let _ = parse(&input, &mut partial, &mut spans, &LIMITS);
+            }
+            let home = number / PIPELINE % self.nodes.len();
+            self.ask(home, row, Args::new(&input, &spans));
+            spans.clear();
+            if number % PIPELINE == PIPELINE - 1 {
+                while self.exchange() {}
+                self.out.clear();
+            }
+        }
+    }
+
+    fn ask(&mut self, home: usize, row: &'static Row, args: Args<'_>) {
+        let node = &mut self.nodes[home];
+        let client = Client {
+            key: 0,
+            id: 1,
+            place: 0,
+        };
+        let (handler, owner) = node.place(row, args);
+        let call = Call {
+            handler,
+            row: 0,
+            db: DbIndex(0),
+            protocol: Protocol::Resp2,
+            no_touch: false,
+            may_block: false,
+            write: row.flags.has(flags::WRITE),
+            keys: row.keys,
+            located: None,
+        };
+        match owner {
+            Some(owner) if owner.index() == home => {
+                let _ = node
+                    .shard
+                    .apply(UnixMs(1), &call.request(args), &mut self.out);
+            }
+            Some(owner) => assert!(node.send(owner, client, call, args)),
+            None => node.begin(UnixMs(1), client, call, row, args),
+        }
+    }
+
+    /// Delivers all boxes that are on their way; false if there are none.
+    fn exchange(&mut self) -> bool {
+        let mut boxes = Vec::new();
+        for (from, node) in (0..).zip(&mut self.nodes) {
+            node.outgoing(|target, batch| boxes.push((ShardId(from), target, batch)));
+        }
+        let any = !boxes.is_empty();
+        for (from, target, batch) in boxes {
+            self.nodes[target.index()].receive(UnixMs(1), from, batch);
+        }
+        let out = &mut self.out;
+        for node in &mut self.nodes {
+            node.replies(|replied| out.extend_from_slice(replied.reply));
+        }
+        any
+    }
+}
+
+fn row(name: &str) -> &'static Row {
     let mut rows = COMMANDS.iter().flat_map(|family| family.iter());
-    match rows.find(|row| row.name == name).map(|row| row.run) {
-        Some(Run::OneShard(handler)) => handler,
-        Some(Run::EachShard { part, .. }) => part,
+    rows.find(|row| row.name == name)
+        .unwrap_or_else(|| panic!("no such scenario: {name}"))
+}
+
+fn handler(name: &str) -> Handler {
+    match row(name).run {
+        Run::OneShard(handler) => handler,
+        Run::EachShard { part, .. } => part,
         _ => panic!("no such scenario: {name}"),
     }
 }
