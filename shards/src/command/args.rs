@@ -114,7 +114,20 @@ impl OwnedArgs {
     /// Copies `parts`, the name first, one after the other. Together they must
     /// be below 4 GiB, as every request is.
     pub fn new<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> Self {
-        let mut args = Self::default();
+        Self::with_room(parts, 0, 0)
+    }
+
+    /// As [`OwnedArgs::new`], with room for so many arguments and bytes from
+    /// the beginning.
+    pub fn with_room<'p>(
+        parts: impl IntoIterator<Item = &'p [u8]>,
+        count: usize,
+        bytes: usize,
+    ) -> Self {
+        let mut args = Self {
+            buffer: Vec::with_capacity(bytes),
+            spans: Vec::with_capacity(count),
+        };
         for part in parts {
             args.push(part);
         }

@@ -64,12 +64,18 @@ struct Whole {
     exclusive: bool,
 }
 
+/// Emptied queues that are kept, and the capacity up to which one is.
+const SPARE_QUEUES: usize = 256;
+const SPARE_PLACES: usize = 16;
+
 /// The locks on one shard.
 pub struct Locks {
     keys: Map<u64, Queue>,
     tickets: Map<Ticket, Holding>,
     whole: Option<Whole>,
     behind: VecDeque<(Ticket, Vec<Lock>)>,
+    /// Emptied queues, to be used again: most last as long as one transaction.
+    spare: Vec<VecDeque<Place>>,
     /// So many tickets in `behind` want to write.
     behind_exclusive: usize,
 }
@@ -83,6 +89,7 @@ impl Default for Locks {
             tickets: Map::with_hasher(state),
             whole: None,
             behind: VecDeque::new(),
+            spare: Vec::new(),
             behind_exclusive: 0,
         }
     }
@@ -131,7 +138,11 @@ impl Locks {
             let Scope::Key(key) = lock.scope else {
                 continue;
             };
-            let queue = self.keys.entry(key).or_default();
+            let spare = &mut self.spare;
+            let queue = self.keys.entry(key).or_insert_with(|| Queue {
+                places: spare.pop().unwrap_or_default(),
+                ..Queue::default()
+            });
             if queue.is_free(lock.exclusive) {
                 queue.granted += 1;
             } else {
@@ -215,7 +226,13 @@ impl Locks {
             }
         }
         if queue.places.is_empty() {
-            self.keys.remove(&key);
+            let left = self.keys.remove(&key);
+            if let Some(Queue { places, .. }) = left
+                && self.spare.len() < SPARE_QUEUES
+                && places.capacity() <= SPARE_PLACES
+            {
+                self.spare.push(places);
+            }
         }
     }
 

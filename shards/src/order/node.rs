@@ -309,7 +309,8 @@ impl Node {
         }
         let keys = owners.positions.iter().filter_map(|at| args.get(*at));
         let keys = keys.map(|key| lock(Scope::Key(self.hash(key))));
-        let mut locks: Vec<_> = owners.shards.iter().copied().zip(keys).collect();
+        let mut locks = Vec::with_capacity(owners.shards.len());
+        locks.extend(owners.shards.iter().copied().zip(keys));
         locks.sort_unstable_by_key(|(shard, lock)| (*shard, lock.scope));
         locks.dedup_by_key(|(shard, lock)| (*shard, lock.scope));
         locks

@@ -4,6 +4,9 @@ use crate::command::{Args, Find, OwnedArgs, Row, Run};
 use crate::resp::Reply;
 use crate::types::ShardId;
 
+/// Room for the arguments of a part; most need no more.
+const ROOM_BYTES: usize = 512;
+
 /// Where the keys of a request lie.
 pub struct Owners {
     /// Positions of the keys among the arguments.
@@ -27,11 +30,8 @@ impl Owners {
         if !whole {
             return None;
         }
-        let shards = positions
-            .iter()
-            .filter_map(|at| args.get(*at))
-            .map(of)
-            .collect();
+        let mut shards = Vec::with_capacity(positions.len());
+        shards.extend(positions.iter().filter_map(|at| args.get(*at)).map(of));
         Some(Self { positions, shards })
     }
 
@@ -61,6 +61,7 @@ impl Owners {
             return participants.map(whole).collect();
         }
         let (skip, step) = (row.run.skip(), part_step(row));
+        let count = 1 + step * self.positions.len();
         let targets = distinct(self.shards.get(skip..).unwrap_or_default());
         let part = |target| {
             let own = self
@@ -70,7 +71,7 @@ impl Owners {
                 .skip(skip)
                 .filter(|(_, shard)| **shard == target);
             let own = own.flat_map(|(at, _)| (*at..at + step).filter_map(|index| args.get(index)));
-            OwnedArgs::new(args.get(0).into_iter().chain(own))
+            OwnedArgs::with_room(args.get(0).into_iter().chain(own), count, ROOM_BYTES)
         };
         targets
             .into_iter()
