@@ -13,7 +13,6 @@ use shards::{Args, COMMANDS, DbIndex, Request, Settings, Shard, UnixMs};
 
 const DBS: u16 = 2;
 const KEYS: &[&str] = &["a", "b", "c", "d", "{t}e", "", "l", "m"];
-const KEYS: &[&str] = &["a", "b", "c", "d", "{t}e", ""];
 const MEMBERS: &[&str] = &["m", "n", "1", "-70000", "o"];
 const BEFORE_EVERYTHING: UnixMs = UnixMs(i64::MIN);
 
@@ -375,7 +374,7 @@ fn a_second_engine_follows_by_effects_alone() {
         let mut replica = Shard::new(DBS, 0..16_384, !seed, Settings::default());
         primary.effects().record(true);
         let mut played = 0;
-        for _ in 0..2_000 {
+        for _ in 0..3_000 {
             now.0 += random.below(300).cast_signed();
             let db = DbIndex(u16::from(random.below(5) == 0));
             let words = request(&mut random, now);
