@@ -35,3 +35,48 @@ fn fields_have_deadlines() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
 }
+
+#[test]
+fn newer_than_the_reference() {
+    let cordis = Server::cordis(2, &[]);
+    let mut client = cordis.connect();
+    let expected: &[(&[&str], &str)] = &[
+        (&["CLIENT", "SETINFO", "LIB-NAME", "redis-py"], "+OK\r\n"),
+        (&["CLIENT", "SETINFO", "lib-ver", "5.0.1"], "+OK\r\n"),
+        (
+            &["CLIENT", "SETINFO", "LIB-NAME", "two words"],
+            "-ERR LIB-NAME cannot contain spaces, newlines or special characters.\r\n",
+        ),
+        (
+            &["CLIENT", "SETINFO", "LIB-VER", "1\n2"],
+            "-ERR LIB-VER cannot contain spaces, newlines or special characters.\r\n",
+        ),
+        (
+            &["CLIENT", "SETINFO", "LIB-WHAT", "x"],
+            "-ERR Unrecognized option 'LIB-WHAT'\r\n",
+        ),
+        (
+            &["CLIENT", "SETINFO", "LIB-NAME"],
+            "-ERR wrong number of arguments for 'client|setinfo' command\r\n",
+        ),
+        (&["ZADD", "z", "1.5", "a", "2", "b"], ":2\r\n"),
+        (&["ZRANK", "z", "b", "WITHSCORE"], "*2\r\n:1\r\n$1\r\n2\r\n"),
+        (
+            &["ZREVRANK", "z", "a", "withscore"],
+            "*2\r\n:1\r\n$3\r\n1.5\r\n",
+        ),
+        (&["CLIENT", "NO-TOUCH", "ON"], "+OK\r\n"),
+        (&["CLIENT", "NO-TOUCH", "off"], "+OK\r\n"),
+        (&["CLIENT", "NO-TOUCH", "maybe"], "-ERR syntax error\r\n"),
+        (
+            &["CLIENT", "NO-TOUCH"],
+            "-ERR wrong number of arguments for 'client|no-touch' command\r\n",
+        ),
+    ];
+    for (request, reply) in expected {
+        let got = String::from_utf8_lossy(&client.call(request).raw).into_owned();
+        assert_eq!(&got, reply, "{request:?}");
+    }
+    let info = client.call(&["CLIENT", "INFO"]).to_string();
+    assert!(info.contains(" lib-name=redis-py lib-ver=5.0.1"), "{info}");
+}

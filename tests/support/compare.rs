@@ -58,6 +58,7 @@ pub fn comparison(request: &[Vec<u8>]) -> Comparison {
         let rows = commands::engine_rows();
         let mut map: HashMap<_, _> = rows.iter().map(|row| (row.name, of_row(row))).collect();
         map.insert("config|get", Comparison::UnorderedPairs);
+        map.insert("hgetall", Comparison::UnorderedPairs);
         // Bytes of other structures; the row has no tip that says so.
         map.insert("memory|usage", Comparison::Shape);
         map.extend(
