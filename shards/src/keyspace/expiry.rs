@@ -213,11 +213,11 @@ struct FieldsLeft {
 
 /// Removes due fields of the entry at `place`, if it is a hash with any: about
 /// [`FIELDS_TOGETHER`] of them, and those among `named`. Records it.
-fn expire_fields<'n>(
+fn expire_fields(
     store: &mut Store,
     place: Place,
     now: UnixMs,
-    named: &mut dyn Iterator<Item = &'n [u8]>,
+    named: &mut dyn Iterator<Item = &[u8]>,
     effects: &mut Effects,
 ) -> FieldsLeft {
     /// Fields that are looked at in one go.

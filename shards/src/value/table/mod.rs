@@ -404,11 +404,11 @@ impl Table {
             return;
         }
         let (kept, gone) = (number.min(other), number.max(other));
-        let absorbed = self.take_segment(gone);
+        let mut absorbed = self.take_segment(gone);
         let (len, heap) = (absorbed.len(), absorbed.heap_bytes());
         let segment = &mut self.segments[kept];
         let before = segment.heap_bytes() + heap;
-        match segment.absorb(absorbed) {
+        match segment.absorb(&mut absorbed) {
             Ok(()) => {
                 segment.prefix &= !(1 << (32 - depth));
                 segment.depth -= 1;
@@ -420,7 +420,7 @@ impl Table {
                 self.name(kept);
                 self.halve_directory();
             }
-            Err((absorbed, _)) => self.add_segment(absorbed),
+            Err(_) => self.add_segment(absorbed),
         }
     }
 

@@ -244,20 +244,15 @@ impl Segment {
         self.shrink();
     }
 
-    /// Moves everything from `other` here; both are small.
-    pub fn absorb(&mut self, mut other: Self) -> Result<(), (Self, OutOfMemory)> {
-        let room = self
-            .bytes
-            .try_reserve(other.live_bytes())
-            .and_then(|()| self.large.try_reserve(other.large.len()))
-            .map_err(OutOfMemory::from)
-            .and_then(|()| self.reserve_slots(self.len + other.len));
-        if let Err(error) = room {
-            return Err((other, error));
-        }
+    /// Moves everything from `other` here; both are small. When memory is
+    /// lacking, nothing has happened.
+    pub fn absorb(&mut self, other: &mut Self) -> Result<(), OutOfMemory> {
+        self.bytes.try_reserve(other.live_bytes())?;
+        self.large.try_reserve(other.large.len())?;
+        self.reserve_slots(self.len + other.len)?;
         let words = std::mem::take(&mut other.index);
         for word in words.into_iter().filter(|word| *word != EMPTY) {
-            self.adopt(&mut other, word);
+            self.adopt(other, word);
         }
         self.earliest = self.earliest.min(other.earliest);
         Ok(())
