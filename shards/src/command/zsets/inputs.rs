@@ -12,7 +12,7 @@ use crate::error::CommandError;
 use crate::keyspace::{Ttl, ValueRef};
 use crate::number::{float_text, parse_i64};
 use crate::types::Settings;
-use crate::value::{Collection, Element, Zset, ZsetLimits, ZsetRef};
+use crate::value::{Collection, Element, SetRef, Zset, ZsetLimits, ZsetRef};
 
 /// Members of one ZADD among the effects of a stored result.
 const MEMBERS_PER_EFFECT: usize = 500;
@@ -24,12 +24,14 @@ const REQUEST_MAX: usize = u32::MAX as usize - 1024;
 #[derive(Clone, Copy)]
 pub enum Input<'a> {
     Zset(ZsetRef<'a>),
+    Set(SetRef<'a>),
 }
 
 impl<'a> Input<'a> {
     pub fn of(value: ValueRef<'a>) -> Result<Self, CommandError> {
         match value {
             ValueRef::Zset(zset) => Ok(Self::Zset(zset)),
+            ValueRef::Set(set) => Ok(Self::Set(set)),
             _ => Err(CommandError::WrongType),
         }
     }
@@ -37,12 +39,14 @@ impl<'a> Input<'a> {
     pub fn len(self) -> usize {
         match self {
             Self::Zset(zset) => zset.len(),
+            Self::Set(set) => set.len(),
         }
     }
 
     pub fn score(self, member: &[u8]) -> Option<f64> {
         match self {
             Self::Zset(zset) => zset.score(member),
+            Self::Set(set) => set.contains(member).then_some(1.0),
         }
     }
 
@@ -55,6 +59,7 @@ impl<'a> Input<'a> {
                 let mut walk = zset.iter();
                 walk.try_for_each(|(member, score)| visit(member, score))
             }
+            Self::Set(set) => set.iter().try_for_each(|member| visit(member, 1.0)),
         }
     }
 }

@@ -2,14 +2,33 @@
 
 use super::reply_member;
 use crate::command::spec::{Arity, Command, Group, KeySpec, flags};
-use crate::command::{Args, Context, Outcome, Row, Run};
+use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, Row, Run, Write};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::number::parse_i64;
 use crate::resp::Protocol;
-use crate::value::{Collection, Zset};
+use crate::value::{Collection, Zset, ZsetRef};
 
 pub static COMMANDS: &[Row] = &[
+    Command {
+        name: "zmpop",
+        syntax: "numkeys key [key ...] <MIN | MAX> [COUNT count]",
+        summary: "Remove and reply members at one end of the first sorted set that has any.",
+        since: "7.0.0",
+        complexity: "O(K+M*log(N)) with K the number of keys, N the number of members and M the number of them removed",
+        group: Group::SortedSet,
+        arity: Arity::AtLeast(4),
+        keys: &[KeySpec::counted(1, &["RW", "access", "delete"])],
+        flags: flags::WRITE.with(flags::MOVABLEKEYS),
+        tips: &[],
+        subcommands: &[],
+        run: Run::ReadThenWrite {
+            whole: zmpop,
+            read: zmpop_read,
+            decide: zmpop_decide,
+            skip: 0,
+        },
+    },
     Command {
         name: "zpopmax",
         syntax: "key [count]",
@@ -48,6 +67,14 @@ pub enum End {
 }
 
 impl End {
+    /// The command that takes from this end of one key.
+    fn pop_name(self) -> &'static [u8] {
+        match self {
+            Self::Min => b"ZPOPMIN",
+            Self::Max => b"ZPOPMAX",
+        }
+    }
+
     fn event(self) -> Event {
         match self {
             Self::Min => Event::ZPopMin,
@@ -63,6 +90,8 @@ pub enum Shape {
     Flat,
     /// In pairs in RESP3, else one after the other.
     PairsIfNew,
+    /// The key, then in pairs.
+    KeyAndPairs,
 }
 
 /// Takes up to `count` members from an end and replies them; says what changed,
@@ -79,6 +108,7 @@ pub fn pop(
     let pairs = match shape {
         Shape::Flat => false,
         Shape::PairsIfNew => reply.protocol() == Protocol::Resp3,
+        Shape::KeyAndPairs => true,
     };
     let taken = ctx.db.edit(key, |zset: &mut Zset| {
         let len = zset.view().len();
@@ -90,6 +120,10 @@ pub fn pop(
             End::Min => 0..count,
             End::Max => len - count..len,
         };
+        if shape == Shape::KeyAndPairs {
+            reply.array(2);
+            reply.bulk(key);
+        }
         reply.array(if pairs { count } else { count * 2 });
         for (member, score) in zset.view().range(ranks.clone(), end == End::Max) {
             if pairs {
@@ -130,9 +164,108 @@ fn pop_one_key(ctx: &mut Context<'_>, args: Args<'_>, end: End) -> Outcome {
     Ok(())
 }
 
+/// What ZMPOP asks for.
+struct Popping {
+    /// How many keys, from argument 2 on.
+    keys: usize,
+    end: End,
+    count: usize,
+}
+
+impl Popping {
+    fn parse(args: Args<'_>) -> Result<Self, CommandError> {
+        let at_least_one = |text, error| {
+            let number = parse_i64(text).and_then(|number| usize::try_from(number).ok());
+            let number = number.filter(|number| *number > 0);
+            number.ok_or(CommandError::Static(error))
+        };
+        let keys = at_least_one(&args[1], "ERR numkeys should be greater than 0")?;
+        let at = keys.checked_add(2).ok_or(CommandError::Syntax)?;
+        let end = match args.get(at) {
+            Some(word) if word.eq_ignore_ascii_case(b"min") => End::Min,
+            Some(word) if word.eq_ignore_ascii_case(b"max") => End::Max,
+            _ => return Err(CommandError::Syntax),
+        };
+        let count = match (args.get(at + 1), args.get(at + 2)) {
+            (None, _) => 1,
+            (Some(word), Some(count)) if word.eq_ignore_ascii_case(b"count") => {
+                at_least_one(count, "ERR count should be greater than 0")?
+            }
+            _ => return Err(CommandError::Syntax),
+        };
+        if args.len() > at + 3 {
+            return Err(CommandError::Syntax);
+        }
+        Ok(Self { keys, end, count })
+    }
+
+    /// The request that takes from `key` what is asked for.
+    fn request(&self, key: &[u8]) -> OwnedArgs {
+        let mut buffer = itoa::Buffer::new();
+        let count = buffer.format(self.count).as_bytes();
+        OwnedArgs::new([self.end.pop_name(), key, count])
+    }
+}
+
+fn zmpop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let popping = Popping::parse(args)?;
+    for key in args.from(2).iter().take(popping.keys) {
+        if ctx.db.lookup_as::<Zset>(key)?.is_none() {
+            continue;
+        }
+        pop(ctx, key, popping.end, popping.count, Shape::KeyAndPairs)?;
+        let request = popping.request(key);
+        let parts: Vec<&[u8]> = request.args().iter().collect();
+        ctx.propagate(&parts);
+        return Ok(());
+    }
+    ctx.reply.null_array();
+    Ok(())
+}
+
+/// The length of each key.
+fn zmpop_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    ctx.reply.array(args.len() - 1);
+    for key in args.from(1).iter() {
+        match ctx.db.lookup_as::<Zset>(key) {
+            Ok(zset) => ctx.reply.integer(zset.map_or(0, ZsetRef::len) as i64),
+            Err(error) => ctx.reply.error(&error),
+        }
+    }
+    Ok(())
+}
+
+fn zmpop_decide(decision: &mut Decision<'_>) -> Outcome {
+    let popping = Popping::parse(decision.args)?;
+    let mut keys = decision.args.from(2).iter().zip(decision.read);
+    let Some((key, read)) = keys.find(|(_, read)| **read != b":0\r\n") else {
+        decision.reply.null_array();
+        return Ok(());
+    };
+    if read.first() == Some(&b'-') {
+        return Err(CommandError::WrongType);
+    }
+    decision.writes.push(Write {
+        handler: zmpop_write,
+        args: popping.request(key),
+    });
+    decision.written_reply = true;
+    Ok(())
+}
+
+/// ZPOPMIN or ZPOPMAX with a count, with the reply of ZMPOP.
+fn zmpop_write(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let [key, count] = args.exactly()?;
+    let end = if &args[0] == End::Min.pop_name() {
+        End::Min
+    } else {
+        End::Max
+    };
+    pop(ctx, key, end, positive(count)?, Shape::KeyAndPairs)?;
+    Ok(())
+}
+
 fn positive(text: &[u8]) -> Result<usize, CommandError> {
     let count = parse_i64(text).and_then(|count| usize::try_from(count).ok());
-    count.ok_or(CommandError::Static(
-        "ERR value is out of range, must be positive",
-    ))
+    count.ok_or(CommandError::NotPositive)
 }

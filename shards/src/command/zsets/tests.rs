@@ -135,6 +135,23 @@ fn popping() {
         ("ZPOPMAX z 9", "*2|$1|b|$1|2"),
         ("EXISTS z", ":0"),
         ("ZPOPMAX z", "*0"),
+        ("ZADD z 1 a 2 b 3 c", ":3"),
+        ("ZMPOP 2 none z MIN", "*2|$1|z|*1|*2|$1|a|$1|1"),
+        (
+            "ZMPOP 1 z max COUNT 9",
+            "*2|$1|z|*2|*2|$1|c|$1|3|*2|$1|b|$1|2",
+        ),
+        ("ZMPOP 2 none z MIN", "*-1"),
+        ("ZMPOP 0 z MIN", "-ERR numkeys should be greater than 0"),
+        (
+            "ZMPOP 1 z MIN COUNT 0",
+            "-ERR count should be greater than 0",
+        ),
+        ("ZMPOP 1 z MIN COUNT", SYNTAX),
+        ("ZMPOP 2 z MIN", SYNTAX),
+        ("ZMPOP 1 z MID", SYNTAX),
+        ("SET s x", "+OK"),
+        ("ZMPOP 2 none s MIN", WRONG_TYPE),
     ]);
 }
 
@@ -244,4 +261,6 @@ fn effects() {
     assert_eq!(engine.effects("ZPOPMIN z 0"), "");
     assert_eq!(engine.effects("ZDIFFSTORE none 1 missing"), "");
     assert_eq!(engine.effects("ZPOPMIN z"), "*2|$7|ZPOPMIN|$1|z|");
+    let popped = "*3|$7|ZPOPMAX|$1|z|$1|3|";
+    assert_eq!(engine.effects("ZMPOP 2 none z MAX COUNT 3"), popped);
 }
