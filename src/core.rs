@@ -12,7 +12,7 @@ use crate::stats::Stats;
 use crate::stats::latency::{EventKind, Events};
 use crate::stats::slowlog::{SlowEntry, SlowLog, cut};
 use shards::command::{Args, Flags, OwnedArgs, flags};
-use shards::order::{Batch, Client, Node, Replied, Unblock, Watch};
+use shards::order::{Batch, Block, Client, Node, Replied, Ticket, Unblock, Watch};
 use shards::resp::Reply;
 use shards::{CommandError, DbIndex, ShardId, UnixMs};
 use slab::Slab;
@@ -132,6 +132,8 @@ pub struct KeyspaceStats {
 /// A server command that waits for answers of several cores.
 pub struct Gathering {
     pub client: Client,
+    /// The block that the command is part of, and not a request of its own.
+    pub within: Option<Ticket>,
     /// Answers that have not come in yet.
     pub missing: u16,
     /// In core order.
@@ -248,6 +250,9 @@ pub struct Core {
     pub dirty: Vec<u32>,
     /// Empty output buffers, to be used again.
     pub spare_buffers: Vec<Vec<u8>>,
+    /// Empty blocks, for the next MULTI.
+    #[allow(clippy::vec_box)] // they travel as boxes
+    pub spare_blocks: Vec<Box<Block>>,
     pub shared: Arc<Shared>,
     /// Answers of jobs that ran on other threads, and what they are for.
     pub finished: Rc<RefCell<Vec<(u32, Answer)>>>,
@@ -327,6 +332,22 @@ impl Core {
     pub fn client(&mut self, key: u32, id: u64) -> Option<&mut Connection> {
         let connection = self.connections.get_mut(key as usize)?;
         (connection.session.id == id).then_some(&mut **connection)
+    }
+
+    /// A client watches no more.
+    pub fn unwatch(&mut self, key: u32) {
+        let session = &mut self.connections[key as usize].session;
+        let queued = session.queue.as_mut();
+        let queued = queued.and_then(|queue| queue.block.watched.take());
+        for watched in session.watched.take().into_iter().chain(queued) {
+            self.node.unwatch(&watched);
+        }
+    }
+
+    /// Ends an open MULTI without running it; the client watches no more.
+    pub fn discard(&mut self, key: u32) {
+        self.unwatch(key);
+        self.connections[key as usize].session.queue = None;
     }
 
     /// Hands out the replies that have come from shards.

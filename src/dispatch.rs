@@ -10,6 +10,7 @@
 //! keys located, then the memory they will touch is prefetched, then they run.
 //! A group that follows from one receive thus waits for memory about once.
 
+use crate::commands::transaction::{self, Unqueued};
 use crate::commands::{self, Entry, Flow, Run, registry};
 use crate::coordinator::gather;
 use crate::core::{self, Core, SPARE_BYTES_MAX};
@@ -345,11 +346,15 @@ fn run(core: &mut Core, key: u32, parsed: &Parsed, args: Args<'_>) -> Step {
         }
     };
     if let Some(pause) = &core.pause
-        && pause.holds(entry.flags)
+        && pause.holds(transaction::flags_of(&connection.session, entry))
     {
         core.connections[key as usize].paused = true;
         core.paused.push(key);
         return Step::Stall;
+    }
+    if connection.session.queue.is_some() && !entry.flags.has(flags::AT_ONCE) {
+        enqueue(core, key, entry, parsed.located, args);
+        return Step::Next;
     }
     match &entry.run {
         Run::Engine(row) => {
@@ -357,10 +362,38 @@ fn run(core: &mut Core, key: u32, parsed: &Parsed, args: Args<'_>) -> Step {
                 return Step::Stall;
             }
         }
-        Run::Server(row) => serve(core, key, entry, row.run, args),
+        Run::Server(row) => {
+            if serve(core, key, entry, row.run, args) == Step::Stall {
+                return Step::Stall;
+            }
+        }
     }
     core.connections[key as usize].session.command_done();
     Step::Next
+}
+
+/// A command for the open MULTI.
+#[inline]
+fn enqueue(
+    core: &mut Core,
+    key: u32,
+    entry: &'static Entry,
+    located: Option<Located>,
+    args: Args<'_>,
+) {
+    match transaction::enqueue(core, key, entry, located, args) {
+        Ok(()) => {
+            let connection = &mut core.connections[key as usize];
+            let protocol = connection.session.protocol;
+            let out = connection.reply_buffer();
+            let before = out.len();
+            Reply::new(out, protocol).simple("QUEUED");
+            connection.reply_written(before);
+            connection.session.command_done();
+        }
+        Err(Unqueued::Refused(error)) => refuse(core, key, Some(entry.number), &error),
+        Err(Unqueued::Full(error)) => protocol_error(core, key, error),
+    }
 }
 
 /// Runs a command of the engine: here, on another core, or as a transaction.
@@ -520,6 +553,8 @@ fn refuse(core: &mut Core, key: u32, row: Option<u16>, error: &CommandError) {
     if let Some(row) = row {
         core.stats.rows[usize::from(row)].rejected += 1;
     }
+    let instead = transaction::refused(core, key, row, error);
+    let error = instead.as_ref().unwrap_or(error);
     core.stats.count_error(&error.to_bytes());
     let connection = &mut core.connections[key as usize];
     let protocol = connection.session.protocol;
@@ -601,7 +636,7 @@ fn serve(
     entry: &'static Entry,
     handler: commands::Handler,
     args: Args<'_>,
-) {
+) -> Step {
     let number = usize::from(entry.number);
     core.stats.commands += 1;
     core.connections[key as usize].session.last_command = Some(entry.number);
@@ -628,16 +663,34 @@ fn serve(
     match flow {
         Ok(Flow::Done) => {}
         Ok(Flow::Ask(question, finish)) => {
-            gather::ask(core, key, (question, finish), args, commands::answer);
+            gather::ask(
+                core,
+                (key, None),
+                (question, finish),
+                args,
+                commands::answer,
+            );
             timed(core);
             core.spare_buffers.push(out);
-            return;
+            return Step::Next;
         }
         Ok(Flow::Wait(job, finish)) => {
-            gather::wait(core, key, job, finish, args);
+            gather::wait(core, (key, None), job, finish, args);
             timed(core);
             core.spare_buffers.push(out);
-            return;
+            return Step::Next;
+        }
+        Ok(Flow::Pending) => {
+            core.lap = 0;
+            core.spare_buffers.push(out);
+            return Step::Next;
+        }
+        Ok(Flow::Later) => {
+            core.stats.commands -= 1;
+            core.lap = 0;
+            core.connections[key as usize].barrier = true;
+            core.spare_buffers.push(out);
+            return Step::Stall;
         }
         Err(error) => {
             core.stats.count_error(&error.to_bytes());
@@ -648,6 +701,13 @@ fn serve(
         }
     }
     timed(core);
+    hand_in(core, key, out);
+    Step::Next
+}
+
+/// Gives the reply that a server command has written to its connection.
+#[inline]
+fn hand_in(core: &mut Core, key: u32, mut out: Vec<u8>) {
     let connection = &mut core.connections[key as usize];
     let buffer = connection.reply_buffer();
     let before = buffer.len();

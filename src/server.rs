@@ -181,6 +181,7 @@ fn set_up(part: Part) -> Result<(Core, Vec<socket2::Socket>, Park), StartError> 
         now: clock::now(),
         dirty: Vec::new(),
         spare_buffers: Vec::new(),
+        spare_blocks: Vec::new(),
         shared,
         finished: Rc::default(),
     };

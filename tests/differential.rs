@@ -131,6 +131,7 @@ const CASES: &[(&str, &str)] = &[
     ("introspection", include_str!("cases/introspection.txt")),
     ("sets", include_str!("cases/sets.txt")),
     ("hashes", include_str!("cases/hashes.txt")),
+    ("transactions", include_str!("cases/transactions.txt")),
 ];
 
 /// Takes seconds on the reference; the cases try it.

@@ -27,7 +27,8 @@ const SHARDS_ARROWS: &[(&str, &[&str])] = &[
     ("glob", &[]),
     ("value", &["types", "error", "number"]),
     ("resp", &["types", "error", "number"]),
-    ("effects", &["types", "resp"]),
+    ("watch", &["types"]),
+    ("effects", &["types", "resp", "watch"]),
     (
         "keyspace",
         &["types", "error", "number", "glob", "value", "effects"],

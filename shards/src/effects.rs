@@ -6,10 +6,17 @@
 //! that changed nothing leaves nothing. Keys that expired while the request
 //! looked at them are recorded as `DEL` before it.
 //!
+//! What belongs together (a transaction's part on this shard) stands between
+//! `MULTI` and `EXEC` if it is more than one command.
+//!
+//! Every change of a key passes here, so this is also where those who watch keys
+//! learn of it.
+//!
 //! The log is RESP: each command is an array of bulk strings, preceded by a
 //! `SELECT` when its database differs from the one before.
 
 use crate::types::{DbIndex, Type};
+use crate::watch::Watches;
 
 /// What happened to a key, in Redis's words for keyspace notifications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +78,7 @@ pub enum Event {
 }
 
 /// The effects of the requests of one shard, in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Effects {
     recording: bool,
     /// Changes since start; INFO's rdb_changes_since_last_save derives from it.
@@ -90,9 +97,43 @@ pub struct Effects {
     appeared: Vec<(Box<[u8]>, Type)>,
     /// Databases have changed places since: any key may have appeared.
     swapped: bool,
+    /// What a block has left so far, while one runs.
+    block: Option<Block>,
+    pub(crate) watches: Watches,
+}
+
+/// A block of commands in the log: where it begins, and how many there are.
+#[derive(Clone, Copy, Debug, Default)]
+struct Block {
+    start: usize,
+    commands: usize,
+}
+
+impl Default for Effects {
+    fn default() -> Self {
+        Self::new(0)
+    }
 }
 
 impl Effects {
+    /// No effects yet. `seed` keys the hash of watched keys.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            recording: false,
+            changes: 0,
+            changed: false,
+            replaced: false,
+            logged_db: None,
+            db: DbIndex(0),
+            log: Vec::new(),
+            awaited: false,
+            appeared: Vec::new(),
+            swapped: false,
+            block: None,
+            watches: Watches::new(seed),
+        }
+    }
+
     /// Starts or stops recording. Stopping drops what was not taken.
     pub fn record(&mut self, on: bool) {
         self.recording = on;
@@ -138,13 +179,37 @@ impl Effects {
         std::mem::replace(&mut self.db, db)
     }
 
+    /// What is recorded from now on belongs together.
+    pub(crate) fn open_block(&mut self) {
+        if self.recording && self.block.is_none() {
+            self.block = Some(Block::default());
+        }
+    }
+
+    /// The end of what belongs together: more than one command is put between
+    /// MULTI and EXEC.
+    pub(crate) fn close_block(&mut self) {
+        let Some(Block { start, commands }) = self.block.take() else {
+            return;
+        };
+        if commands > 1 {
+            let mut multi = Vec::new();
+            append_command(&mut multi, [&b"MULTI"[..]].into_iter());
+            self.log.splice(start..start, multi);
+            append_command(&mut self.log, [&b"EXEC"[..]].into_iter());
+        }
+    }
+
     #[inline]
-    pub(crate) fn changed(&mut self, _key: &[u8], event: Event) {
+    pub(crate) fn changed(&mut self, key: &[u8], event: Event) {
         if event == Event::SwapDb {
             self.swapped = self.awaited;
         }
         self.changes += 1;
         self.changed = true;
+        if !self.watches.is_empty() {
+            self.watches.touch(self.db, key);
+        }
     }
 
     /// Puts a command in place of the request, or nothing.
@@ -158,6 +223,9 @@ impl Effects {
     /// `key` was found expired and is gone.
     pub(crate) fn expired(&mut self, key: &[u8]) {
         self.changes += 1;
+        if !self.watches.is_empty() {
+            self.watches.touch(self.db, key);
+        }
         if self.recording {
             self.write([&b"DEL"[..], key].into_iter());
         }
@@ -203,6 +271,12 @@ impl Effects {
     }
 
     fn write<'a>(&mut self, parts: impl ExactSizeIterator<Item = &'a [u8]>) {
+        if let Some(block) = &mut self.block {
+            if block.commands == 0 {
+                block.start = self.log.len();
+            }
+            block.commands += 1;
+        }
         if self.logged_db != Some(self.db) {
             self.logged_db = Some(self.db);
             let mut buffer = itoa::Buffer::new();

@@ -20,6 +20,7 @@ pub mod resp;
 mod shard;
 mod types;
 mod value;
+mod watch;
 
 pub use command::{Args, COMMANDS, Command, Context, Outcome, Row};
 pub use effects::{Effects, Event};

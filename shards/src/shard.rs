@@ -42,7 +42,7 @@ impl Shard {
         let keyspace = |_| Keyspace::new(seed, slots.clone());
         Self {
             dbs: (0..dbs).map(keyspace).collect(),
-            effects: Effects::default(),
+            effects: Effects::new(seed),
             // Shards are given the same seed but should not make the same choices.
             random: Random::new(seed ^ u64::from(slots.start).rotate_left(48)),
             onward: None,
@@ -121,6 +121,27 @@ impl Shard {
     /// A random number.
     pub fn random(&mut self) -> u64 {
         self.random.next()
+    }
+
+    /// A client watches no more on this shard; whether nothing that it watched
+    /// has changed. What has expired meanwhile has changed.
+    pub fn settle(&mut self, now: UnixMs, watcher: u64) -> bool {
+        for (index, key) in self.effects.watches.unchanged(watcher).unwrap_or_default() {
+            self.effects.begin(index);
+            let mut db = self.dbs[index.index()].at(now, false, &mut self.effects);
+            db.lookup(&key);
+        }
+        self.effects.watches.remove(watcher)
+    }
+
+    /// A client watches no more on this shard, whatever has changed.
+    pub fn unwatch(&mut self, watcher: u64) {
+        self.effects.watches.remove(watcher);
+    }
+
+    /// Whether no client watches a key of this shard.
+    pub fn is_unwatched(&self) -> bool {
+        self.effects.watches.is_empty()
     }
 
     /// Where a key of this shard belongs; the same for all its databases.

@@ -8,8 +8,9 @@
 #![allow(clippy::unwrap_used)] // a test may
 
 use shards::command::OwnedArgs;
+use shards::order::{Block, Client, Manner, Node};
 use shards::resp::{Limits, Partial, Protocol, Status, parse};
-use shards::{Args, COMMANDS, DbIndex, Request, Settings, Shard, UnixMs};
+use shards::{Args, COMMANDS, DbIndex, Request, Row, Settings, Shard, ShardId, UnixMs};
 
 const DBS: u16 = 2;
 const KEYS: &[&str] = &["a", "b", "c", "d", "{t}e", "", "l", "m"];
@@ -36,10 +37,14 @@ impl Random {
     }
 }
 
-fn apply(shard: &mut Shard, now: UnixMs, db: DbIndex, args: Args<'_>) -> Vec<u8> {
-    let name = args[0].to_ascii_lowercase();
+fn row_of(name: &[u8]) -> &'static Row {
+    let name = name.to_ascii_lowercase();
     let mut rows = COMMANDS.iter().flat_map(|family| family.iter());
-    let row = rows.find(|row| row.name.as_bytes() == name).unwrap();
+    rows.find(|row| row.name.as_bytes() == name).unwrap()
+}
+
+fn apply(shard: &mut Shard, now: UnixMs, db: DbIndex, args: Args<'_>) -> Vec<u8> {
+    let row = row_of(&args[0]);
     let mut out = Vec::new();
     if !row.arity.accepts(args.len()) {
         return out;
@@ -325,6 +330,9 @@ fn replay(log: &[u8], replica: &mut Shard) {
             Ok(Status::Complete)
         );
         let args = Args::new(log, &spans);
+        if [&b"MULTI"[..], b"EXEC"].contains(&&args[0]) {
+            continue;
+        }
         if &args[0] == b"SELECT" {
             db = DbIndex(std::str::from_utf8(&args[1]).unwrap().parse().unwrap());
         } else {
@@ -332,6 +340,23 @@ fn replay(log: &[u8], replica: &mut Shard) {
             assert_ne!(reply.first(), Some(&b'-'), "{}", log.escape_ascii());
         }
     }
+}
+
+/// The names of a log's commands.
+fn names(log: &[u8]) -> Vec<Vec<u8>> {
+    let limits = Limits {
+        bulk_len: 1 << 20,
+        request_len: 1 << 20,
+        authenticated: true,
+    };
+    let (mut partial, mut names) = (Partial::default(), Vec::new());
+    while partial.start < log.len() {
+        let mut spans = Vec::new();
+        let parsed = parse(log, &mut partial, &mut spans, &limits);
+        assert_eq!(parsed, Ok(Status::Complete));
+        names.push(Args::new(log, &spans)[0].to_vec());
+    }
+    names
 }
 
 /// Everything in `shard`, as replies.
@@ -392,5 +417,70 @@ fn a_second_engine_follows_by_effects_alone() {
         }
         assert!(played > 300, "only {played} requests changed anything");
         assert_eq!(contents(&mut primary), contents(&mut replica));
+    }
+}
+
+/// Blocks leave what their commands leave, and together if it is more than one
+/// command.
+#[test]
+fn blocks_leave_their_effects_together() {
+    let client = Client {
+        key: 0,
+        id: 1,
+        place: 0,
+    };
+    for seed in 0..10 {
+        println!("seed {seed}");
+        let mut random = Random(seed);
+        let mut now = UnixMs(1_700_000_000_000);
+        let shard = Shard::new(DBS, 0..16_384, seed, Settings::default());
+        let mut primary = Node::new(ShardId(0), 1, shard, seed);
+        let mut replica = Shard::new(DBS, 0..16_384, !seed, Settings::default());
+        primary.shard.effects().record(true);
+        let mut together = 0;
+        for _ in 0..500 {
+            now.0 += random.below(300).cast_signed();
+            let mut block = Box::new(Block::default());
+            for _ in 0..random.below(6) {
+                let words = request(&mut random, now);
+                let args = OwnedArgs::new(words.iter().map(|word| word.as_bytes()));
+                let row = row_of(words[0].as_bytes());
+                if row.arity.accepts(words.len()) {
+                    assert!(block.push(0, row, None, args.args()));
+                }
+            }
+            let db = DbIndex(u16::from(random.below(5) == 0));
+            let manner = Manner {
+                db,
+                protocol: Protocol::Resp2,
+                no_touch: false,
+            };
+            let mut reply = Vec::new();
+            let over = primary.exec_here(now, (1, || client), (0, manner), block, &mut reply);
+            assert!(over.is_some(), "nothing is locked");
+            primary.replies(|_| {});
+            let log = primary.shard.effects().take();
+            let text = log.escape_ascii().to_string();
+            let names = names(&log);
+            let count = |name: &[u8]| names.iter().filter(|other| *other == name).count();
+            let (multi, exec) = (count(b"MULTI"), count(b"EXEC"));
+            let commands = names.len() - multi - exec - count(b"SELECT");
+            assert_eq!(multi, usize::from(commands > 1), "{text}");
+            assert_eq!(multi, exec, "{text}");
+            together += multi;
+            replay(&log, &mut replica);
+            if random.below(20) == 0 {
+                assert_eq!(
+                    contents(&mut primary.shard),
+                    contents(&mut replica),
+                    "{text}"
+                );
+            }
+        }
+        assert!(
+            together > 50,
+            "only {together} blocks changed more than one thing"
+        );
+        assert_eq!(contents(&mut primary.shard), contents(&mut replica));
     }
 }

@@ -508,6 +508,7 @@ fn describe(connection: &Connection, now: UnixMs) -> String {
     for (set, letter) in [
         (connection.is_blocked(), 'b'),
         (connection.phase == Phase::Closing, 'c'),
+        (session.queue.is_some(), 'x'),
         (session.no_evict, 'e'),
         (session.no_touch, 'T'),
     ] {
@@ -527,6 +528,12 @@ fn describe(connection: &Connection, now: UnixMs) -> String {
         Protocol::Resp2 => 2,
         Protocol::Resp3 => 3,
     };
+    let block = session.queue.as_ref().map(|queue| &queue.block);
+    let multi = block.map_or(-1, |block| block.len() as i64);
+    let multi_bytes = block.map_or(0, |block| block.bytes());
+    let watched = block.and_then(|block| block.watched.as_ref());
+    let watched = watched.or(session.watched.as_ref());
+    let watch = watched.map_or(0, |watched| watched.len());
     let mut line = format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} ",
         session.id,
@@ -540,7 +547,8 @@ fn describe(connection: &Connection, now: UnixMs) -> String {
     );
     writeln!(
         line,
-        "sub=0 psub=0 ssub=0 multi=-1 qbuf={queued} qbuf-free={} argv-mem=0 multi-mem=0 rbs={output} \
+        "sub=0 psub=0 ssub=0 multi={multi} watch={watch} qbuf={queued} qbuf-free={} argv-mem=0 \
+         multi-mem={multi_bytes} rbs={output} \
          rbp=0 obl={output} oll=0 omem=0 tot-mem={} events=r cmd={command} user=default redir=-1 \
          resp={resp} lib-name={} lib-ver={}",
         input.saturating_sub(queued),

@@ -70,7 +70,7 @@ pub static COMMANDS: &[ServerRow] = &[
         group: Group::Connection,
         arity: Arity::AtLeast(1),
         keys: &[],
-        flags: HANDSHAKE,
+        flags: HANDSHAKE.with(flags::AT_ONCE),
         tips: &[],
         subcommands: &[],
         run: quit,
@@ -84,7 +84,7 @@ pub static COMMANDS: &[ServerRow] = &[
         group: Group::Connection,
         arity: Arity::Exactly(1),
         keys: &[],
-        flags: HANDSHAKE,
+        flags: HANDSHAKE.with(flags::AT_ONCE),
         tips: &[],
         subcommands: &[],
         run: reset,
@@ -156,6 +156,7 @@ fn quit(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
 /// The library's name stays, as in Redis.
 fn reset(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
     let open = call.core.config.requirepass.is_empty();
+    call.core.discard(call.key);
     let session = call.session();
     session.db = DbIndex(0);
     session.protocol = Protocol::Resp2;

@@ -14,6 +14,7 @@ mod server;
 mod slowlog;
 mod syntax;
 mod tracking;
+pub mod transaction;
 
 use crate::core::{Answer, Call, Core, Finish, Job, Question};
 use shards::command::{Args, Arity, Begin, Command, Find, Flags, Group, KeySpec};
@@ -37,6 +38,10 @@ pub enum Flow {
     /// The job runs on another thread, because it waits for the machine; its
     /// answer is given to the function as the only one.
     Wait(Job, Finish),
+    /// Nothing was done: the replies to earlier requests must be in first.
+    Later,
+    /// The reply has a place in the connection's order, and comes there.
+    Pending,
 }
 
 /// All families of the server.
@@ -52,6 +57,7 @@ static SERVER_COMMANDS: &[&[ServerRow]] = &[
     acl::COMMANDS,
     debug::COMMANDS,
     lolwut::COMMANDS,
+    transaction::COMMANDS,
 ];
 
 /// The function of a container, which never runs: the path of a request looks
@@ -216,11 +222,14 @@ impl Registry {
         flags
     }
 
+    /// Row `number`.
+    pub fn by_number(&self, number: u16) -> Option<&Entry> {
+        self.all().find(|entry| entry.number == number)
+    }
+
     /// The full name of row `number`.
     pub fn name_of(&self, number: u16) -> &'static str {
-        self.all()
-            .find(|entry| entry.number == number)
-            .map_or("", |entry| entry.full_name)
+        self.by_number(number).map_or("", |entry| entry.full_name)
     }
 }
 

@@ -8,7 +8,7 @@
 use crate::core::{Answer, Call, Core, Finish, Gathering, Job, Question};
 use shards::ShardId;
 use shards::command::{Args, OwnedArgs};
-use shards::order::Client;
+use shards::order::{Client, Manner, Ticket};
 use shards::resp::{Protocol, Reply};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use std::sync::Arc;
 /// writes the reply.
 pub fn ask(
     core: &mut Core,
-    key: u32,
+    (key, within): (u32, Option<Ticket>),
     (question, finish): (Question, Finish),
     args: Args<'_>,
     answer: impl FnOnce(&mut Core, &Question) -> Answer,
 ) {
     let question = Arc::new(question);
-    let ticket = await_answers(core, key, core.shards, finish, args);
+    let ticket = await_answers(core, (key, within), core.shards, finish, args);
     core.ask_others(ticket, &question);
     // The others first: the own answer may take its time.
     let own = answer(core, &question);
@@ -32,8 +32,14 @@ pub fn ask(
 
 /// Has a thread of the blocking pool do a job; `finish` writes the reply. The
 /// answer is picked up in a turn of the loop, at the latest by its heartbeat.
-pub fn wait(core: &mut Core, key: u32, job: Job, finish: Finish, args: Args<'_>) {
-    let ticket = await_answers(core, key, 1, finish, args);
+pub fn wait(
+    core: &mut Core,
+    (key, within): (u32, Option<Ticket>),
+    job: Job,
+    finish: Finish,
+    args: Args<'_>,
+) {
+    let ticket = await_answers(core, (key, within), 1, finish, args);
     let finished = Rc::clone(&core.finished);
     crate::runtime::jobs::run(job, move |answer| {
         finished.borrow_mut().push((ticket, answer))
@@ -50,16 +56,27 @@ pub fn take_finished(core: &mut Core) {
 
 /// Holds a place in the connection's order for a reply that `count` answers
 /// make, and all later requests back.
-fn await_answers(core: &mut Core, key: u32, count: u16, finish: Finish, args: Args<'_>) -> u32 {
+fn await_answers(
+    core: &mut Core,
+    (key, within): (u32, Option<Ticket>),
+    count: u16,
+    finish: Finish,
+    args: Args<'_>,
+) -> u32 {
     let connection = &mut core.connections[key as usize];
     connection.barrier = true;
     let client = Client {
         key,
         id: connection.session.id,
-        place: connection.wait(),
+        // The block that the command is part of has a place.
+        place: match within {
+            Some(_) => 0,
+            None => connection.wait(),
+        },
     };
     let gathering = Gathering {
         client,
+        within,
         missing: count,
         answers: (0..core.shards).map(|_| None).collect(),
         finish,
@@ -85,16 +102,20 @@ pub fn take_answer(core: &mut Core, ticket: u32, from: ShardId, answer: Answer) 
 fn complete(core: &mut Core, gathering: Gathering) {
     let Gathering {
         client,
+        within,
         answers,
         finish,
         request,
         ..
     } = gathering;
     let answers: Vec<Answer> = answers.into_iter().flatten().collect();
+    let mut out = Vec::new();
     if core.client(client.key, client.id).is_none() {
+        if let Some(ticket) = within {
+            resume(core, ticket, client, out);
+        }
         return;
     }
-    let mut out = Vec::new();
     let mut call = Call {
         core,
         key: client.key,
@@ -105,9 +126,30 @@ fn complete(core: &mut Core, gathering: Gathering) {
         Reply::new(&mut out, Protocol::Resp2).error(&error);
         core.stats.count_error(&error.to_bytes());
     }
-    if let Some(connection) = core.client(client.key, client.id) {
+    if let Some(ticket) = within {
+        resume(core, ticket, client, out);
+    } else if let Some(connection) = core.client(client.key, client.id) {
         connection.barrier = false;
         connection.answer(client.place, &out);
         core.mark_dirty(client.key);
     }
+}
+
+/// A command of the server in a block has its reply: the block goes on, as the
+/// client now wants it. A client that has gone leaves the rest as it was.
+pub fn resume(core: &mut Core, ticket: Ticket, client: Client, mut reply: Vec<u8>) {
+    let mut manner = None;
+    if let Some(connection) = core.client(client.key, client.id) {
+        let session = &connection.session;
+        if session.is_silent() {
+            reply.clear();
+        }
+        manner = Some(Manner {
+            db: session.db,
+            protocol: session.protocol,
+            no_touch: session.no_touch,
+        });
+    }
+    core.node.resume(core.now, ticket, reply, manner);
+    core.deliver();
 }

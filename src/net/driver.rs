@@ -16,6 +16,7 @@
 
 use super::listener::Listeners;
 use super::{complete, flush, let_go, upkeep};
+use crate::commands::transaction;
 use crate::coordinator::gather;
 use crate::core::{Core, Message};
 use crate::dispatch::Scratch;
@@ -61,6 +62,9 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
     while !core.shared.stopping.load(Ordering::Relaxed) {
         let messages = drain_messages(core);
         gather::take_finished(core);
+        if core.node.has_server_steps() {
+            transaction::run_server_steps(core);
+        }
         flush(core, &mut scratch);
         core.publish();
         // Everything to be sent goes down with the same call that waits for

@@ -203,6 +203,7 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
         Phase::Closed => {}
     }
     if connection.phase == Phase::Closed && !connection.receiving && connection.in_flight == 0 {
+        core.discard(key);
         core.connections.remove(key as usize);
         core.shared.clients.fetch_sub(1, Ordering::Relaxed);
     }

@@ -2,10 +2,13 @@
 
 pub mod connection;
 mod filter;
+pub mod queue;
 
 pub use connection::Connection;
 pub use filter::ClientFilter;
 
+use queue::Queue;
+use shards::order::Watched;
 use shards::resp::Protocol;
 use shards::{DbIndex, UnixMs};
 use std::net::SocketAddr;
@@ -43,6 +46,10 @@ pub struct Session {
     pub active_at: UnixMs,
     /// Number of the row of the last command; see `commands::Registry`.
     pub last_command: Option<u16>,
+    /// An open MULTI.
+    pub queue: Option<Box<Queue>>,
+    /// What the client watches. The shards of the keys must be told when this goes.
+    pub watched: Option<Box<Watched>>,
 }
 
 impl Session {
@@ -64,6 +71,8 @@ impl Session {
             connected_at: now,
             active_at: now,
             last_command: None,
+            queue: None,
+            watched: None,
         }
     }
 

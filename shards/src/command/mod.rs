@@ -270,6 +270,13 @@ impl<'a> Context<'a> {
         self.effects().changed(key, event);
     }
 
+    /// [`Context::changed`] for a key of another database.
+    pub fn changed_in(&mut self, index: DbIndex, key: &[u8], event: Event) {
+        let before = self.effects().select(index);
+        self.changed(key, event);
+        self.effects().select(before);
+    }
+
     /// Propagates `parts` in place of the request. For handlers whose result
     /// depends on chance, relative time or arithmetic of the machine.
     #[inline]
@@ -314,6 +321,24 @@ impl<'a> Context<'a> {
         let done = act(&mut keyspace.at(now, touches, self.db.effects()));
         self.db.effects().select(before);
         done
+    }
+
+    /// Says that all keys of a database are about to go, and those of `other`
+    /// to come in their place: to those who watch a key that is in either.
+    pub fn overturned(&mut self, index: DbIndex, other: Option<DbIndex>) {
+        if self.effects().watches.is_empty() {
+            return;
+        }
+        let now = self.db.now();
+        for key in self.effects().watches.in_db(index) {
+            // One that has expired was there when it was watched.
+            let goes = self.in_db(index, |db| db.deadline(&key)).is_some();
+            let comes = other.and_then(|other| self.in_db(other, |db| db.deadline(&key)));
+            let comes = comes.is_some_and(|deadline| deadline.is_none_or(|at| at > now));
+            if goes || comes {
+                self.effects().watches.touch(index, &key);
+            }
+        }
     }
 
     /// Exchanges the contents of two databases, which are not the same.

@@ -149,6 +149,8 @@ pub mod flags {
     /// Not shown by COMMAND: in categories @admin and @dangerous, like what
     /// has the flag `admin`.
     pub const LIKE_ADMIN: Flags = Flags(1 << 30);
+    /// Not shown by COMMAND: runs at once although a MULTI is open.
+    pub const AT_ONCE: Flags = Flags(1 << 23);
 
     /// Names of the flags that COMMAND INFO shows, in its order.
     pub const NAMES: &[(Flags, &str)] = &[

@@ -391,6 +391,13 @@ impl Db<'_> {
         }
     }
 
+    /// The deadline of a key, expired or not, if the key is there. Changes nothing.
+    pub(crate) fn deadline(&self, key: &[u8]) -> Option<Option<UnixMs>> {
+        let store = &self.keyspace.store;
+        let place = store.find(self.home(key), key)?;
+        Some(store.entry(place).expire_at())
+    }
+
     /// Looks at a key for a reading command: counts a hit or a miss and
     /// refreshes the access time.
     #[inline]

@@ -4,8 +4,9 @@
 //! arena. The same box carries the replies back and is then used again.
 
 use super::node::Unblock;
+use super::program::Task;
 use super::watch::Ran;
-use crate::command::{Args, Begin, Cargo, Find, Handler, KeySpec};
+use crate::command::{Args, Begin, Cargo, Find, Handler, KeySpec, Write};
 use crate::keyspace::Located;
 use crate::resp::Protocol;
 use crate::shard::Request;
@@ -20,6 +21,15 @@ pub struct Client {
     pub place: u32,
 }
 
+impl Client {
+    /// To whom no reply is brought: an answer that only counts.
+    pub const NOBODY: Self = Self {
+        key: u32::MAX,
+        id: u64::MAX,
+        place: 0,
+    };
+}
+
 /// A transaction: the core that drives it and its number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
@@ -27,6 +37,15 @@ pub struct Ticket {
     pub number: u32,
     /// Tells apart the transactions that have had the same number.
     pub serial: u32,
+}
+
+impl Ticket {
+    /// Of no transaction yet.
+    pub(super) const NONE: Self = Self {
+        home: ShardId(u16::MAX),
+        number: u32::MAX,
+        serial: 0,
+    };
 }
 
 /// How a request is to be run: all of it but its arguments.
@@ -141,6 +160,30 @@ pub(super) enum Item {
         last: bool,
         cargo: Cargo,
         reply: Option<ReplyEnd>,
+    },
+    /// Run this block for a client of the sender. The block is away while it waits.
+    Exec {
+        client: Client,
+        task: Option<Box<Task>>,
+        reply: Option<ReplyEnd>,
+    },
+    /// Say whether what a client of the sender watches has not changed, and
+    /// forget it.
+    Check {
+        ticket: Ticket,
+        watcher: u64,
+        unchanged: Option<bool>,
+    },
+    /// Forget what a client of the sender watches.
+    Unwatch { watcher: u64 },
+    /// Run this command of a program of the sender.
+    Step {
+        call: Call,
+        ticket: Ticket,
+        index: u32,
+        reply: Option<ReplyEnd>,
+        /// Where it goes on, instead of a reply.
+        onward: Option<Box<Write>>,
     },
     /// Release the locks of the sender's transaction; there is nothing (more) to do.
     Release { ticket: Ticket },

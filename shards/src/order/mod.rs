@@ -38,6 +38,7 @@
 mod batch;
 mod locks;
 mod node;
+mod program;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -46,5 +47,6 @@ mod waiters;
 mod watch;
 
 pub use batch::{Batch, Call, Client, Ticket};
-pub use node::{Node, Unblock};
+pub use node::{Node, ServerStep, Unblock};
+pub use program::{Block, Manner, Watched};
 pub use watch::{Ran, Replied, Watch};

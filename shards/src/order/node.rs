@@ -1,22 +1,27 @@
 //! One core's part of the order: runs what is its own, sends on what is not.
 
 mod blocked;
+mod drive;
+mod exec;
 mod home;
 mod walk;
 
 use blocked::Blocked;
 pub use blocked::Unblock;
+use drive::PROGRAM;
+pub use drive::ServerStep;
 
 use super::batch::{Batch, Call, Client, Item, Lock, ReplyEnd, Scope, Ticket};
 use super::locks::Locks;
-use super::split::{Owners, part_step};
-use super::transaction::{Then, Transaction};
+use super::program::{Program, Task};
+use super::split::Owners;
+use super::transaction::Transaction;
 use super::waiters::{Waiter, Waiters};
 use super::watch::{Ran, Replied, Watch};
-use crate::command::{Args, Cargo, Handler, OwnedArgs, Row, Run, Write, flags};
+use crate::command::{Args, Cargo, Handler, OwnedArgs, Row, Run, Write};
 use crate::error::CommandError;
 use crate::keyspace::{Located, slot_of};
-use crate::resp::{Protocol, Reply};
+use crate::resp::Reply;
 use crate::shard::Shard;
 use crate::types::{ShardId, UnixMs, Waiting};
 use hashbrown::HashMap;
@@ -29,6 +34,8 @@ struct Parked {
     client: Client,
     call: Call,
     args: OwnedArgs,
+    /// If there is one, this is to be run instead.
+    task: Option<Box<Task>>,
 }
 
 /// A client of some core, to whom order is promised.
@@ -73,6 +80,10 @@ pub struct Node {
     /// Later requests of clients that have a parked one here.
     chains: HashMap<Origin, VecDeque<Parked>, ahash::RandomState>,
     transactions: Slab<Transaction>,
+    /// Blocks on several shards, under tickets with [`PROGRAM`].
+    programs: Slab<Program>,
+    /// Programs of which the server is to run a command.
+    server_steps: VecDeque<Ticket>,
     waiters: Waiters,
     blocked: Blocked,
     /// Serial of the next ticket.
@@ -107,6 +118,8 @@ impl Node {
             blocked: Blocked::new(hasher.clone()),
             hasher,
             transactions: Slab::new(),
+            programs: Slab::new(),
+            server_steps: VecDeque::new(),
             serial: 0,
             granted: VecDeque::new(),
             returning: Vec::new(),
@@ -150,6 +163,7 @@ impl Node {
             && self.granted.is_empty()
             && self.blocked.is_at_rest()
             && self.transactions.is_empty()
+            && self.programs.is_empty()
             && self.answers.is_empty()
             && self.returning.is_empty()
             && self.outgoing.iter().flatten().all(|batch| batch.is_empty())
@@ -169,6 +183,7 @@ impl Node {
             client,
             call,
             args,
+            task: None,
         });
     }
 
@@ -210,112 +225,6 @@ impl Node {
         (handler, one)
     }
 
-    /// Begins a transaction: a request whose keys lie on several shards, or
-    /// that concerns all of every shard. The reply comes through
-    /// [`Node::replies`]. The client must have no single-shard request under way.
-    pub fn begin(
-        &mut self,
-        now: UnixMs,
-        client: Client,
-        call: Call,
-        row: &'static Row,
-        args: Args<'_>,
-    ) {
-        let Some(mut owners) = Owners::find(row, args, |key| self.owner(key)) else {
-            return;
-        };
-        let protocol = call.protocol;
-        let mut request = None;
-        let (handler, skip, call_protocol, then) = match row.run {
-            Run::OneShard(_) => return,
-            Run::ByCursor(_) => return self.walk(now, self.id, client, call, args),
-            Run::EachShard { part, merge } => (part, 0, protocol, Then::Merge(merge)),
-            Run::ReadThenWrite { read, decide, .. } | Run::Relocate { read, decide, .. } => {
-                request = Some(OwnedArgs::new(args.iter()));
-                let then = Then::Decide { decide, row };
-                (read, row.run.skip(), Protocol::Resp2, then)
-            }
-        };
-        let mut parts = owners.parts(row, args, self.shards);
-        if row.flags.has(flags::READS_LAST) {
-            let last = args.get(args.len() - 1).unwrap_or_default();
-            parts.iter_mut().for_each(|(_, part)| part.push(last));
-        }
-        let participants = owners.participants(self.shards);
-        let locks = self.locks_for(&owners, &participants, call.write, args);
-        let elements = match owners.shards.is_empty() {
-            true => participants.clone(),
-            false => owners.shards.split_off(skip.min(owners.shards.len())),
-        };
-        let index = self.transactions.vacant_key();
-        let ticket = self.ticket(index, 0);
-        let transaction = Transaction {
-            client,
-            ticket,
-            call: Call {
-                handler,
-                protocol: call_protocol,
-                located: None,
-                ..call
-            },
-            protocol,
-            missing: participants.len(),
-            parts: parts.into(),
-            step: if owners.positions.is_empty() {
-                0
-            } else {
-                part_step(row)
-            },
-            request,
-            ticks: 0,
-            participants,
-            locking: true,
-            owners: elements,
-            replies: Vec::new(),
-            sum: 0,
-            error: None,
-            parcel: None,
-            then,
-        };
-        self.transactions.insert(transaction);
-        self.ask_for_place(ticket, &locks);
-        self.pump(now);
-    }
-
-    /// Asks the coordinator for a transaction's place in the order.
-    fn ask_for_place(&mut self, ticket: Ticket, locks: &[(ShardId, Lock)]) {
-        if self.id == self.coordinator {
-            self.order(ticket, locks);
-            return;
-        }
-        let batch = self.batch_for(self.coordinator);
-        batch.locks.extend_from_slice(locks);
-        let locks_end = number_of(batch.locks.len());
-        batch.push(Item::Begin { ticket, locks_end }, std::iter::empty());
-    }
-
-    /// What a transaction locks: its keys, or all of every shard that takes part.
-    fn locks_for(
-        &self,
-        owners: &Owners,
-        participants: &[ShardId],
-        exclusive: bool,
-        args: Args<'_>,
-    ) -> Vec<(ShardId, Lock)> {
-        let lock = |scope| Lock { scope, exclusive };
-        if owners.shards.is_empty() {
-            let all = participants.iter();
-            return all.map(|shard| (*shard, lock(Scope::Shard))).collect();
-        }
-        let keys = owners.positions.iter().filter_map(|at| args.get(*at));
-        let keys = keys.map(|key| lock(Scope::Key(self.hash(key))));
-        let mut locks = Vec::with_capacity(owners.shards.len());
-        locks.extend(owners.shards.iter().copied().zip(keys));
-        locks.sort_unstable_by_key(|(shard, lock)| (*shard, lock.scope));
-        locks.dedup_by_key(|(shard, lock)| (*shard, lock.scope));
-        locks
-    }
-
     /// Handles a box from another node.
     pub fn receive(&mut self, now: UnixMs, from: ShardId, mut batch: Box<Batch>) {
         if batch.answered {
@@ -329,6 +238,7 @@ impl Node {
             if index % PREFETCHED == 0 {
                 self.prefetch(&batch.items[index..]);
             }
+            self.group(&batch.items[index]);
             match batch.items[index] {
                 Item::Request { call, client, .. } => {
                     let answer = self.run_or_park(now, from, client, &call, index, &mut batch);
@@ -342,6 +252,12 @@ impl Node {
                     wants_answer = true;
                 }
                 Item::Release { ticket } => self.release_here(ticket),
+                Item::Exec { .. }
+                | Item::Step { .. }
+                | Item::Check { .. }
+                | Item::Unwatch { .. } => {
+                    wants_answer |= self.receive_exec(now, from, index, &mut batch);
+                }
                 Item::Walk { call, home, client } => {
                     self.walk(now, home, client, call, batch.args(index));
                 }
@@ -358,10 +274,7 @@ impl Node {
                 }
                 Item::Granted { ticket } => self.granted(now, ticket),
                 Item::Late { client, row, ran } => {
-                    let args = batch.args(index);
-                    let slow = self.watch.keep(ran.ticks, args.from(1));
-                    let reply = args.get(0).unwrap_or_default();
-                    self.answer(client, row, ran, slow, reply);
+                    self.take_late((client, row, ran), batch.args(index));
                 }
                 Item::Wait { .. } | Item::Offer { .. } | Item::Unblock { .. } => {
                     self.receive_waiting(now, from, &batch, index);
@@ -370,12 +283,19 @@ impl Node {
             // Before the next item: what a release let through comes first.
             self.pump(now);
         }
+        self.shard.effects().close_block();
         if wants_answer {
             batch.answered = true;
             self.returning.push((from, batch));
         } else {
             self.keep(batch);
         }
+    }
+
+    /// The reply to an earlier request has come, with the request if it was slow.
+    fn take_late(&mut self, (client, row, ran): (Client, u16, Ran), args: Args<'_>) {
+        let slow = self.watch.keep(ran.ticks, args.from(1));
+        self.answer(client, row, ran, slow, args.get(0).unwrap_or_default());
     }
 
     /// Runs a part of a transaction that another node drives.
@@ -397,6 +317,7 @@ impl Node {
             (*cargo, *reply) = (load, Some(answer));
         }
         if last {
+            self.shard.effects().close_block();
             self.release_here(ticket);
         }
     }
@@ -600,7 +521,10 @@ impl Node {
     }
 
     fn take_ticket(&mut self, request: Parked) {
-        let locks = self.locks_of(&request.call, request.args.args());
+        let locks = match &request.task {
+            Some(task) => self.locks_of_block(&task.block),
+            None => self.locks_of(&request.call, request.args.args()),
+        };
         let index = self.parked.insert(request);
         let ticket = self.ticket(index, PARKED);
         if self.locks.lock(ticket, locks) {
@@ -626,6 +550,7 @@ impl Node {
                 client,
                 call: *call,
                 args,
+                task: None,
             });
             return None;
         }
@@ -720,7 +645,11 @@ impl Node {
                 self.chains.remove(&origin);
                 return;
             };
-            if !self.is_free(&next.call, next.args.args()) {
+            let free = match &next.task {
+                Some(task) => self.is_block_free(&task.block),
+                None => self.is_free(&next.call, next.args.args()),
+            };
+            if !free {
                 self.take_ticket(next);
                 return;
             }
@@ -734,7 +663,11 @@ impl Node {
             client,
             call,
             args,
+            task,
         } = request;
+        if let Some(task) = task {
+            return self.exec_late(now, home, client, &call, &task);
+        }
         let mut reply = Vec::new();
         let mut cargo = Cargo::default();
         let ran = match self.apply(now, &call, args.args(), &mut cargo, &mut reply) {

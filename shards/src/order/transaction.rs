@@ -17,6 +17,9 @@ pub type PartError = Option<(ShardId, Vec<u8>)>;
 pub struct Transaction {
     pub client: Client,
     pub ticket: Ticket,
+    /// The program that this is a command of, which holds the locks for it, and
+    /// the number of the command there.
+    pub parent: Option<(Ticket, u32)>,
     /// How the parts are run.
     pub call: Call,
     /// The protocol of the client, for the merged reply.
@@ -73,9 +76,35 @@ pub struct PlannedWrite {
 }
 
 impl Transaction {
+    /// A transaction with these parts that locks nothing and has not begun. Its
+    /// ticket is to be given.
+    pub fn new(client: Client, call: Call, then: Then, parts: Vec<(ShardId, OwnedArgs)>) -> Self {
+        let participants: Vec<ShardId> = parts.iter().map(|(shard, _)| *shard).collect();
+        Self {
+            client,
+            ticket: Ticket::NONE,
+            parent: None,
+            call,
+            protocol: call.protocol,
+            missing: participants.len(),
+            parts: parts.into(),
+            step: 0,
+            request: None,
+            ticks: 0,
+            participants,
+            locking: true,
+            owners: Vec::new(),
+            replies: Vec::new(),
+            sum: 0,
+            error: None,
+            parcel: None,
+            then,
+        }
+    }
+
     /// Whether the parts release their locks at once: nothing follows them.
     pub fn ends_with_parts(&self) -> bool {
-        matches!(self.then, Then::Merge(_))
+        matches!(self.then, Then::Merge(_)) && self.parent.is_none()
     }
 
     /// What the part of `shard` has with it.

@@ -229,6 +229,7 @@ fn check_flush_mode(args: Args<'_>) -> Outcome {
 
 fn flushdb(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     check_flush_mode(args)?;
+    ctx.overturned(ctx.selected(), None);
     ctx.db.clear();
     // Propagated also when there was nothing to delete, as in Redis.
     ctx.changed(b"", Event::FlushDb);
@@ -238,6 +239,11 @@ fn flushdb(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn flushall(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     check_flush_mode(args)?;
+    let mut number = 0;
+    while let Some(index) = ctx.database(number) {
+        ctx.overturned(index, None);
+        number += 1;
+    }
     ctx.db.clear();
     let now = ctx.db.now();
     for keyspace in ctx.others.iter_mut() {
@@ -258,6 +264,8 @@ fn swapdb(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let first = ctx.database(first).ok_or(CommandError::DbOutOfRange)?;
     let second = ctx.database(second).ok_or(CommandError::DbOutOfRange)?;
     if first != second {
+        ctx.overturned(first, Some(second));
+        ctx.overturned(second, Some(first));
         ctx.swap(first, second);
     }
     // Propagated also when it changes nothing, as in Redis.

@@ -317,7 +317,7 @@ fn copy(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     }
     if let Some(parcel) = ctx.db.copy_of(to.key)? {
         ctx.in_db(to.db, |db| db.put_parcel(to.new, parcel))?;
-        ctx.changed(to.new, Event::CopyTo);
+        ctx.changed_in(to.db, to.new, Event::CopyTo);
     }
     ctx.reply.integer(1);
     Ok(())
@@ -368,7 +368,7 @@ fn move_key(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if moves && let Some(parcel) = ctx.db.take(key)? {
         ctx.in_db(db, |db| db.put_parcel(key, parcel))?;
         ctx.changed(key, Event::MoveFrom);
-        ctx.changed(key, Event::MoveTo);
+        ctx.changed_in(db, key, Event::MoveTo);
     }
     ctx.reply.integer(i64::from(moves));
     Ok(())

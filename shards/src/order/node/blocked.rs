@@ -425,6 +425,7 @@ impl Node {
         self.transactions.insert(Transaction {
             client,
             ticket,
+            parent: None,
             call,
             protocol: scattered.call.protocol,
             parts: Rc::default(),

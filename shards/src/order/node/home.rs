@@ -1,12 +1,12 @@
 //! What a transaction's home core does with it: collects grants, sends the
 //! work out, collects the replies, and decides what is to be written.
 
-use super::{Node, number_of};
-use crate::command::{Args, Cargo, Decide, Decision};
+use super::{Node, PROGRAM, number_of};
+use crate::command::{Args, Cargo, Decide, Decision, OwnedArgs, Row, Run, flags};
 use crate::error::CommandError;
 use crate::keyspace::Parcel;
-use crate::order::batch::{Batch, Call, Item, Ticket};
-use crate::order::split::in_key_order;
+use crate::order::batch::{Batch, Call, Client, Item, Lock, Scope, Ticket};
+use crate::order::split::{Owners, in_key_order, part_step};
 use crate::order::transaction::{PlannedWrite, Then, Transaction, plan};
 use crate::order::watch::Ran;
 use crate::resp::{Protocol, Reply};
@@ -22,9 +22,121 @@ pub(super) struct Decided {
 }
 
 impl Node {
+    /// Begins a transaction: a request whose keys lie on several shards, or
+    /// that concerns all of every shard. The reply comes through
+    /// [`Node::replies`]. The client must have no single-shard request under way.
+    pub fn begin(
+        &mut self,
+        now: UnixMs,
+        client: Client,
+        call: Call,
+        row: &'static Row,
+        args: Args<'_>,
+    ) {
+        if let Run::ByCursor(_) = row.run {
+            return self.walk(now, self.id, client, call, args);
+        }
+        let Some((mut transaction, locks)) = self.compose(client, call, row, args) else {
+            return;
+        };
+        let index = self.transactions.vacant_key();
+        let ticket = self.ticket(index, 0);
+        transaction.ticket = ticket;
+        self.transactions.insert(transaction);
+        self.ask_for_place(ticket, &locks);
+        self.pump(now);
+    }
+
+    /// A transaction that has no ticket yet, and what it is to lock. Nothing for
+    /// a row that has no parts.
+    pub(super) fn compose(
+        &self,
+        client: Client,
+        call: Call,
+        row: &'static Row,
+        args: Args<'_>,
+    ) -> Option<(Transaction, Vec<(ShardId, Lock)>)> {
+        let mut owners = Owners::find(row, args, |key| self.owner(key))?;
+        let protocol = call.protocol;
+        let mut request = None;
+        let (handler, skip, call_protocol, then) = match row.run {
+            Run::OneShard(_) | Run::ByCursor(_) => return None,
+            Run::EachShard { part, merge } => (part, 0, protocol, Then::Merge(merge)),
+            Run::ReadThenWrite { read, decide, .. } | Run::Relocate { read, decide, .. } => {
+                request = Some(OwnedArgs::new(args.iter()));
+                let then = Then::Decide { decide, row };
+                (read, row.run.skip(), Protocol::Resp2, then)
+            }
+        };
+        let mut parts = owners.parts(row, args, self.shards);
+        if row.flags.has(flags::READS_LAST) {
+            let last = args.get(args.len() - 1).unwrap_or_default();
+            parts.iter_mut().for_each(|(_, part)| part.push(last));
+        }
+        let participants = owners.participants(self.shards);
+        let locks = self.locks_for(&owners, &participants, call.write, args);
+        let elements = match owners.shards.is_empty() {
+            true => participants.clone(),
+            false => owners.shards.split_off(skip.min(owners.shards.len())),
+        };
+        let call = Call {
+            handler,
+            protocol: call_protocol,
+            located: None,
+            ..call
+        };
+        let mut transaction = Transaction::new(client, call, then, parts);
+        transaction.protocol = protocol;
+        if !owners.positions.is_empty() {
+            transaction.step = part_step(row);
+        }
+        transaction.request = request;
+        transaction.missing = participants.len();
+        transaction.participants = participants;
+        transaction.owners = elements;
+        Some((transaction, locks))
+    }
+
+    /// Asks the coordinator for a transaction's place in the order.
+    pub(super) fn ask_for_place(&mut self, ticket: Ticket, locks: &[(ShardId, Lock)]) {
+        if self.id == self.coordinator {
+            self.order(ticket, locks);
+            return;
+        }
+        let batch = self.batch_for(self.coordinator);
+        batch.locks.extend_from_slice(locks);
+        let locks_end = number_of(batch.locks.len());
+        batch.push(Item::Begin { ticket, locks_end }, std::iter::empty());
+    }
+
+    /// What a transaction locks: its keys, or all of every shard that takes part.
+    pub(super) fn locks_for(
+        &self,
+        owners: &Owners,
+        participants: &[ShardId],
+        exclusive: bool,
+        args: Args<'_>,
+    ) -> Vec<(ShardId, Lock)> {
+        let lock = |scope| Lock { scope, exclusive };
+        if owners.shards.is_empty() {
+            let all = participants.iter();
+            return all.map(|shard| (*shard, lock(Scope::Shard))).collect();
+        }
+        let keys = owners.positions.iter().filter_map(|at| args.get(*at));
+        let keys = keys.map(|key| lock(Scope::Key(self.hash(key))));
+        let mut locks = Vec::with_capacity(owners.shards.len());
+        locks.extend(owners.shards.iter().copied().zip(keys));
+        locks.sort_unstable_by_key(|(shard, lock)| (*shard, lock.scope));
+        locks.dedup_by_key(|(shard, lock)| (*shard, lock.scope));
+        locks
+    }
+
     /// One more shard has granted a transaction of this node. When all have,
     /// the work goes out.
     pub(super) fn granted(&mut self, now: UnixMs, ticket: Ticket) {
+        if ticket.number & PROGRAM != 0 {
+            return self.program_granted(now, ticket);
+        }
         let Some(transaction) = self.transaction(ticket) else {
             return;
         };
@@ -120,6 +232,36 @@ impl Node {
                     let parcel = cargo.parcel.take();
                     self.take_part(now, from, *ticket, (reply.ran, parcel), bytes);
                 }
+                Item::Step {
+                    call,
+                    ticket,
+                    index: at,
+                    reply: Some(reply),
+                    onward,
+                } => {
+                    let bytes = &batch.replies[start..reply.end];
+                    start = reply.end;
+                    let slow = self.watch.keep(reply.ran.ticks, batch.args(index));
+                    let how = (reply.ran, slow, onward.take());
+                    self.take_step(now, (*ticket, *at), *call, how, bytes);
+                }
+                Item::Exec {
+                    client,
+                    task: Some(task),
+                    reply: Some(reply),
+                } => {
+                    let bytes = &batch.replies[start..reply.end];
+                    start = reply.end;
+                    self.answer(*client, task.row, reply.ran, None, bytes);
+                    for done in task.done.drain(..) {
+                        self.count(done);
+                    }
+                }
+                Item::Check {
+                    ticket,
+                    unchanged: Some(unchanged),
+                    ..
+                } => self.checked(now, *ticket, *unchanged),
                 _ => {}
             }
         }
@@ -149,15 +291,24 @@ impl Node {
         }
         let mut out = Vec::new();
         let failed = transaction.merged(&mut out);
-        self.finish(&transaction, failed, &out);
+        self.end(now, &transaction, failed, &out);
     }
 
-    /// A transaction is over: its client gets its reply.
-    fn finish(&mut self, transaction: &Transaction, failed: bool, reply: &[u8]) {
+    /// A transaction has its reply.
+    fn end(&mut self, now: UnixMs, transaction: &Transaction, failed: bool, reply: &[u8]) {
         let ticks = transaction.ticks;
         let slow = (ticks >= self.watch.slow).then(|| Box::new(transaction.request()));
-        let (client, row) = (transaction.client, transaction.call.row);
-        self.answer(client, row, Ran { failed, ticks }, slow, reply);
+        let (client, row, ran) = (
+            transaction.client,
+            transaction.call.row,
+            Ran { failed, ticks },
+        );
+        match transaction.parent {
+            None => self.answer(client, row, ran, slow, reply),
+            Some((ticket, index)) => {
+                self.step_done(now, (ticket, index as usize), (row, ran, slow), reply);
+            }
+        }
     }
 
     /// Everything is read: the row decides what the reply is and what to write.
@@ -176,14 +327,15 @@ impl Node {
         };
         let planned = decided.writes;
         for shard in &transaction.participants {
-            if !planned.iter().any(|write| write.shard == *shard) {
+            if transaction.parent.is_none() && !planned.iter().any(|write| write.shard == *shard) {
                 self.release(*shard, transaction.ticket);
             }
         }
         if planned.is_empty() {
-            self.finish(&transaction, failed, &out);
+            self.end(now, &transaction, failed, &out);
             return;
         }
+        let parent = transaction.parent;
         transaction.then = if decided.written_reply {
             transaction.call.protocol = transaction.protocol;
             Then::Written
@@ -212,7 +364,11 @@ impl Node {
                 ..call
             };
             let cargo = Cargo { key: 0, parcel };
+            let last = last && parent.is_none();
             self.work(now, shard, ticket, (call, last, cargo), args.args());
+        }
+        if let Some(parent) = parent {
+            self.writes_sent(now, parent);
         }
     }
 

@@ -50,6 +50,7 @@ impl Node {
             client,
             call,
             args: OwnedArgs::new(args.iter()),
+            task: None,
         };
         if !self.locks.is_empty() && self.is_held_up((home, client.id), &call, args) {
             self.hold_up(request);

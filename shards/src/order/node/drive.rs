@@ -1,0 +1,408 @@
+//! Programs: blocks of a MULTI on several shards, or with commands of the server.
+//!
+//! The coordinator orders the locks of a program, all of them at once, and when
+//! all shards have granted, the home core drives it:
+//!
+//! ```text
+//!   check what is watched ─▶ begin command after command ─▶ release ─▶ reply
+//!                             │ one shard: a Step
+//!                             │ several: a transaction within, without locks
+//!                             │ the server's: handed out, goes on with resume
+//! ```
+//!
+//! Channels keep their order, so a command is begun without waiting for those
+//! before it: whatever goes to one shard in one turn goes in one box. Only what
+//! must read before it writes, a walk, or a command of the server makes the
+//! program pause. The locks are released behind the last command, in the same
+//! box. Locks belong to the program: a client that goes away leaves none.
+
+use super::{Node, number_of};
+use crate::command::{Args, Cargo, OwnedArgs, Row, Run, Write, cursor_of};
+use crate::keyspace::cursor_slot;
+use crate::order::batch::{Call, Client, Item, Ticket};
+use crate::order::program::{Block, Manner, Pause, Phase, Program, Queued, Runs};
+use crate::order::watch::Ran;
+use crate::resp::Reply;
+use crate::types::{ShardId, UnixMs};
+
+/// Marks the numbers of tickets that belong to programs.
+pub(super) const PROGRAM: u32 = 1 << 29;
+
+/// A command of a program that the server is to run now.
+pub struct ServerStep {
+    pub ticket: Ticket,
+    pub client: Client,
+    /// Number of its row.
+    pub row: u16,
+    pub args: OwnedArgs,
+}
+
+impl Node {
+    /// Runs a block that concerns several shards, or the server. The reply comes
+    /// through [`Node::replies`]. The client must have no single-shard request
+    /// under way.
+    pub fn exec(
+        &mut self,
+        now: UnixMs,
+        client: Client,
+        (row, manner): (u16, Manner),
+        block: Box<Block>,
+    ) {
+        let locks = self.locks_of_program(&block);
+        let mut participants: Vec<ShardId> = locks.iter().map(|(shard, _)| *shard).collect();
+        participants.dedup();
+        let index = self.programs.vacant_key();
+        let ticket = self.ticket(index, PROGRAM);
+        let unlocked = participants.is_empty();
+        self.programs.insert(Program {
+            client,
+            ticket,
+            row,
+            replies: vec![Vec::new(); block.len()],
+            block: Some(block),
+            protocol: manner.protocol,
+            manner,
+            // One grant that nobody gives stands for none.
+            missing: participants.len().max(1),
+            participants,
+            phase: Phase::Locking,
+            changed: false,
+            next: 0,
+            pause: Pause::No,
+            over: false,
+        });
+        if unlocked {
+            self.program_granted(now, ticket);
+        } else {
+            self.ask_for_place(ticket, &locks);
+        }
+        self.pump(now);
+    }
+
+    /// The next command that the server is to run for a program; it answers
+    /// with [`Node::resume`].
+    pub fn server_step(&mut self) -> Option<ServerStep> {
+        loop {
+            let ticket = self.server_steps.pop_front()?;
+            let Some(program) = self.program(ticket) else {
+                continue;
+            };
+            let index = program.next.checked_sub(1)?;
+            let queued = program.block.as_ref()?.get(index)?;
+            return Some(ServerStep {
+                ticket,
+                client: program.client,
+                row: queued.row,
+                args: OwnedArgs::new(queued.args.iter()),
+            });
+        }
+    }
+
+    /// Whether [`Node::server_step`] has any.
+    #[inline]
+    pub fn has_server_steps(&self) -> bool {
+        !self.server_steps.is_empty()
+    }
+
+    /// The server has run a command of a program: its reply, and how the
+    /// client's further commands are to be run.
+    pub fn resume(&mut self, now: UnixMs, ticket: Ticket, reply: Vec<u8>, manner: Option<Manner>) {
+        let Some(program) = self.program(ticket) else {
+            return;
+        };
+        if let Some(done) = program.next.checked_sub(1) {
+            program.replies[done] = reply;
+        }
+        program.manner = manner.unwrap_or(program.manner);
+        program.pause = Pause::No;
+        self.drive(now, ticket);
+        self.pump(now);
+    }
+
+    pub(super) fn program(&mut self, ticket: Ticket) -> Option<&mut Program> {
+        let program = self.programs.get_mut((ticket.number & !PROGRAM) as usize)?;
+        (program.ticket == ticket).then_some(program)
+    }
+
+    /// One more shard has granted a program of this node.
+    pub(super) fn program_granted(&mut self, now: UnixMs, ticket: Ticket) {
+        let Some(program) = self.program(ticket) else {
+            return;
+        };
+        if program.phase != Phase::Locking {
+            return;
+        }
+        program.missing -= 1;
+        if program.missing > 0 {
+            return;
+        }
+        let watched = program
+            .block
+            .as_mut()
+            .and_then(|block| block.watched.take());
+        let Some(watched) = watched else {
+            program.phase = Phase::Running;
+            self.drive(now, ticket);
+            return;
+        };
+        program.phase = Phase::Checking;
+        let shards = watched.shards();
+        program.missing = shards.len();
+        for shard in shards {
+            let watcher = watched.watcher;
+            if shard == self.id {
+                let unchanged = self.shard.settle(now, watcher);
+                self.checked(now, ticket, unchanged);
+            } else {
+                let item = Item::Check {
+                    ticket,
+                    watcher,
+                    unchanged: None,
+                };
+                self.batch_for(shard).push(item, std::iter::empty());
+            }
+        }
+    }
+
+    /// A shard has said whether what a program depends on is as it was.
+    pub(super) fn checked(&mut self, now: UnixMs, ticket: Ticket, unchanged: bool) {
+        let Some(program) = self.program(ticket) else {
+            return;
+        };
+        program.changed |= !unchanged;
+        program.missing -= 1;
+        if program.missing > 0 {
+            return;
+        }
+        program.phase = Phase::Running;
+        if !program.changed {
+            self.drive(now, ticket);
+            return;
+        }
+        let program = self.programs.remove((ticket.number & !PROGRAM) as usize);
+        for shard in &program.participants {
+            self.release(*shard, ticket);
+        }
+        let mut out = Vec::new();
+        Reply::new(&mut out, program.protocol).null_array();
+        self.answer(program.client, program.row, Ran::ended(false), None, &out);
+    }
+
+    /// Begins the commands of a program, as far as it goes.
+    fn drive(&mut self, now: UnixMs, ticket: Ticket) {
+        let taken = self
+            .program(ticket)
+            .and_then(|program| program.block.take());
+        let Some(block) = taken else {
+            return; // being driven further up
+        };
+        self.shard.effects().open_block();
+        let ended = self.begin_commands(now, ticket, &block);
+        self.shard.effects().close_block();
+        let Some(program) = self.program(ticket) else {
+            return;
+        };
+        program.block = Some(block);
+        if ended {
+            program.over = true;
+            for shard in std::mem::take(&mut program.participants) {
+                self.release(shard, ticket);
+            }
+        }
+        self.end_if_over(ticket);
+    }
+
+    /// See [`Node::drive`]; whether all commands are begun.
+    fn begin_commands(&mut self, now: UnixMs, ticket: Ticket, block: &Block) -> bool {
+        loop {
+            let Some(program) = self.program(ticket) else {
+                return false;
+            };
+            if program.pause == Pause::UntilQuiet && program.missing == 0 {
+                program.pause = Pause::No;
+            }
+            if program.pause != Pause::No {
+                return false;
+            }
+            let (index, manner) = (program.next, program.manner);
+            let Some(queued) = block.get(index) else {
+                return true;
+            };
+            match queued.runs {
+                Runs::Server { apart: true } if program.missing > 0 => {
+                    program.pause = Pause::UntilQuiet;
+                }
+                Runs::Server { .. } => {
+                    program.next += 1;
+                    program.pause = Pause::Server;
+                    self.server_steps.push_back(ticket);
+                }
+                Runs::Engine { row, .. } => {
+                    program.next += 1;
+                    program.missing += 1;
+                    self.begin_command(now, (ticket, index), &queued, row, manner);
+                }
+            }
+        }
+    }
+
+    /// Begins one command: on its shard, or as a transaction within the program.
+    fn begin_command(
+        &mut self,
+        now: UnixMs,
+        (ticket, index): (Ticket, usize),
+        queued: &Queued<'_>,
+        row: &'static Row,
+        manner: Manner,
+    ) {
+        let Some(call) = queued.call(manner) else {
+            return;
+        };
+        let owner = match self.known_owner(queued) {
+            Some(owner) => Some(owner),
+            None => self.place(row, queued.args).1,
+        };
+        if let Some(owner) = owner {
+            self.step(now, (ticket, index), owner, call, queued.args);
+            return;
+        }
+        if !matches!(row.run, Run::EachShard { .. })
+            && let Some(program) = self.program(ticket)
+        {
+            program.pause = Pause::For(index);
+        }
+        if let Run::ByCursor(_) = row.run {
+            self.walk_within(now, (ticket, index), call, queued.args);
+            return;
+        }
+        let Some(program) = self.program(ticket) else {
+            return;
+        };
+        let client = program.client;
+        if let Some((transaction, _)) = self.compose(client, call, row, queued.args) {
+            self.begin_unlocked(now, transaction, Some((ticket, number_of(index))));
+        }
+    }
+
+    /// A step of a walk of a program.
+    fn walk_within(&mut self, now: UnixMs, of: (Ticket, usize), call: Call, args: Args<'_>) {
+        let cursor = args.get(1).and_then(cursor_of);
+        let owner = cursor.map_or(self.id, |cursor| {
+            ShardId::of_slot(cursor_slot(cursor), self.shards)
+        });
+        self.step(now, of, owner, call, args);
+    }
+
+    /// Runs a command of a program on one shard: here, or there.
+    fn step(
+        &mut self,
+        now: UnixMs,
+        (ticket, index): (Ticket, usize),
+        owner: ShardId,
+        call: Call,
+        args: Args<'_>,
+    ) {
+        if owner != self.id {
+            let item = Item::Step {
+                call,
+                ticket,
+                index: number_of(index),
+                reply: None,
+                onward: None,
+            };
+            self.batch_for(owner).push(item, args.iter());
+            return;
+        }
+        let mut reply = Vec::new();
+        let ran = self.apply(now, &call, args, &mut Cargo::default(), &mut reply);
+        let ran = ran.expect("a command of a block never waits");
+        match self.shard.onward() {
+            Some(on) => {
+                let call = Call {
+                    handler: on.handler,
+                    ..call
+                };
+                self.walk_within(now, (ticket, index), call, on.args.args());
+            }
+            None => {
+                let how = (call.row, ran, self.watch.keep(ran.ticks, args));
+                self.step_done(now, (ticket, index), how, &reply);
+            }
+        }
+    }
+
+    /// A command of a program has run on another shard.
+    pub(super) fn take_step(
+        &mut self,
+        now: UnixMs,
+        (ticket, index): (Ticket, u32),
+        call: Call,
+        (ran, slow, onward): (Ran, Option<Box<OwnedArgs>>, Option<Box<Write>>),
+        reply: &[u8],
+    ) {
+        let of = (ticket, index as usize);
+        match onward {
+            Some(on) => {
+                let call = Call {
+                    handler: on.handler,
+                    ..call
+                };
+                self.walk_within(now, of, call, on.args.args());
+            }
+            None => self.step_done(now, of, (call.row, ran, slow), reply),
+        }
+    }
+
+    /// A command of a program has its reply.
+    pub(super) fn step_done(
+        &mut self,
+        now: UnixMs,
+        (ticket, index): (Ticket, usize),
+        (row, ran, slow): (u16, Ran, Option<Box<OwnedArgs>>),
+        reply: &[u8],
+    ) {
+        let error = if ran.failed { reply } else { &[] };
+        self.answer(Client::NOBODY, row, ran, slow, error);
+        let Some(program) = self.program(ticket) else {
+            return;
+        };
+        program.replies[index] = reply.to_vec();
+        program.missing -= 1;
+        if program.pause == Pause::For(index) {
+            program.pause = Pause::No;
+        }
+        if program.over {
+            self.end_if_over(ticket);
+        } else {
+            self.drive(now, ticket);
+        }
+    }
+
+    /// A command of a program has sent what it writes: the next may follow.
+    pub(super) fn writes_sent(&mut self, now: UnixMs, (ticket, index): (Ticket, u32)) {
+        let Some(program) = self.program(ticket) else {
+            return;
+        };
+        if program.pause == Pause::For(index as usize) {
+            program.pause = Pause::No;
+            self.drive(now, ticket);
+        }
+    }
+
+    /// Answers when the last reply is in.
+    fn end_if_over(&mut self, ticket: Ticket) {
+        let Some(program) = self.program(ticket) else {
+            return;
+        };
+        if !program.over || program.missing > 0 {
+            return;
+        }
+        let program = self.programs.remove((ticket.number & !PROGRAM) as usize);
+        let mut out = Vec::new();
+        Reply::new(&mut out, program.protocol).array(program.replies.len());
+        for reply in &program.replies {
+            out.extend_from_slice(reply);
+        }
+        self.answer(program.client, program.row, Ran::ended(false), None, &out);
+    }
+}

@@ -1,0 +1,465 @@
+//! EXEC: runs the block of a MULTI.
+//!
+//! A block of engine commands whose keys, watched ones included, lie on one
+//! shard is a request like any other there: it looks at the locks, waits for
+//! them if it must, and runs in one piece. It is moved to the shard, not copied.
+//!
+//! Any other block is a program; see `drive`.
+
+use super::{Node, Parked};
+use crate::command::{Args, Cargo, Context, Handler, Merge, Outcome, OwnedArgs, Run, flags};
+use crate::order::batch::{Batch, Call, Client, Item, Lock, ReplyEnd, Scope, Ticket};
+use crate::order::program::{Block, Done, Manner, Queued, Runs, Task, Watched, WatchedKey};
+use crate::order::split::Owners;
+use crate::order::transaction::{Then, Transaction};
+use crate::order::watch::Ran;
+use crate::resp::{Protocol, Reply};
+use crate::types::{DbIndex, ShardId, UnixMs};
+
+/// Commands of a block whose memory is fetched together.
+const PREFETCHED: usize = 16;
+
+/// WATCH on one shard: the watcher's number, then the keys.
+fn watch(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let watcher = args.get(1).and_then(|bytes| bytes.first_chunk());
+    let watcher = u64::from_le_bytes(*watcher.expect("the home core puts it there"));
+    let db = ctx.selected();
+    for key in args.from(2).iter() {
+        // One whose time has come goes now, so that it does not count later.
+        ctx.db.lookup(key);
+        ctx.db.effects().watches.add(watcher, db, key);
+    }
+    ctx.reply.ok();
+    Ok(())
+}
+
+impl Node {
+    /// WATCH: from now on changes of these keys count for the client, by its
+    /// id. Replies `+OK` through [`Node::replies`] when every shard knows.
+    /// Appends the keys to `watched`, each once.
+    pub fn watch(
+        &mut self,
+        now: UnixMs,
+        client: Client,
+        (row, manner): (u16, Manner),
+        keys: Args<'_>,
+        watched: &mut Watched,
+    ) {
+        watched.watcher = client.id;
+        let mut own: Vec<(ShardId, &[u8])> = Vec::new();
+        for key in keys.iter() {
+            let shard = self.owner(key);
+            let (db, hash) = (manner.db, self.hash(key));
+            watched.keys.insert(WatchedKey { shard, db, hash });
+            own.push((shard, key));
+        }
+        own.sort_by_key(|(shard, _)| *shard);
+        let id = client.id.to_le_bytes();
+        let part = |group: &[(ShardId, &[u8])]| {
+            let keys = group.iter().map(|(_, key)| *key);
+            let parts = [&b"WATCH"[..], &id].into_iter().chain(keys);
+            Some((group.first()?.0, OwnedArgs::new(parts)))
+        };
+        let parts = own.chunk_by(|a, b| a.0 == b.0).filter_map(part).collect();
+        let call = Call {
+            handler: watch,
+            row,
+            db: manner.db,
+            protocol: manner.protocol,
+            no_touch: true,
+            may_block: false,
+            write: false,
+            keys: &[],
+            located: None,
+        };
+        let transaction = Transaction::new(client, call, Then::Merge(Merge::Ok), parts);
+        self.begin_unlocked(now, transaction, None);
+        self.pump(now);
+    }
+
+    /// A client watches no more.
+    pub fn unwatch(&mut self, watched: &Watched) {
+        for shard in watched.shards() {
+            let watcher = watched.watcher;
+            if shard == self.id {
+                self.shard.unwatch(watcher);
+            } else {
+                let item = Item::Unwatch { watcher };
+                self.batch_for(shard).push(item, std::iter::empty());
+            }
+        }
+    }
+
+    /// The one shard that a block runs on in one piece, if there is one: any,
+    /// if it has no keys at all.
+    pub fn place_block(&self, block: &Block) -> Option<ShardId> {
+        let mut only: Option<ShardId> = None;
+        let mut fits = |shard: ShardId| *only.get_or_insert(shard) == shard;
+        for queued in block.iter() {
+            let Runs::Engine { row, .. } = queued.runs else {
+                return None;
+            };
+            let owner = match self.known_owner(&queued) {
+                Some(owner) => owner,
+                None => self.place(row, queued.args).1?,
+            };
+            if !fits(owner) {
+                return None;
+            }
+        }
+        let watched = block.watched.iter().flat_map(|watched| &watched.keys);
+        let all_fit = watched.into_iter().all(|key| fits(key.shard));
+        all_fit.then(|| only.unwrap_or(self.id))
+    }
+
+    /// The owner of a command's only key, when it was located before.
+    pub(super) fn known_owner(&self, queued: &Queued<'_>) -> Option<ShardId> {
+        let Runs::Engine { row, located } = queued.runs else {
+            return None;
+        };
+        let single = matches!(row.run, Run::OneShard(_)) && row.keys.len() == 1;
+        located
+            .filter(|_| single)
+            .map(|located| self.owner_of(&located))
+    }
+
+    /// Runs a block of one of this core's clients on its own shard and writes
+    /// the reply, unless it has to wait: then the reply comes through
+    /// [`Node::replies`], for `client()`. Gives the block back if it is over; then
+    /// how its commands went comes through [`Node::replies`], for nobody.
+    pub fn exec_here(
+        &mut self,
+        now: UnixMs,
+        (id, client): (u64, impl FnOnce() -> Client),
+        (row, manner): (u16, Manner),
+        block: Box<Block>,
+        out: &mut Vec<u8>,
+    ) -> Option<Box<Block>> {
+        let task = Task::new(block, manner, row);
+        let free = self.locks.is_empty()
+            || !self.chains.contains_key(&(self.id, id)) && self.is_block_free(&task.block);
+        if free {
+            for done in self.run_block(now, &task, out) {
+                self.count(done);
+            }
+            self.pump(now);
+            return Some(task.block);
+        }
+        let parked = self.parked_block(self.id, client(), task);
+        self.hold_up(parked);
+        None
+    }
+
+    /// Sends a block to the one other shard that it runs on.
+    pub fn exec_there(
+        &mut self,
+        owner: ShardId,
+        client: Client,
+        (row, manner): (u16, Manner),
+        block: Box<Block>,
+    ) {
+        let task = Box::new(Task::new(block, manner, row));
+        let item = Item::Exec {
+            client,
+            task: Some(task),
+            reply: None,
+        };
+        self.batch_for(owner).push(item, std::iter::empty());
+    }
+
+    /// What a request that waits here holds: a block, as a request.
+    pub(super) fn parked_block(&self, home: ShardId, client: Client, task: Task) -> Parked {
+        const NOTHING: Handler = |_, _| Ok(());
+        let call = Call {
+            handler: NOTHING,
+            row: task.row,
+            db: task.manner.db,
+            protocol: task.manner.protocol,
+            no_touch: true,
+            may_block: false,
+            write: false,
+            keys: &[],
+            located: None,
+        };
+        Parked {
+            home,
+            client,
+            call,
+            args: OwnedArgs::default(),
+            task: Some(Box::new(task)),
+        }
+    }
+
+    /// Whether no lock is in the way of any command of a block.
+    pub(super) fn is_block_free(&self, block: &Block) -> bool {
+        let manner = Manner {
+            db: DbIndex(0),
+            protocol: Protocol::Resp2,
+            no_touch: true,
+        };
+        let free = |queued: Queued<'_>| {
+            let call = queued.call(manner);
+            call.is_none_or(|call| self.is_free(&call, queued.args))
+        };
+        let mut watched = block.watched.iter().flat_map(|watched| &watched.keys);
+        watched.all(|key| self.locks.allows(key.hash, false)) && block.iter().all(free)
+    }
+
+    /// The locks that a block on this shard alone needs.
+    pub(super) fn locks_of_block(&self, block: &Block) -> Vec<Lock> {
+        let locks = self.locks_of_program(block).into_iter();
+        locks.map(|(_, lock)| lock).collect()
+    }
+
+    /// All that a block locks, in shard order: the keys of its commands and, to
+    /// be read, those that are watched; the whole shard where a command has no
+    /// keys but is about them.
+    pub(super) fn locks_of_program(&self, block: &Block) -> Vec<(ShardId, Lock)> {
+        let mut locks: Vec<(ShardId, Lock)> = Vec::new();
+        for queued in block.iter() {
+            let Runs::Engine { row, .. } = queued.runs else {
+                continue;
+            };
+            // What cannot be cut is refused where it runs, and reads nothing.
+            let Some(owners) = Owners::find(row, queued.args, |key| self.owner(key)) else {
+                continue;
+            };
+            let lock = |scope| Lock {
+                scope,
+                exclusive: queued.write,
+            };
+            if owners.shards.is_empty() && matches!(row.run, Run::OneShard(_)) {
+                if row.flags.has(flags::READONLY) || queued.write {
+                    locks.push((self.id, lock(Scope::Shard)));
+                }
+            } else if owners.shards.is_empty() {
+                let all = owners.participants(self.shards).into_iter();
+                locks.extend(all.map(|shard| (shard, lock(Scope::Shard))));
+            } else {
+                let keys = owners
+                    .positions
+                    .iter()
+                    .filter_map(|at| queued.args.get(*at));
+                let keys = keys.map(|key| lock(Scope::Key(self.hash(key))));
+                locks.extend(owners.shards.iter().copied().zip(keys));
+            }
+        }
+        for key in block.watched.iter().flat_map(|watched| &watched.keys) {
+            let (scope, exclusive) = (Scope::Key(key.hash), false);
+            locks.push((key.shard, Lock { scope, exclusive }));
+        }
+        united(locks)
+    }
+
+    /// Runs a block in one piece; how its commands went.
+    pub(super) fn run_block(&mut self, now: UnixMs, task: &Task, out: &mut Vec<u8>) -> Vec<Done> {
+        let Task { block, manner, .. } = task;
+        if let Some(watched) = &block.watched
+            && !self.shard.settle(now, watched.watcher)
+        {
+            Reply::new(out, manner.protocol).null_array();
+            return Vec::new();
+        }
+        let mut done = Vec::with_capacity(block.len());
+        Reply::new(out, manner.protocol).array(block.len());
+        self.shard.effects().open_block();
+        let mut began = (self.watch.clock)();
+        for queued in block.iter() {
+            let Some(request) = queued.request(*manner) else {
+                continue;
+            };
+            let start = out.len();
+            let failed = self.shard.apply(now, &request, out).is_err();
+            let ended = (self.watch.clock)();
+            let ticks = ended.saturating_sub(began);
+            began = ended;
+            done.push(Done {
+                row: queued.row,
+                ran: Ran { failed, ticks },
+                slow: self.watch.keep(ticks, queued.args),
+                error: if failed {
+                    out[start..].to_vec()
+                } else {
+                    Vec::new()
+                },
+            });
+        }
+        self.shard.effects().close_block();
+        done
+    }
+
+    /// Counts a command of a block.
+    pub(super) fn count(&mut self, done: Done) {
+        self.answer(Client::NOBODY, done.row, done.ran, done.slow, &done.error);
+    }
+
+    /// A block has waited for its locks: it runs.
+    pub(super) fn exec_late(
+        &mut self,
+        now: UnixMs,
+        home: ShardId,
+        client: Client,
+        call: &Call,
+        task: &Task,
+    ) {
+        let mut reply = Vec::new();
+        let done = self.run_block(now, task, &mut reply);
+        let ticks = done.iter().map(|done| done.ran.ticks).sum();
+        for Done {
+            row,
+            ran,
+            slow,
+            error,
+        } in done
+        {
+            let call = Call { row, ..*call };
+            let request = slow.unwrap_or_default();
+            self.answer_late(home, Client::NOBODY, &call, request.args(), ran, error);
+        }
+        let ran = Ran {
+            failed: false,
+            ticks,
+        };
+        let request = OwnedArgs::default();
+        self.answer_late(home, client, call, request.args(), ran, reply);
+    }
+
+    /// Puts what runs for one transaction together in the log: parts that follow
+    /// each other without anything between them.
+    pub(super) fn group(&mut self, item: &Item) {
+        match item {
+            Item::Work { .. } | Item::Step { .. } => self.shard.effects().open_block(),
+            _ => self.shard.effects().close_block(),
+        }
+    }
+
+    /// Handles an item of a box that EXEC or UNWATCH has sent; whether it is to
+    /// go back.
+    pub(super) fn receive_exec(
+        &mut self,
+        now: UnixMs,
+        from: ShardId,
+        at: usize,
+        batch: &mut Batch,
+    ) -> bool {
+        match &mut batch.items[at] {
+            Item::Exec {
+                client,
+                task,
+                reply,
+            } => {
+                let Some(mut running) = task.take() else {
+                    return false;
+                };
+                let held_up = !self.locks.is_empty()
+                    && (self.chains.contains_key(&(from, client.id))
+                        || !self.is_block_free(&running.block));
+                if held_up {
+                    let parked = self.parked_block(from, *client, *running);
+                    self.hold_up(parked);
+                    return false;
+                }
+                self.prefetch_block(&running);
+                running.done = self.run_block(now, &running, &mut batch.replies);
+                let ticks = running.done.iter().map(|done| done.ran.ticks).sum();
+                let ran = Ran {
+                    failed: false,
+                    ticks,
+                };
+                let end = batch.replies.len();
+                *reply = Some(ReplyEnd { end, ran });
+                *task = Some(running);
+                true
+            }
+            Item::Step { call, .. } => {
+                let call = *call;
+                let answer = self.run_in(now, &call, at, &mut Cargo::default(), batch);
+                let answer = answer.expect("a command of a block never waits");
+                let on = self.shard.onward().map(Box::new);
+                if let Item::Step { reply, onward, .. } = &mut batch.items[at] {
+                    (*reply, *onward) = (Some(answer), on);
+                }
+                true
+            }
+            Item::Check {
+                watcher, unchanged, ..
+            } => {
+                *unchanged = Some(self.shard.settle(now, *watcher));
+                true
+            }
+            Item::Unwatch { watcher } => {
+                self.shard.unwatch(*watcher);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// Has the memory that a block will touch fetched ahead.
+    pub(super) fn prefetch_block(&self, task: &Task) {
+        let located = || {
+            let queued = task.block.iter().take(PREFETCHED);
+            queued.filter_map(|queued| match queued.runs {
+                Runs::Engine { located, .. } => located,
+                Runs::Server { .. } => None,
+            })
+        };
+        let keyspace = self.shard.keyspace(task.manner.db);
+        located().for_each(|located| keyspace.prefetch_line(&located));
+        located().for_each(|located| keyspace.prefetch_entry(&located));
+    }
+
+    /// Begins a transaction that needs no locks: those of `parent` cover it, or
+    /// there is nothing to lock.
+    pub(super) fn begin_unlocked(
+        &mut self,
+        now: UnixMs,
+        mut transaction: Transaction,
+        parent: Option<(Ticket, u32)>,
+    ) {
+        let index = self.transactions.vacant_key();
+        let ticket = self.ticket(index, 0);
+        transaction.ticket = ticket;
+        transaction.parent = parent;
+        // As if all but one had granted, and that one did now.
+        transaction.missing = 1;
+        self.transactions.insert(transaction);
+        self.granted(now, ticket);
+    }
+}
+
+/// Locks in shard order, each scope once and exclusively if anybody wants it so;
+/// where a whole shard is wanted, nothing but that.
+fn united(mut locks: Vec<(ShardId, Lock)>) -> Vec<(ShardId, Lock)> {
+    // The whole shard comes last of its shard's, and exclusive before shared.
+    locks.sort_unstable_by_key(|(shard, lock)| (*shard, lock.scope, !lock.exclusive));
+    let mut united: Vec<(ShardId, Lock)> = Vec::with_capacity(locks.len());
+    for group in locks.chunk_by(|a, b| a.0 == b.0) {
+        match group.iter().find(|(_, lock)| lock.scope == Scope::Shard) {
+            Some((shard, whole)) => {
+                let exclusive = group.iter().any(|(_, lock)| lock.exclusive);
+                united.push((
+                    *shard,
+                    Lock {
+                        exclusive,
+                        ..*whole
+                    },
+                ));
+            }
+            None => {
+                let start = united.len();
+                united.extend_from_slice(group);
+                let rest = united.split_off(start);
+                for lock in rest {
+                    if united[start..]
+                        .last()
+                        .is_none_or(|last| last.1.scope != lock.1.scope)
+                    {
+                        united.push(lock);
+                    }
+                }
+            }
+        }
+    }
+    united
+}

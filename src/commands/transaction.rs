@@ -1,0 +1,372 @@
+//! MULTI and what belongs to it.
+//!
+//! While a MULTI is open, commands are collected in the session; EXEC hands them
+//! to the node in one block, which runs it on one shard in one piece or on
+//! several under locks (see `shards::order`). The server's own commands in a
+//! block run here, one at a time, when the node says that it is their turn.
+//!
+//! What a client watches is known to the shards of the keys. The session
+//! remembers which, and tells them when it watches no more: after EXEC the
+//! shards forget by themselves.
+
+use super::{Call, Entry, Flow, Run, ServerRow, registry};
+use crate::coordinator::gather;
+use crate::core::Core;
+use crate::runtime::ticks;
+use crate::session::Session;
+use crate::session::connection::Kind;
+use crate::session::queue::Queue;
+use shards::command::{Args, Arity, Flags, Group, KeySpec, flags};
+use shards::order::{Block, Manner, ServerStep};
+use shards::resp::{Protocol, Reply};
+use shards::{CommandError, Located, ProtocolError};
+use std::sync::OnceLock;
+
+const AT_ONCE: Flags = flags::NOSCRIPT
+    .with(flags::LOADING)
+    .with(flags::STALE)
+    .with(flags::AT_ONCE);
+const FAST: Flags = AT_ONCE.with(flags::FAST).with(flags::ALLOW_BUSY);
+
+pub static COMMANDS: &[ServerRow] = &[
+    ServerRow {
+        name: "multi",
+        syntax: "",
+        summary: "Collect the commands that follow, for EXEC.",
+        since: "1.2.0",
+        complexity: "O(1)",
+        group: Group::Transactions,
+        arity: Arity::Exactly(1),
+        keys: &[],
+        flags: FAST,
+        tips: &[],
+        subcommands: &[],
+        run: multi,
+    },
+    ServerRow {
+        name: "exec",
+        syntax: "",
+        summary: "Run all that was collected since MULTI, as one.",
+        since: "1.2.0",
+        complexity: "Depends on commands in the transaction",
+        group: Group::Transactions,
+        arity: Arity::Exactly(1),
+        keys: &[],
+        flags: AT_ONCE.with(flags::SKIP_SLOWLOG),
+        tips: &[],
+        subcommands: &[],
+        run: exec,
+    },
+    ServerRow {
+        name: "discard",
+        syntax: "",
+        summary: "Forget all that was collected since MULTI.",
+        since: "2.0.0",
+        complexity: "O(N), when N is the number of queued commands",
+        group: Group::Transactions,
+        arity: Arity::Exactly(1),
+        keys: &[],
+        flags: FAST,
+        tips: &[],
+        subcommands: &[],
+        run: discard,
+    },
+    ServerRow {
+        name: "watch",
+        syntax: "key [key ...]",
+        summary: "Have the next EXEC do nothing if one of these keys changes before it.",
+        since: "2.2.0",
+        complexity: "O(1) for every key.",
+        group: Group::Transactions,
+        arity: Arity::AtLeast(2),
+        keys: &[KeySpec::every(1, &["RO"])],
+        flags: FAST,
+        tips: &[],
+        subcommands: &[],
+        run: watch,
+    },
+    ServerRow {
+        name: "unwatch",
+        syntax: "",
+        summary: "Watch no key any more.",
+        since: "2.2.0",
+        complexity: "O(1)",
+        group: Group::Transactions,
+        arity: Arity::Exactly(1),
+        keys: &[],
+        flags: flags::NOSCRIPT
+            .with(flags::LOADING)
+            .with(flags::STALE)
+            .with(flags::FAST)
+            .with(flags::ALLOW_BUSY),
+        tips: &[],
+        subcommands: &[],
+        run: unwatch,
+    },
+];
+
+/// Blocks that a core keeps for the next MULTI.
+const SPARE_BLOCKS: usize = 32;
+
+fn multi(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    if call.session().queue.is_some() {
+        let text = "ERR MULTI calls can not be nested";
+        return Err(CommandError::Static(text));
+    }
+    let block = call.core.spare_blocks.pop().unwrap_or_default();
+    let refused = false;
+    call.session().queue = Some(Box::new(Queue { block, refused }));
+    call.reply().ok();
+    Ok(Flow::Done)
+}
+
+fn discard(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    if call.session().queue.is_none() {
+        return Err(CommandError::Static("ERR DISCARD without MULTI"));
+    }
+    call.core.discard(call.key);
+    call.reply().ok();
+    Ok(Flow::Done)
+}
+
+fn unwatch(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    call.core.unwatch(call.key);
+    call.reply().ok();
+    Ok(Flow::Done)
+}
+
+fn manner(session: &Session) -> Manner {
+    Manner {
+        db: session.db,
+        protocol: session.protocol,
+        no_touch: session.no_touch,
+    }
+}
+
+/// All earlier requests are over before a key is watched: what they change
+/// does not count. What follows waits until every shard knows.
+fn watch(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let (key, core) = (call.key, &mut *call.core);
+    let connection = &mut *core.connections[key as usize];
+    if connection.session.queue.is_some() {
+        let text = "ERR WATCH inside MULTI is not allowed";
+        return Err(CommandError::Static(text));
+    }
+    if connection.is_waiting() {
+        return Ok(Flow::Later);
+    }
+    let client = connection.client(key, Kind::Transaction);
+    connection.barrier = true;
+    let session = &mut connection.session;
+    let mut watched = session.watched.take().unwrap_or_default();
+    let how = (session.last_command.unwrap_or_default(), manner(session));
+    core.node
+        .watch(core.now, client, how, args.from(1), &mut watched);
+    session.watched = Some(watched);
+    core.deliver();
+    Ok(Flow::Pending)
+}
+
+fn exec(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    let (key, core) = (call.key, &mut *call.core);
+    let connection = &mut *core.connections[key as usize];
+    let session = &mut connection.session;
+    let Some(queue) = &mut session.queue else {
+        return Err(CommandError::Static("ERR EXEC without MULTI"));
+    };
+    if queue.refused {
+        core.discard(key);
+        return Err(CommandError::Static(
+            "EXECABORT Transaction discarded because of previous errors.",
+        ));
+    }
+    // The block has what is watched from here on, and is asked again if it
+    // must wait now.
+    queue.block.watched = session.watched.take().or(queue.block.watched.take());
+    let owner = core.node.place_block(&queue.block);
+    let kind = match owner {
+        Some(_) => Kind::Single,
+        None => Kind::Transaction,
+    };
+    let serves = queue.block.has_server_commands();
+    let manner = manner(session);
+    if !connection.may_mix(kind) || serves && connection.is_waiting() {
+        return Ok(Flow::Later);
+    }
+    let session = &mut connection.session;
+    let Some(queue) = session.queue.take() else {
+        return Ok(Flow::Done);
+    };
+    let how = (session.last_command.unwrap_or_default(), manner);
+    core.stats.commands += queue.block.len() as u64;
+    match owner {
+        Some(owner) if owner == core.id => return Ok(exec_here(call, how, queue.block)),
+        Some(owner) => {
+            let client = connection.client(key, kind);
+            core.node.exec_there(owner, client, how, queue.block);
+        }
+        None => {
+            let client = connection.client(key, kind);
+            // What follows is to be run as the block's commands will want it.
+            connection.barrier = serves;
+            core.node.exec(core.now, client, how, queue.block);
+            core.deliver();
+            run_server_steps(core);
+        }
+    }
+    Ok(Flow::Pending)
+}
+
+/// All keys are on this core: the block runs now, unless one of them is locked.
+fn exec_here(call: &mut Call<'_>, how: (u16, Manner), block: Box<Block>) -> Flow {
+    let key = call.key;
+    let Core {
+        node,
+        connections,
+        spare_blocks,
+        now,
+        ..
+    } = &mut *call.core;
+    let connection = &mut *connections[key as usize];
+    let id = connection.session.id;
+    let who = (id, || connection.client(key, Kind::Single));
+    let over = node.exec_here(*now, who, how, block, call.out);
+    let Some(mut block) = over else {
+        return Flow::Pending;
+    };
+    if spare_blocks.len() < SPARE_BLOCKS {
+        block.clear();
+        spare_blocks.push(block);
+    }
+    call.core.deliver();
+    Flow::Done
+}
+
+/// Why a command was not queued.
+pub enum Unqueued {
+    Refused(CommandError),
+    /// The queue is full: the client has to go.
+    Full(ProtocolError),
+}
+
+/// Adds a command to the open MULTI of a client.
+pub fn enqueue(
+    core: &mut Core,
+    key: u32,
+    entry: &'static Entry,
+    located: Option<Located>,
+    args: Args<'_>,
+) -> Result<(), Unqueued> {
+    if entry.flags.has(flags::NO_MULTI) {
+        let text = "ERR Command not allowed inside a transaction";
+        return Err(Unqueued::Refused(CommandError::Static(text)));
+    }
+    let limit = core.config.client_query_buffer_limit;
+    let Some(queue) = &mut core.connections[key as usize].session.queue else {
+        return Ok(());
+    };
+    let added = match &entry.run {
+        Run::Engine(row) => queue.block.push(entry.number, row, located, args),
+        Run::Server(_) => {
+            // What concerns the connection alone has no order with anything else.
+            let apart = entry.group != Group::Connection || entry.flags.has(flags::ADMIN);
+            queue.block.push_server(entry.number, apart, args)
+        }
+    };
+    if !added || queue.block.bytes() > limit {
+        return Err(Unqueued::Full(ProtocolError::QueryBufferLimit));
+    }
+    Ok(())
+}
+
+/// Whether this is the number of EXEC's row.
+fn is_exec(row: u16) -> bool {
+    static EXEC: OnceLock<Option<u16>> = OnceLock::new();
+    let exec = EXEC.get_or_init(|| Some(registry().find(b"exec")?.number));
+    *exec == Some(row)
+}
+
+/// The flags of a command, those of an EXEC with what it is going to run.
+pub fn flags_of(session: &Session, entry: &Entry) -> Flags {
+    match &session.queue {
+        Some(queue) if queue.block.writes() && is_exec(entry.number) => {
+            entry.flags.with(flags::WRITE)
+        }
+        _ => entry.flags,
+    }
+}
+
+/// A command was refused before it ran: an open MULTI cannot be executed any
+/// more. For EXEC itself it is over; then this is the error instead.
+pub fn refused(
+    core: &mut Core,
+    key: u32,
+    row: Option<u16>,
+    error: &CommandError,
+) -> Option<CommandError> {
+    if row.is_some_and(is_exec) {
+        core.discard(key);
+        let error = error.to_bytes();
+        let error = error.strip_prefix(b"ERR ").unwrap_or(&error);
+        let before = b"EXECABORT Transaction discarded because of: ";
+        return Some(CommandError::Owned([&before[..], error].concat().into()));
+    }
+    if let Some(queue) = &mut core.connections[key as usize].session.queue {
+        queue.refused = true;
+    }
+    None
+}
+
+/// Runs the commands of the server whose turn has come in a block.
+pub fn run_server_steps(core: &mut Core) {
+    while let Some(step) = core.node.server_step() {
+        run_server_step(core, &step);
+    }
+}
+
+fn run_server_step(core: &mut Core, step: &ServerStep) {
+    let ServerStep {
+        ticket,
+        client,
+        row,
+        args,
+    } = step;
+    let mut out = Vec::new();
+    let entry = registry().by_number(*row);
+    if let Some(Run::Server(row)) = entry.map(|entry| &entry.run)
+        && core.client(client.key, client.id).is_some()
+    {
+        let key = client.key;
+        let args = args.args();
+        let began = ticks::now();
+        let ran = (row.run)(
+            &mut Call {
+                core,
+                key,
+                out: &mut out,
+            },
+            args,
+        );
+        let took = ticks::now().saturating_sub(began);
+        core.stats.ran(step.row, ticks::to_ns(took));
+        let within = Some(*ticket);
+        match ran {
+            // Nothing that may be queued has to wait for earlier replies.
+            Ok(Flow::Done | Flow::Later | Flow::Pending) => {}
+            Ok(Flow::Ask(question, finish)) => {
+                let ask = (question, finish);
+                return gather::ask(core, (key, within), ask, args, super::answer);
+            }
+            Ok(Flow::Wait(job, finish)) => {
+                return gather::wait(core, (key, within), job, finish, args);
+            }
+            Err(error) => {
+                core.stats.count_error(&error.to_bytes());
+                core.stats.rows[usize::from(step.row)].failed += 1;
+                out.clear();
+                Reply::new(&mut out, Protocol::Resp2).error(&error);
+            }
+        }
+    }
+    gather::resume(core, *ticket, *client, out);
+}
