@@ -9,6 +9,10 @@
 // Tests may unwrap; the lint knows test functions, not what they call.
 #![allow(clippy::unwrap_used)]
 
+#[path = "simulation/appends.rs"]
+mod appends;
+#[path = "simulation/blocks.rs"]
+mod blocks;
 #[path = "simulation/graph.rs"]
 mod graph;
 #[path = "simulation/history.rs"]
@@ -159,4 +163,68 @@ fn single_requests_beside_transactions_are_noticed() {
 #[test]
 fn a_lock_left_behind_is_noticed() {
     notice(Broken::LostBox, Mode::Mixed);
+}
+
+/// Operations of the usual dose of blocks.
+const BLOCKS: usize = 150_000;
+
+fn play_blocks(seed: u64, broken: blocks::Broken) -> (usize, u64, Result<(), String>) {
+    let length = 100 + Rng::new(!seed).below(3000);
+    let mut world = blocks::Blocks::new(seed, broken);
+    world.run(length);
+    let judgement = appends::check(&mut world);
+    (world.ops.len(), world.disconnects, judgement)
+}
+
+#[test]
+fn blocks_are_one_history() {
+    let test = "blocks_are_one_history";
+    let number = |name| -> Option<u64> { std::env::var(name).ok()?.parse().ok() };
+    let given = number("CORDIS_SEED");
+    let long = std::env::var_os("CORDIS_LONG").is_some_and(|value| value != "0");
+    let most = if long { BLOCKS * 100 } else { BLOCKS };
+    let (mut ops, mut disconnects, mut seed) = (0, 0, given.unwrap_or(1));
+    while ops < most {
+        let (count, gone, judgement) = play_blocks(seed, blocks::Broken::Nothing);
+        if let Err(wrong) = judgement {
+            panic!("{wrong}\nreplay with CORDIS_SEED={seed} cargo test --test simulation {test}");
+        }
+        (ops, disconnects, seed) = (ops + count, disconnects + gone, seed + 1);
+        if given.is_some() {
+            return;
+        }
+    }
+    assert!(disconnects > 0, "clients must go away");
+    println!("{test}: {ops} operations, {disconnects} disconnected clients");
+}
+
+/// Breaks a rule until what the clients saw tells.
+fn notice_in_blocks(broken: blocks::Broken) {
+    let wrong = |seed| {
+        let (_, _, judgement) = play_blocks(seed, broken);
+        judgement.err().filter(|wrong| !wrong.contains("at rest"))
+    };
+    let noticed = (1..=PATIENCE).find_map(|seed| Some((seed, wrong(seed)?)));
+    let (seed, wrong) = noticed.unwrap_or_else(|| panic!("{broken:?} goes unnoticed in blocks"));
+    println!("{broken:?} in blocks, seed {seed}: {wrong}");
+}
+
+#[test]
+fn blocks_before_all_have_granted_are_noticed() {
+    notice_in_blocks(blocks::Broken::EarlyGrant);
+}
+
+#[test]
+fn blocks_that_release_early_are_noticed() {
+    notice_in_blocks(blocks::Broken::EarlyRelease);
+}
+
+#[test]
+fn requests_beside_blocks_that_ignore_locks_are_noticed() {
+    notice_in_blocks(blocks::Broken::SkippedLocks);
+}
+
+#[test]
+fn an_exec_that_forgets_what_is_watched_is_noticed() {
+    notice_in_blocks(blocks::Broken::SkippedWatch);
 }

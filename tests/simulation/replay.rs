@@ -98,6 +98,7 @@ impl Replay {
             let (name, id) = split_name(command[0]);
             match name {
                 b"SELECT" => db = number(command[1])? as u16,
+                b"MULTI" | b"EXEC" if id.is_none() => {}
                 b"DEL" if id.is_none() => {
                     let key = find_key(&world.workload, db, command[1])?;
                     self.expire(key, now_ms)?;
