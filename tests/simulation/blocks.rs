@@ -268,12 +268,10 @@ impl Blocks {
                 self.publish(node);
             }
             3 => self.serve(),
-            4 => {
-                if self.rng.one_in(40) {
-                    let index = self.rng.below(self.people.len());
-                    self.leave(index);
-                    self.disconnects += 1;
-                }
+            4 if self.rng.one_in(40) => {
+                let index = self.rng.below(self.people.len());
+                self.leave(index);
+                self.disconnects += 1;
             }
             _ => {}
         }
