@@ -438,7 +438,7 @@ fn blocks_leave_their_effects_together() {
         let mut replica = Shard::new(DBS, 0..16_384, !seed, Settings::default());
         primary.shard.effects().record(true);
         let mut together = 0;
-        for _ in 0..500 {
+        for _ in 0..2_000 {
             now.0 += random.below(300).cast_signed();
             let mut block = Box::new(Block::default());
             for _ in 0..random.below(6) {
