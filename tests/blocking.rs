@@ -1,0 +1,272 @@
+//! Clients that wait for elements: each is served once, in turn, whatever
+//! shards its keys lie on, and nothing is lost when it goes away.
+
+mod support;
+
+use std::collections::HashMap;
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use support::client::Client;
+use support::rng::{Rng, seed};
+use support::server::{Server, info_field};
+use support::{long_run, wait_until};
+
+/// Redis first: what is asserted of us holds of it.
+fn servers() -> Vec<Server> {
+    vec![
+        Server::redis(&[]),
+        Server::cordis(1, &[]),
+        Server::cordis(4, &[]),
+    ]
+}
+
+/// Keys that lie on all of a few shards.
+fn keys(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("list:{n}")).collect()
+}
+
+fn blocked(client: &mut Client) -> usize {
+    let info = client.call(&["INFO", "clients"]).to_string();
+    let count = info_field(&info, "blocked_clients").map(str::parse::<usize>);
+    count
+        .expect("INFO has it")
+        .expect("it is a number")
+}
+
+fn wait_for_blocked(client: &mut Client, count: usize) {
+    wait_until(&format!("{count} clients are blocked"), || {
+        blocked(client) == count
+    });
+}
+
+#[test]
+fn first_come_first_served() {
+    for server in servers() {
+        let mut other = server.connect();
+        let mut waiting: Vec<Client> = Vec::new();
+        for n in 0..5 {
+            let mut client = server.connect();
+            client.send(&["BLPOP", "k", "0"]);
+            waiting.push(client);
+            wait_for_blocked(&mut other, n + 1);
+        }
+        for (n, client) in waiting.iter_mut().enumerate() {
+            let value = format!("v{n}");
+            other.call(&["RPUSH", "k", &value]);
+            let reply = format!("*2\r\n$1\r\nk\r\n$2\r\n{value}\r\n");
+            assert_eq!(client.read().raw, reply.as_bytes(), "{}", server.name);
+        }
+        assert_eq!(blocked(&mut other), 0, "{}", server.name);
+    }
+}
+
+#[test]
+fn who_waits_is_served_before_anything_else_happens() {
+    for server in servers() {
+        for key in keys(8) {
+            let (mut waiting, mut other) = (server.connect(), server.connect());
+            waiting.send(&["BRPOP", &key, "0"]);
+            wait_for_blocked(&mut other, 1);
+            let push = vec!["RPUSH", &key, "a", "b", "c"];
+            let requests = [push, vec!["LRANGE", &key, "0", "-1"], vec!["DEL", &key]];
+            let requests = requests.map(|words| words.into_iter().map(Vec::from).collect());
+            let replies = other.pipeline(&requests);
+            let raw: Vec<_> = replies.iter().map(|reply| reply.to_string()).collect();
+            assert_eq!(raw[0], "3", "{}", server.name);
+            assert_eq!(
+                replies[1].raw, b"*2\r\n$1\r\na\r\n$1\r\nb\r\n",
+                "{} {key}",
+                server.name
+            );
+            assert!(waiting.read().raw.ends_with(b"$1\r\nc\r\n"));
+        }
+    }
+}
+
+#[test]
+fn one_of_several_keys_is_enough_and_only_one_is_taken() {
+    for server in servers() {
+        let keys = keys(8);
+        let mut other = server.connect();
+        for at in 0..keys.len() {
+            let mut waiting = server.connect();
+            let words = [&["BLPOP".to_owned()], &keys[..], &["0".to_owned()]].concat();
+            waiting.send(&words);
+            wait_for_blocked(&mut other, 1);
+            let second = (at + 3) % keys.len();
+            other.call(&["RPUSH", &keys[at], "first"]);
+            other.call(&["RPUSH", &keys[second], "second"]);
+            let reply = waiting.read().raw;
+            let (key, value) = (keys[at].as_str(), "first");
+            let expected = format!(
+                "*2\r\n${}\r\n{key}\r\n${}\r\n{value}\r\n",
+                key.len(),
+                value.len()
+            );
+            assert_eq!(reply, expected.as_bytes(), "{}", server.name);
+            assert_eq!(other.call(&["LLEN", &keys[second]]).integer(), 1);
+            other.call(&["DEL", &keys[second]]);
+            assert_eq!(blocked(&mut other), 0, "{}", server.name);
+        }
+    }
+}
+
+#[test]
+fn a_move_waits_for_its_source() {
+    for server in servers() {
+        let mut other = server.connect();
+        for (n, key) in keys(8).iter().enumerate() {
+            let target = format!("target:{n}");
+            let mut waiting = server.connect();
+            waiting.send(&["BLMOVE", key, &target, "LEFT", "RIGHT", "0"]);
+            wait_for_blocked(&mut other, 1);
+            // Its destination appears: that is nothing to take.
+            other.call(&["RPUSH", &target, "old"]);
+            other.call(&["RPUSH", key, "new"]);
+            assert_eq!(waiting.read().raw, b"$3\r\nnew\r\n", "{}", server.name);
+            let list = other.call(&["LRANGE", &target, "0", "-1"]);
+            assert_eq!(list.raw, b"*2\r\n$3\r\nold\r\n$3\r\nnew\r\n");
+            assert_eq!(other.call(&["EXISTS", key]).integer(), 0);
+        }
+    }
+}
+
+#[test]
+fn what_follows_waits_and_time_ends() {
+    for server in servers() {
+        let mut client = server.connect();
+        let keys = keys(6);
+        let block = [&["BLPOP".to_owned()], &keys[..], &["0.05".to_owned()]].concat();
+        let words = |words: &[&str]| words.iter().map(|word| Vec::from(*word)).collect();
+        let replies = client.pipeline(&[
+            words(&["BLMOVE", "a", "b", "LEFT", "LEFT", "0.02"]),
+            words(&["SET", "s", "1"]),
+            block.iter().map(|word| Vec::from(word.as_str())).collect(),
+            words(&["GET", "s"]),
+        ]);
+        let raw: Vec<_> = replies.iter().map(|reply| reply.raw.as_slice()).collect();
+        let expected: [&[u8]; 4] = [b"*-1\r\n", b"+OK\r\n", b"*-1\r\n", b"$1\r\n1\r\n"];
+        assert_eq!(raw, expected, "{}", server.name);
+        assert_eq!(blocked(&mut client), 0, "{}", server.name);
+    }
+}
+
+#[test]
+fn who_goes_away_takes_nothing_along() {
+    for server in servers() {
+        let mut other = server.connect();
+        let keys = keys(6);
+        let several = [&["BLPOP".to_owned()], &keys[..], &["0".to_owned()]].concat();
+        let one = ["BLPOP".to_owned(), keys[0].clone(), "0".to_owned()];
+        let mut waiting = Vec::new();
+        for n in 0..20 {
+            let mut client = server.connect();
+            client.send(if n % 2 == 0 { &several } else { &one[..] });
+            waiting.push(client);
+        }
+        wait_for_blocked(&mut other, 20);
+        for (n, client) in waiting.iter().enumerate() {
+            if n % 4 < 2 {
+                client.stream().shutdown(Shutdown::Both).expect("it is open");
+            }
+        }
+        wait_for_blocked(&mut other, 10);
+        other.call(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        wait_for_blocked(&mut other, 0);
+        for key in &keys {
+            assert_eq!(other.call(&["RPUSH", key, "v"]).integer(), 1);
+            assert_eq!(other.call(&["LLEN", key]).integer(), 1, "{}", server.name);
+        }
+    }
+}
+
+#[test]
+fn clients_are_unblocked_on_request() {
+    for server in servers() {
+        let mut other = server.connect();
+        let keys = keys(6);
+        for words in [
+            [&["BLPOP".to_owned()], &keys[..], &["0".to_owned()]].concat(),
+            vec!["BLPOP".into(), keys[1].clone(), "0".into()],
+        ] {
+            for (how, reply) in [
+                ("TIMEOUT", "*-1\r\n"),
+                ("ERROR", "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n"),
+            ] {
+                let mut waiting = server.connect();
+                let id = waiting.call(&["CLIENT", "ID"]).integer().to_string();
+                assert_eq!(other.call(&["CLIENT", "UNBLOCK", &id, how]).integer(), 0);
+                waiting.send(&words);
+                wait_for_blocked(&mut other, 1);
+                assert_eq!(other.call(&["CLIENT", "UNBLOCK", &id, how]).integer(), 1);
+                assert_eq!(waiting.read().raw, reply.as_bytes(), "{}", server.name);
+                assert_eq!(waiting.call(&["PING"]).raw, b"+PONG\r\n");
+                assert_eq!(blocked(&mut other), 0);
+            }
+        }
+    }
+}
+
+/// Many producers and consumers over all shards: what was pushed is delivered,
+/// each element once.
+#[test]
+fn every_element_is_delivered_once() {
+    let seed = seed("every_element_is_delivered_once");
+    let elements = if long_run() { 100_000 } else { 4_000 };
+    let (producers, consumers) = (4, 8);
+    let server = Server::cordis(4, &[]);
+    let keys = keys(6);
+    let taken = AtomicUsize::new(0);
+    let seen: Vec<String> = std::thread::scope(|scope| {
+        for producer in 0..producers {
+            let (server, keys) = (&server, &keys);
+            scope.spawn(move || {
+                let mut rng = Rng::new(seed + producer as u64);
+                let mut client = server.connect();
+                for n in (producer..elements).step_by(producers) {
+                    let key = &keys[rng.below(keys.len())];
+                    let push = if rng.one_in(2) { "LPUSH" } else { "RPUSH" };
+                    client.call(&[push, key, &n.to_string()]);
+                }
+            });
+        }
+        let consume = |consumer: usize| {
+            let mut rng = Rng::new(seed + 1000 + consumer as u64);
+            let mut client = server.connect();
+            let mut seen = Vec::new();
+            while taken.load(Ordering::Relaxed) < elements {
+                // All of them now and then, or a key could be left to nobody.
+                let few = 1 + rng.below(3);
+                let mut words = vec![if rng.one_in(2) { "BLPOP" } else { "BRPOP" }.to_owned()];
+                if rng.one_in(3) {
+                    words.extend(keys.iter().cloned());
+                } else {
+                    words.extend((0..few).map(|_| keys[rng.below(keys.len())].clone()));
+                }
+                words.push("0.05".to_owned());
+                let reply = client.call(&words).raw;
+                if reply != b"*-1\r\n" {
+                    let text = String::from_utf8(reply).expect("numbers and keys");
+                    let lines: Vec<&str> = text.split("\r\n").collect();
+                    seen.push(lines[4].to_owned());
+                    taken.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            seen
+        };
+        let consumers: Vec<_> = (0..consumers)
+            .map(|consumer| scope.spawn(move || consume(consumer)))
+            .collect();
+        let seen = consumers.into_iter().map(|consumer| consumer.join());
+        seen.flat_map(|seen| seen.expect("a consumer saw no error"))
+            .collect()
+    });
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for element in &seen {
+        *counts.entry(element).or_default() += 1;
+    }
+    assert_eq!(counts.len(), elements, "nothing is lost");
+    assert_eq!(seen.len(), elements, "nothing is delivered twice");
+    let mut client = server.connect();
+    assert_eq!(client.call(&["DBSIZE"]).integer(), 0);
+}
