@@ -28,9 +28,7 @@ fn keys(count: usize) -> Vec<String> {
 fn blocked(client: &mut Client) -> usize {
     let info = client.call(&["INFO", "clients"]).to_string();
     let count = info_field(&info, "blocked_clients").map(str::parse::<usize>);
-    count
-        .expect("INFO has it")
-        .expect("it is a number")
+    count.expect("INFO has it").expect("it is a number")
 }
 
 fn wait_for_blocked(client: &mut Client, count: usize) {
@@ -167,7 +165,10 @@ fn who_goes_away_takes_nothing_along() {
         wait_for_blocked(&mut other, 20);
         for (n, client) in waiting.iter().enumerate() {
             if n % 4 < 2 {
-                client.stream().shutdown(Shutdown::Both).expect("it is open");
+                client
+                    .stream()
+                    .shutdown(Shutdown::Both)
+                    .expect("it is open");
             }
         }
         wait_for_blocked(&mut other, 10);
@@ -191,7 +192,10 @@ fn clients_are_unblocked_on_request() {
         ] {
             for (how, reply) in [
                 ("TIMEOUT", "*-1\r\n"),
-                ("ERROR", "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n"),
+                (
+                    "ERROR",
+                    "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n",
+                ),
             ] {
                 let mut waiting = server.connect();
                 let id = waiting.call(&["CLIENT", "ID"]).integer().to_string();

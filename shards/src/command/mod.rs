@@ -395,6 +395,7 @@ pub static COMMANDS: &[&[Row]] = &[
     keys::scan::COMMANDS,
     memory::COMMANDS,
     lists::COMMANDS,
+    lists::blocking::COMMANDS,
     lists::moving::COMMANDS,
     lists::search::COMMANDS,
     zsets::combine::COMMANDS,

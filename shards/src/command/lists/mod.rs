@@ -3,6 +3,7 @@
 //! What looks for elements is in [`search`], what goes from one list to another
 //! or chooses among several in [`moving`].
 
+pub mod blocking;
 pub mod moving;
 pub mod search;
 
@@ -203,6 +204,22 @@ impl End {
         match self {
             Self::Front => b"LPOP",
             Self::Back => b"RPOP",
+        }
+    }
+
+    /// The end that a command of [`End::pop_name`] is about.
+    fn of_pop(name: &[u8]) -> Self {
+        match name {
+            b"LPOP" => Self::Front,
+            _ => Self::Back,
+        }
+    }
+
+    /// The word for it.
+    fn word(self) -> &'static [u8] {
+        match self {
+            Self::Front => b"LEFT",
+            Self::Back => b"RIGHT",
         }
     }
 

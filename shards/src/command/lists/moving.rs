@@ -12,7 +12,7 @@ use crate::number::parse_i64;
 use crate::value::{End, Limit, List, copy};
 
 /// The second key of a move.
-const DESTINATION: KeySpec = KeySpec {
+pub(super) const DESTINATION: KeySpec = KeySpec {
     begin: Begin::Index(2),
     find: Find::Range {
         last: 0,
@@ -156,7 +156,7 @@ pub fn move_into_reply(
 
 /// For each key an array with the elements at both ends, null if there is no
 /// such key, or 0 if it is no list.
-fn lmove_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+pub(super) fn lmove_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let keys = args.from(1);
     ctx.reply.array(keys.len());
     for key in keys.iter() {
@@ -187,7 +187,7 @@ fn rpoplpush_decide(decision: &mut Decision<'_>) -> Outcome {
     decide_move(decision, End::Back, End::Front)
 }
 
-fn decide_move(decision: &mut Decision<'_>, from: End, to: End) -> Outcome {
+pub(super) fn decide_move(decision: &mut Decision<'_>, from: End, to: End) -> Outcome {
     let (source, destination) = (&decision.args[1], &decision.args[2]);
     let [first, second] = decision.read else {
         return Err(CommandError::Syntax);
@@ -249,14 +249,14 @@ fn bulk(reply: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// What LMPOP is asked for: how many keys from argument 2 on, the end, and how
 /// many elements.
-struct Popping {
-    keys: usize,
-    end: End,
-    count: usize,
+pub(super) struct Popping {
+    pub keys: usize,
+    pub end: End,
+    pub count: usize,
 }
 
 impl Popping {
-    fn parse(args: Args<'_>) -> Result<Self, CommandError> {
+    pub fn parse(args: Args<'_>) -> Result<Self, CommandError> {
         let positive = |word: &[u8], error| {
             let number = parse_i64(word).and_then(|number| usize::try_from(number).ok());
             number
@@ -315,7 +315,7 @@ pub fn multi_pop_into_reply(
 }
 
 /// For each key how many elements there are; null if it is no list.
-fn lmpop_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+pub(super) fn lmpop_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let keys = args.from(1);
     ctx.reply.array(keys.len());
     for key in keys.iter() {
@@ -330,16 +330,10 @@ fn lmpop_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 fn lmpop_decide(decision: &mut Decision<'_>) -> Outcome {
     let popping = Popping::parse(decision.args)?;
     let keys = decision.args.from(2).iter().take(popping.keys);
-    let found = keys
-        .zip(decision.read)
-        .find(|(_, read)| **read != b":0\r\n");
-    let Some((key, read)) = found else {
+    let Some(key) = first_with_any(keys, decision.read)? else {
         decision.reply.null_array();
         return Ok(());
     };
-    if *read == b"$-1\r\n" {
-        return Err(CommandError::WrongType);
-    }
     let mut buffer = itoa::Buffer::new();
     let count = buffer.format(popping.count).as_bytes();
     decision.writes.push(Write {
@@ -350,14 +344,23 @@ fn lmpop_decide(decision: &mut Decision<'_>) -> Outcome {
     Ok(())
 }
 
+/// The first key of which [`lmpop_read`] has found anything.
+pub(super) fn first_with_any<'a>(
+    keys: impl Iterator<Item = &'a [u8]>,
+    read: &[&[u8]],
+) -> Result<Option<&'a [u8]>, CommandError> {
+    let mut found = keys.zip(read).filter(|(_, read)| **read != b":0\r\n");
+    match found.next() {
+        Some((_, read)) if *read == b"$-1\r\n" => Err(CommandError::WrongType),
+        Some((key, _)) => Ok(Some(key)),
+        None => Ok(None),
+    }
+}
+
 /// LPOP or RPOP with a count, with the reply of LMPOP.
-fn lmpop_write(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+pub(super) fn lmpop_write(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let [key, count] = args.exactly()?;
-    let end = if &args[0] == End::Front.pop_name() {
-        End::Front
-    } else {
-        End::Back
-    };
+    let end = End::of_pop(&args[0]);
     let count = parse_i64(count).and_then(|count| usize::try_from(count).ok());
     multi_pop_into_reply(ctx, key, end, count.ok_or(CommandError::NotPositive)?)?;
     Ok(())

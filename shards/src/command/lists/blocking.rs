@@ -1,0 +1,287 @@
+//! Taking from lists, or waiting for one to take from.
+//!
+//! On one shard a request that finds nothing runs again when one of its keys
+//! appears; over shards its decision is made again. See `order`.
+
+use super::moving::{
+    DESTINATION, Popping, decide_move, end_of, first_with_any, lmove_read, lmpop_read, lmpop_write,
+    move_into_reply, multi_pop_into_reply,
+};
+use super::pop_into_reply;
+use crate::command::args::deadline;
+use crate::command::spec::{Access, Arity, Begin, Command, Find, Group, KeySpec, flags};
+use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, Row, Run, Write};
+use crate::error::CommandError;
+use crate::types::{Type, UnixMs};
+use crate::value::End;
+
+const TAKEN: &[&str] = &["RW", "access", "delete"];
+
+/// Keys after a timeout and their number.
+const NUMBERED: KeySpec = KeySpec {
+    begin: Begin::Index(2),
+    find: Find::Count {
+        count: 0,
+        first: 1,
+        step: 1,
+    },
+    access: Access(TAKEN),
+    notes: "",
+};
+
+pub static COMMANDS: &[Row] = &[
+    Command {
+        name: "blpop",
+        syntax: "key [key ...] timeout",
+        summary: "Remove and read the first element of the first list that has any; wait for one.",
+        since: "2.0.0",
+        complexity: "O(N) with N the number of keys",
+        group: Group::List,
+        arity: Arity::AtLeast(3),
+        keys: &[KeySpec::range(-2, 1, TAKEN)],
+        flags: flags::WRITE.with(flags::NOSCRIPT).with(flags::BLOCKING),
+        tips: &[],
+        subcommands: &[],
+        run: Run::ReadThenWrite {
+            whole: blpop,
+            read: lmpop_read,
+            decide: blpop_decide,
+            skip: 0,
+        },
+    },
+    Command {
+        name: "brpop",
+        syntax: "key [key ...] timeout",
+        summary: "Remove and read the last element of the first list that has any; wait for one.",
+        since: "2.0.0",
+        complexity: "O(N) with N the number of keys",
+        group: Group::List,
+        arity: Arity::AtLeast(3),
+        keys: &[KeySpec::range(-2, 1, TAKEN)],
+        flags: flags::WRITE.with(flags::NOSCRIPT).with(flags::BLOCKING),
+        tips: &[],
+        subcommands: &[],
+        run: Run::ReadThenWrite {
+            whole: brpop,
+            read: lmpop_read,
+            decide: brpop_decide,
+            skip: 0,
+        },
+    },
+    Command {
+        name: "blmove",
+        syntax: "source destination LEFT | RIGHT LEFT | RIGHT timeout",
+        summary: "Move an element from an end of a list to an end of another; wait for one.",
+        since: "6.2.0",
+        complexity: "O(1)",
+        group: Group::List,
+        arity: Arity::Exactly(6),
+        keys: &[KeySpec::first(TAKEN), DESTINATION],
+        flags: flags::WRITE
+            .with(flags::DENYOOM)
+            .with(flags::NOSCRIPT)
+            .with(flags::BLOCKING),
+        tips: &[],
+        subcommands: &[],
+        run: Run::ReadThenWrite {
+            whole: blmove,
+            read: lmove_read,
+            decide: blmove_decide,
+            skip: 0,
+        },
+    },
+    Command {
+        name: "brpoplpush",
+        syntax: "source destination timeout",
+        summary: "Move the last element of a list to the front of another; wait for one.",
+        since: "2.2.0",
+        complexity: "O(1)",
+        group: Group::List,
+        arity: Arity::Exactly(4),
+        keys: &[KeySpec::first(TAKEN), DESTINATION],
+        flags: flags::WRITE
+            .with(flags::DENYOOM)
+            .with(flags::NOSCRIPT)
+            .with(flags::BLOCKING),
+        tips: &[],
+        subcommands: &[],
+        run: Run::ReadThenWrite {
+            whole: brpoplpush,
+            read: lmove_read,
+            decide: brpoplpush_decide,
+            skip: 0,
+        },
+    },
+    Command {
+        name: "blmpop",
+        syntax: "timeout numkeys key [key ...] LEFT | RIGHT [COUNT count]",
+        summary: "Remove and read elements of the first list that has any; wait for one.",
+        since: "7.0.0",
+        complexity: "O(N+M) with N the number of keys and M of elements read",
+        group: Group::List,
+        arity: Arity::AtLeast(5),
+        keys: &[NUMBERED],
+        flags: flags::WRITE.with(flags::BLOCKING).with(flags::MOVABLEKEYS),
+        tips: &[],
+        subcommands: &[],
+        run: Run::ReadThenWrite {
+            whole: blmpop,
+            read: lmpop_read,
+            decide: blmpop_decide,
+            skip: 0,
+        },
+    },
+];
+
+fn blpop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    pop_or_wait(ctx, args, End::Front)
+}
+
+fn brpop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    pop_or_wait(ctx, args, End::Back)
+}
+
+/// The keys of BLPOP, and until when it waits.
+fn keys_and_deadline<'a>(
+    args: Args<'a>,
+    now: UnixMs,
+) -> Result<(impl Iterator<Item = &'a [u8]>, Option<UnixMs>), CommandError> {
+    let last = args.len() - 1;
+    let until = deadline(&args[last], now)?;
+    Ok((args.iter().take(last).skip(1), until))
+}
+
+fn pop_or_wait(ctx: &mut Context<'_>, args: Args<'_>, end: End) -> Outcome {
+    let (keys, until) = keys_and_deadline(args, ctx.db.now())?;
+    for key in keys {
+        if pop_with_key(ctx, key, end)? {
+            return Ok(());
+        }
+    }
+    ctx.wait_for(Type::List, until)?;
+    ctx.reply.null_array();
+    Ok(())
+}
+
+/// Removes an element at an end of a list and replies the key and it. Without
+/// a list nothing is replied, and false returned.
+fn pop_with_key(ctx: &mut Context<'_>, key: &[u8], end: End) -> Result<bool, CommandError> {
+    let popped = pop_into_reply(ctx, key, end, 1, |reply, _| {
+        reply.array(2);
+        reply.bulk(key);
+    })?;
+    if popped > 0 {
+        ctx.propagate(&[end.pop_name(), key]);
+    }
+    Ok(popped > 0)
+}
+
+fn blpop_decide(decision: &mut Decision<'_>) -> Outcome {
+    decide_pop(decision, End::Front)
+}
+
+fn brpop_decide(decision: &mut Decision<'_>) -> Outcome {
+    decide_pop(decision, End::Back)
+}
+
+fn decide_pop(decision: &mut Decision<'_>, end: End) -> Outcome {
+    let (keys, until) = keys_and_deadline(decision.args, decision.now)?;
+    let Some(key) = first_with_any(keys, decision.read)? else {
+        decision.wait_for(Type::List, until)?;
+        decision.reply.null_array();
+        return Ok(());
+    };
+    decision.writes.push(Write {
+        handler: pop_write,
+        args: OwnedArgs::new([end.pop_name(), key]),
+    });
+    decision.written_reply = true;
+    Ok(())
+}
+
+/// LPOP or RPOP, with the reply of BLPOP.
+fn pop_write(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let [key] = args.exactly()?;
+    pop_with_key(ctx, key, End::of_pop(&args[0]))?;
+    Ok(())
+}
+
+fn blmove(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let [source, destination, from, to, timeout] = args.exactly()?;
+    let (from, to) = (end_of(from)?, end_of(to)?);
+    move_or_wait(ctx, (source, from), (destination, to), timeout)
+}
+
+fn brpoplpush(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let [source, destination, timeout] = args.exactly()?;
+    let (from, to) = (End::Back, End::Front);
+    move_or_wait(ctx, (source, from), (destination, to), timeout)
+}
+
+fn move_or_wait(
+    ctx: &mut Context<'_>,
+    source: (&[u8], End),
+    destination: (&[u8], End),
+    timeout: &[u8],
+) -> Outcome {
+    let until = deadline(timeout, ctx.db.now())?;
+    if !move_into_reply(ctx, source, destination)? {
+        ctx.wait_for(Type::List, until)?;
+        ctx.reply.null();
+        return Ok(());
+    }
+    let ((source, from), (destination, to)) = (source, destination);
+    ctx.propagate(&[b"LMOVE", source, destination, from.word(), to.word()]);
+    Ok(())
+}
+
+fn blmove_decide(decision: &mut Decision<'_>) -> Outcome {
+    let [_, _, from, to, timeout] = decision.args.exactly()?;
+    let (from, to) = (end_of(from)?, end_of(to)?);
+    decide_move_or_wait(decision, from, to, timeout)
+}
+
+fn brpoplpush_decide(decision: &mut Decision<'_>) -> Outcome {
+    let [_, _, timeout] = decision.args.exactly()?;
+    decide_move_or_wait(decision, End::Back, End::Front, timeout)
+}
+
+fn decide_move_or_wait(decision: &mut Decision<'_>, from: End, to: End, timeout: &[u8]) -> Outcome {
+    let until = deadline(timeout, decision.now)?;
+    if decision.read.first() == Some(&&b"$-1\r\n"[..]) {
+        decision.wait_for(Type::List, until)?;
+    }
+    decide_move(decision, from, to)
+}
+
+fn blmpop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let popping = Popping::parse(args.from(1))?;
+    let until = deadline(&args[1], ctx.db.now())?;
+    for key in args.from(3).iter().take(popping.keys) {
+        if multi_pop_into_reply(ctx, key, popping.end, popping.count)? {
+            return Ok(());
+        }
+    }
+    ctx.wait_for(Type::List, until)?;
+    ctx.reply.null_array();
+    Ok(())
+}
+
+fn blmpop_decide(decision: &mut Decision<'_>) -> Outcome {
+    let popping = Popping::parse(decision.args.from(1))?;
+    let until = deadline(&decision.args[1], decision.now)?;
+    let keys = decision.args.from(3).iter().take(popping.keys);
+    let Some(key) = first_with_any(keys, decision.read)? else {
+        decision.wait_for(Type::List, until)?;
+        decision.reply.null_array();
+        return Ok(());
+    };
+    let mut buffer = itoa::Buffer::new();
+    let count = buffer.format(popping.count).as_bytes();
+    decision.writes.push(Write {
+        handler: lmpop_write,
+        args: OwnedArgs::new([popping.end.pop_name(), key, count]),
+    });
+    decision.written_reply = true;
+    Ok(())
+}
