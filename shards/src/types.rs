@@ -86,12 +86,10 @@ impl Type {
 /// How long a request that found nothing to take waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// Then the reply is a null; nothing: for ever.
+    /// Then the reply is a null array; nothing: for ever.
     pub until: Option<UnixMs>,
     /// The type of value that is worth another look when it appears.
     pub of: Type,
-    /// The null of a reply that would be a bulk string, not an array.
-    pub null_bulk: bool,
 }
 
 /// Where one argument of a request lies in its buffer.

@@ -6,7 +6,7 @@
 use crate::error::{CommandError, until_nul};
 use crate::number::parse_i64;
 use crate::resp::Reply;
-use crate::types::Span;
+use crate::types::{Span, UnixMs};
 
 /// A parsed request: a buffer and where in it each argument lies.
 #[derive(Clone, Copy)]
@@ -265,6 +265,32 @@ pub fn random_count(count: i64) -> Result<i64, CommandError> {
         return Err(CommandError::OutOfMemory);
     }
     Ok(count)
+}
+
+/// The timeout of a blocking command, seconds with a fraction: until when it
+/// waits. 0 is for ever.
+pub fn deadline(text: &[u8], now: UnixMs) -> Result<Option<UnixMs>, CommandError> {
+    const NO_FLOAT: CommandError =
+        CommandError::Static("ERR timeout is not a float or out of range");
+    const NEGATIVE: CommandError = CommandError::Static("ERR timeout is negative");
+    const TOO_LATE: CommandError = CommandError::Static("ERR timeout is out of range");
+    let seconds = std::str::from_utf8(text).map(str::parse::<f64>);
+    let Ok(Ok(seconds)) = seconds else {
+        return Err(NO_FLOAT);
+    };
+    let ms = (seconds * 1000.0).ceil();
+    // As much as an i64 holds, and no NaN.
+    if ms.is_nan() {
+        return Err(NO_FLOAT);
+    } else if ms < 0.0 {
+        return Err(NEGATIVE);
+    } else if ms >= i64::MAX as f64 {
+        return Err(TOO_LATE);
+    } else if ms == 0.0 {
+        return Ok(None);
+    }
+    let until = now.0.checked_add(ms as i64).ok_or(TOO_LATE)?;
+    Ok(Some(UnixMs(until)))
 }
 
 /// [`parse_i64`], or the error most commands give.

@@ -33,7 +33,7 @@ use crate::effects::{Effects, Event};
 use crate::error::CommandError;
 use crate::keyspace::{Db, Keyspace, Parcel};
 use crate::resp::Reply;
-use crate::types::{DbIndex, Random, Settings, UnixMs};
+use crate::types::{DbIndex, Random, Settings, Type, UnixMs, Waiting};
 use crate::value::Growth;
 
 /// A row of the engine.
@@ -197,6 +197,20 @@ impl<'a> Decision<'a> {
             put: None,
             written_reply: false,
         }
+    }
+}
+
+impl Decision<'_> {
+    /// See [`Context::wait_for`].
+    pub fn wait_for(&self, of: Type, until: Option<UnixMs>) -> Outcome {
+        wait_for(self.may_block, of, until)
+    }
+}
+
+fn wait_for(may_block: bool, of: Type, until: Option<UnixMs>) -> Outcome {
+    match may_block {
+        true => Err(CommandError::Blocked(Waiting { until, of })),
+        false => Ok(()),
     }
 }
 
@@ -367,6 +381,12 @@ impl<'a> Context<'a> {
             thresholds: &self.settings.encodings,
             seed: self.random.next(),
         }
+    }
+
+    /// There is nothing to take: fails so that the request waits for a value of
+    /// this type to appear, until an instant, if it may.
+    pub fn wait_for(&self, of: Type, until: Option<UnixMs>) -> Outcome {
+        wait_for(self.may_block, of, until)
     }
 
     #[inline]

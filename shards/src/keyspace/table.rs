@@ -36,7 +36,7 @@ const EXPIRES: u64 = 1 << 45;
 const ADDRESS: u64 = EXPIRES - 1;
 const WORDS: usize = 8;
 /// A table of this size that is full asks to be split rather than to grow.
-pub const LINES_MAX: usize = 512;
+pub const LINES_MAX: usize = 256;
 
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]

@@ -494,7 +494,7 @@ impl Node {
         for shard in &scattered.shards {
             self.forget(*shard, client);
         }
-        if let Some(reply) = ending(how, scattered.waiting, scattered.call.protocol) {
+        if let Some(reply) = ending(how, scattered.call.protocol) {
             let failed = how == Unblock::Error;
             self.answer(client, scattered.call.row, Ran::ended(failed), None, &reply);
         }
@@ -504,7 +504,7 @@ impl Node {
     fn unblock_here(&mut self, home: ShardId, client: Client, how: Unblock) {
         if let Some(index) = self.waiters.of_client(home, client.id) {
             let waiter = self.drop_waiter(index);
-            let reply = ending(how, waiter.waiting, waiter.call.protocol);
+            let reply = ending(how, waiter.call.protocol);
             if let Some(reply) = reply.filter(|_| !waiter.elsewhere) {
                 let failed = how == Unblock::Error;
                 let args = waiter.args.args();
@@ -531,7 +531,7 @@ impl Node {
         }
         while let Some(index) = self.waiters.overdue(now) {
             let waiter = self.drop_waiter(index);
-            if let Some(reply) = ending(Unblock::Timeout, waiter.waiting, waiter.call.protocol) {
+            if let Some(reply) = ending(Unblock::Timeout, waiter.call.protocol) {
                 let (home, client, call) = (waiter.home, waiter.client, waiter.call);
                 let args = waiter.args.args();
                 self.answer_late(home, client, &call, args, Ran::ended(false), reply);
@@ -567,12 +567,11 @@ fn keys_read<'a>(row: &Row, args: Args<'a>) -> Vec<&'a [u8]> {
 }
 
 /// The reply to a request that stops waiting.
-fn ending(how: Unblock, waiting: Waiting, protocol: Protocol) -> Option<Vec<u8>> {
+fn ending(how: Unblock, protocol: Protocol) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let mut reply = Reply::new(&mut out, protocol);
     match how {
         Unblock::Gone => return None,
-        Unblock::Timeout if waiting.null_bulk => reply.null(),
         Unblock::Timeout => reply.null_array(),
         Unblock::Error => reply.error(&CommandError::Static(
             "UNBLOCKED client unblocked via CLIENT UNBLOCK",
