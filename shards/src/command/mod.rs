@@ -418,6 +418,7 @@ pub static COMMANDS: &[&[Row]] = &[
     lists::blocking::COMMANDS,
     lists::moving::COMMANDS,
     lists::search::COMMANDS,
+    zsets::blocking::COMMANDS,
     zsets::combine::COMMANDS,
     zsets::pops::COMMANDS,
     zsets::ranges::COMMANDS,

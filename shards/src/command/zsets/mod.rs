@@ -4,6 +4,7 @@
 //! [`ranges`] replies or stores parts, [`pops`] takes from an end, and
 //! [`combine`] makes one out of several.
 
+pub mod blocking;
 mod bounds;
 pub mod combine;
 pub mod inputs;

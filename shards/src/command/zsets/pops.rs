@@ -68,10 +68,18 @@ pub enum End {
 
 impl End {
     /// The command that takes from this end of one key.
-    fn pop_name(self) -> &'static [u8] {
+    pub fn pop_name(self) -> &'static [u8] {
         match self {
             Self::Min => b"ZPOPMIN",
             Self::Max => b"ZPOPMAX",
+        }
+    }
+
+    /// The end that a command of [`End::pop_name`] is about.
+    pub fn of_pop(name: &[u8]) -> Self {
+        match name {
+            b"ZPOPMIN" => Self::Min,
+            _ => Self::Max,
         }
     }
 
@@ -92,6 +100,8 @@ pub enum Shape {
     PairsIfNew,
     /// The key, then in pairs.
     KeyAndPairs,
+    /// The key, then one member and its score.
+    KeyAndOne,
 }
 
 /// Takes up to `count` members from an end and replies them; says what changed,
@@ -106,7 +116,7 @@ pub fn pop(
 ) -> Result<usize, CommandError> {
     let reply = &mut ctx.reply;
     let pairs = match shape {
-        Shape::Flat => false,
+        Shape::Flat | Shape::KeyAndOne => false,
         Shape::PairsIfNew => reply.protocol() == Protocol::Resp3,
         Shape::KeyAndPairs => true,
     };
@@ -120,11 +130,18 @@ pub fn pop(
             End::Min => 0..count,
             End::Max => len - count..len,
         };
-        if shape == Shape::KeyAndPairs {
-            reply.array(2);
-            reply.bulk(key);
+        match shape {
+            Shape::KeyAndPairs => {
+                reply.array(2);
+                reply.bulk(key);
+                reply.array(count);
+            }
+            Shape::KeyAndOne => {
+                reply.array(3);
+                reply.bulk(key);
+            }
+            Shape::Flat | Shape::PairsIfNew => reply.array(if pairs { count } else { count * 2 }),
         }
-        reply.array(if pairs { count } else { count * 2 });
         for (member, score) in zset.view().range(ranks.clone(), end == End::Max) {
             if pairs {
                 reply.array(2);
@@ -165,15 +182,15 @@ fn pop_one_key(ctx: &mut Context<'_>, args: Args<'_>, end: End) -> Outcome {
 }
 
 /// What ZMPOP asks for.
-struct Popping {
+pub(super) struct Popping {
     /// How many keys, from argument 2 on.
-    keys: usize,
-    end: End,
-    count: usize,
+    pub keys: usize,
+    pub end: End,
+    pub count: usize,
 }
 
 impl Popping {
-    fn parse(args: Args<'_>) -> Result<Self, CommandError> {
+    pub fn parse(args: Args<'_>) -> Result<Self, CommandError> {
         let at_least_one = |text, error| {
             let number = parse_i64(text).and_then(|number| usize::try_from(number).ok());
             let number = number.filter(|number| *number > 0);
@@ -200,7 +217,7 @@ impl Popping {
     }
 
     /// The request that takes from `key` what is asked for.
-    fn request(&self, key: &[u8]) -> OwnedArgs {
+    pub fn request(&self, key: &[u8]) -> OwnedArgs {
         let mut buffer = itoa::Buffer::new();
         let count = buffer.format(self.count).as_bytes();
         OwnedArgs::new([self.end.pop_name(), key, count])
@@ -224,7 +241,7 @@ fn zmpop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 /// The length of each key.
-fn zmpop_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+pub(super) fn zmpop_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     ctx.reply.array(args.len() - 1);
     for key in args.from(1).iter() {
         match ctx.db.lookup_as::<Zset>(key) {
@@ -237,14 +254,11 @@ fn zmpop_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn zmpop_decide(decision: &mut Decision<'_>) -> Outcome {
     let popping = Popping::parse(decision.args)?;
-    let mut keys = decision.args.from(2).iter().zip(decision.read);
-    let Some((key, read)) = keys.find(|(_, read)| **read != b":0\r\n") else {
+    let keys = decision.args.from(2).iter().take(popping.keys);
+    let Some(key) = first_with_any(keys, decision.read)? else {
         decision.reply.null_array();
         return Ok(());
     };
-    if read.first() == Some(&b'-') {
-        return Err(CommandError::WrongType);
-    }
     decision.writes.push(Write {
         handler: zmpop_write,
         args: popping.request(key),
@@ -253,14 +267,23 @@ fn zmpop_decide(decision: &mut Decision<'_>) -> Outcome {
     Ok(())
 }
 
+/// The first key of which [`zmpop_read`] has found anything.
+pub(super) fn first_with_any<'a>(
+    keys: impl Iterator<Item = &'a [u8]>,
+    read: &[&[u8]],
+) -> Result<Option<&'a [u8]>, CommandError> {
+    let mut found = keys.zip(read).filter(|(_, read)| **read != b":0\r\n");
+    match found.next() {
+        Some((_, read)) if read.first() == Some(&b'-') => Err(CommandError::WrongType),
+        Some((key, _)) => Ok(Some(key)),
+        None => Ok(None),
+    }
+}
+
 /// ZPOPMIN or ZPOPMAX with a count, with the reply of ZMPOP.
-fn zmpop_write(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+pub(super) fn zmpop_write(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let [key, count] = args.exactly()?;
-    let end = if &args[0] == End::Min.pop_name() {
-        End::Min
-    } else {
-        End::Max
-    };
+    let end = End::of_pop(&args[0]);
     pop(ctx, key, end, positive(count)?, Shape::KeyAndPairs)?;
     Ok(())
 }
