@@ -193,6 +193,11 @@ pub(super) enum Item {
     /// To the home core: a key has appeared that this client waits for on
     /// several shards, and is locked for it. The key, and what was read of it.
     Offer { client: Client, ticket: Ticket },
+    /// Another shard has made an offer to this client of the sender: no longer
+    /// wait with it.
+    Recall { client: Client },
+    /// To the home core: done, and no offer was made here.
+    Recalled { client: Client },
     /// A client of the sender is to wait no longer.
     Unblock { client: Client, how: Unblock },
     /// The reply to an earlier request that had to wait: the first argument.

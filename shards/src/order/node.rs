@@ -276,7 +276,11 @@ impl Node {
                 Item::Late { client, row, ran } => {
                     self.take_late((client, row, ran), batch.args(index));
                 }
-                Item::Wait { .. } | Item::Offer { .. } | Item::Unblock { .. } => {
+                Item::Wait { .. }
+                | Item::Offer { .. }
+                | Item::Recall { .. }
+                | Item::Recalled { .. }
+                | Item::Unblock { .. } => {
                     self.receive_waiting(now, from, &batch, index);
                 }
             }

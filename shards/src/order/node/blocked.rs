@@ -10,9 +10,11 @@
 //! - On several shards: the home core decides. It has every shard note the
 //!   keys while all of them are still locked, so that nothing appears unseen.
 //!   A shard where one appears locks it and *offers* it, with what was read of
-//!   it; the home core either takes it, which ends the waiting everywhere, or
-//!   gives the lock back. If taking it needs another shard, too (BLMOVE), the
-//!   home core gives it back and tries the whole request anew.
+//!   it. The home core then recalls the request from all other shards; each
+//!   answers, or has an offer under way. With all answers in, it takes the first
+//!   in the order of the request and gives the other locks back. If taking it
+//!   needs another shard, too (BLMOVE), it gives all back and tries the whole
+//!   request anew.
 //!
 //! A key that is locked when it appears is looked at again when locks are
 //! released. Requests that already waited for that lock come first.
@@ -55,8 +57,15 @@ pub(super) struct Scattered {
     waiting: Waiting,
     /// Who has noted keys of it.
     shards: Vec<ShardId>,
-    /// What was read of each key: nothing to take.
+    /// What was read of each key: nothing to take, unless it is offered.
     read: Vec<Vec<u8>>,
+    /// Keys that are held for it.
+    offers: Vec<(ShardId, Ticket)>,
+    /// Once there is an offer: shards that have not yet said whether they have
+    /// one, too.
+    undecided: usize,
+    /// The client has gone meanwhile.
+    gone: bool,
 }
 
 /// The home core's part.
@@ -90,6 +99,12 @@ impl Blocked {
             self.deadlines.insert((until, id));
         }
         self.scattered.insert(id, scattered);
+    }
+
+    /// The request of a client that waits: this one, not a later one.
+    fn of_client(&mut self, client: Client) -> Option<&mut Scattered> {
+        let scattered = self.scattered.get_mut(&client.id);
+        scattered.filter(|scattered| scattered.client == client)
     }
 
     fn take(&mut self, client: u64) -> Option<Scattered> {
@@ -264,6 +279,7 @@ impl Node {
         let (client, ticket, call) = (transaction.client, transaction.ticket, transaction.call);
         let args = request.args();
         let keys: Vec<&[u8]> = keys_read(row, args);
+        let mut shards = Vec::new();
         for shard in &transaction.participants {
             let own = keys.iter().zip(&transaction.owners);
             let own = own
@@ -274,6 +290,7 @@ impl Node {
                 self.release(*shard, ticket);
                 continue;
             }
+            shards.push(*shard);
             let noted = Noted {
                 call,
                 client,
@@ -302,8 +319,11 @@ impl Node {
             decide,
             request,
             waiting,
-            shards: transaction.participants,
+            shards,
             read,
+            offers: Vec::new(),
+            undecided: 0,
+            gone: false,
         });
     }
 
@@ -327,6 +347,8 @@ impl Node {
                 self.offered(now, from, client, ticket, key, read);
             }
             Item::Unblock { client, how } => self.unblock_here(from, client, how),
+            Item::Recall { client } => self.recall(now, from, client),
+            Item::Recalled { client } => self.heard(now, client),
             _ => {}
         }
     }
@@ -343,8 +365,7 @@ impl Node {
         });
     }
 
-    /// A shard holds a key for one of this core's clients: takes it, or gives
-    /// it back.
+    /// A shard holds a key for one of this core's clients.
     fn offered(
         &mut self,
         now: UnixMs,
@@ -354,46 +375,100 @@ impl Node {
         key: &[u8],
         read: &[u8],
     ) {
-        let Some(mut scattered) = self.blocked.take(client.id) else {
+        let Some(scattered) = self.blocked.of_client(client) else {
             self.release(from, ticket);
             return;
         };
-        for shard in scattered.shards.iter().filter(|shard| **shard != from) {
-            self.forget(*shard, client);
+        let keys = keys_read(scattered.row, scattered.request.args());
+        for (_, read_before) in keys
+            .iter()
+            .zip(&mut scattered.read)
+            .filter(|(k, _)| **k == key)
+        {
+            *read_before = after_line(read).to_vec();
         }
-        let args = scattered.request.args();
-        let element = after_line(read);
-        for (at, other) in keys_read(scattered.row, args).into_iter().enumerate() {
-            if other == key {
-                scattered.read[at] = element.to_vec();
+        let first = scattered.offers.is_empty();
+        scattered.offers.push((from, ticket));
+        if !first {
+            self.heard(now, client);
+            return;
+        }
+        let others = scattered.shards.iter().copied();
+        let others: Vec<ShardId> = others.filter(|shard| *shard != from).collect();
+        // One more for this offer itself, which is heard below.
+        scattered.undecided = others.len() + 1;
+        if let Some(until) = scattered.waiting.until {
+            self.blocked.deadlines.remove(&(until, client.id));
+        }
+        for shard in others {
+            if shard == self.id {
+                self.recall(now, self.id, client);
+            } else {
+                let item = Item::Recall { client };
+                self.batch_for(shard).push(item, std::iter::empty());
             }
         }
+        self.heard(now, client);
+    }
+
+    /// Another shard holds a key for a client: it is not to wait here any more.
+    /// No answer if this shard has made an offer, too: that is one.
+    fn recall(&mut self, now: UnixMs, home: ShardId, client: Client) {
+        let Some(index) = self.waiters.of_client(home, client.id) else {
+            return;
+        };
+        self.drop_waiter(index);
+        if home == self.id {
+            self.heard(now, client);
+        } else {
+            self.batch_for(home)
+                .push(Item::Recalled { client }, std::iter::empty());
+        }
+    }
+
+    /// One more shard has said whether it holds a key for a client. When all
+    /// have, the request is served.
+    fn heard(&mut self, now: UnixMs, client: Client) {
+        let Some(scattered) = self.blocked.of_client(client) else {
+            return;
+        };
+        scattered.undecided -= 1;
+        if scattered.undecided == 0
+            && let Some(scattered) = self.blocked.take(client.id)
+        {
+            if !scattered.gone {
+                self.choose(now, &scattered);
+            }
+            for (shard, ticket) in scattered.offers {
+                self.release(shard, ticket);
+            }
+        }
+    }
+
+    /// Takes the first of the keys that are held for a request.
+    fn choose(&mut self, now: UnixMs, scattered: &Scattered) {
+        let client = scattered.client;
+        let args = scattered.request.args();
         let read: Vec<&[u8]> = scattered.read.iter().map(Vec::as_slice).collect();
         let mut out = Vec::new();
         let protocol = scattered.call.protocol;
         let decide = scattered.decide;
         let decided = self.decided(now, decide, args, &read, None, protocol, true, &mut out);
-        let planned = decided.map(|decided| {
-            let then = if decided.written_reply {
-                Then::Written
-            } else {
-                Then::Reply(std::mem::take(&mut out))
-            };
-            (decided.writes, then)
-        });
-        match planned {
-            Ok((writes, then)) if writes.iter().all(|write| write.shard == from) => {
-                self.take_offer(now, &scattered, writes, then);
-                self.release(from, ticket);
+        let held = |shard: ShardId| scattered.offers.iter().any(|(from, _)| *from == shard);
+        match decided {
+            Ok(decided) if decided.writes.iter().all(|write| held(write.shard)) => {
+                let then = if decided.written_reply {
+                    Then::Written
+                } else {
+                    Then::Reply(out)
+                };
+                self.take_offer(now, scattered, decided.writes, then);
             }
             Ok(_) | Err(CommandError::Blocked(_)) => {
-                self.release(from, ticket);
+                // Behind the locks that are released now.
                 self.begin(now, client, scattered.call, scattered.row, args);
             }
-            Err(_) => {
-                self.release(from, ticket);
-                self.answer(client, scattered.call.row, Ran::ended(true), None, &out);
-            }
+            Err(_) => self.answer(client, scattered.call.row, Ran::ended(true), None, &out),
         }
     }
 
@@ -469,8 +544,13 @@ impl Node {
     /// request was for; nothing if for several. The reply, if there is to be
     /// one, comes as any other: the request may have been served meanwhile.
     pub fn unblock(&mut self, client: Client, owner: Option<ShardId>, how: Unblock) {
-        if let Some(scattered) = self.blocked.take(client.id) {
-            self.end_scattered(&scattered, how);
+        if let Some(scattered) = self.blocked.of_client(client) {
+            if !scattered.offers.is_empty() {
+                // It is being served.
+                scattered.gone |= how == Unblock::Gone;
+            } else if let Some(scattered) = self.blocked.take(client.id) {
+                self.end_scattered(&scattered, how);
+            }
             return;
         }
         match owner {
