@@ -108,6 +108,43 @@ fn one_of_several_keys_is_enough_and_only_one_is_taken() {
     }
 }
 
+/// Within a block nothing is seen of what comes and goes, and nothing waits.
+#[test]
+fn a_block_serves_those_who_wait_when_it_is_over() {
+    for server in servers() {
+        let mut other = server.connect();
+        for key in keys(8) {
+            let mut waiting = server.connect();
+            waiting.send(&["BLPOP", &key, "far", "0"]);
+            wait_for_blocked(&mut other, 1);
+            let words = |words: &[&str]| words.iter().map(|word| Vec::from(*word)).collect();
+            let replies = other.pipeline(&[
+                words(&["MULTI"]),
+                words(&["RPUSH", &key, "a"]),
+                words(&["BLPOP", &key, "0"]),
+                words(&["BLPOP", "far", &key, "0"]),
+                words(&["BLMOVE", &key, "else", "LEFT", "LEFT", "0"]),
+                words(&["RPUSH", &key, "b"]),
+                words(&["SET", "else", "1"]),
+                words(&["EXEC"]),
+                words(&["DEL", "else"]),
+            ]);
+            let expected = format!(
+                "*6\r\n:1\r\n*2\r\n${}\r\n{key}\r\n$1\r\na\r\n*-1\r\n$-1\r\n:1\r\n+OK\r\n",
+                key.len()
+            );
+            let raw = String::from_utf8(replies[7].raw.clone()).expect("plain");
+            assert_eq!(raw, expected, "{}", server.name);
+            assert!(
+                waiting.read().raw.ends_with(b"$1\r\nb\r\n"),
+                "{}",
+                server.name
+            );
+            assert_eq!(other.call(&["EXISTS", &key]).integer(), 0);
+        }
+    }
+}
+
 #[test]
 fn a_move_waits_for_its_source() {
     for server in servers() {
