@@ -6,6 +6,7 @@
 
 pub mod expiry;
 pub mod object;
+mod rebuild;
 pub mod relocate;
 pub mod scan;
 

@@ -9,12 +9,12 @@
 //! The log of one shard cannot say `RENAME` of a key that another shard has: the
 //! source's has a `DEL` and the destination's what makes the value anew.
 
+use super::rebuild::rebuild;
 use crate::command::args::integer;
 use crate::command::spec::{Arity, Begin, Command, Group, KeySpec, flags};
 use crate::command::{Args, Context, Decision, Handler, Outcome, OwnedArgs, Put, Row, Run, Write};
 use crate::effects::Event;
 use crate::error::CommandError;
-use crate::keyspace::{Db, StringRef, ValueRef};
 use crate::types::DbIndex;
 
 pub static COMMANDS: &[Row] = &[
@@ -231,30 +231,6 @@ fn unpack(ctx: &mut Context<'_>, args: Args<'_>, event: Event) -> Outcome {
     ctx.changed(key, event);
     rebuild(&mut ctx.db, key);
     Ok(())
-}
-
-/// Propagates what makes the value of a key anew; nothing if its time has come
-/// on the way, for then it is gone.
-fn rebuild(db: &mut Db<'_>, key: &[u8]) {
-    let mut effect: Vec<Vec<u8>> = Vec::new();
-    if db.effects().is_recording()
-        && let Some(view) = db.lookup(key)
-    {
-        let value = match view.value {
-            ValueRef::String(StringRef::Int(number)) => {
-                itoa::Buffer::new().format(number).as_bytes().to_vec()
-            }
-            ValueRef::String(StringRef::Bytes(bytes)) => bytes.to_vec(),
-            _ => Vec::new(),
-        };
-        effect.extend([b"SET".to_vec(), key.to_vec(), value]);
-        if let Some(at) = view.expire_at {
-            let at = itoa::Buffer::new().format(at.0).as_bytes().to_vec();
-            effect.extend([b"PXAT".to_vec(), at]);
-        }
-    }
-    let words: Vec<&[u8]> = effect.iter().map(Vec::as_slice).collect();
-    db.effects().replace(&words);
 }
 
 /// What COPY's options say.

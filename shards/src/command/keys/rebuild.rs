@@ -1,0 +1,196 @@
+//! The commands that make a value anew where nobody has it yet: what the log of
+//! a shard says of a value that came from another shard.
+//!
+//! Large collections take several commands of at most [`PER_COMMAND`] elements
+//! each. The words are copied, since the effects are reached through the same
+//! door as the value; that happens only while somebody records.
+
+use crate::keyspace::{Db, StringRef, ValueRef};
+use crate::number::float_text;
+use crate::types::UnixMs;
+use crate::value::{Element, HashRef};
+
+/// Elements of one command.
+const PER_COMMAND: usize = 500;
+
+/// A command of the log.
+type Words = Vec<Vec<u8>>;
+
+/// Propagates what makes the value of a key anew, whatever the key held before;
+/// nothing if its time has come, for then it is gone.
+pub fn rebuild(db: &mut Db<'_>, key: &[u8]) {
+    let mut commands: Vec<Words> = Vec::new();
+    if db.effects().is_recording()
+        && let Some(view) = db.lookup(key)
+    {
+        match view.value {
+            ValueRef::String(text) => commands.push(string(key, text, view.expire_at)),
+            value => {
+                commands.push(vec![b"DEL".to_vec(), key.to_vec()]);
+                collection(&mut commands, key, value);
+                if let Some(at) = view.expire_at {
+                    commands.push(vec![b"PEXPIREAT".to_vec(), key.to_vec(), digits(at.0)]);
+                }
+            }
+        }
+    }
+    // Without a command, nothing stands in place of the request.
+    db.effects().replace(&[]);
+    for words in commands {
+        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        db.effects().replace(&words);
+    }
+}
+
+fn string(key: &[u8], text: StringRef<'_>, expire_at: Option<UnixMs>) -> Words {
+    let value = match text {
+        StringRef::Int(number) => digits(number),
+        StringRef::Bytes(bytes) => bytes.to_vec(),
+    };
+    let mut words = vec![b"SET".to_vec(), key.to_vec(), value];
+    if let Some(at) = expire_at {
+        words.extend([b"PXAT".to_vec(), digits(at.0)]);
+    }
+    words
+}
+
+fn collection(commands: &mut Vec<Words>, key: &[u8], value: ValueRef<'_>) {
+    match value {
+        ValueRef::String(_) => {}
+        ValueRef::List(list) => {
+            let elements = list.iter().map(|element| [owned(element)]);
+            in_batches(commands, b"RPUSH", key, elements);
+        }
+        ValueRef::Set(set) => {
+            let members = set.iter().map(|member| [owned(member)]);
+            in_batches(commands, b"SADD", key, members);
+        }
+        ValueRef::Zset(zset) => {
+            let score = |score| float_text(score).as_bytes().to_vec();
+            let members = zset.iter().map(|(member, at)| [score(at), owned(member)]);
+            in_batches(commands, b"ZADD", key, members);
+        }
+        ValueRef::Hash(hash) => fields(commands, key, hash),
+    }
+}
+
+fn fields(commands: &mut Vec<Words>, key: &[u8], hash: HashRef<'_>) {
+    let pairs = hash
+        .iter()
+        .map(|field| [owned(field.name), owned(field.value)]);
+    in_batches(commands, b"HSET", key, pairs);
+    for field in hash.iter() {
+        let Some(at) = field.expire_at else {
+            continue;
+        };
+        let words: [&[u8]; 5] = [b"HPEXPIREAT", key, &digits(at.0), b"FIELDS", b"1"];
+        let mut words: Words = words.map(<[u8]>::to_vec).into();
+        words.push(owned(field.name));
+        commands.push(words);
+    }
+}
+
+/// Commands of this name with all elements, each of `N` words.
+fn in_batches<const N: usize>(
+    commands: &mut Vec<Words>,
+    name: &[u8],
+    key: &[u8],
+    elements: impl Iterator<Item = [Vec<u8>; N]>,
+) {
+    let mut elements = elements.peekable();
+    while elements.peek().is_some() {
+        let mut words = vec![name.to_vec(), key.to_vec()];
+        words.extend(elements.by_ref().take(PER_COMMAND).flatten());
+        commands.push(words);
+    }
+}
+
+fn owned(element: Element<'_>) -> Vec<u8> {
+    element.with_bytes(<[u8]>::to_vec)
+}
+
+fn digits(number: i64) -> Vec<u8> {
+    itoa::Buffer::new().format(number).as_bytes().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rebuild;
+    use crate::command::harness::{Engine, text};
+    use crate::command::{Args, Context, Outcome, OwnedArgs};
+    use crate::resp::Protocol;
+    use crate::shard::Request;
+
+    fn remake(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+        rebuild(&mut ctx.db, &args[1]);
+        Ok(())
+    }
+
+    /// What the log says to make `key` anew.
+    fn made_anew(engine: &mut Engine, key: &str) -> String {
+        engine.shard.effects().record(true);
+        let args = OwnedArgs::new([&b"REMAKE"[..], key.as_bytes()]);
+        let request = Request {
+            handler: remake,
+            args: args.args(),
+            db: engine.db,
+            protocol: Protocol::Resp2,
+            no_touch: false,
+            may_block: false,
+            located: None,
+        };
+        let _ = engine.shard.apply(engine.now, &request, &mut Vec::new());
+        let log = text(&engine.shard.effects().take());
+        let log = log.replace("*2|$6|SELECT|$1|0|", "");
+        engine.shard.effects().record(false);
+        log
+    }
+
+    #[test]
+    fn every_type_is_made_anew() {
+        let mut engine = Engine::new();
+        for (line, log) in [
+            (
+                "SET k 1 PXAT 2000000000000",
+                "*5|$3|SET|$1|k|$1|1|$4|PXAT|$13|2000000000000|",
+            ),
+            ("RPUSH k a 2", "*2|$3|DEL|$1|k|*4|$5|RPUSH|$1|k|$1|a|$1|2|"),
+            ("SADD k a", "*2|$3|DEL|$1|k|*3|$4|SADD|$1|k|$1|a|"),
+            (
+                "ZADD k 1.5 a -inf b",
+                "*2|$3|DEL|$1|k|*6|$4|ZADD|$1|k|$4|-inf|$1|b|$3|1.5|$1|a|",
+            ),
+            ("HSET k f v", "*2|$3|DEL|$1|k|*4|$4|HSET|$1|k|$1|f|$1|v|"),
+        ] {
+            engine.run("DEL k");
+            engine.run(line);
+            assert_eq!(made_anew(&mut engine, "k"), log, "{line}");
+        }
+        assert_eq!(made_anew(&mut engine, "nokey"), "");
+    }
+
+    #[test]
+    fn deadlines_come_last() {
+        let mut engine = Engine::new();
+        engine.run("HSET k f v");
+        engine.run("HPEXPIREAT k 2000000000001 FIELDS 1 f");
+        engine.run("PEXPIREAT k 2000000000000");
+        assert_eq!(
+            made_anew(&mut engine, "k"),
+            "*2|$3|DEL|$1|k|*4|$4|HSET|$1|k|$1|f|$1|v|\
+             *6|$10|HPEXPIREAT|$1|k|$13|2000000000001|$6|FIELDS|$1|1|$1|f|\
+             *3|$9|PEXPIREAT|$1|k|$13|2000000000000|"
+        );
+    }
+
+    #[test]
+    fn a_large_one_takes_several_commands() {
+        let mut engine = Engine::new();
+        for number in 0..1_001 {
+            engine.run(&format!("RPUSH k {number}"));
+        }
+        let log = made_anew(&mut engine, "k");
+        assert_eq!(log.matches("*502|$5|RPUSH|").count(), 2);
+        assert_eq!(log.matches("*3|$5|RPUSH|$1|k|$4|1000|").count(), 1);
+    }
+}
