@@ -69,6 +69,7 @@ pub enum Event {
     SInterStore,
     SUnionStore,
     SDiffStore,
+    SortStore,
     HSet,
     HDel,
     HIncrBy,

@@ -206,6 +206,10 @@ fn list_arguments<'a>(random: &mut Random, name: &str) -> Option<Vec<&'a str>> {
         "lmove" => vec![key, other, from, to],
         "rpoplpush" => vec![key, other],
         "lmpop" => vec!["2", key, other, from, "COUNT", place],
+        "sort" => {
+            let by = random.pick(&["*", "nosort", "m*", "*->m"]);
+            vec![key, "ALPHA", "BY", by, "GET", "#", "STORE", other]
+        }
         _ => return None,
     })
 }

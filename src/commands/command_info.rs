@@ -272,6 +272,10 @@ fn write_key_spec(reply: &mut Reply<'_>, spec: &KeySpec) {
     };
     match spec.begin {
         Begin::Index(index) => numbers(reply, "begin_search", "index", &[("index", index)]),
+        Begin::Unknown(_) => {
+            numbers(reply, "begin_search", "unknown", &[]);
+            return numbers(reply, "find_keys", "unknown", &[]);
+        }
         Begin::Keyword { word, from } => {
             reply.bulk(b"begin_search");
             reply.map(2);
@@ -329,14 +333,15 @@ pub fn categories(entry: &Entry) -> Vec<&'static str> {
     let scripting = group(Group::Scripting);
     [
         (
-            group(Group::Generic) || (group(Group::Server) && accesses_keyspace),
+            group(Group::Generic) && !has(flags::SORTS)
+                || (group(Group::Server) && accesses_keyspace),
             "@keyspace",
         ),
         (has(flags::READONLY) && !scripting, "@read"),
         (has(flags::WRITE) && !scripting, "@write"),
-        (group(Group::Set), "@set"),
-        (group(Group::SortedSet), "@sortedset"),
-        (group(Group::List), "@list"),
+        (group(Group::Set) || has(flags::SORTS), "@set"),
+        (group(Group::SortedSet) || has(flags::SORTS), "@sortedset"),
+        (group(Group::List) || has(flags::SORTS), "@list"),
         (group(Group::Hash), "@hash"),
         (group(Group::String), "@string"),
         (group(Group::Bitmap), "@bitmap"),

@@ -19,12 +19,14 @@ mod keys;
 mod lists;
 mod memory;
 mod sets;
+mod sort;
 mod spec;
 mod strings;
 mod zsets;
 
 pub use args::{Args, OwnedArgs, cursor_of};
 pub use memory::debug_object;
+pub use sort::reaches_any_key;
 pub use spec::{
     Access, Arity, Begin, Command, Find, Flags, Group, KeySpec, flags, keys_in, keys_of,
 };
@@ -157,6 +159,17 @@ pub struct Decision<'a> {
     pub parcel: Option<Box<Parcel>>,
     /// Where a parcel goes, before all other writes.
     pub put: Option<Put>,
+    /// Another round, instead of an end: reply and writes are not looked at.
+    pub further: Option<Further>,
+}
+
+/// What all shards that take part are to run under the locks that they hold,
+/// and who decides then, with these arguments as the request's. Each replies an
+/// array of one element.
+pub struct Further {
+    pub handler: Handler,
+    pub args: OwnedArgs,
+    pub decide: Decide,
 }
 
 /// A write that brings a parcel, maybe to another database.
@@ -195,6 +208,7 @@ impl<'a> Decision<'a> {
             writes: Vec::new(),
             parcel: None,
             put: None,
+            further: None,
             written_reply: false,
         }
     }
@@ -433,4 +447,5 @@ pub static COMMANDS: &[&[Row]] = &[
     sets::SMOVE,
     sets::algebra::COMMANDS,
     sets::chance::COMMANDS,
+    sort::COMMANDS,
 ];

@@ -144,7 +144,11 @@ pub mod flags {
     pub const CONNECTION: Flags = Flags(1 << 22);
     /// Not shown by COMMAND: what is read before the second hop of a
     /// `ReadThenWrite` depends on the last argument, so each part gets it, too.
-    pub const READS_LAST: Flags = Flags(1 << 23);
+    pub const READS_LAST: Flags = Flags(1 << 24);
+    /// Not shown by COMMAND: of lists, sets and sorted sets alike, and its
+    /// patterns may name any key there is (`reaches_any_key`); then all shards
+    /// take part, and all of each is locked.
+    pub const SORTS: Flags = Flags(1 << 25);
 
     /// Not shown by COMMAND: in categories @admin and @dangerous, like what
     /// has the flag `admin`.
@@ -249,6 +253,8 @@ pub enum Begin {
     Index(i32),
     /// After this keyword, looked for from argument `from` (negative: from the end).
     Keyword { word: &'static str, from: i32 },
+    /// Where no client could tell; this finds it.
+    Unknown(fn(Args<'_>) -> Option<usize>),
 }
 
 /// Which arguments from there on are keys.
@@ -291,6 +297,10 @@ impl KeySpec {
         let count = i32::try_from(args.len()).ok()?;
         let first = match self.begin {
             Begin::Index(index) => index,
+            Begin::Unknown(find) => {
+                out.extend(find(args));
+                return Some(());
+            }
             Begin::Keyword { word, from } => {
                 let behind = find_keyword(args, word, from).map(|index| index + 1);
                 match behind.filter(|index| *index < count) {

@@ -336,6 +336,14 @@ impl Db<'_> {
         self.now
     }
 
+    /// Whether `key` belongs to this shard. The doors must not be asked for one
+    /// that does not.
+    pub fn owns(&self, key: &[u8]) -> bool {
+        let slot = self.keyspace.locate(key).slot.0;
+        let slot = slot.wrapping_sub(self.keyspace.first_slot);
+        usize::from(slot) < self.keyspace.store.slot_count()
+    }
+
     /// Whether looks refresh access times.
     pub fn touches(&self) -> bool {
         self.touch

@@ -1,6 +1,6 @@
 //! Cuts a request into one part per shard, and puts the replies together.
 
-use crate::command::{Args, Find, OwnedArgs, Row, Run};
+use crate::command::{Args, Find, OwnedArgs, Row, Run, flags};
 use crate::resp::Reply;
 use crate::types::ShardId;
 
@@ -16,10 +16,14 @@ pub struct Owners {
 }
 
 impl Owners {
-    /// Finds the keys of a request; nothing if they cannot be told apart or the
+    /// Finds the keys of a request, none if it may reach any key; nothing if they cannot be told apart or the
     /// last one lacks what belongs to it (the request's handler says why).
     pub fn find(row: &Row, args: Args<'_>, of: impl Fn(&[u8]) -> ShardId) -> Option<Self> {
         let mut positions = Vec::new();
+        if row.flags.has(flags::SORTS) && crate::command::reaches_any_key(args) {
+            let shards = Vec::new();
+            return Some(Self { positions, shards });
+        }
         crate::command::keys_of(row, args, &mut positions)?;
         // A key without all that belongs to it (`MSET a 1 b`), or none where
         // some must be (`LMPOP 0 a LEFT`).

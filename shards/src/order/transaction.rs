@@ -31,6 +31,8 @@ pub struct Transaction {
     pub step: usize,
     /// The whole request, for one that reads, then writes.
     pub request: Option<OwnedArgs>,
+    /// What a further round was given in place of the request.
+    pub further: Option<OwnedArgs>,
     /// What its parts have taken so far.
     pub ticks: u64,
     /// Who takes part: more than have a part, if some hold destinations only.
@@ -90,6 +92,7 @@ impl Transaction {
             parts: parts.into(),
             step: 0,
             request: None,
+            further: None,
             ticks: 0,
             participants,
             locking: true,

@@ -506,6 +506,7 @@ impl Node {
             parts: Rc::default(),
             step: 0,
             request: Some(scattered.request.clone()),
+            further: None,
             ticks: 0,
             participants: Vec::new(),
             locking: false,

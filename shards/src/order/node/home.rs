@@ -2,7 +2,7 @@
 //! work out, collects the replies, and decides what is to be written.
 
 use super::{Node, PROGRAM, number_of};
-use crate::command::{Args, Cargo, Decide, Decision, OwnedArgs, Row, Run, flags};
+use crate::command::{Args, Cargo, Decide, Decision, Further, OwnedArgs, Row, Run, flags};
 use crate::error::CommandError;
 use crate::keyspace::Parcel;
 use crate::order::batch::{Batch, Call, Client, Item, Lock, Scope, Ticket};
@@ -19,6 +19,8 @@ pub(super) struct Decided {
     pub writes: Vec<PlannedWrite>,
     /// The reply is the write's.
     pub written_reply: bool,
+    /// Nothing is decided yet.
+    pub further: Option<Further>,
 }
 
 impl Node {
@@ -325,6 +327,9 @@ impl Node {
                 Err(_) => (Decided::default(), true),
             },
         };
+        if let Some(further) = decided.further {
+            return self.go_further(now, transaction, further);
+        }
         let planned = decided.writes;
         for shard in &transaction.participants {
             if transaction.parent.is_none() && !planned.iter().any(|write| write.shard == *shard) {
@@ -372,6 +377,28 @@ impl Node {
         }
     }
 
+    /// Has all that take part run another round before there is a decision.
+    fn go_further(&mut self, now: UnixMs, mut transaction: Transaction, further: Further) {
+        let Then::Decide { decide, .. } = &mut transaction.then else {
+            return;
+        };
+        *decide = further.decide;
+        transaction.replies.clear();
+        transaction.missing = transaction.participants.len();
+        let (ticket, shards) = (transaction.ticket, transaction.participants.clone());
+        let call = Call {
+            handler: further.handler,
+            ..transaction.call
+        };
+        transaction.further = Some(further.args.clone());
+        let again = number_of(self.transactions.insert(transaction));
+        assert_eq!(again, ticket.number, "a slab reuses the place freed last");
+        for shard in shards {
+            let how = (call, false, Cargo::default());
+            self.work(now, shard, ticket, how, further.args.args());
+        }
+    }
+
     /// What the row decides, or the error, which `out` has then.
     fn decision(
         &mut self,
@@ -387,6 +414,7 @@ impl Node {
         };
         let read = in_key_order(&transaction.owners, &transaction.replies);
         let may_block = transaction.call.may_block;
+        let request = transaction.further.as_ref().unwrap_or(request);
         let (args, protocol) = (request.args(), transaction.protocol);
         self.decided(now, *decide, args, &read, parcel, protocol, may_block, out)
     }
@@ -411,11 +439,12 @@ impl Node {
         decision.parcel = parcel;
         let decided = decide(&mut decision);
         let (put, writes) = (decision.put.take(), std::mem::take(&mut decision.writes));
-        let written_reply = decision.written_reply;
+        let (written_reply, further) = (decision.written_reply, decision.further.take());
         match decided {
             Ok(()) => Ok(Decided {
                 writes: plan(put, writes, |key| self.owner(key)),
                 written_reply,
+                further,
             }),
             Err(error) => {
                 out.clear();

@@ -1,0 +1,405 @@
+//! SORT and SORT_RO.
+//!
+//! Whatever is sorted is copied first ([`Texts`]), for looking at the keys that
+//! a pattern names may delete what has expired. Then positions are sorted, cut
+//! by LIMIT, and put out as elements or what GET names.
+//!
+//! Over shards a request without patterns is one on its key and its
+//! destination. One with patterns may meet any key there is, so it holds all
+//! shards: the first round reads the elements, the second asks each shard for
+//! the keys it owns among those that patterns and elements form, and the home
+//! core, which has now all that a single shard would have, goes on alike.
+//!
+//! The effect of STORE is what was stored: no replica looks at other keys.
+
+mod options;
+mod order;
+mod texts;
+
+pub use options::reaches_any_key;
+
+use super::args::bulks;
+use super::spec::{Arity, Begin, Command, Group, KeySpec, flags};
+use super::{Args, Context, Decision, Further, Outcome, OwnedArgs, Row, Run, Write};
+use crate::effects::Event;
+use crate::error::CommandError;
+use crate::keyspace::{Db, StringRef, Ttl, ValueRef};
+use crate::number::parse_i64;
+use crate::resp::Reply;
+use crate::types::Type;
+use crate::value::{Collection, End, Hash, Limit, List};
+use options::{Sort, split_pattern};
+use texts::Texts;
+
+/// Elements of one command among the effects.
+const PER_EFFECT: usize = 500;
+/// What a made-up request may weigh.
+const REQUEST_MAX: usize = 3 << 30;
+
+const SOURCE: KeySpec = KeySpec::first(&["RO", "access"]);
+const PATTERNS: KeySpec = KeySpec {
+    begin: Begin::Unknown(|_| None),
+    ..KeySpec::first(&["RO", "access"])
+}
+.noted(
+    "For the optional BY/GET keyword. It is marked 'unknown' because the key names derive from \
+     the content of the key we sort",
+);
+const DESTINATION: KeySpec = KeySpec {
+    begin: Begin::Unknown(options::destination),
+    ..KeySpec::first(&["OW", "update"])
+}
+.noted(
+    "For the optional STORE keyword. It is marked 'unknown' because the keyword can appear \
+     anywhere in the argument array",
+);
+
+const COMPLEXITY: &str =
+    "O(N+M*log(M)) with N elements there are and M that are sorted; O(N) for those not sorted";
+
+pub static COMMANDS: &[Row] = &[
+    Command {
+        name: "sort",
+        syntax: "key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] \
+                 [ASC | DESC] [ALPHA] [STORE destination]",
+        summary: "Sort the elements of a list, set or sorted set, and maybe store them as a list.",
+        since: "1.0.0",
+        complexity: COMPLEXITY,
+        group: Group::Generic,
+        arity: Arity::AtLeast(2),
+        keys: &[SOURCE, PATTERNS, DESTINATION],
+        flags: flags::WRITE
+            .with(flags::DENYOOM)
+            .with(flags::MOVABLEKEYS)
+            .with(flags::DANGEROUS)
+            .with(flags::SORTS),
+        tips: &[],
+        subcommands: &[],
+        run: RUN,
+    },
+    Command {
+        name: "sort_ro",
+        syntax: "key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] \
+                 [ASC | DESC] [ALPHA]",
+        summary: "Sort the elements of a list, set or sorted set.",
+        since: "7.0.0",
+        complexity: COMPLEXITY,
+        group: Group::Generic,
+        arity: Arity::AtLeast(2),
+        keys: &[SOURCE, PATTERNS],
+        flags: flags::READONLY
+            .with(flags::MOVABLEKEYS)
+            .with(flags::DANGEROUS)
+            .with(flags::SORTS),
+        tips: &[],
+        subcommands: &[],
+        run: RUN,
+    },
+];
+
+const RUN: Run = Run::ReadThenWrite {
+    whole: sort,
+    read,
+    decide,
+    skip: 0,
+};
+
+/// What is sorted, in its own order.
+#[derive(Default)]
+struct Elements {
+    is_set: bool,
+    is_zset: bool,
+    texts: Texts,
+}
+
+impl Elements {
+    fn of(value: ValueRef<'_>) -> Result<Self, CommandError> {
+        let mut elements = Self::default();
+        let texts = &mut elements.texts;
+        let mut push = |text: &[u8]| texts.push(Some(text));
+        match value {
+            ValueRef::List(list) => list
+                .iter()
+                .try_for_each(|element| element.with_bytes(&mut push))?,
+            ValueRef::Set(set) => {
+                elements.is_set = true;
+                set.iter()
+                    .try_for_each(|member| member.with_bytes(&mut push))?;
+            }
+            ValueRef::Zset(zset) => {
+                elements.is_zset = true;
+                zset.iter()
+                    .try_for_each(|(member, _)| member.with_bytes(&mut push))?;
+            }
+            _ => return Err(CommandError::WrongType),
+        }
+        Ok(elements)
+    }
+
+    /// From what [`read`] replied of a key.
+    fn of_reply(reply: &[u8]) -> Result<Self, CommandError> {
+        if reply.first() == Some(&b'-') {
+            return Err(CommandError::WrongType);
+        }
+        let mut words = bulks(reply);
+        let kind = words.next().unwrap_or_default();
+        let mut elements = Self {
+            is_set: kind == b"set",
+            is_zset: kind == b"zset",
+            texts: Texts::default(),
+        };
+        for word in words {
+            elements.texts.push(Some(word))?;
+        }
+        Ok(elements)
+    }
+}
+
+/// What a pattern makes of an element: the string there, or the hash's field.
+/// Null if it is not there, or of another type.
+fn push_looked_up(
+    db: &mut Db<'_>,
+    pattern: &[u8],
+    element: &[u8],
+    out: &mut Texts,
+    own: bool,
+) -> Result<(), CommandError> {
+    let Some(parts) = split_pattern(pattern) else {
+        return Ok(out.push(None)?);
+    };
+    let key = [parts.before, element, parts.after].concat();
+    if !own && !db.owns(&key) {
+        return Ok(out.push(None)?);
+    }
+    let now = db.now();
+    if let Some(field) = parts.field {
+        let value = match db.lookup_as::<Hash>(&key) {
+            Ok(Some(hash)) => hash.get(field, now),
+            _ => None,
+        };
+        match value {
+            Some(value) => value.with_bytes(|value| out.push(Some(value)))?,
+            None => out.push(None)?,
+        }
+        return Ok(());
+    }
+    match db.lookup_string(&key) {
+        Ok(Some(StringRef::Int(number))) => {
+            out.push(Some(itoa::Buffer::new().format(number).as_bytes()))?;
+        }
+        Ok(Some(StringRef::Bytes(bytes))) => out.push(Some(bytes))?,
+        _ => out.push(None)?,
+    }
+    Ok(())
+}
+
+/// Where all keys, or the only shard, are.
+fn sort(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let sort = Sort::parse(args)?;
+    let elements = match ctx.db.read(&args[1]) {
+        Some(view) => Elements::of(view.value)?,
+        None => Elements::default(),
+    };
+    let db = &mut ctx.db;
+    let found = order::arrange(&sort, &elements, |pattern, index, out| {
+        let element = elements.texts.get(index).unwrap_or_default();
+        push_looked_up(db, pattern.1, element, out, true)
+    })?;
+    match sort.store {
+        None => {
+            reply_found(&mut ctx.reply, &found);
+            Ok(())
+        }
+        Some(key) => {
+            let len = found.len();
+            put_found(ctx, key, found.iter().map(Option::unwrap_or_default))?;
+            ctx.reply.integer(len as i64);
+            Ok(())
+        }
+    }
+}
+
+fn reply_found(reply: &mut Reply<'_>, found: &Texts) {
+    reply.array(found.len());
+    for text in found.iter() {
+        match text {
+            Some(text) => reply.bulk(text),
+            None => reply.null(),
+        }
+    }
+}
+
+/// Has `key` hold a list of these, and nothing else.
+fn put_found<'a>(
+    ctx: &mut Context<'_>,
+    key: &'a [u8],
+    found: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
+) -> Outcome {
+    let mut list = List::from_flat(crate::value::Encoding::Listpack, Vec::new());
+    let limit = Limit(ctx.settings.encodings.list_max_listpack_size);
+    list.push(End::Back, found.clone(), limit)?;
+    let existed = ctx.db.delete(key);
+    let stored = ctx.db.put_collection(key, list, Ttl::Clear)?;
+    if existed {
+        ctx.propagate(&[b"DEL", key]);
+    }
+    if stored {
+        ctx.changed(key, Event::SortStore);
+    } else if existed {
+        ctx.changed(key, Event::Del);
+    }
+    if ctx.is_recording() {
+        let mut found = found.peekable();
+        while found.peek().is_some() {
+            let mut words: Vec<&[u8]> = vec![b"RPUSH", key];
+            words.extend(found.by_ref().take(PER_EFFECT));
+            ctx.propagate(&words);
+        }
+    }
+    Ok(())
+}
+
+/// The elements of argument 1, after the name of their type; an empty array if
+/// there is no such key here, an error if it cannot be sorted.
+fn read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let key = &args[1];
+    ctx.reply.array(1);
+    let view = match ctx.db.owns(key) {
+        true => ctx.db.read(key),
+        false => None,
+    };
+    let Some(view) = view else {
+        ctx.reply.array(0);
+        return Ok(());
+    };
+    let name = match view.value.type_of() {
+        Type::Set => b"set".as_slice(),
+        Type::Zset => b"zset",
+        _ => b"list",
+    };
+    match Elements::of(view.value) {
+        Ok(elements) => {
+            ctx.reply.array(1 + elements.texts.len());
+            ctx.reply.bulk(name);
+            let texts = elements.texts.iter();
+            texts.for_each(|text| ctx.reply.bulk(text.unwrap_or_default()));
+        }
+        Err(error @ CommandError::WrongType) => ctx.reply.error(&error),
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// The elements are here. If there are patterns, the shards are asked for what
+/// these name, else all is known.
+fn decide(decision: &mut Decision<'_>) -> Outcome {
+    let sort = Sort::parse(decision.args)?;
+    if !reaches_any_key(decision.args) {
+        // What the destination holds was read, too, and does not matter.
+        let elements = Elements::of_reply(decision.read.first().copied().unwrap_or_default())?;
+        let found = order::arrange(&sort, &elements, |_, _, out| Ok(out.push(None)?))?;
+        return conclude(decision, &sort, &found);
+    }
+    let mut replies = decision.read.iter();
+    let of_key = replies.find(|reply| !reply.starts_with(b"*0\r"));
+    let elements = Elements::of_reply(of_key.copied().unwrap_or_default())?;
+    let request: usize = decision.args.iter().map(<[u8]>::len).sum();
+    if elements.texts.bytes_len() + request > REQUEST_MAX {
+        return Err(CommandError::OutOfMemory);
+    }
+    let kind: &[u8] = match (elements.is_set, elements.is_zset) {
+        (true, _) => b"set",
+        (_, true) => b"zset",
+        _ => b"list",
+    };
+    let words = itoa::Buffer::new()
+        .format(decision.args.len())
+        .as_bytes()
+        .to_vec();
+    let texts = elements.texts.iter().map(Option::unwrap_or_default);
+    let head = [words.as_slice()].into_iter().chain(decision.args.iter());
+    decision.further = Some(Further {
+        handler: look_up,
+        args: OwnedArgs::new(head.chain([kind]).chain(texts)),
+        decide: decide_looked_up,
+    });
+    Ok(())
+}
+
+/// The arguments of the second round: how many words the request has, the
+/// request, the type, the elements.
+fn second_round<'a>(args: Args<'a>) -> Result<(Args<'a>, Elements), CommandError> {
+    let words = args.get(0).and_then(parse_i64);
+    let words = words.and_then(|words| usize::try_from(words).ok());
+    let words = words.ok_or(CommandError::Syntax)?;
+    let kind = args.get(1 + words).unwrap_or_default();
+    let mut elements = Elements {
+        is_set: kind == b"set",
+        is_zset: kind == b"zset",
+        texts: Texts::default(),
+    };
+    for element in args.from(2 + words).iter() {
+        elements.texts.push(Some(element))?;
+    }
+    Ok((args.from(1).first(words), elements))
+}
+
+/// For each element, what each pattern names, if that key is here.
+fn look_up(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (request, elements) = second_round(args)?;
+    let sort = Sort::parse(request)?;
+    let patterns = sort.patterns();
+    let mut found = Texts::default();
+    for element in elements.texts.iter() {
+        for pattern in &patterns {
+            let element = element.unwrap_or_default();
+            push_looked_up(&mut ctx.db, pattern, element, &mut found, false)?;
+        }
+    }
+    ctx.reply.array(1);
+    reply_found(&mut ctx.reply, &found);
+    Ok(())
+}
+
+fn decide_looked_up(decision: &mut Decision<'_>) -> Outcome {
+    let (request, elements) = second_round(decision.args)?;
+    let sort = Sort::parse(request)?;
+    let width = sort.patterns().len();
+    let mut of_shards = Vec::with_capacity(decision.read.len());
+    for reply in decision.read {
+        of_shards.push(Texts::of_reply(reply)?);
+    }
+    let found = order::arrange(&sort, &elements, |pattern, index, out| {
+        let at = index * width + pattern.0;
+        let mut found = of_shards.iter().map(|texts| texts.get(at));
+        Ok(out.push(found.find_map(|text| text))?)
+    })?;
+    conclude(decision, &sort, &found)
+}
+
+/// Replies what was found, or has the destination's shard store it.
+fn conclude(decision: &mut Decision<'_>, sort: &Sort<'_>, found: &Texts) -> Outcome {
+    let Some(key) = sort.store else {
+        reply_found(&mut decision.reply, found);
+        return Ok(());
+    };
+    if found.bytes_len() + key.len() > REQUEST_MAX {
+        return Err(CommandError::OutOfMemory);
+    }
+    let texts = found.iter().map(Option::unwrap_or_default);
+    decision.writes.push(Write {
+        handler: put_elsewhere,
+        args: OwnedArgs::new([&b"SORT"[..], key].into_iter().chain(texts)),
+    });
+    decision.reply.integer(found.len() as i64);
+    Ok(())
+}
+
+fn put_elsewhere(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    put_found(ctx, &args[1], args.from(2).iter())?;
+    ctx.reply.ok();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
