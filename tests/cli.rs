@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Output};
 use support::server::{CORDIS, Server, TempDir, free_port, mortal};
+use support::wait_until;
 
 /// Runs the server in the hope that it refuses, and returns what it said.
 ///
@@ -257,6 +258,7 @@ fn rewritten_files_keep_what_was_set() {
 fn start_up_prints_one_line() {
     for shards in [1, 3] {
         let cordis = Server::cordis(shards, &[]);
+        wait_until("a line is printed", || !cordis.log().is_empty());
         let log = cordis.log();
         assert_eq!(log.lines().count(), 1, "{log}");
         for fact in [
@@ -265,7 +267,9 @@ fn start_up_prints_one_line() {
             cordis.pid().to_string(),
             format!("{shards} shard"),
         ] {
-            assert!(log.contains(&fact), "{fact} is not in: {log}");
+            wait_until(&format!("{fact} is printed"), || {
+                cordis.log().contains(&fact)
+            });
         }
     }
 }
@@ -274,11 +278,9 @@ fn start_up_prints_one_line() {
 fn the_number_of_shards_follows_the_cpus_it_may_use() {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let cordis = Server::cordis_with_default_shards(&[]);
-    assert!(
-        cordis.log().contains(&format!("{cpus} shard")),
-        "{}",
-        cordis.log()
-    );
+    wait_until(&format!("{cpus} shards are named"), || {
+        cordis.log().contains(&format!("{cpus} shard"))
+    });
 }
 
 #[test]
