@@ -30,7 +30,7 @@ const SERVER_SHAPES: &[(&str, &str)] = &[
 ];
 
 /// Rows that write what chance decides: two servers part after them.
-const BY_CHANCE: &[&str] = &["spop"];
+const BY_CHANCE: &[&str] = &["spop", "sort", "sort_ro"];
 
 /// Commands that no comparison with redis-server 7.0 covers, and why.
 const EXCEPTIONS: &[(&str, &str)] = &[
@@ -132,14 +132,27 @@ const CASES: &[(&str, &str)] = &[
     ("sets", include_str!("cases/sets.txt")),
     ("hashes", include_str!("cases/hashes.txt")),
     ("transactions", include_str!("cases/transactions.txt")),
+    ("blocking", include_str!("cases/blocking.txt")),
 ];
 
 /// Takes seconds on the reference; the cases try it.
 const TOO_SLOW: &[&str] = &["pfselftest"];
 
+/// Would block for as long as chance says; `blocking.rs` has their tests.
+const BLOCKING: &[&str] = &[
+    "blpop",
+    "brpop",
+    "blmove",
+    "brpoplpush",
+    "blmpop",
+    "bzpopmin",
+    "bzpopmax",
+    "bzmpop",
+];
+
 /// Take an argument that Redis 7.0 does not know; the cases try the rest, and
 /// `newer_than_the_reference` that.
-const LONGER: &[&str] = &["zrank", "zrevrank"];
+const LONGER: &[&str] = &["zrank", "zrevrank", "hscan"];
 
 /// Every row of the engine that the reference knows, and some of the server's.
 fn shapes(redis: &mut Client) -> Vec<Shape> {
@@ -150,7 +163,11 @@ fn shapes(redis: &mut Client) -> Vec<Shape> {
     engine
         .chain(SERVER_SHAPES.iter().copied())
         .filter(|(name, _)| known.contains(*name))
-        .filter(|(name, _)| ![TOO_SLOW, LONGER, BY_CHANCE].concat().contains(name))
+        .filter(|(name, _)| {
+            ![TOO_SLOW, LONGER, BY_CHANCE, BLOCKING]
+                .concat()
+                .contains(name)
+        })
         .map(|(name, syntax)| Shape::new(name, syntax))
         .collect()
 }

@@ -177,8 +177,6 @@ impl Values {
             "increment" | "decrement" | "offset" | "start" | "end" | "stop" | "index" | "count"
             | "min-match-len" | "cursor" | "bit" | "min" | "max" | "len" | "maxlen" | "limit"
             | "threshold" | "num-matches" => self.number(),
-            // Long enough to block at all, and an error now and then.
-            "timeout" => self.one_of(&["0.01", "0.001", "0.02", "1e-2", "x", "-1", "nan"]),
             "numkeys" => self
                 .rng
                 .pick(&["1", "2", "2", "3", "0", "-1", "x"])

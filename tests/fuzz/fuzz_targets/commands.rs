@@ -83,6 +83,7 @@ fn shard(seed: u64) -> Shard {
         seed,
         Settings {
             proto_max_bulk_len: 100_000,
+            ..Settings::default()
         },
     )
 }
@@ -109,6 +110,7 @@ fn apply(shard: &mut Shard, now: UnixMs, row: &Row, args: Args<'_>) -> Vec<u8> {
         db: DbIndex(0),
         protocol: Protocol::Resp2,
         no_touch: false,
+        may_block: false,
         located: None,
     };
     let mut out = Vec::new();

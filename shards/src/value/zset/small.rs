@@ -31,9 +31,8 @@ fn score_of(element: Element<'_>) -> f64 {
 
 /// A score as it is kept; `buffer` holds it.
 fn kept(score: f64, buffer: &mut [u8; 8]) -> Element<'_> {
-    if score.trunc() == score && score.abs() < EXACT && !(score == 0.0 && score.is_sign_negative())
-    {
-        // Lossless: checked just now.
+    if score.trunc() == score && score.abs() < EXACT {
+        // Lossless but for -0, which becomes 0, as in Redis's listpacks.
         return Element::Int(score as i64);
     }
     *buffer = score.to_le_bytes();
