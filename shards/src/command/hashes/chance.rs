@@ -56,12 +56,16 @@ fn hrandfield(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 /// The count, and whether values are wanted.
 fn parse(count: i64, option: Option<&[u8]>, len: usize) -> Result<(i64, bool), CommandError> {
+    if count == i64::MIN {
+        // This before anything else that may be wrong.
+        return random_count(count).map(|count| (count, false));
+    }
     let values = option.is_some_and(|option| option.eq_ignore_ascii_case(b"WITHVALUES"));
     if len > 4 || option.is_some() && !values {
         return Err(CommandError::Syntax);
     }
     let half = i64::MAX / 2;
-    if values && count != i64::MIN && !(-half..=half).contains(&count) {
+    if values && !(-half..=half).contains(&count) {
         return Err(CommandError::Static("ERR value is out of range"));
     }
     Ok((random_count(count)?, values))
