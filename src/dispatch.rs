@@ -593,6 +593,7 @@ fn here(core: &mut Core, key: u32, call: &Call, args: Args<'_>) {
         Err(CommandError::Blocked(waiting)) => {
             let client = connection.client(key, Kind::Single);
             core.node.wait(client, *call, args, waiting);
+            core.lap = 0;
             return;
         }
         Err(error) => {

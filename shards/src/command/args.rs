@@ -293,6 +293,17 @@ pub fn deadline(text: &[u8], now: UnixMs) -> Result<Option<UnixMs>, CommandError
     Ok(Some(UnixMs(until)))
 }
 
+/// The keys of a request that ends with a timeout, and until when it waits.
+/// The row's arity asks for both.
+pub fn keys_and_deadline<'a>(
+    args: Args<'a>,
+    now: UnixMs,
+) -> Result<(impl Iterator<Item = &'a [u8]>, Option<UnixMs>), CommandError> {
+    let last = args.len().saturating_sub(1);
+    let until = deadline(args.get(last).unwrap_or_default(), now)?;
+    Ok((args.iter().take(last).skip(1), until))
+}
+
 /// [`parse_i64`], or the error most commands give.
 #[inline]
 pub fn integer(text: &[u8]) -> Result<i64, CommandError> {

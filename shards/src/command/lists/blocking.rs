@@ -8,11 +8,11 @@ use super::moving::{
     move_into_reply, multi_pop_into_reply,
 };
 use super::pop_into_reply;
-use crate::command::args::deadline;
+use crate::command::args::{deadline, keys_and_deadline};
 use crate::command::spec::{Access, Arity, Begin, Command, Find, Group, KeySpec, flags};
 use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, Row, Run, Write};
 use crate::error::CommandError;
-use crate::types::{Type, UnixMs};
+use crate::types::Type;
 use crate::value::End;
 
 const TAKEN: &[&str] = &["RW", "access", "delete"];
@@ -139,16 +139,6 @@ fn blpop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn brpop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     pop_or_wait(ctx, args, End::Back)
-}
-
-/// The keys of BLPOP, and until when it waits.
-fn keys_and_deadline<'a>(
-    args: Args<'a>,
-    now: UnixMs,
-) -> Result<(impl Iterator<Item = &'a [u8]>, Option<UnixMs>), CommandError> {
-    let last = args.len() - 1;
-    let until = deadline(&args[last], now)?;
-    Ok((args.iter().take(last).skip(1), until))
 }
 
 fn pop_or_wait(ctx: &mut Context<'_>, args: Args<'_>, end: End) -> Outcome {

@@ -4,11 +4,11 @@
 //! appears; over shards its decision is made again. See `order`.
 
 use super::pops::{End, Popping, Shape, first_with_any, pop, zmpop_read, zmpop_write};
-use crate::command::args::deadline;
+use crate::command::args::{deadline, keys_and_deadline};
 use crate::command::spec::{Access, Arity, Begin, Command, Find, Group, KeySpec, flags};
 use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, Row, Run, Write};
 use crate::error::CommandError;
-use crate::types::{Type, UnixMs};
+use crate::types::Type;
 
 const TAKEN: &[&str] = &["RW", "access", "delete"];
 
@@ -96,16 +96,6 @@ fn bzpopmin(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn bzpopmax(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     pop_or_wait(ctx, args, End::Max)
-}
-
-/// The keys of BZPOPMIN, and until when it waits.
-fn keys_and_deadline<'a>(
-    args: Args<'a>,
-    now: UnixMs,
-) -> Result<(impl Iterator<Item = &'a [u8]>, Option<UnixMs>), CommandError> {
-    let last = args.len() - 1;
-    let until = deadline(&args[last], now)?;
-    Ok((args.iter().take(last).skip(1), until))
 }
 
 fn pop_or_wait(ctx: &mut Context<'_>, args: Args<'_>, end: End) -> Outcome {
