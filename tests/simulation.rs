@@ -13,6 +13,8 @@
 mod appends;
 #[path = "simulation/blocks.rs"]
 mod blocks;
+#[path = "simulation/effects.rs"]
+mod effects;
 #[path = "simulation/graph.rs"]
 mod graph;
 #[path = "simulation/history.rs"]
@@ -172,7 +174,11 @@ fn play_blocks(seed: u64, broken: blocks::Broken) -> (usize, u64, Result<(), Str
     let length = 100 + Rng::new(!seed).below(3000);
     let mut world = blocks::Blocks::new(seed, broken);
     world.run(length);
-    let judgement = appends::check(&mut world);
+    let mut judgement = appends::check(&mut world);
+    // A broken rule is to be noticed by what clients see.
+    if broken == blocks::Broken::Nothing {
+        judgement = judgement.and_then(|()| effects::check(&mut world));
+    }
     (world.ops.len(), world.disconnects, judgement)
 }
 

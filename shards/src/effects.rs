@@ -7,7 +7,12 @@
 //! looked at them are recorded as `DEL` before it.
 //!
 //! What belongs together (a transaction's part on this shard) stands between
-//! `MULTI` and `EXEC` if it is more than one command.
+//! `MULTI` and `EXEC` if it is more than one command. A block that runs in one
+//! piece is written where it runs. One that runs bit by bit while others run in
+//! between (see `order`) is kept apart until it is over, so that nobody who reads
+//! the log sees half of it: its locks keep what it touches from everybody else,
+//! so it may come later than they do. Only expiry asks for no lock; a key that
+//! expires after a block wrote it is recorded with the block.
 //!
 //! Every change of a key passes here, so this is also where those who watch keys
 //! learn of it.
@@ -15,8 +20,12 @@
 //! The log is RESP: each command is an array of bulk strings, preceded by a
 //! `SELECT` when its database differs from the one before.
 
+use crate::resp::{Protocol, Reply};
 use crate::types::{DbIndex, Type};
 use crate::watch::Watches;
+use hashbrown::HashMap;
+use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// What happened to a key, in Redis's words for keyspace notifications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,16 +107,62 @@ pub struct Effects {
     appeared: Vec<(Box<[u8]>, Type)>,
     /// Databases have changed places since: any key may have appeared.
     swapped: bool,
-    /// What a block has left so far, while one runs.
+    /// What a block has left so far, while one runs in one piece.
     block: Option<Block>,
+    /// What blocks that are not over have left.
+    pieces: HashMap<BlockId, Pieces, ahash::RandomState>,
+    /// What is recorded now goes to the pieces of this block.
+    piecemeal: Option<BlockId>,
     pub(crate) watches: Watches,
 }
+
+/// A block that runs bit by bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct BlockId(pub u128);
 
 /// A block of commands in the log: where it begins, and how many there are.
 #[derive(Clone, Copy, Debug, Default)]
 struct Block {
     start: usize,
     commands: usize,
+}
+
+/// What a block has left that is not over.
+#[derive(Debug, Default)]
+struct Pieces {
+    log: Vec<u8>,
+    commands: usize,
+    /// Database of the first command, which the log does not select, and of the
+    /// last.
+    dbs: Option<(DbIndex, DbIndex)>,
+    /// Where the arguments stand in `log`: the keys are among them.
+    words: Vec<Range<usize>>,
+    /// Hashes of the first so many of them, computed when a key expires.
+    hashes: (usize, BTreeSet<u64>),
+    /// It has exchanged databases: every key is its own.
+    swapped: bool,
+}
+
+impl Pieces {
+    fn write<'a>(&mut self, db: DbIndex, parts: impl ExactSizeIterator<Item = &'a [u8]>) {
+        let (first, last) = self.dbs.unwrap_or((db, db));
+        if last != db {
+            append_select(&mut self.log, db);
+        }
+        self.dbs = Some((first, db));
+        self.commands += 1;
+        let words = &mut self.words;
+        append_noting(&mut self.log, parts, |word| words.push(word));
+    }
+
+    /// Whether it may have written a key: it has named it.
+    fn names(&mut self, key: &[u8], hasher: &ahash::RandomState) -> bool {
+        let (done, hashes) = &mut self.hashes;
+        let words = self.words[*done..].iter();
+        hashes.extend(words.map(|word| hasher.hash_one(&self.log[word.clone()])));
+        *done = self.words.len();
+        self.swapped || hashes.contains(&hasher.hash_one(key))
+    }
 }
 
 impl Default for Effects {
@@ -131,6 +186,8 @@ impl Effects {
             appeared: Vec::new(),
             swapped: false,
             block: None,
+            pieces: HashMap::with_hasher(ahash::RandomState::with_seeds(seed, 8, 9, 10)),
+            piecemeal: None,
             watches: Watches::new(seed),
         }
     }
@@ -140,6 +197,8 @@ impl Effects {
         self.recording = on;
         self.log = Vec::new();
         self.logged_db = None;
+        (self.block, self.piecemeal) = (None, None);
+        self.pieces.clear();
     }
 
     /// Whether somebody asked for effects.
@@ -152,7 +211,7 @@ impl Effects {
         self.changes
     }
 
-    /// Takes the log recorded so far.
+    /// Takes the log recorded so far, without blocks that are not over.
     pub fn take(&mut self) -> Vec<u8> {
         self.logged_db = None;
         std::mem::take(&mut self.log)
@@ -201,10 +260,49 @@ impl Effects {
         }
     }
 
+    /// What is recorded from now on, until [`Effects::pause_block`], belongs to a
+    /// block that is over at [`Effects::end_block`]: at once, if this is the
+    /// `last` of it.
+    pub(crate) fn go_on_with_block(&mut self, id: BlockId, last: bool) {
+        if last && !self.pieces.contains_key(&id) {
+            self.open_block();
+        } else if self.recording {
+            self.piecemeal = Some(id);
+        }
+    }
+
+    /// What follows belongs to no block.
+    pub(crate) fn pause_block(&mut self) {
+        self.piecemeal = None;
+        self.close_block();
+    }
+
+    /// A block is over: what it has left goes into the log in one piece.
+    pub(crate) fn end_block(&mut self, id: BlockId) {
+        let Some(pieces) = self.pieces.remove(&id) else {
+            return;
+        };
+        let together = pieces.commands > 1;
+        if together {
+            append_command(&mut self.log, [&b"MULTI"[..]].into_iter());
+        }
+        if let Some((first, last)) = pieces.dbs {
+            self.select_in_log(first);
+            self.logged_db = Some(last);
+        }
+        self.log.extend_from_slice(&pieces.log);
+        if together {
+            append_command(&mut self.log, [&b"EXEC"[..]].into_iter());
+        }
+    }
+
     #[inline]
     pub(crate) fn changed(&mut self, key: &[u8], event: Event) {
         if event == Event::SwapDb {
             self.swapped = self.awaited;
+            if let Some(id) = self.piecemeal {
+                self.pieces.entry(id).or_default().swapped = true;
+            }
         }
         self.changes += 1;
         self.changed = true;
@@ -228,7 +326,7 @@ impl Effects {
             self.watches.touch(self.db, key);
         }
         if self.recording {
-            self.write([&b"DEL"[..], key].into_iter());
+            self.write_of_key(key, [&b"DEL"[..], key].into_iter());
         }
     }
 
@@ -264,35 +362,189 @@ impl Effects {
     /// The time of these fields of the hash `key` had come, and they are gone.
     pub(crate) fn expired_fields(&mut self, key: &[u8], fields: &[Vec<u8>]) {
         self.changes += 1;
+        if !self.watches.is_empty() {
+            self.watches.touch(self.db, key);
+        }
         if self.recording {
             let mut parts = vec![&b"HDEL"[..], key];
             parts.extend(fields.iter().map(Vec::as_slice));
-            self.write(parts.into_iter());
+            self.write_of_key(key, parts.into_iter());
         }
     }
 
+    /// Records what nobody has asked for: with the block that wrote the key, if
+    /// there is one that is not over.
+    fn write_of_key<'a>(&mut self, key: &[u8], parts: impl ExactSizeIterator<Item = &'a [u8]>) {
+        if self.piecemeal.is_none() && !self.pieces.is_empty() {
+            let hasher = self.pieces.hasher().clone();
+            for pieces in self.pieces.values_mut() {
+                if pieces.names(key, &hasher) {
+                    return pieces.write(self.db, parts);
+                }
+            }
+        }
+        self.write(parts);
+    }
+
     fn write<'a>(&mut self, parts: impl ExactSizeIterator<Item = &'a [u8]>) {
+        if let Some(id) = self.piecemeal {
+            return self.pieces.entry(id).or_default().write(self.db, parts);
+        }
         if let Some(block) = &mut self.block {
             if block.commands == 0 {
                 block.start = self.log.len();
             }
             block.commands += 1;
         }
-        if self.logged_db != Some(self.db) {
-            self.logged_db = Some(self.db);
-            let mut buffer = itoa::Buffer::new();
-            let index = buffer.format(self.db.0).as_bytes();
-            append_command(&mut self.log, [&b"SELECT"[..], index].into_iter());
-        }
+        self.select_in_log(self.db);
         append_command(&mut self.log, parts);
     }
+
+    fn select_in_log(&mut self, db: DbIndex) {
+        if self.logged_db != Some(db) {
+            self.logged_db = Some(db);
+            append_select(&mut self.log, db);
+        }
+    }
+}
+
+fn append_select(log: &mut Vec<u8>, db: DbIndex) {
+    let mut buffer = itoa::Buffer::new();
+    let index = buffer.format(db.0).as_bytes();
+    append_command(log, [&b"SELECT"[..], index].into_iter());
 }
 
 /// Appends one command as a RESP array of bulk strings.
 fn append_command<'a>(log: &mut Vec<u8>, parts: impl ExactSizeIterator<Item = &'a [u8]>) {
-    let mut reply = crate::resp::Reply::new(log, crate::resp::Protocol::Resp2);
-    reply.array(parts.len());
+    append_noting(log, parts, |_| {});
+}
+
+/// The same; `note` is told where each word stands.
+fn append_noting<'a>(
+    log: &mut Vec<u8>,
+    parts: impl ExactSizeIterator<Item = &'a [u8]>,
+    mut note: impl FnMut(Range<usize>),
+) {
+    Reply::new(log, Protocol::Resp2).array(parts.len());
     for part in parts {
-        reply.bulk(part);
+        Reply::new(log, Protocol::Resp2).bulk(part);
+        let end = log.len() - b"\r\n".len();
+        note(end - part.len()..end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: BlockId = BlockId(1);
+    const OTHER: BlockId = BlockId(2);
+
+    fn recording() -> Effects {
+        let mut effects = Effects::new(1);
+        effects.record(true);
+        effects.begin(DbIndex(0));
+        effects
+    }
+
+    fn run(effects: &mut Effects, words: &str) {
+        let words: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();
+        effects.changed(words[1], Event::Set);
+        effects.replace(&words);
+    }
+
+    fn piece(effects: &mut Effects, block: BlockId, words: &str) {
+        effects.go_on_with_block(block, false);
+        run(effects, words);
+        effects.pause_block();
+    }
+
+    /// The log, a command after the other, without lengths.
+    fn taken(effects: &mut Effects) -> String {
+        let log = String::from_utf8(effects.take()).expect("the tests' words are text");
+        let words = log.split("\r\n").filter(|line| !line.starts_with('$'));
+        let words: Vec<&str> = words.collect();
+        let line = words.join(" ");
+        let commands = line.split('*').skip(1);
+        let commands = commands.filter_map(|command| Some(command.split_once(' ')?.1.trim()));
+        commands.collect::<Vec<_>>().join(", ")
+    }
+
+    #[test]
+    fn pieces_of_a_block_stand_together_when_it_is_over() {
+        let mut effects = recording();
+        run(&mut effects, "SET a 1");
+        piece(&mut effects, ONE, "SET b 1");
+        run(&mut effects, "SET c 1");
+        piece(&mut effects, OTHER, "SET d 1");
+        assert_eq!(taken(&mut effects), "SELECT 0, SET a 1, SET c 1");
+        effects.begin(DbIndex(3));
+        piece(&mut effects, ONE, "SET b 2");
+        effects.begin(DbIndex(0));
+        effects.end_block(ONE);
+        effects.end_block(OTHER);
+        effects.end_block(BlockId(3));
+        assert_eq!(
+            taken(&mut effects),
+            "MULTI, SELECT 0, SET b 1, SELECT 3, SET b 2, EXEC, SELECT 0, SET d 1"
+        );
+        assert!(effects.pieces.is_empty());
+    }
+
+    #[test]
+    fn the_only_piece_of_a_block_is_written_at_once() {
+        let mut effects = recording();
+        effects.go_on_with_block(ONE, true);
+        run(&mut effects, "SET a 1");
+        run(&mut effects, "SET b 1");
+        effects.pause_block();
+        effects.go_on_with_block(ONE, true);
+        run(&mut effects, "SET c 1");
+        effects.pause_block();
+        let log = "MULTI, SELECT 0, SET a 1, SET b 1, EXEC, SET c 1";
+        assert_eq!(taken(&mut effects), log);
+        assert!(effects.pieces.is_empty());
+    }
+
+    #[test]
+    fn a_key_expires_after_the_block_that_wrote_it() {
+        let mut effects = recording();
+        effects.expired(b"a");
+        piece(&mut effects, ONE, "PEXPIREAT a 5");
+        piece(&mut effects, OTHER, "SET b 1");
+        effects.expired(b"a");
+        effects.expired(b"c");
+        effects.expired_fields(b"b", &[b"field".to_vec()]);
+        assert_eq!(taken(&mut effects), "SELECT 0, DEL a, DEL c");
+        effects.end_block(ONE);
+        effects.end_block(OTHER);
+        assert_eq!(
+            taken(&mut effects),
+            "MULTI, SELECT 0, PEXPIREAT a 5, DEL a, EXEC, MULTI, SET b 1, HDEL b field, EXEC"
+        );
+    }
+
+    #[test]
+    fn whatever_expires_after_an_exchange_of_databases_comes_after_it() {
+        let mut effects = recording();
+        effects.go_on_with_block(ONE, false);
+        effects.changed(b"", Event::SwapDb);
+        effects.replace(&[b"SWAPDB", b"0", b"1"]);
+        effects.pause_block();
+        effects.expired(b"a");
+        assert_eq!(taken(&mut effects), "");
+        effects.end_block(ONE);
+        let log = "MULTI, SELECT 0, SWAPDB 0 1, DEL a, EXEC";
+        assert_eq!(taken(&mut effects), log);
+    }
+
+    #[test]
+    fn who_stops_recording_forgets_what_is_not_over() {
+        let mut effects = recording();
+        piece(&mut effects, ONE, "SET a 1");
+        effects.record(false);
+        effects.record(true);
+        effects.end_block(ONE);
+        assert_eq!(taken(&mut effects), "");
     }
 }

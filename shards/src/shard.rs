@@ -129,7 +129,7 @@ impl Shard {
         for (index, key) in self.effects.watches.unchanged(watcher).unwrap_or_default() {
             self.effects.begin(index);
             let mut db = self.dbs[index.index()].at(now, false, &mut self.effects);
-            db.lookup(&key);
+            db.expire(&key);
         }
         self.effects.watches.remove(watcher)
     }

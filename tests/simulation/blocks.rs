@@ -17,8 +17,8 @@ use shards::resp::Protocol;
 use shards::{COMMANDS, DbIndex, Settings, Shard, ShardId, UnixMs};
 use std::collections::VecDeque;
 
-const NOW: UnixMs = UnixMs(1_700_000_000_000);
-const DBS: u16 = 2;
+pub const NOW: UnixMs = UnixMs(1_700_000_000_000);
+pub const DBS: u16 = 2;
 const LISTS: usize = 6;
 pub const ACCOUNTS: usize = 4;
 /// What all accounts hold together.
@@ -104,18 +104,20 @@ pub struct Blocks {
     steps: Vec<(usize, ServerStep)>,
     /// The key and database of each list.
     pub lists: Vec<(DbIndex, Vec<u8>)>,
-    accounts: Vec<Vec<u8>>,
+    pub accounts: Vec<Vec<u8>>,
     next_number: u32,
     pub disconnects: u64,
     weights: [usize; 6],
+    /// What the log of each node said, each time it was taken.
+    pub logs: Vec<Vec<Vec<u8>>>,
 }
 
-fn row(name: &str) -> &'static Row {
+pub fn row(name: &str) -> &'static Row {
     let mut rows = COMMANDS.iter().copied().flatten();
     rows.find(|row| row.name == name).unwrap()
 }
 
-fn words(words: &[&[u8]]) -> OwnedArgs {
+pub fn words(words: &[&[u8]]) -> OwnedArgs {
     OwnedArgs::new(words.iter().copied())
 }
 
@@ -161,6 +163,7 @@ impl Blocks {
             next_number: 0,
             disconnects: 0,
             weights,
+            logs: vec![Vec::new(); count],
             rng,
         };
         let first = world.accounts[0].clone();
@@ -190,7 +193,7 @@ impl Blocks {
         self.direct("get", DbIndex(0), &[b"GET", b"counter"])
     }
 
-    fn call(&self, row: &'static Row, db: DbIndex) -> Call {
+    pub fn call(&self, row: &'static Row, db: DbIndex) -> Call {
         Call {
             handler: row.run.whole(),
             row: 0,
@@ -554,7 +557,10 @@ impl Blocks {
         self.hand_out(node);
     }
 
+    /// A node sends what it has for others, and its log is taken.
     fn publish(&mut self, node: usize) {
+        let log = self.nodes[node].shard.effects().take();
+        self.logs[node].push(log);
         let count = self.nodes.len();
         let channels = &mut self.channels;
         self.nodes[node].outgoing(|target, batch| {

@@ -203,7 +203,7 @@ impl Replay {
 }
 
 /// Reads a log: arrays of bulk strings.
-struct Commands<'a>(&'a [u8]);
+pub struct Commands<'a>(pub &'a [u8]);
 
 impl<'a> Iterator for Commands<'a> {
     type Item = Vec<&'a [u8]>;

@@ -272,6 +272,13 @@ fn expire_fields(
 }
 
 impl Db<'_> {
+    /// Removes `key` if its time has come, or those of its fields whose time has.
+    pub fn expire(&mut self, key: &[u8]) {
+        if self.lookup(key).is_some() {
+            self.expire_fields(key, std::iter::empty());
+        }
+    }
+
     /// Removes fields of the hash at `key` whose time has come: some of them,
     /// and all of those named. To be called before anything else is done with
     /// a hash; afterwards, fields of a large hash may still be due, but none of

@@ -7,6 +7,7 @@ use super::node::Unblock;
 use super::program::Task;
 use super::watch::Ran;
 use crate::command::{Args, Begin, Cargo, Find, Handler, KeySpec, Write};
+use crate::effects::BlockId;
 use crate::keyspace::Located;
 use crate::resp::Protocol;
 use crate::shard::Request;
@@ -46,6 +47,16 @@ impl Ticket {
         number: u32::MAX,
         serial: 0,
     };
+
+    /// What its effects are kept together by.
+    pub(super) fn block_id(self) -> BlockId {
+        let Self {
+            home,
+            number,
+            serial,
+        } = self;
+        BlockId(u128::from(home.0) << 64 | u128::from(number) << 32 | u128::from(serial))
+    }
 }
 
 /// How a request is to be run: all of it but its arguments.
@@ -153,10 +164,12 @@ pub(super) enum Item {
     /// To the home core: all of the transaction's locks on the sender are held.
     Granted { ticket: Ticket },
     /// Run this part of a transaction of the sender, then release its locks
-    /// here if it is the last.
+    /// here if it is the last. `within` is who holds the locks: itself, or the
+    /// program that it belongs to.
     Work {
         call: Call,
         ticket: Ticket,
+        within: Ticket,
         last: bool,
         cargo: Cargo,
         reply: Option<ReplyEnd>,

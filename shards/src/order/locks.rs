@@ -102,6 +102,12 @@ impl Locks {
         self.tickets.is_empty()
     }
 
+    /// Whether a ticket has come and not gone.
+    #[inline]
+    pub fn knows(&self, ticket: Ticket) -> bool {
+        self.tickets.contains_key(&ticket)
+    }
+
     /// A ticket asks for its locks on this shard, all at once; each scope at
     /// most once. Whether it has them all; if not, a [`Locks::release`] will
     /// say when.

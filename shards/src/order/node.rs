@@ -238,7 +238,6 @@ impl Node {
             if index % PREFETCHED == 0 {
                 self.prefetch(&batch.items[index..]);
             }
-            self.group(&batch.items[index]);
             match batch.items[index] {
                 Item::Request { call, client, .. } => {
                     let answer = self.run_or_park(now, from, client, &call, index, &mut batch);
@@ -287,7 +286,6 @@ impl Node {
             // Before the next item: what a release let through comes first.
             self.pump(now);
         }
-        self.shard.effects().close_block();
         if wants_answer {
             batch.answered = true;
             self.returning.push((from, batch));
@@ -307,6 +305,7 @@ impl Node {
         let Item::Work {
             call,
             ticket,
+            within,
             last,
             ref mut cargo,
             ..
@@ -315,13 +314,14 @@ impl Node {
             return;
         };
         let mut load = std::mem::take(cargo);
+        self.group(within, last);
         let answer = self.run_in(now, &call, index, &mut load, batch);
+        self.shard.effects().pause_block();
         let answer = answer.expect("a part of a transaction never waits");
         if let Item::Work { cargo, reply, .. } = &mut batch.items[index] {
             (*cargo, *reply) = (load, Some(answer));
         }
         if last {
-            self.shard.effects().close_block();
             self.release_here(ticket);
         }
     }

@@ -258,6 +258,7 @@ impl Node {
     /// Releases what a ticket holds on this shard, and has those looked at who
     /// wait for keys that appeared meanwhile.
     pub(super) fn release_here(&mut self, ticket: Ticket) {
+        self.shard.effects().end_block(ticket.block_id());
         self.locks.release(ticket, &mut self.granted);
         let blocked = &mut self.blocked;
         if ticket.home == self.id && ticket.number & OFFERED != 0 {

@@ -196,9 +196,7 @@ impl Node {
         let Some(block) = taken else {
             return; // being driven further up
         };
-        self.shard.effects().open_block();
         let ended = self.begin_commands(now, ticket, &block);
-        self.shard.effects().close_block();
         let Some(program) = self.program(ticket) else {
             return;
         };
@@ -314,7 +312,9 @@ impl Node {
             return;
         }
         let mut reply = Vec::new();
+        self.group(ticket, false);
         let ran = self.apply(now, &call, args, &mut Cargo::default(), &mut reply);
+        self.shard.effects().pause_block();
         let ran = ran.expect("a command of a block never waits");
         match self.shard.onward() {
             Some(on) => {

@@ -25,8 +25,8 @@ fn watch(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let watcher = u64::from_le_bytes(*watcher.expect("the home core puts it there"));
     let db = ctx.selected();
     for key in args.from(2).iter() {
-        // One whose time has come goes now, so that it does not count later.
-        ctx.db.lookup(key);
+        // What is due goes now, so that it does not count later.
+        ctx.db.expire(key);
         ctx.db.effects().watches.add(watcher, db, key);
     }
     ctx.reply.ok();
@@ -324,12 +324,14 @@ impl Node {
         self.answer_late(home, client, call, request.args(), ran, reply);
     }
 
-    /// Puts what runs for one transaction together in the log: parts that follow
-    /// each other without anything between them.
-    pub(super) fn group(&mut self, item: &Item) {
-        match item {
-            Item::Work { .. } | Item::Step { .. } => self.shard.effects().open_block(),
-            _ => self.shard.effects().close_block(),
+    /// What runs next, until the block is paused, is a part of what `ticket`
+    /// holds locks for here, the `last` one perhaps: in the log it stands together
+    /// with all other parts. Without locks nothing else belongs to it.
+    pub(super) fn group(&mut self, ticket: Ticket, last: bool) {
+        let effects = self.shard.effects();
+        if effects.is_recording() {
+            let last = last || !self.locks.knows(ticket);
+            effects.go_on_with_block(ticket.block_id(), last);
         }
     }
 
@@ -371,9 +373,11 @@ impl Node {
                 *task = Some(running);
                 true
             }
-            Item::Step { call, .. } => {
-                let call = *call;
+            Item::Step { call, ticket, .. } => {
+                let (call, ticket) = (*call, *ticket);
+                self.group(ticket, false);
                 let answer = self.run_in(now, &call, at, &mut Cargo::default(), batch);
+                self.shard.effects().pause_block();
                 let answer = answer.expect("a command of a block never waits");
                 let on = self.shard.onward().map(Box::new);
                 if let Item::Step { reply, onward, .. } = &mut batch.items[at] {

@@ -178,10 +178,13 @@ impl Node {
         (call, last, mut cargo): (Call, bool, Cargo),
         args: Args<'_>,
     ) {
+        let parent = self.transaction(ticket).and_then(|its| its.parent);
+        let within = parent.map_or(ticket, |(program, _)| program);
         if shard != self.id {
             let item = Item::Work {
                 call,
                 ticket,
+                within,
                 last,
                 cargo,
                 reply: None,
@@ -190,7 +193,9 @@ impl Node {
             return;
         }
         let mut reply = Vec::new();
+        self.group(within, last);
         let ran = self.apply(now, &call, args, &mut cargo, &mut reply);
+        self.shard.effects().pause_block();
         let ran = ran.expect("a part of a transaction never waits");
         if last {
             self.release_here(ticket);
