@@ -306,6 +306,12 @@ impl Effects {
         }
         self.changes += 1;
         self.changed = true;
+        self.touched(key);
+    }
+
+    /// Tells those who watch a key.
+    #[inline]
+    pub(crate) fn touched(&mut self, key: &[u8]) {
         if !self.watches.is_empty() {
             self.watches.touch(self.db, key);
         }
@@ -322,9 +328,7 @@ impl Effects {
     /// `key` was found expired and is gone.
     pub(crate) fn expired(&mut self, key: &[u8]) {
         self.changes += 1;
-        if !self.watches.is_empty() {
-            self.watches.touch(self.db, key);
-        }
+        self.touched(key);
         if self.recording {
             self.write_of_key(key, [&b"DEL"[..], key].into_iter());
         }
@@ -362,9 +366,7 @@ impl Effects {
     /// The time of these fields of the hash `key` had come, and they are gone.
     pub(crate) fn expired_fields(&mut self, key: &[u8], fields: &[Vec<u8>]) {
         self.changes += 1;
-        if !self.watches.is_empty() {
-            self.watches.touch(self.db, key);
-        }
+        self.touched(key);
         if self.recording {
             let mut parts = vec![&b"HDEL"[..], key];
             parts.extend(fields.iter().map(Vec::as_slice));

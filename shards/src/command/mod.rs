@@ -298,6 +298,12 @@ impl<'a> Context<'a> {
         self.effects().changed(key, event);
     }
 
+    /// `key` is as it was, but to those who watch it that counts as a change, as
+    /// it does in Redis.
+    pub fn touched(&mut self, key: &[u8]) {
+        self.effects().touched(key);
+    }
+
     /// [`Context::changed`] for a key of another database.
     pub fn changed_in(&mut self, index: DbIndex, key: &[u8], event: Event) {
         let before = self.effects().select(index);

@@ -433,8 +433,10 @@ fn ltrim(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         list.trim(kept.start, kept.len(), limit);
         kept.len() < len
     })?;
-    if trimmed == Some(true) {
-        ctx.changed(key, Event::LTrim);
+    match trimmed {
+        Some(true) => ctx.changed(key, Event::LTrim),
+        Some(false) => ctx.touched(key),
+        None => {}
     }
     ctx.reply.ok();
     Ok(())
