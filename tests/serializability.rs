@@ -1,5 +1,5 @@
-//! The real server with four shards, many clients at once and some that are
-//! killed: does everybody see one history?
+//! The real server with four shards and with seven, many clients at once and some
+//! that are killed or fall silent: does everybody see one history?
 //!
 //! Three things go on side by side:
 //! - Every group of keys has one writer, which counts up in all keys of the
@@ -8,17 +8,19 @@
 //!   within itself, nor does a later single read fall behind an earlier one.
 //! - Tokens wander over names by RENAMENX: at every instant as many names exist
 //!   as there are tokens, and no token is there twice.
-//! - Clients send pipelines of everything and go away without reading.
+//! - Clients send pipelines of everything and go away without reading, or stay
+//!   and do not read, and are killed.
 //!
 //! Afterwards nothing may be locked. `CORDIS_LONG=1` plays for a minute.
 
 mod support;
 
 use std::collections::HashSet;
+use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use support::client::{Client, Value};
+use support::client::{Client, Value, encode};
 use support::rng::{Rng, seed};
 use support::server::Server;
 use support::{long_run, words};
@@ -48,6 +50,8 @@ struct Shared {
     stop: AtomicBool,
     groups: [Progress; GROUPS],
     port: u16,
+    /// A connection that may be killed, by its id.
+    victim: AtomicI64,
 }
 
 impl Shared {
@@ -174,6 +178,11 @@ fn vanish(shared: &Shared, mut rng: Rng) -> u64 {
     let mut vanished = 0;
     while shared.goes_on() {
         let mut client = Client::connect(shared.port);
+        if rng.one_in(3)
+            && let Ok(id) = client.try_call(&["CLIENT", "ID"])
+        {
+            shared.victim.store(id.integer(), Ordering::SeqCst);
+        }
         for _ in 0..1 + rng.below(12) {
             let (one, other) = (name(rng.below(NAMES)), name(rng.below(NAMES)));
             let (stray, lost) = (
@@ -191,7 +200,13 @@ fn vanish(shared: &Shared, mut rng: Rng) -> u64 {
                 7 => vec!["SCAN", "0", "COUNT", "100"],
                 _ => vec!["DEL", &stray, &lost],
             };
-            client.send(&line);
+            let mut bytes = Vec::new();
+            encode(&line, &mut bytes);
+            // It may have been killed.
+            let _ = client.stream().write_all(&bytes);
+        }
+        if rng.one_in(20) {
+            std::thread::sleep(Duration::from_millis(1 + rng.below(40) as u64));
         }
         if rng.one_in(2) {
             let _ = client.try_read();
@@ -203,10 +218,35 @@ fn vanish(shared: &Shared, mut rng: Rng) -> u64 {
     vanished
 }
 
+/// Kills whoever may be killed.
+fn kill(shared: &Shared, mut rng: Rng) -> u64 {
+    let mut client = Client::connect(shared.port);
+    let mut killed = 0;
+    while shared.goes_on() {
+        let id = shared.victim.swap(0, Ordering::SeqCst);
+        if id > 0 {
+            let reply = client.call(&["CLIENT", "KILL", "ID", &id.to_string()]);
+            killed += reply.integer().unsigned_abs();
+        }
+        std::thread::sleep(Duration::from_micros(rng.below(3000) as u64));
+    }
+    killed
+}
+
 #[test]
 fn clients_see_one_history_and_leave_no_lock() {
-    let mut server = Server::cordis(4, &[]);
-    let seed = seed("clients_see_one_history_and_leave_no_lock");
+    one_history(4, "clients_see_one_history_and_leave_no_lock");
+}
+
+/// More shards than cores: each is often in the middle of something.
+#[test]
+fn clients_of_seven_shards_see_one_history() {
+    one_history(7, "clients_of_seven_shards_see_one_history");
+}
+
+fn one_history(shards: u16, test: &str) {
+    let mut server = Server::cordis(shards, &[]);
+    let seed = seed(test);
     let mut client = server.connect();
     for token in 0..TOKENS {
         client.call(&["SET", &name(token), &format!("token {token}")]);
@@ -215,6 +255,7 @@ fn clients_see_one_history_and_leave_no_lock() {
         stop: AtomicBool::new(false),
         groups: Default::default(),
         port: server.port(),
+        victim: AtomicI64::new(0),
     });
     let start = |number: u64, work: fn(&Shared, Rng) -> u64| {
         let shared = Arc::clone(&shared);
@@ -231,6 +272,7 @@ fn clients_see_one_history_and_leave_no_lock() {
         ("renamed", start(3, wander)),
         ("renamed", start(4, wander)),
         ("vanished", start(5, vanish)),
+        ("killed", start(6, kill)),
     ];
     let end = Instant::now() + dose();
     while Instant::now() < end && others.iter().all(|(_, thread)| !thread.is_finished()) {
@@ -342,6 +384,7 @@ fn a_walk_meets_every_key_that_stays() {
         stop: AtomicBool::new(false),
         groups: Default::default(),
         port: server.port(),
+        victim: AtomicI64::new(0),
     });
     let start = |number: u64, work: fn(&Shared, Rng) -> u64| {
         let shared = Arc::clone(&shared);

@@ -1,13 +1,18 @@
-//! MULTI, EXEC and WATCH against the real server with four shards, from many
-//! clients at once, some of which are killed: does everybody see one history?
+//! MULTI, EXEC and WATCH against the real server with four shards and with eight,
+//! from many clients at once, some of which are killed, and some of which fall
+//! silent for a while: does everybody see one history?
 //!
-//! Four things go on side by side:
+//! Five things go on side by side:
 //! - Blocks append numbers to lists and read lists. Every number is appended
 //!   once, so who read a list has seen exactly the appends before it; with who was
 //!   answered before whom, that gives arrows which must not form a circle.
 //! - Money moves between accounts; every audit must find all of it.
 //! - Counters go up by WATCH, GET, MULTI, SET, EXEC, and count the successes.
 //! - Clients that hold queues, watches and half sent blocks vanish or are killed.
+//! - A process with many connections, full of blocks and commands on several
+//!   shards, is stopped (SIGSTOP) and goes on, again and again, and is killed at
+//!   the end. All others fall silent too: in the middle of a block, or before
+//!   they read what they asked for.
 //!
 //! Afterwards nothing may be locked or watched. `CORDIS_LONG=1` plays for a minute.
 
@@ -23,7 +28,7 @@ use std::time::{Duration, Instant};
 use support::client::{Client, Value, encode};
 use support::long_run;
 use support::rng::{Rng, seed};
-use support::server::Server;
+use support::server::{Server, mortal};
 
 const LISTS: usize = 6;
 const ACCOUNTS: usize = 5;
@@ -88,8 +93,9 @@ fn numbers(value: &Value) -> Vec<u64> {
 }
 
 /// Sends MULTI, the commands and EXEC in one go; the reply to EXEC, or nothing if
-/// the connection is lost before it.
-fn block(client: &mut Client, commands: &[Vec<String>]) -> Option<Value> {
+/// the connection is lost before it. Now and then it takes a while between two
+/// bytes, or before it reads.
+fn block(client: &mut Client, rng: &mut Rng, commands: &[Vec<String>]) -> Option<Value> {
     use std::io::Write;
     let mut bytes = Vec::new();
     encode(&["MULTI"], &mut bytes);
@@ -97,12 +103,27 @@ fn block(client: &mut Client, commands: &[Vec<String>]) -> Option<Value> {
         encode(command, &mut bytes);
     }
     encode(&["EXEC"], &mut bytes);
-    client.stream().write_all(&bytes).ok()?;
+    let (now, later) = match rng.one_in(60) {
+        true => bytes.split_at(rng.below(bytes.len())),
+        false => (&bytes[..], &[][..]),
+    };
+    client.stream().write_all(now).ok()?;
+    if !later.is_empty() {
+        silence(rng);
+        client.stream().write_all(later).ok()?;
+    }
+    if rng.one_in(60) {
+        silence(rng);
+    }
     for _ in 0..=commands.len() {
         let reply = client.try_read().ok()?;
         assert!(!reply.is_error(), "{reply}");
     }
     Some(client.try_read().ok()?.value())
+}
+
+fn silence(rng: &mut Rng) {
+    std::thread::sleep(Duration::from_millis(1 + rng.below(40) as u64));
 }
 
 fn line(words: &[&str]) -> Vec<String> {
@@ -141,7 +162,7 @@ fn append(stage: &Stage, mut rng: Rng) -> Vec<Op> {
             }
         }
         let invoked = stage.tick();
-        let done = block(&mut client, &commands).map(|reply| {
+        let done = block(&mut client, &mut rng, &commands).map(|reply| {
             let read: Vec<Vec<u64>> = reply.items().iter().map(numbers).collect();
             assert_eq!(read.len(), parts.len(), "{reply:?}");
             (stage.tick(), read)
@@ -171,14 +192,14 @@ fn bank(stage: &Stage, mut rng: Rng) -> u64 {
                 line(&["DECRBY", &from, &amount]),
                 line(&["INCRBY", &to, &amount]),
             ];
-            assert!(block(&mut client, &commands).is_some());
+            assert!(block(&mut client, &mut rng, &commands).is_some());
             continue;
         }
         let accounts: Vec<String> = (0..ACCOUNTS).map(account).collect();
         let read = if rng.one_in(2) {
             let get = |name: &String| line(&["GET", name]);
             let commands: Vec<_> = accounts.iter().map(get).collect();
-            block(&mut client, &commands).expect("nobody kills this client")
+            block(&mut client, &mut rng, &commands).expect("nobody kills this client")
         } else {
             let words = std::iter::once("MGET".to_owned()).chain(accounts);
             client.call(&words.collect::<Vec<_>>()).value()
@@ -215,7 +236,7 @@ fn count(stage: &Stage, mut rng: Rng) -> u64 {
             .iter()
             .map(|name| line(&["SET", name, &next]))
             .collect();
-        match block(&mut client, &commands).expect("nobody kills this client") {
+        match block(&mut client, &mut rng, &commands).expect("nobody kills this client") {
             Value::Null => {}
             _ => raised += 1,
         }
@@ -256,6 +277,69 @@ fn vanish(stage: &Stage, mut rng: Rng) -> u64 {
     vanished
 }
 
+/// Sends blocks without end and reads their replies, until it is killed: the
+/// replies of some connections are never read. Prints nothing.
+const DRIVEN: &str = r#"
+import socket, sys, time
+def line(text):
+    words = text.split()
+    return "*%d\r\n" % len(words) + "".join("$%d\r\n%s\r\n" % (len(w), w) for w in words)
+lines = ["MULTI", "MGET account:0 account:1 account:2 account:3", "DECRBY account:1 3",
+         "SET stopped:1 x", "COPY stopped:1 stopped:2 REPLACE", "INCRBY account:4 3", "EXEC",
+         "MSET stopped:3 1 stopped:4 2 stopped:5 3", "WATCH stopped:1 stopped:3",
+         "RENAME stopped:3 stopped:6", "MULTI", "GET stopped:6", "DEL stopped:4", "EXEC"]
+request = "".join(map(line, lines)).encode() * 4
+ends = [socket.create_connection(("127.0.0.1", int(sys.argv[1]))) for _ in range(8)]
+for end in ends:
+    end.setblocking(False)
+rest = [b""] * len(ends)
+while True:
+    for number, end in enumerate(ends):
+        try:
+            rest[number] = rest[number] or request
+            rest[number] = rest[number][end.send(rest[number]):]
+        except BlockingIOError:
+            pass
+        try:
+            while number % 4 and end.recv(65536):
+                pass
+        except BlockingIOError:
+            pass
+    time.sleep(0.002)
+"#;
+
+/// Stops a process full of clients, has it go on, and kills it at the end.
+fn halt(stage: &Stage, mut rng: Rng) -> u64 {
+    let mut stopped = 0;
+    while stage.goes_on() {
+        let mut clients = mortal("python3");
+        let clients = clients.args(["-c", DRIVEN, &stage.port.to_string()]);
+        let mut clients = clients.spawn().expect("python3 is installed");
+        let signal = |name: &str| {
+            let id = clients.id().to_string();
+            let sent = std::process::Command::new("kill")
+                .args([name, &id])
+                .status();
+            assert!(sent.expect("kill is installed").success());
+        };
+        std::thread::sleep(Duration::from_millis(100));
+        for _ in 0..3 + rng.below(6) {
+            signal("-STOP");
+            silence(&mut rng);
+            signal("-CONT");
+            silence(&mut rng);
+            stopped += 1;
+        }
+        if rng.one_in(2) {
+            signal("-STOP");
+            silence(&mut rng);
+        }
+        clients.kill().expect("it runs");
+        clients.wait().expect("it was killed");
+    }
+    stopped
+}
+
 /// Kills whoever may be killed.
 fn kill(stage: &Stage, mut rng: Rng) -> u64 {
     let mut client = Client::connect(stage.port);
@@ -273,8 +357,18 @@ fn kill(stage: &Stage, mut rng: Rng) -> u64 {
 
 #[test]
 fn blocks_of_many_clients_are_one_history() {
-    let mut server = Server::cordis(4, &[]);
-    let seed = seed("blocks_of_many_clients_are_one_history");
+    one_history(4, "blocks_of_many_clients_are_one_history");
+}
+
+/// More shards than cores: each is often in the middle of something.
+#[test]
+fn blocks_on_eight_shards_are_one_history() {
+    one_history(8, "blocks_on_eight_shards_are_one_history");
+}
+
+fn one_history(shards: u16, test: &str) {
+    let mut server = Server::cordis(shards, &[]);
+    let seed = seed(test);
     let mut client = server.connect();
     client.call(&["SET", &account(0), &MONEY.to_string()]);
     let stage = Stage {
@@ -298,6 +392,7 @@ fn blocks_of_many_clients_are_one_history() {
             ("count", scope.spawn(move || count(stage, rng(13)))),
             ("vanish", scope.spawn(move || vanish(stage, rng(14)))),
             ("kill", scope.spawn(move || kill(stage, rng(15)))),
+            ("halt", scope.spawn(move || halt(stage, rng(16)))),
         ];
         let end = Instant::now() + dose();
         while Instant::now() < end && others.iter().all(|(_, thread)| !thread.is_finished()) {
