@@ -5,18 +5,30 @@
     benches/latency.py expiry [--keys 1000000]    GETs while keys with 1-5 s TTL expire
     benches/latency.py idle                       CPU and memory of idle connections
     benches/latency.py memory [--keys 5000000]    RSS per key (16-byte keys, 32-byte values)
+    benches/latency.py beside --load mset         GETs beside what other keys are locked by:
+    benches/latency.py beside --load transfers    without it, with it, and with a control
+                       [--seconds 60] [--rounds 1] [--rate N]
 
-    --server cordis|redis   --shards N   --server-cpus LIST   --client-cpus LIST
+    --server cordis|redis|both   --shards N   --server-cpus LIST   --client-cpus LIST
 
 Starts the server (release build) on a free loopback port and stops it again.
 GETs are sent at 1,000 per second on a connection of their own; latencies are
 round trips as the client sees them, its own delays included.
+
+`beside`: 50 clients in one process, each waiting for its reply, run MSETs of 10 of
+100 hot keys, or MULTI, DECRBY, INCRBY, EXEC between accounts on different shards; a
+checker among them reads everything at once and looks for halves. The control sends
+the very same writes at the same rate, pipelined one by one: what it costs is the
+load, and what the load costs beyond that is the order. Three connections probe.
 """
 
 import argparse
+import array
+import binascii
 import os
 import random
 import resource
+import selectors
 import socket
 import subprocess
 import sys
@@ -72,7 +84,7 @@ class Server:
 class Prober:
     """Sends GETs at 1,000/s and keeps every latency, in a process of its own."""
 
-    def __init__(self, server):
+    def __init__(self, server, key=b"probe"):
         read, write = os.pipe()
         self.child = os.fork()
         if self.child == 0:
@@ -81,42 +93,59 @@ class Prober:
                 os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
             except PermissionError:
                 print("(the prober runs at ordinary priority) ", end="", flush=True)
-            self.probe(server, write)
+            self.probe(server, write, key)
         os.close(write)
         self.pipe = read
 
     @staticmethod
-    def probe(server, write):
+    def probe(server, write, key):
         import gc
         import signal
 
         gc.disable()
         stop = []
         signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
-        s, latencies, due = server.connect(), [], time.perf_counter()
+        request = encode(b"GET", key)
+        s, latencies, due = server.connect(), array.array("d"), time.perf_counter()
         while not stop:
             due += 0.001
             pause = due - time.perf_counter()
             if pause > 0:
                 time.sleep(pause)
             began = time.perf_counter()
-            s.sendall(b"*2\r\n$3\r\nGET\r\n$5\r\nprobe\r\n")
+            s.sendall(request)
             s.recv(4096)
             ended = time.perf_counter()
             latencies.append(ended - began)
             due = max(due, ended - 0.001)
-        latencies.sort()
-        n = len(latencies)
-        line = f"{n} {latencies[n // 2]:.6f} {latencies[n * 999 // 1000]:.6f} {latencies[-1]:.6f} {sum(l > 0.001 for l in latencies)}"
-        os.write(write, line.encode())
+        with os.fdopen(write, "wb") as pipe:
+            latencies.tofile(pipe)
         os._exit(0)
 
-    def result(self):
+    def latencies(self):
+        """Ends it; every latency, in seconds."""
         os.kill(self.child, 15)
-        n, p50, p999, worst, slow = os.read(self.pipe, 200).split()
+        with os.fdopen(self.pipe, "rb") as pipe:
+            latencies = array.array("d", pipe.read())
         os.waitpid(self.child, 0)
-        ms = lambda x: f"{float(x) * 1000:.2f} ms"
-        return f"{int(n)} GETs: median {ms(p50)}, p99.9 {ms(p999)}, max {ms(worst)}, over 1 ms: {int(slow)}"
+        return latencies
+
+    def result(self):
+        return described(self.latencies())
+
+
+def encode(*words):
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+
+
+def quantile(latencies, of_1000):
+    return sorted(latencies)[len(latencies) * of_1000 // 1000]
+
+
+def described(latencies):
+    ms = lambda seconds: f"{seconds * 1000:.2f} ms"
+    return (f"{len(latencies)} GETs: median {ms(quantile(latencies, 500))}, p99.9 {ms(quantile(latencies, 999))}, "
+            f"max {ms(max(latencies))}, over 1 ms: {sum(l > 0.001 for l in latencies)}")
 
 
 def load(server, options, keys):
@@ -201,24 +230,191 @@ def memory(server, options):
           f"{(after - before) * 1024 / options.keys:.1f} without what the empty server had")
 
 
+class Msets:
+    """MSETs of 10 of 100 keys. Each writes one stamp, which names its set of keys."""
+
+    KEYS = [b"hot:%03d" % number for number in range(100)]
+
+    def __init__(self, shards):
+        self.sets = [random.sample(range(100), 10) for _ in range(500)]
+        self.stamp = 0
+        self.check = encode(b"MGET", *self.KEYS)
+        self.check_lines = 201
+
+    def request(self, apart):
+        """The next request, and the number of lines of its reply."""
+        self.stamp += 1
+        number = random.randrange(len(self.sets))
+        stamp = b"%d:%d" % (number, self.stamp)
+        keys = [self.KEYS[key] for key in self.sets[number]]
+        if apart:
+            return b"".join(encode(b"SET", key, stamp) for key in keys), 10
+        return encode(b"MSET", *[word for key in keys for word in (key, stamp)]), 1
+
+    def begin(self):
+        return encode(b"MSET", *[word for key in self.KEYS for word in (key, b"-1:0")])
+
+    def violations(self, reply):
+        """Two MSETs are in order: not the one first here and the other there."""
+        stamps = reply.split(b"\r\n")[2::2]
+        sets = {stamp: set(self.sets[int(stamp.split(b":")[0])]) for stamp in set(stamps) if stamp != b"-1:0"}
+        seen = {stamp: {key for key, other in enumerate(stamps) if other == stamp} for stamp in sets}
+        over = lambda one, other: bool(sets[other] & seen[one])
+        pairs = ((one, other) for one in sets for other in sets if one < other)
+        return sum(over(one, other) and over(other, one) for one, other in pairs)
+
+
+class Transfers:
+    """Money moves between 20 accounts, always from a shard to another."""
+
+    def __init__(self, shards):
+        self.accounts = [b"account:%d" % number for number in range(20)]
+        shard = lambda key: binascii.crc_hqx(key, 0) % 16384 * shards // 16384
+        pairs = [(one, other) for one in self.accounts for other in self.accounts if one != other]
+        self.pairs = [pair for pair in pairs if shards == 1 or shard(pair[0]) != shard(pair[1])]
+        self.check = encode(b"MGET", *self.accounts)
+        self.check_lines = 41
+
+    def request(self, apart):
+        (one, other), amount = random.choice(self.pairs), b"%d" % random.randrange(100)
+        commands = encode(b"DECRBY", one, amount) + encode(b"INCRBY", other, amount)
+        if apart:
+            return commands, 2
+        return encode(b"MULTI") + commands + encode(b"EXEC"), 6
+
+    def begin(self):
+        return encode(b"MSET", *[word for account in self.accounts for word in (account, b"1000")])
+
+    def violations(self, reply):
+        return int(sum(map(int, reply.split(b"\r\n")[2::2])) != 20_000)
+
+
+def drive(server, options, apart, rate, write):
+    """The load: runs in a process of its own until it is told to stop, and reports."""
+    import signal
+
+    stop = []
+    signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+    kind = (Msets if options.load == "mset" else Transfers)(options.shards)
+    waiting, idle, selector = {}, [], selectors.DefaultSelector()
+    for number in range(51):
+        s = server.connect()
+        selector.register(s, selectors.EVENT_READ)
+        idle.append(s)
+    checker = idle.pop()
+    checker.sendall(kind.begin())
+    checker.recv(100)
+    done = checks = violations = 0
+    began = due_check = time.perf_counter()
+    while not stop:
+        now = time.perf_counter()
+        allowed = 50 if rate is None else int((now - began) * rate) - done - len(waiting)
+        while idle and allowed > 0:
+            s, allowed = idle.pop(0), allowed - 1
+            request, lines = kind.request(apart)
+            waiting[s] = [lines, b""]
+            s.sendall(request)
+        if not apart and checker not in waiting and now >= due_check:
+            waiting[checker] = [kind.check_lines, b""]
+            checker.sendall(kind.check)
+            due_check = now + 0.05
+        for ready, _ in selector.select(0.001):
+            s = ready.fileobj
+            state = waiting[s]
+            state[1] += s.recv(65536)
+            if state[1][:1] == b"-" or b"\n-" in state[1]:
+                raise SystemExit(f"the server replied {state[1]}")
+            if state[1].count(b"\n") < state[0]:
+                continue
+            del waiting[s]
+            if s is checker:
+                checks += 1
+                violations += kind.violations(state[1])
+            else:
+                done += 1
+                idle.append(s)
+    os.write(write, b"%d %d %d" % (done / (time.perf_counter() - began), checks, violations))
+    os._exit(0)
+
+
+class Load:
+    def __init__(self, server, options, apart, rate):
+        self.pipe, write = os.pipe()
+        self.child = os.fork()
+        if self.child == 0:
+            drive(server, options, apart, rate, write)
+        os.close(write)
+
+    def result(self):
+        """Requests per second, checks, violations."""
+        os.kill(self.child, 15)
+        result = [int(number) for number in os.read(self.pipe, 100).split()]
+        os.waitpid(self.child, 0)
+        return result
+
+
+def beside(server, options):
+    latencies = {"without": [], "with": [], "control": []}
+    rate, checks, violations = None, 0, 0
+    for _ in range(options.rounds):
+        for phase in latencies:
+            load = None
+            if phase != "without":
+                paced = rate if phase == "control" else options.rate
+                load = Load(server, options, phase == "control", paced)
+            time.sleep(0.5)
+            before = server.cpu_s()
+            probers = [Prober(server, b"probe:%d" % number) for number in range(3)]
+            time.sleep(options.seconds)
+            gathered = [latency for prober in probers for latency in prober.latencies()]
+            cpu = (server.cpu_s() - before) / options.seconds * 100
+            latencies[phase] += gathered
+            line = f"  {phase:8}{described(gathered)}; server at {cpu:.0f} % of a core"
+            if load:
+                reached, checked, wrong = load.result()
+                rate = reached if phase == "with" else rate
+                checks, violations = checks + checked, violations + wrong
+                line += f", {reached} {options.load}/s"
+            print(line, flush=True)
+    p999 = {phase: quantile(gathered, 999) for phase, gathered in latencies.items()}
+    print(f"  p99.9 with the load: {p999['with'] / p999['without']:.2f} times without, "
+          f"{p999['with'] / p999['control']:.2f} times the control; {checks} checks, {violations} violations")
+    if violations or not checks:
+        sys.exit(1)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["growth", "expiry", "idle", "memory"])
+    parser.add_argument("what", choices=["growth", "expiry", "idle", "memory", "beside"])
     parser.add_argument("--keys", type=int)
-    parser.add_argument("--server", choices=["cordis", "redis"], default="cordis")
-    parser.add_argument("--shards", type=int, default=1)
-    parser.add_argument("--server-cpus", default="0")
-    parser.add_argument("--client-cpus", default="1")
+    parser.add_argument("--server", choices=["cordis", "redis", "both"], default="cordis")
+    parser.add_argument("--shards", type=int)
+    parser.add_argument("--server-cpus")
+    parser.add_argument("--client-cpus")
+    parser.add_argument("--load", choices=["mset", "transfers"], default="transfers")
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--rate", type=int, help="requests of the load per second; as many as there can be")
     options = parser.parse_args()
     options.keys = options.keys or {"growth": 10_000_000, "expiry": 1_000_000, "memory": 5_000_000}.get(options.what, 0)
+    # One core for the server and one for the clients, or all for everybody.
+    everywhere = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+    several = options.what == "beside"
+    options.shards = options.shards or (4 if several else 1)
+    options.server_cpus = options.server_cpus or (everywhere if several else "0")
+    options.client_cpus = options.client_cpus or (everywhere if several else "1")
     os.sched_setaffinity(0, {int(cpu) for cpu in options.client_cpus.split(",")})
-    with tempfile.TemporaryDirectory() as folder:
-        server = Server(options, folder)
-        try:
-            print(f"{options.server}, {options.shards} shard(s), server CPUs {options.server_cpus}: ", end="", flush=True)
-            globals()[options.what](server, options)
-        finally:
-            server.stop()
+    for name in ["cordis", "redis"] if options.server == "both" else [options.server]:
+        options.server = name
+        with tempfile.TemporaryDirectory() as folder:
+            server = Server(options, folder)
+            try:
+                shards = f"{options.shards} shard(s), " if name == "cordis" else ""
+                end = "\n" if several else ""
+                print(f"{name}, {shards}server CPUs {options.server_cpus}: ", end=end, flush=True)
+                globals()[options.what](server, options)
+            finally:
+                server.stop()
 
 
 if __name__ == "__main__":
