@@ -322,7 +322,7 @@ def drive(server, options, apart, rate, write):
             s = ready.fileobj
             state = waiting[s]
             state[1] += s.recv(65536)
-            if state[1][:1] == b"-" or b"\n-" in state[1]:
+            if state[1][:2] == b"-E" or b"\n-E" in state[1]:
                 raise SystemExit(f"the server replied {state[1]}")
             if state[1].count(b"\n") < state[0]:
                 continue
