@@ -252,7 +252,7 @@ fn clients_are_unblocked_on_request() {
 #[test]
 fn every_element_is_delivered_once() {
     let seed = seed("every_element_is_delivered_once");
-    let elements = if long_run() { 100_000 } else { 4_000 };
+    let elements = if long_run() { 1_000_000 } else { 4_000 };
     let (producers, consumers) = (4, 8);
     let server = Server::cordis(4, &[]);
     let keys = keys(6);

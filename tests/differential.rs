@@ -177,7 +177,7 @@ fn random_streams(test: &str, shards: u16) {
     let redis = Server::redis(&[]);
     let mut cordis = Server::cordis(shards, &[]);
     let pair = Pair::new(&redis, &cordis);
-    let rounds = if long_run() { 40 } else { 2 };
+    let rounds = if long_run() { 200 } else { 2 };
     for round in 0..rounds {
         for (protocol, depth) in [(2, 1), (3, 1), (2, 200), (3, 200)] {
             let shapes = shapes(&mut redis.connect());

@@ -2,7 +2,7 @@
 # Installs what the tests need if it is absent, and runs every layer.
 #
 #   tests/run.sh            all of it, in the doses of CI
-#   tests/run.sh --long     long doses: more streams, more garbage, longer fuzzing
+#   tests/run.sh --long     hours of it: see tests/README.md
 #
 # It may be called from any folder, twice, and twice at once.
 set -euo pipefail
@@ -14,7 +14,7 @@ for argument in "$@"; do
     case "$argument" in
         --long)
             export CORDIS_LONG=1
-            fuzz_seconds=600
+            fuzz_seconds=3600
             ;;
         *)
             echo "tests/run.sh: unknown argument '$argument'; there is only --long" >&2

@@ -2,9 +2,9 @@
 //! disconnection taken from a seed, and a check that what the clients saw is
 //! one history.
 //!
-//! A failing run names its seed; `CORDIS_SEED=n` replays exactly that run.
-//! `CORDIS_LONG=1` plays a hundred times as many, or as many as `CORDIS_RUNS`
-//! says.
+//! A failing run names its seed; with `CORDIS_SEED=n` that run comes first, and
+//! fails again. `CORDIS_LONG=1` plays a hundred times as many, or as many as
+//! `CORDIS_RUNS` says.
 
 // Tests may unwrap; the lint knows test functions, not what they call.
 #![allow(clippy::unwrap_used)]
@@ -15,6 +15,8 @@ mod appends;
 mod blocks;
 #[path = "simulation/effects.rs"]
 mod effects;
+#[path = "simulation/fairness.rs"]
+mod fairness;
 #[path = "simulation/graph.rs"]
 mod graph;
 #[path = "simulation/history.rs"]
@@ -36,7 +38,7 @@ use workload::Mode;
 use world::{Broken, World};
 
 /// Requests of the usual dose, per kind of run.
-const REQUESTS: usize = 700_000;
+const REQUESTS: usize = 1_500_000;
 /// Runs in which a broken rule must be noticed.
 const PATIENCE: u64 = 1000;
 
@@ -59,21 +61,21 @@ fn simulate(seed: u64, mode: Mode, broken: Broken) -> Outcome {
     }
 }
 
+/// How many runs are asked for, whatever the dose.
+fn runs() -> Option<u64> {
+    let runs = std::env::var("CORDIS_RUNS").ok()?;
+    Some(runs.parse().expect("CORDIS_RUNS is a number"))
+}
+
 /// Plays runs of one kind; every one must be one history.
 fn play(test: &str, mode: Mode) {
-    let variable = |name| {
-        std::env::var(name)
-            .ok()
-            .and_then(|text: String| text.parse::<u64>().ok())
-    };
-    let given = variable("CORDIS_SEED");
     let long = std::env::var_os("CORDIS_LONG").is_some_and(|value| value != "0");
     // Most requests on tokens name all keys.
     let usual = REQUESTS / if mode == Mode::Tokens { 5 } else { 1 };
     let most = if long { usual * 100 } else { usual };
-    let runs = given.map(|_| 1).or(variable("CORDIS_RUNS"));
+    let runs = runs();
     let (mut requests, mut disconnects) = (0, 0);
-    let first = given.unwrap_or(1);
+    let first = rng::seed(test);
     for seed in first..first.saturating_add(runs.unwrap_or(u64::MAX)) {
         let outcome = simulate(seed, mode, Broken::Nothing);
         if let Err(wrong) = outcome.judgement {
@@ -168,7 +170,7 @@ fn a_lock_left_behind_is_noticed() {
 }
 
 /// Operations of the usual dose of blocks.
-const BLOCKS: usize = 150_000;
+const BLOCKS: usize = 1_000_000;
 
 fn play_blocks(seed: u64, broken: blocks::Broken) -> (usize, u64, Result<(), String>) {
     let length = 100 + Rng::new(!seed).below(3000);
@@ -185,23 +187,50 @@ fn play_blocks(seed: u64, broken: blocks::Broken) -> (usize, u64, Result<(), Str
 #[test]
 fn blocks_are_one_history() {
     let test = "blocks_are_one_history";
-    let number = |name| -> Option<u64> { std::env::var(name).ok()?.parse().ok() };
-    let given = number("CORDIS_SEED");
     let long = std::env::var_os("CORDIS_LONG").is_some_and(|value| value != "0");
     let most = if long { BLOCKS * 100 } else { BLOCKS };
-    let (mut ops, mut disconnects, mut seed) = (0, 0, given.unwrap_or(1));
-    while ops < most {
+    let (mut ops, mut disconnects) = (0, 0);
+    let (first, runs) = (rng::seed(test), runs());
+    for seed in first..first.saturating_add(runs.unwrap_or(u64::MAX)) {
         let (count, gone, judgement) = play_blocks(seed, blocks::Broken::Nothing);
         if let Err(wrong) = judgement {
             panic!("{wrong}\nreplay with CORDIS_SEED={seed} cargo test --test simulation {test}");
         }
-        (ops, disconnects, seed) = (ops + count, disconnects + gone, seed + 1);
-        if given.is_some() {
-            return;
+        (ops, disconnects) = (ops + count, disconnects + gone);
+        if ops >= most && runs.is_none() {
+            break;
         }
     }
-    assert!(disconnects > 0, "clients must go away");
+    assert!(runs.is_some() || disconnects > 0, "clients must go away");
     println!("{test}: {ops} operations, {disconnects} disconnected clients");
+}
+
+/// Plays a crowd on few keys; who has overtaken whom, if anybody has.
+fn play_fairly(seed: u64, broken: blocks::Broken) -> (usize, Result<(), String>) {
+    let mut world = blocks::Blocks::fair(seed, broken);
+    world.run(1000);
+    (world.ops.len(), fairness::check(&mut world))
+}
+
+#[test]
+fn nobody_is_overtaken() {
+    let test = "nobody_is_overtaken";
+    let long = std::env::var_os("CORDIS_LONG").is_some_and(|value| value != "0");
+    let most = if long { BLOCKS * 20 } else { BLOCKS / 5 };
+    let (mut ops, first, runs) = (0, rng::seed(test), runs());
+    for seed in first..first.saturating_add(runs.unwrap_or(u64::MAX)) {
+        let (count, judgement) = play_fairly(seed, blocks::Broken::Nothing);
+        if let Err(wrong) = judgement {
+            panic!("{wrong}\nreplay with CORDIS_SEED={seed} cargo test --test simulation {test}");
+        }
+        ops += count;
+        if ops >= most && runs.is_none() {
+            break;
+        }
+    }
+    println!("{test}: {ops} operations");
+    let overtakes = |seed| play_fairly(seed, blocks::Broken::SkippedLocks).1.is_err();
+    assert!((1..=PATIENCE).any(overtakes), "overtaking goes unnoticed");
 }
 
 /// Breaks a rule until what the clients saw tells.

@@ -14,7 +14,8 @@
 //!   the end. All others fall silent too: in the middle of a block, or before
 //!   they read what they asked for.
 //!
-//! Afterwards nothing may be locked or watched. `CORDIS_LONG=1` plays for a minute.
+//! Afterwards nothing may be locked or watched. `CORDIS_LONG=1` plays for twenty
+//! minutes.
 
 mod support;
 
@@ -37,7 +38,7 @@ const COUNTERS: usize = 3;
 
 fn dose() -> Duration {
     match long_run() {
-        true => Duration::from_secs(60),
+        true => Duration::from_secs(1200),
         false => Duration::from_millis(1500),
     }
 }

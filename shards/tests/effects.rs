@@ -390,9 +390,20 @@ fn contents(shard: &mut Shard) -> Vec<String> {
     contents
 }
 
+/// So many seeds, or a hundred times as many others in a long run.
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    match std::env::var_os("CORDIS_LONG").is_some_and(|value| value != "0") {
+        true => {
+            let start = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() << 20;
+            start..start + count * 100
+        }
+        false => 0..count,
+    }
+}
+
 #[test]
 fn a_second_engine_follows_by_effects_alone() {
-    for seed in 0..40 {
+    for seed in seeds(40) {
         println!("seed {seed}");
         let mut random = Random(seed);
         let mut now = UnixMs(1_700_000_000_000);
@@ -433,7 +444,7 @@ fn blocks_leave_their_effects_together() {
         id: 1,
         place: 0,
     };
-    for seed in 0..10 {
+    for seed in seeds(10) {
         println!("seed {seed}");
         let mut random = Random(seed);
         let mut now = UnixMs(1_700_000_000_000);

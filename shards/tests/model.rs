@@ -399,7 +399,11 @@ impl Pair {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 1 } else { 64 },
+        cases: match std::env::var_os("CORDIS_LONG") {
+            _ if cfg!(miri) => 1,
+            Some(value) if value != "0" => 6_400,
+            _ => 64,
+        },
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

@@ -52,14 +52,14 @@ pub fn check(world: &mut Blocks) -> Result<(), String> {
 }
 
 /// The numbers of a list, as it is stored.
-fn numbers(reply: &[u8]) -> Vec<u32> {
+pub fn numbers(reply: &[u8]) -> Vec<u32> {
     let text = bulk(reply).unwrap_or_default();
     let numbers = text.split(',').filter(|number| !number.is_empty());
     numbers.map(|number| number.parse().unwrap()).collect()
 }
 
 /// The elements of an array, or nothing for a null one.
-fn elements(reply: &[u8]) -> Option<Vec<&[u8]>> {
+pub fn elements(reply: &[u8]) -> Option<Vec<&[u8]>> {
     let mut rest = reply;
     let count = line(&mut rest).strip_prefix(b"*")?;
     let count: usize = std::str::from_utf8(count).ok()?.parse().ok()?;

@@ -108,6 +108,8 @@ pub struct Blocks {
     next_number: u32,
     pub disconnects: u64,
     weights: [usize; 6],
+    /// Nothing keeps a request from its place in the order: see [`Blocks::fair`].
+    fair: bool,
     /// What the log of each node said, each time it was taken.
     pub logs: Vec<Vec<Vec<u8>>>,
 }
@@ -163,11 +165,30 @@ impl Blocks {
             next_number: 0,
             disconnects: 0,
             weights,
+            fair: false,
             logs: vec![Vec::new(); count],
             rng,
         };
         let first = world.accounts[0].clone();
         world.direct("set", DbIndex(0), &[b"SET", &first, b"1000"]);
+        world
+    }
+
+    /// A crowd on few keys, whose requests come to where they queue at once: those
+    /// on several shards to the coordinator and what it says to the shards, single
+    /// ones because they are their own core's. Everything after that takes its
+    /// time. Nobody may be overtaken then.
+    pub fn fair(seed: u64, broken: Broken) -> Self {
+        let mut world = Self::new(seed, broken);
+        world.fair = true;
+        world.weights[4] = 0; // nobody goes away
+        while world.people.len() < 16 {
+            let (id, shards) = (world.next_id, world.nodes.len() as u64);
+            world
+                .people
+                .push(Person::new(id, ShardId((id % shards) as u16)));
+            world.next_id += 1;
+        }
         world
     }
 
@@ -259,7 +280,10 @@ impl Blocks {
         match choice {
             0 => {
                 let index = self.rng.below(self.people.len());
-                if self.people[index].waits_for.is_none() {
+                if self.people[index].waits_for.is_some() {
+                } else if self.fair {
+                    self.act_fairly(index);
+                } else {
                     self.act(index);
                 }
             }
@@ -300,6 +324,64 @@ impl Blocks {
             }
             Next::WriteCounter => self.write_counter(index),
             Next::Block => self.lists_block(index),
+        }
+    }
+
+    /// An append or a read on the client's own core, or a block of them on several
+    /// shards, and whatever gives it its place in the order.
+    fn act_fairly(&mut self, index: usize) {
+        let home = self.people[index].home;
+        let owner = |world: &Self, list: usize| world.nodes[0].owner(&world.lists[list].1);
+        if self.rng.one_in(2) {
+            let list = self.rng.below(LISTS);
+            let (db, key) = self.lists[list].clone();
+            if owner(self, list) == home && self.rng.one_in(2) {
+                self.single(index, db, "get", &[b"GET", &key], Part::Read(list));
+            } else if owner(self, list) == home {
+                let number = self.number();
+                let text = format!("{number},");
+                let args: [&[u8]; 3] = [b"APPEND", &key, text.as_bytes()];
+                self.single(index, db, "append", &args, Part::Append(list, number));
+            }
+            return;
+        }
+        let chosen: Vec<usize> = (0..2 + self.rng.below(3))
+            .map(|_| self.rng.below(LISTS))
+            .filter(|list| self.lists[*list].0 == DbIndex(0))
+            .collect();
+        let mut owners = chosen.iter().map(|list| owner(self, *list));
+        let Some(first) = owners.next() else { return };
+        if owners.all(|owner| owner == first) {
+            return;
+        }
+        let (mut block, mut parts) = (Box::new(Block::default()), Vec::new());
+        for list in chosen {
+            let key = self.lists[list].1.clone();
+            if self.rng.one_in(2) {
+                self.push(&mut block, "get", &[b"GET", &key]);
+                parts.push(Part::Read(list));
+            } else {
+                let number = self.number();
+                let text = format!("{number},");
+                self.push(&mut block, "append", &[b"APPEND", &key, text.as_bytes()]);
+                parts.push(Part::Append(list, number));
+            }
+        }
+        self.exec(index, DbIndex(0), block, parts);
+        self.order(home.index());
+    }
+
+    /// What a node tells the coordinator, and what that tells the shards, arrives.
+    fn order(&mut self, node: usize) {
+        self.publish(node);
+        while let Some(batch) = self.channels[node * self.nodes.len()].pop_front() {
+            self.receive(node, 0, batch);
+        }
+        self.publish(0);
+        for to in 0..self.nodes.len() {
+            while let Some(batch) = self.channels[to].pop_front() {
+                self.receive(0, to, batch);
+            }
         }
     }
 
