@@ -2,6 +2,8 @@
 //!
 //! `instructions SCENARIO COUNT` sends COUNT requests over 1,000 keys through
 //! the parser, and, unless the scenario begins with `parse-`, into a shard.
+//! Commands on collections go to one large key, which has all elements already;
+//! `new-NAME` lets it grow instead.
 //! `orderN-NAME` sends them to N nodes that exchange their boxes, sixteen
 //! requests at a time, as a pipeline does.
 
@@ -12,6 +14,8 @@ use shards::{Args, COMMANDS, DbIndex, Request, Row, Settings, Shard, ShardId, Un
 use std::hint::black_box;
 
 const KEYS: usize = 1_000;
+/// Of a collection: more than `instructions.sh` sends requests.
+const ELEMENTS: usize = 25_000;
 const LIMITS: Limits = Limits {
     bulk_len: 512 << 20,
     request_len: 1 << 30,
@@ -36,6 +40,18 @@ fn main() {
     }
     let mut bench = Bench::new();
     bench.play("set", KEYS, true);
+    let name = match (name.strip_prefix("new-"), name) {
+        (Some(name), _) => name,
+        (None, "sadd" | "hset" | "zadd") => {
+            bench.play(name, ELEMENTS, true);
+            name
+        }
+        (None, "lpop") => {
+            bench.play("lpush", ELEMENTS, true);
+            name
+        }
+        (None, _) => name,
+    };
     bench.play(name, count, executed);
 }
 
@@ -198,6 +214,22 @@ fn stream(name: &str) -> Vec<u8> {
     let value = b"0123456789abcdefghijklmnopqrstuv";
     let mut out = Vec::new();
     let mut reply = Reply::new(&mut out, Protocol::Resp2);
+    if let "sadd" | "hset" | "zadd" | "lpush" | "lpop" = name {
+        for number in 0..ELEMENTS {
+            let (element, score) = (format!("element:{number:012}"), number * 7919 % ELEMENTS);
+            let rest = match name {
+                "zadd" => vec![score.to_string(), element],
+                "hset" => vec![element, "xxx".to_owned()],
+                "lpop" => vec![],
+                _ => vec![element],
+            };
+            reply.array(2 + rest.len());
+            reply.bulk(name.as_bytes());
+            reply.bulk(b"collection");
+            rest.iter().for_each(|word| reply.bulk(word.as_bytes()));
+        }
+        return out;
+    }
     let (keys, values) = match name {
         "set" => (1, true),
         "mset" => (10, true),

@@ -117,22 +117,25 @@ impl Db<'_> {
         if entry.type_of() != C::TYPE {
             return Err(CommandError::WrongType);
         }
-        if self.touch {
-            store.touch(place, clock);
+        let mut entry = store.change(place);
+        if self.touch && entry.look().clock() != clock {
+            entry.set_clock(clock);
         }
-        let Some(value) = store.outside(place) else {
+        let Some(value) = entry.outside() else {
             return self.edit_inline(home, place, key, change);
         };
         let collection = C::of_mut(value).expect("the header names its type");
         let result = change(collection);
-        let (encoding, empty) = (collection.encoding(), collection.is_empty());
-        if empty {
+        let encoding = collection.encoding();
+        if collection.is_empty() {
             let value = store.remove(place);
             self.keyspace.graveyard.bury(value);
-        } else if store.entry(place).encoding() != encoding {
-            store.set_encoding(place, encoding);
+            return Ok(result);
         }
-        if !empty && C::TYPE == Type::Hash {
+        if entry.look().encoding() != encoding {
+            entry.set_encoding(encoding);
+        }
+        if C::TYPE == Type::Hash {
             store.note_elements(place);
         }
         Ok(result)

@@ -644,6 +644,7 @@ impl<'a> EntryMut<'a> {
     }
 
     /// The value outside, to be changed in place.
+    #[inline]
     pub fn outside(&mut self) -> Option<&mut Value> {
         if !self.look().header().has(OUTSIDE) {
             return None;

@@ -11,7 +11,7 @@
 //! lowers it at once, removals leave it, the expiry cycle raises it. Slots
 //! exist from the first insertion on, so an unused database costs nothing.
 
-use super::entry::{Draft, EntryRef};
+use super::entry::{Draft, EntryMut, EntryRef};
 use super::index::{Index, Place as SlotPlace, Position};
 use super::slab::{OutOfMemory, Slab};
 use super::table::Table;
@@ -148,12 +148,21 @@ impl Store {
     /// happens: a snapshot that has not met the entry yet encodes the old value
     /// here. Afterwards the entry carries the bit of the cut at hand.
     #[inline]
-    fn before_change(&mut self, place: Place) {
+    fn before_change(&mut self, place: Place) -> EntryMut<'_> {
         let bit = self.snapshot;
         let mut entry = self.slots[place.slot].index.entry_mut(place.place);
         if entry.look().snapshot() != bit {
             entry.set_snapshot(bit);
         }
+        entry
+    }
+
+    /// The entry at a place, of which the caller changes the value outside or
+    /// the encoding. What that does to its deadlines is told by
+    /// [`Store::note_elements`].
+    #[inline]
+    pub fn change(&mut self, place: Place) -> EntryMut<'_> {
+        self.before_change(place)
     }
 
     /// Adds an entry for a key that is not there.
@@ -263,9 +272,7 @@ impl Store {
     /// The number of an entry that is kept as a number, to be changed.
     #[inline]
     pub fn number(&mut self, place: Place) -> Option<&mut i64> {
-        self.before_change(place);
-        let entry = self.slots[place.slot].index.entry_mut(place.place);
-        entry.into_number()
+        self.before_change(place).into_number()
     }
 
     /// Overwrites part of a string in place and marks it raw: inline if it
@@ -295,18 +302,7 @@ impl Store {
     /// The value of an entry that lies outside, to be changed.
     #[inline]
     pub fn outside(&mut self, place: Place) -> Option<&mut Value> {
-        self.before_change(place);
-        self.slots[place.slot]
-            .index
-            .entry_mut(place.place)
-            .into_outside()
-    }
-
-    /// Marks a value that was just changed as kept otherwise.
-    #[inline]
-    pub fn set_encoding(&mut self, place: Place, encoding: Encoding) {
-        let mut entry = self.slots[place.slot].index.entry_mut(place.place);
-        entry.set_encoding(encoding);
+        self.before_change(place).into_outside()
     }
 
     #[inline]

@@ -225,6 +225,12 @@ impl<'a> Reply<'a> {
 
     #[inline]
     fn header(&mut self, kind: u8, number: i64) {
+        // One digit, as what most requests are answered with: no general
+        // formatting.
+        if let Ok(digit @ 0..10) = u8::try_from(number) {
+            let line = [kind, b'0'.wrapping_add(digit), b'\r', b'\n'];
+            return self.out.extend_from_slice(&line);
+        }
         self.out.push(kind);
         self.line(itoa::Buffer::new().format(number).as_bytes());
     }

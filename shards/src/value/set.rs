@@ -69,9 +69,17 @@ impl Set {
 
     /// Adds a member; whether it is new. When memory is lacking, it was not
     /// added.
+    #[inline]
     pub fn add(&mut self, member: &[u8], growth: &Growth<'_>) -> Result<bool, OutOfMemory> {
         match self {
             Self::Table(table) => table.insert(&record(member)),
+            Self::Intset(_) | Self::Listpack(_) => self.add_to_flat(member, growth),
+        }
+    }
+
+    fn add_to_flat(&mut self, member: &[u8], growth: &Growth<'_>) -> Result<bool, OutOfMemory> {
+        match self {
+            Self::Table(_) => self.add(member, growth),
             Self::Intset(bytes) => match parse_i64(member) {
                 Some(number) => {
                     let new = intset::insert(bytes, number)?;

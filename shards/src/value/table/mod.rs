@@ -132,6 +132,9 @@ impl Table {
         let home = self.home(record.key);
         let mut number = self.number(home.prefix);
         let found = self.segments[number].find(home.tag, record.key);
+        if found.is_some() && !self.valued && record.expire_at.is_none() {
+            return Ok(false);
+        }
         if found.is_none() && self.segments[number].is_full() {
             number = self.split_for(home.prefix)?;
         }
@@ -144,7 +147,9 @@ impl Table {
         let after = segment.heap_bytes();
         self.heap_bytes = self.heap_bytes - before + after;
         result?;
-        self.lower_bound(number);
+        if record.expire_at.is_some() {
+            self.lower_bound(number);
+        }
         if found.is_none() {
             self.len += 1;
             self.groups[number / GROUP].len += 1;
