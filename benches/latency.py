@@ -3,6 +3,8 @@
 
     benches/latency.py growth [--keys 10000000]   GETs while one connection inserts
     benches/latency.py expiry [--keys 1000000]    GETs while keys with 1-5 s TTL expire
+    benches/latency.py free [--keys 10000000]     GETs while a list, a set, a hash and a sorted
+                                                  set of so many elements are deleted
     benches/latency.py idle                       CPU and memory of idle connections
     benches/latency.py memory [--keys 5000000]    RSS per key (16-byte keys, 32-byte values)
     benches/latency.py beside --load mset         GETs beside what other keys are locked by:
@@ -199,6 +201,38 @@ def expiry(server, options):
     print(f"expiry of {options.keys} keys; {prober.result()}")
 
 
+def free(server, options):
+    program = r"""
+        function bulk(text) { printf "$%d\r\n%s\r\n", length(text), text }
+        BEGIN {
+            for (i = 0; i < keys; i += 20) {
+                printf "*%d\r\n", before ? 42 : 22
+                bulk(command); bulk("key")
+                for (j = i; j < i + 20; j++) {
+                    if (before) bulk(sprintf(before, j * 7919 % keys))
+                    bulk(sprintf("element:%08d", j))
+                }
+            }
+        }"""
+    for command, before in [("RPUSH", ""), ("SADD", ""), ("HSET", "f:%08d"), ("ZADD", "%d")]:
+        variables = [f"command={command}", f"before={before}", f"keys={options.keys}"]
+        awk = ["awk", *(part for variable in variables for part in ("-v", variable)), program]
+        with subprocess.Popen(awk, stdout=subprocess.PIPE) as source:
+            cli = ["taskset", "-c", options.client_cpus, "redis-cli", "-p", str(server.port), "--pipe"]
+            subprocess.run(cli, stdin=source.stdout, stdout=subprocess.DEVNULL, check=True)
+        time.sleep(1)
+        client, rss, prober = server.connect(), server.rss_kb(), Prober(server)
+        time.sleep(1)
+        began = time.perf_counter()
+        client.sendall(b"*2\r\n$3\r\nDEL\r\n$3\r\nkey\r\n")
+        client.recv(100)
+        took = time.perf_counter() - began
+        time.sleep(4)
+        print(f"\n  {command} of {options.keys}: DEL {took * 1000:.2f} ms, "
+              f"{rss} KiB of RSS before, {server.rss_kb()} after; {prober.result()}", end="")
+    print()
+
+
 def idle(server, options):
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     clients = []
@@ -385,7 +419,7 @@ def beside(server, options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["growth", "expiry", "idle", "memory", "beside"])
+    parser.add_argument("what", choices=["growth", "expiry", "free", "idle", "memory", "beside"])
     parser.add_argument("--keys", type=int)
     parser.add_argument("--server", choices=["cordis", "redis", "both"], default="cordis")
     parser.add_argument("--shards", type=int)
@@ -396,7 +430,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--rate", type=int, help="requests of the load per second; as many as there can be")
     options = parser.parse_args()
-    options.keys = options.keys or {"growth": 10_000_000, "expiry": 1_000_000, "memory": 5_000_000}.get(options.what, 0)
+    options.keys = options.keys or {"growth": 10_000_000, "free": 10_000_000, "expiry": 1_000_000, "memory": 5_000_000}.get(options.what, 0)
     # One core for the server and one for the clients, or all for everybody.
     everywhere = ",".join(map(str, sorted(os.sched_getaffinity(0))))
     several = options.what == "beside"

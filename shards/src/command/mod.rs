@@ -10,6 +10,8 @@
 
 mod args;
 mod bitmaps;
+#[cfg(test)]
+mod freeing;
 mod geo;
 #[cfg(test)]
 mod harness;

@@ -167,6 +167,13 @@ impl Db<'_> {
         Ok(result)
     }
 
+    /// Frees what was taken from a collection, in slices if it is large.
+    pub fn bury<C: Collection>(&mut self, parts: impl IntoIterator<Item = C>) {
+        for part in parts {
+            self.keyspace.graveyard.bury_part(part.into_value());
+        }
+    }
+
     /// Sets `key` to a collection, whatever it held; to nothing if it is empty.
     /// Whether the key exists afterwards.
     pub fn put_collection<C: Collection>(

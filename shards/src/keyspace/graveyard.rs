@@ -7,6 +7,9 @@ use crate::value::Value;
 /// Values with more bytes than this on the heap are not freed on the spot.
 const DEFER_ABOVE: usize = 64 * 1024;
 
+/// Freeing so many bytes of a collection counts as one entry.
+const BYTES_PER_ENTRY: usize = 256;
+
 /// The dead.
 #[derive(Default)]
 pub struct Graveyard {
@@ -18,11 +21,14 @@ impl Graveyard {
     /// Frees a value now, or keeps it for later if it is large.
     #[inline]
     pub fn bury(&mut self, value: Option<Box<Value>>) {
-        if let Some(value) = value
-            && value.heap_bytes() > DEFER_ABOVE
-        {
-            self.values.push(*value);
+        if let Some(value) = value {
+            bury(*value, &mut self.values);
         }
+    }
+
+    /// As [`Graveyard::bury`], for a part of a value.
+    pub fn bury_part(&mut self, value: Value) {
+        bury(value, &mut self.values);
     }
 
     /// Keeps a whole store for later.
@@ -32,20 +38,36 @@ impl Graveyard {
 
     /// Frees about `budget` entries, elements, pages or large strings; whether
     /// there is more.
-    pub fn free_some(&mut self, budget: usize) -> bool {
-        if let Some(value) = self.values.last_mut()
-            && !value.free_some(budget)
+    pub fn free_some(&mut self, mut budget: usize) -> bool {
+        while budget > 0
+            && let Some(value) = self.values.last_mut()
         {
-            self.values.pop();
-            if self.values.is_empty() {
-                self.values = Vec::new();
+            // Asked first: once it is being freed, it need not know any more.
+            let cost = 1 + value.heap_bytes() / BYTES_PER_ENTRY;
+            if value.free_some(budget) {
+                budget = 0;
+            } else {
+                self.values.pop();
+                budget = budget.saturating_sub(cost);
             }
         }
-        if let Some(store) = self.stores.last_mut()
-            && !store.dismantle(budget)
+        if self.values.is_empty() {
+            self.values = Vec::new();
+        }
+        if budget > 0
+            && let Some(store) = self.stores.last_mut()
+            && !store.dismantle(budget, &mut self.values)
         {
             self.stores.pop();
         }
         !self.stores.is_empty() || !self.values.is_empty()
+    }
+}
+
+/// Frees a value now, or puts it to those that are freed later if it is large.
+#[inline]
+pub fn bury(value: Value, later: &mut Vec<Value>) {
+    if value.heap_bytes() > DEFER_ABOVE {
+        later.push(value);
     }
 }

@@ -12,6 +12,7 @@
 //! exist from the first insertion on, so an unused database costs nothing.
 
 use super::entry::{Draft, EntryMut, EntryRef};
+use super::graveyard::bury;
 use super::index::{Index, Place as SlotPlace, Position};
 use super::slab::{OutOfMemory, Slab};
 use super::table::Table;
@@ -413,11 +414,12 @@ impl Store {
     }
 
     /// Frees at least some of up to `budget` entries and pages; whether there
-    /// is more. The store must not be used otherwise any more.
+    /// is more. Large values come to `later`. The store must not be used
+    /// otherwise any more.
     ///
     /// Entries that lie whole in the slab go with their pages, untouched, once
     /// all scattered ones are freed.
-    pub fn dismantle(&mut self, mut budget: usize) -> bool {
+    pub fn dismantle(&mut self, mut budget: usize, later: &mut Vec<Value>) -> bool {
         while budget > 0 {
             let Some(slot) = self.slots.last_mut() else {
                 return self.slab.drop_pages(budget);
@@ -427,20 +429,27 @@ impl Store {
                 budget -= 1;
                 continue;
             };
-            budget = budget.saturating_sub(1 + table.lines());
-            self.free_table(table);
+            // One by one where there are scattered entries, else untouched.
+            let cost = match self.scattered {
+                0 => table.lines(),
+                _ => table.len(),
+            };
+            budget = budget.saturating_sub(1 + cost);
+            self.free_table(table, later);
         }
         true
     }
 
-    fn free_table(&mut self, mut table: Table) {
+    fn free_table(&mut self, mut table: Table, later: &mut Vec<Value>) {
         if self.scattered == 0 {
             table.abandon(&mut self.slab);
             return;
         }
         for entry in table.drain() {
             self.scattered -= usize::from(entry.look().is_scattered());
-            drop(entry.free(&mut self.slab));
+            if let Some(value) = entry.free(&mut self.slab) {
+                bury(*value, later);
+            }
         }
     }
 
@@ -488,7 +497,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        while self.dismantle(usize::MAX) {}
+        while self.dismantle(usize::MAX, &mut Vec::new()) {}
     }
 }
 

@@ -219,8 +219,9 @@ impl List {
         }
     }
 
-    /// Keeps `count` elements from element `from` on. They are there.
-    pub fn trim(&mut self, from: usize, count: usize, limit: Limit) {
+    /// Keeps `count` elements from element `from` on. They are there. Returns
+    /// parts that are too large to be freed on the spot.
+    pub fn trim(&mut self, from: usize, count: usize, limit: Limit) -> Vec<Self> {
         let after = self.len() - from - count;
         match self {
             Self::Listpack(flat) => {
@@ -230,11 +231,14 @@ impl List {
                 if let Some(at) = Listpack::new(flat).first() {
                     listpack::remove(flat, at, from);
                 }
+                Vec::new()
             }
             Self::Quicklist(list) => {
-                list.drop_some(End::Front, from);
-                list.drop_some(End::Back, after);
+                let ends = [(End::Front, from), (End::Back, after)];
+                let cut = ends.map(|(end, count)| list.cut(end, count));
                 self.settle(limit);
+                let cut = cut.into_iter().flatten().map(Self::Quicklist);
+                cut.collect()
             }
         }
     }

@@ -35,6 +35,9 @@ const NODE_BYTES_MIN: usize = 1024;
 /// its elements would be too much work for what fits in then.
 const REARRANGED_UP_TO: usize = NODE_BYTES / 4 * 3;
 
+/// So many nodes are freed on the spot.
+const CUT_NODES_MIN: usize = 16;
+
 /// An end of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -377,6 +380,49 @@ impl Quicklist {
             self.len -= count;
             return;
         }
+    }
+
+    /// Cuts off up to `count` elements at an end. Nodes that go as a whole are
+    /// not freed but returned, if there are many: as a list to be freed in
+    /// slices.
+    pub fn cut(&mut self, end: End, count: usize) -> Option<Self> {
+        let mut cut = Self::default();
+        let mut walk = self.nodes.iter();
+        let mut nodes = 0;
+        loop {
+            let node = match end {
+                End::Front => walk.next(),
+                End::Back => walk.next_back(),
+            };
+            match node {
+                Some(node) if cut.len + node.count <= count => {
+                    cut.len += node.count;
+                    cut.bytes += node.bytes.capacity();
+                    nodes += 1;
+                }
+                _ => break,
+            }
+        }
+        // Whichever part has fewer nodes is moved to another deque.
+        let kept = self.nodes.len() - nodes;
+        let moves_cut = nodes <= kept;
+        let moved = match (end, moves_cut) {
+            (End::Front, true) | (End::Back, false) => 0..nodes.min(kept),
+            (End::Front, false) | (End::Back, true) => nodes.max(kept)..self.nodes.len(),
+        };
+        if nodes < CUT_NODES_MIN || cut.nodes.try_reserve_exact(moved.len()).is_err() {
+            self.drop_some(end, count);
+            return None;
+        }
+        cut.nodes.extend(self.nodes.drain(moved));
+        if !moves_cut {
+            std::mem::swap(&mut cut.nodes, &mut self.nodes);
+        }
+        self.len -= cut.len;
+        self.bytes -= cut.bytes;
+        self.shrink_deque();
+        self.drop_some(end, count - cut.len);
+        Some(cut)
     }
 
     fn drop_node(&mut self, end: End) {

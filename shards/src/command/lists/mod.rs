@@ -430,12 +430,14 @@ fn ltrim(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let trimmed = ctx.db.edit(key, |list: &mut List| {
         let len = list.len();
         let kept = indices(start, stop, len);
-        list.trim(kept.start, kept.len(), limit);
-        kept.len() < len
+        (kept.len() < len).then(|| list.trim(kept.start, kept.len(), limit))
     })?;
     match trimmed {
-        Some(true) => ctx.changed(key, Event::LTrim),
-        Some(false) => ctx.touched(key),
+        Some(Some(parts)) => {
+            ctx.db.bury(parts);
+            ctx.changed(key, Event::LTrim);
+        }
+        Some(None) => ctx.touched(key),
         None => {}
     }
     ctx.reply.ok();

@@ -124,7 +124,7 @@ pub fn pop(
         let len = zset.view().len();
         let count = count.min(len);
         if count == 0 {
-            return 0;
+            return (0, None);
         }
         let ranks = match end {
             End::Min => 0..count,
@@ -149,10 +149,10 @@ pub fn pop(
             reply_member(reply, member);
             reply.double(score);
         }
-        zset.remove_range(ranks);
-        count
+        (count, zset.remove_range(ranks))
     })?;
-    let taken = taken.unwrap_or(0);
+    let (taken, rest) = taken.unwrap_or_default();
+    ctx.db.bury(rest);
     if taken > 0 {
         ctx.changed(key, end.event());
     }

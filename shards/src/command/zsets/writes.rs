@@ -266,10 +266,10 @@ fn remove_range(ctx: &mut Context<'_>, args: Args<'_>, by: By, event: Event) -> 
     let removed = ctx.db.edit(key, |zset: &mut Zset| {
         let ranks = bounds.ranks(zset.view(), false);
         let count = ranks.len();
-        zset.remove_range(ranks);
-        count
+        (count, zset.remove_range(ranks))
     })?;
-    let removed = removed.unwrap_or(0);
+    let (removed, rest) = removed.unwrap_or_default();
+    ctx.db.bury(rest);
     if removed > 0 {
         ctx.changed(key, event);
     }

@@ -37,6 +37,7 @@ enum Change {
     Push(End, Vec<u8>, usize),
     Pop(End, usize),
     Drop(End, usize),
+    Cut(End, usize),
     Set(usize, Vec<u8>),
     Insert(Vec<u8>, bool, Vec<u8>),
     Remove(Vec<u8>, usize, End),
@@ -58,6 +59,7 @@ fn change() -> impl Strategy<Value = Change> {
         6 => (end(), text(), 1usize..40).prop_map(|(end, text, times)| Change::Push(end, text, times)),
         3 => (end(), 0usize..30).prop_map(|(end, count)| Change::Pop(end, count)),
         1 => (end(), 0usize..60).prop_map(|(end, count)| Change::Drop(end, count)),
+        1 => (end(), 0usize..400).prop_map(|(end, count)| Change::Cut(end, count)),
         3 => (any::<usize>(), text()).prop_map(|(index, text)| Change::Set(index, text)),
         4 => (text(), any::<bool>(), text())
             .prop_map(|(pivot, after, text)| Change::Insert(pivot, after, text)),
@@ -98,6 +100,17 @@ fn make(change: Change, list: &mut Quicklist, twin: &mut VecDeque<Vec<u8>>) {
             list.drop_some(end, count);
             for _ in 0..count {
                 pop(twin, end);
+            }
+        }
+        Change::Cut(end, count) => {
+            let before = list.len();
+            let cut = list.cut(end, count);
+            for _ in 0..count {
+                pop(twin, end);
+            }
+            if let Some(cut) = cut {
+                cut.check_invariants();
+                assert!(cut.len() <= before - list.len());
             }
         }
         Change::Set(index, text) => {
@@ -220,6 +233,31 @@ fn a_list_is_freed_in_slices() {
         slices += 1;
     }
     assert!((4..=10).contains(&slices), "{slices}");
+}
+
+#[test]
+fn what_is_cut_off_is_not_freed_at_once() {
+    const LEN: usize = 50_000;
+    for end in [End::Front, End::Back] {
+        for count in [10, 20_000, 40_000, LEN, LEN + 1] {
+            let mut list = Quicklist::default();
+            for number in 0..LEN as i64 {
+                list.push(End::Back, Element::Int(number)).unwrap();
+            }
+            let mut twin: VecDeque<_> = texts(&list).into();
+            let cut = list.cut(end, count);
+            (0..count).for_each(|_| drop(pop(&mut twin, end)));
+            assert_eq!(&texts(&list), twin.make_contiguous());
+            list.check_invariants();
+            let Some(cut) = cut else {
+                assert_eq!(count, 10);
+                continue;
+            };
+            cut.check_invariants();
+            // All but what came from the node in which the cut is.
+            assert!(cut.len() + 2_000 > count.min(LEN));
+        }
+    }
 }
 
 #[test]

@@ -32,6 +32,9 @@ use std::hash::{BuildHasher, Hasher};
 const GROUP: usize = 64;
 /// Segments are not split beyond this depth.
 const DEPTH_MAX: u32 = 28;
+/// Freeing a segment takes as long as freeing so many small things: its memory
+/// goes back to the allocator in pages.
+const SEGMENT_COST: usize = 64;
 /// A segment below one such part of its bounds looks for another to join.
 const SPARSE: usize = 8;
 
@@ -269,17 +272,19 @@ impl Table {
         false
     }
 
-    /// Frees about `budget` segments or large records; whether there is more.
-    /// The table is not used otherwise any more.
-    pub fn free_some(&mut self, budget: usize) -> bool {
-        for _ in 0..budget.max(1) {
+    /// Frees large records, about `budget` of them, and segments, which count as
+    /// [`SEGMENT_COST`] each; whether there is more. The table is not used
+    /// otherwise any more.
+    pub fn free_some(&mut self, mut budget: usize) -> bool {
+        while budget > 0 {
             let Some(segment) = self.segments.last_mut() else {
                 return false;
             };
-            if segment.free_some(budget) {
+            if segment.free_some(&mut budget) {
                 return true;
             }
             self.segments.pop();
+            budget = budget.saturating_sub(SEGMENT_COST);
         }
         !self.segments.is_empty()
     }

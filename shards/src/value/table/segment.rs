@@ -314,10 +314,12 @@ impl Segment {
         Ok(clone)
     }
 
-    /// Frees up to `budget` buffers; whether there are more.
-    pub fn free_some(&mut self, budget: usize) -> bool {
-        self.large
-            .truncate(self.large.len().saturating_sub(budget.max(1)));
+    /// Frees up to `budget` buffers and takes them off it; whether there are
+    /// more.
+    pub fn free_some(&mut self, budget: &mut usize) -> bool {
+        let freed = self.large.len().min(*budget);
+        self.large.truncate(self.large.len() - freed);
+        *budget -= freed;
         !self.large.is_empty()
     }
 

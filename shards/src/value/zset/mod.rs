@@ -170,11 +170,14 @@ impl Zset {
     }
 
     /// Removes the members of these ranks, which must be within the length.
-    pub fn remove_range(&mut self, ranks: Range<usize>) {
+    /// Returns what is too large to be freed on the spot.
+    pub fn remove_range(&mut self, ranks: Range<usize>) -> Option<Self> {
         match self {
-            Self::Listpack(bytes) => small::remove_range(bytes, &ranks),
-            // From the end: what comes behind need not be moved up first.
-            Self::Skiplist(large) => ranks.rev().for_each(|rank| large.remove_at(rank)),
+            Self::Listpack(bytes) => {
+                small::remove_range(bytes, &ranks);
+                None
+            }
+            Self::Skiplist(large) => large.remove_range(ranks).map(Self::Skiplist),
         }
     }
 }

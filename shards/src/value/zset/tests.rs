@@ -118,6 +118,31 @@ fn play(limits: &ZsetLimits, seed: u64, steps: usize, variety: u64) {
 }
 
 #[test]
+fn few_members_that_are_left_move_out() {
+    for (ranks, moves) in [(0..4_990, true), (10..5_000, true), (5..4_000, true)]
+        .into_iter()
+        .chain([(0..5_000, true), (100..2_000, false), (0..300, false)])
+    {
+        let (mut zset, mut twin) = (Zset::new(), Twin::default());
+        let mut random = Random::new(5);
+        while zset.view().len() < 5_000 {
+            let (member, score) = (member(&mut random, 100_000), score(&mut random));
+            zset.set(&member, score, &LARGE).unwrap();
+            twin.0.insert(member, score);
+        }
+        for (member, _) in &twin.sorted()[ranks.clone()] {
+            twin.0.remove(member);
+        }
+        assert_eq!(zset.remove_range(ranks).is_some(), moves);
+        check(&zset, &twin);
+        // It can be changed as before.
+        zset.set(b"another", 0.5, &LARGE).unwrap();
+        twin.0.insert(b"another".to_vec(), 0.5);
+        check(&zset, &twin);
+    }
+}
+
+#[test]
 fn both_encodings_do_as_a_map_does() {
     for seed in 0..3 {
         play(&SMALL, seed, 600, 60);
