@@ -266,7 +266,17 @@ fn every_element_is_delivered_once() {
                 for n in (producer..elements).step_by(producers) {
                     let key = &keys[rng.below(keys.len())];
                     let push = if rng.one_in(2) { "LPUSH" } else { "RPUSH" };
+                    if rng.one_in(2) {
+                        client.call(&[push, key, &n.to_string()]);
+                        continue;
+                    }
+                    // In a block that locks other keys they wait for, too.
+                    let other = &keys[rng.below(keys.len())];
+                    client.call(&["MULTI"]);
+                    client.call(&["LLEN", other]);
                     client.call(&[push, key, &n.to_string()]);
+                    client.call(&["PERSIST", other]);
+                    assert_eq!(client.call(&["EXEC"]).value().items().len(), 3);
                 }
             });
         }

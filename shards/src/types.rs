@@ -59,7 +59,7 @@ impl DbIndex {
 pub struct UnixMs(pub i64);
 
 /// A type, as TYPE names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Type {
     String,
     List,

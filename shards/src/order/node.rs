@@ -6,8 +6,8 @@ mod exec;
 mod home;
 mod walk;
 
-use blocked::Blocked;
 pub use blocked::Unblock;
+use blocked::{Blocked, OFFERED};
 use drive::PROGRAM;
 pub use drive::ServerStep;
 
@@ -629,6 +629,8 @@ impl Node {
             if ticket.home != self.id {
                 let batch = self.batch_for(ticket.home);
                 batch.push(Item::Granted { ticket }, std::iter::empty());
+            } else if ticket.number & OFFERED != 0 {
+                self.look(now, ticket);
             } else if ticket.number & PARKED == 0 {
                 self.granted(now, ticket);
             } else {

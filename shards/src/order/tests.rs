@@ -8,7 +8,7 @@ use crate::command::{
 use crate::keyspace::{StringRef, Ttl, slot_of};
 use crate::resp::Protocol;
 use crate::shard::Shard;
-use crate::types::{DbIndex, Settings, ShardId, UnixMs};
+use crate::types::{DbIndex, Settings, ShardId, Type, UnixMs, Waiting};
 use std::collections::VecDeque;
 
 const NOW: UnixMs = UnixMs(1_700_000_000_000);
@@ -588,4 +588,55 @@ fn a_copy_goes_to_the_database_that_it_names() {
     scene.ask(2, 1, "GET b@2");
     scene.ask(0, 1, "EXISTS a@0");
     assert_eq!(scene.said(), [said(1, "$1 1"), said(1, ":0")]);
+}
+
+/// There is always somebody who has the key locked, and somebody who wants it.
+#[test]
+fn who_waits_for_a_key_is_not_starved_by_transactions() {
+    let mut scene = Scene::new();
+    for element in 0..60 {
+        scene.ask(2, 9, &format!("RPUSH b@2 {element}"));
+    }
+    scene.said();
+    let args = words("BLPOP a@0 0");
+    let row = row("blpop");
+    let call = Call {
+        handler: row.run.whole(),
+        row: 0,
+        db: DbIndex(0),
+        protocol: Protocol::Resp2,
+        no_touch: false,
+        may_block: true,
+        write: true,
+        keys: row.keys,
+        located: None,
+    };
+    let client = Client {
+        key: 0,
+        id: 8,
+        place: 0,
+    };
+    let waiting = Waiting {
+        of: Type::List,
+        until: None,
+    };
+    scene.nodes[0].wait(client, call, args.args(), waiting);
+    let (mut begun, mut done) = (0, 0);
+    while done < 50 {
+        while begun < done + 4 {
+            scene.ask(begun % 3, u64::from(begun % 3), "LMOVE b@2 a@0 LEFT RIGHT");
+            begun += 1;
+        }
+        for channel in 0..SHARDS * SHARDS {
+            scene.deliver(channel / SHARDS, channel % SHARDS);
+        }
+        let said = scene.said();
+        done += u16::try_from(said.iter().filter(|(client, _)| *client < 8).count()).unwrap();
+        if said.iter().any(|(client, _)| *client == 8) {
+            assert!(done < 12, "{done} transactions came first");
+            scene.settle();
+            return;
+        }
+    }
+    panic!("it waits although there are 50 elements");
 }

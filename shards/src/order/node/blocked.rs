@@ -16,8 +16,10 @@
 //!   needs another shard, too (BLMOVE), it gives all back and tries the whole
 //!   request anew.
 //!
-//! A key that is locked when it appears is looked at again when locks are
-//! released. Requests that already waited for that lock come first.
+//! A key that is locked when it appears is looked at when its turn comes: a ticket
+//! of its own waits in the queue of the lock, behind the requests that wait there
+//! already and before all that come later, so that those who wait for the key are
+//! not starved by a stream of blocks.
 
 use super::Node;
 use crate::command::{Args, Cargo, Decide, OwnedArgs, Row, Run};
@@ -29,13 +31,14 @@ use crate::order::waiters::Waiter;
 use crate::order::watch::Ran;
 use crate::resp::{Protocol, Reply};
 use crate::types::{ShardId, Type, UnixMs, Waiting};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use slab::Slab;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-/// Marks the numbers of tickets that hold a key which is offered.
-const OFFERED: u32 = 1 << 30;
+/// Marks the numbers of tickets that hold a key which is offered, or is to be
+/// looked at for those who wait for it.
+pub(super) const OFFERED: u32 = 1 << 30;
 
 /// How waiting ends from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +75,10 @@ pub(super) struct Scattered {
 pub(super) struct Blocked {
     scattered: HashMap<u64, Scattered, ahash::RandomState>,
     deadlines: BTreeSet<(UnixMs, u64)>,
-    /// Keys of this shard that are offered.
+    /// Keys of this shard that are offered, or wait in a lock's queue.
     offers: Slab<(Box<[u8]>, Type)>,
+    /// Hashes of those that wait in a queue.
+    queued: HashSet<(u64, Type), ahash::RandomState>,
     /// Keys that appeared while they were locked.
     postponed: Vec<(Box<[u8]>, Type)>,
 }
@@ -82,7 +87,8 @@ impl Blocked {
     /// Nobody waits yet.
     pub(super) fn new(hasher: ahash::RandomState) -> Self {
         Self {
-            scattered: HashMap::with_hasher(hasher),
+            scattered: HashMap::with_hasher(hasher.clone()),
+            queued: HashSet::with_hasher(hasher),
             deadlines: BTreeSet::new(),
             offers: Slab::new(),
             postponed: Vec::new(),
@@ -178,29 +184,82 @@ impl Node {
     }
 
     fn serve_key(&mut self, now: UnixMs, key: Box<[u8]>, of: Type) {
-        let mut nth = 0;
-        while let Some(index) = self.waiters.nth(&key, nth) {
+        let hash = self.hash(&key);
+        if self.next_waiter(now, &key, of, 0).is_none() {
+            return;
+        }
+        if self.locks.allows(hash, true) {
+            return self.serve_free(now, key, of, None);
+        }
+        if self.blocked.queued.insert((hash, of)) {
+            let number = self.blocked.offers.insert((key, of));
+            let ticket = self.ticket(number, OFFERED);
+            let (scope, exclusive) = (Scope::Key(hash), true);
+            self.lock(ticket, vec![Lock { scope, exclusive }]);
+        }
+    }
+
+    /// The turn of a key has come that somebody waits for.
+    pub(super) fn look(&mut self, now: UnixMs, ticket: Ticket) {
+        let number = (ticket.number & !OFFERED) as usize;
+        let Some((key, of)) = self.blocked.offers.get(number).cloned() else {
+            return self.release_here(ticket);
+        };
+        self.blocked.queued.remove(&(self.hash(&key), of));
+        self.serve_free(now, key, of, Some(ticket));
+    }
+
+    /// The `nth` or a later one of those who wait for a key, for which there is
+    /// something: which it is, and its number.
+    fn next_waiter(
+        &mut self,
+        now: UnixMs,
+        key: &[u8],
+        of: Type,
+        mut nth: usize,
+    ) -> Option<(usize, usize)> {
+        loop {
+            let index = self.waiters.nth(key, nth)?;
             let waiter = self.waiters.get(index);
-            if waiter.waiting.of != of || !self.shard.holds(now, waiter.call.db, &key, of) {
-                nth += 1;
-                continue;
+            if waiter.waiting.of == of && self.shard.holds(now, waiter.call.db, key, of) {
+                return Some((index, nth));
             }
-            let elsewhere = waiter.elsewhere;
-            let free = self.locks.is_empty()
-                || if elsewhere {
-                    self.locks.allows(self.hash(&key), true)
-                } else {
-                    self.is_free(&waiter.call, waiter.args.args())
-                };
-            if !free {
-                self.blocked.postponed.push((key, of));
+            nth += 1;
+        }
+    }
+
+    /// Serves those who wait for a key that nobody has locked but `ticket`.
+    fn serve_free(&mut self, now: UnixMs, key: Box<[u8]>, of: Type, ticket: Option<Ticket>) {
+        let hash = self.hash(&key);
+        let mut nth = 0;
+        while let Some((index, at)) = self.next_waiter(now, &key, of, nth) {
+            nth = at;
+            let waiter = self.waiters.get(index);
+            if waiter.elsewhere {
+                // It has the ticket from now on.
+                self.offer(now, index, &key, of, ticket);
                 return;
             }
-            if elsewhere {
-                self.offer(now, index, &key, of);
-            } else if !self.serve_waiter(now, index) {
+            let others = self.locks_of(&waiter.call, waiter.args.args());
+            let mut others = others.iter().filter(|lock| lock.scope != Scope::Key(hash));
+            let free = others.all(|lock| match lock.scope {
+                Scope::Key(other) => self.locks.allows(other, lock.exclusive),
+                Scope::Shard => true,
+            });
+            if !free {
+                // Another of its keys is locked: first come first served.
+                self.blocked.postponed.push((key, of));
+                break;
+            }
+            if !self.serve_waiter(now, index) {
                 nth += 1;
             }
+        }
+        if let Some(ticket) = ticket {
+            // Nothing has appeared by this alone.
+            let number = (ticket.number & !OFFERED) as usize;
+            self.blocked.offers.try_remove(number);
+            self.release_here(ticket);
         }
     }
 
@@ -224,18 +283,18 @@ impl Node {
         true
     }
 
-    /// Locks a key for a waiter that waits on other shards, too, and tells its
-    /// home core what was read of it.
-    fn offer(&mut self, now: UnixMs, index: usize, key: &[u8], of: Type) {
+    /// Locks a key for a waiter that waits on other shards, too, unless `held` has
+    /// it locked already, and tells its home core what was read of it.
+    fn offer(&mut self, now: UnixMs, index: usize, key: &[u8], of: Type, held: Option<Ticket>) {
         let waiter = self.drop_waiter(index);
-        let number = self.blocked.offers.insert((key.into(), of));
-        let ticket = self.ticket(number, OFFERED);
-        let lock = Lock {
-            scope: Scope::Key(self.hash(key)),
-            exclusive: true,
-        };
-        let granted = self.locks.lock(ticket, vec![lock]);
-        assert!(granted, "the key was free just now");
+        let ticket = held.unwrap_or_else(|| {
+            let number = self.blocked.offers.insert((key.into(), of));
+            let ticket = self.ticket(number, OFFERED);
+            let (scope, exclusive) = (Scope::Key(self.hash(key)), true);
+            let granted = self.locks.lock(ticket, vec![Lock { scope, exclusive }]);
+            assert!(granted, "the key was free just now");
+            ticket
+        });
         let args = waiter.args.args();
         let args = OwnedArgs::new(args.get(0).into_iter().chain([key]));
         let mut read = Vec::new();
