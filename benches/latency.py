@@ -7,6 +7,8 @@
                                                   set of so many elements are deleted
     benches/latency.py idle                       CPU and memory of idle connections
     benches/latency.py memory [--keys 5000000]    RSS per key (16-byte keys, 32-byte values)
+    benches/latency.py keys [--keys 5000000]      GETs while KEYS goes through all keys
+    benches/latency.py flush [--keys 5000000]     GETs while FLUSHALL deletes all keys
     benches/latency.py beside --load mset         GETs beside what other keys are locked by:
     benches/latency.py beside --load transfers    without it, with it, and with a control
                        [--seconds 60] [--rounds 1] [--rate N]
@@ -108,7 +110,7 @@ class Prober:
         stop = []
         signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
         request = encode(b"GET", key)
-        s, latencies, due = server.connect(), array.array("d"), time.perf_counter()
+        s, samples, due = server.connect(), array.array("d"), time.perf_counter()
         while not stop:
             due += 0.001
             pause = due - time.perf_counter()
@@ -118,19 +120,23 @@ class Prober:
             s.sendall(request)
             s.recv(4096)
             ended = time.perf_counter()
-            latencies.append(ended - began)
+            samples.extend((began, ended - began))
             due = max(due, ended - 0.001)
         with os.fdopen(write, "wb") as pipe:
-            latencies.tofile(pipe)
+            samples.tofile(pipe)
         os._exit(0)
+
+    def samples(self):
+        """Ends it; when each GET was sent (perf_counter), and its latency, in seconds."""
+        os.kill(self.child, 15)
+        with os.fdopen(self.pipe, "rb") as pipe:
+            flat = array.array("d", pipe.read())
+        os.waitpid(self.child, 0)
+        return list(zip(flat[::2], flat[1::2]))
 
     def latencies(self):
         """Ends it; every latency, in seconds."""
-        os.kill(self.child, 15)
-        with os.fdopen(self.pipe, "rb") as pipe:
-            latencies = array.array("d", pipe.read())
-        os.waitpid(self.child, 0)
-        return latencies
+        return array.array("d", (latency for _, latency in self.samples()))
 
     def result(self):
         return described(self.latencies())
@@ -145,6 +151,8 @@ def quantile(latencies, of_1000):
 
 
 def described(latencies):
+    if not latencies:
+        return "no GETs"
     ms = lambda seconds: f"{seconds * 1000:.2f} ms"
     return (f"{len(latencies)} GETs: median {ms(quantile(latencies, 500))}, p99.9 {ms(quantile(latencies, 999))}, "
             f"max {ms(max(latencies))}, over 1 ms: {sum(l > 0.001 for l in latencies)}")
@@ -262,6 +270,58 @@ def memory(server, options):
     after = server.rss_kb()
     print(f"{options.keys} keys: {after * 1024 / options.keys:.1f} bytes of RSS per key, whole process; "
           f"{(after - before) * 1024 / options.keys:.1f} without what the empty server had")
+
+
+def read_reply(s):
+    """Reads one reply: a line, or an array of keys of load(), which take 23
+    bytes each; as fast as they come. The number of its bytes."""
+    buffer, head, size, whole = bytearray(1 << 20), b"", 0, None
+    while whole is None or size < whole:
+        n = s.recv_into(buffer)
+        if n == 0:
+            raise EOFError
+        size += n
+        if whole is None:
+            head += buffer[:n]
+            line, end, _ = head.partition(b"\r\n")
+            if end:
+                whole = len(line) + 2 + (int(line[1:]) * 23 if line[:1] == b"*" else 0)
+    return size
+
+
+def around(server, commands):
+    """Sends commands one by one while a prober runs, and says what it met from
+    each command until its reply was read, and in the second after."""
+    s, spans = server.connect(), []
+    prober = Prober(server)
+    time.sleep(2)
+    for words in commands:
+        request = encode(*words)
+        began = time.perf_counter()
+        s.sendall(request)
+        size = read_reply(s)
+        spans.append((b" ".join(words).decode(), began, time.perf_counter(), size))
+        time.sleep(1.5)
+    samples = prober.samples()
+    print(f"\n  quiet: {described([l for at, l in samples if at + l < spans[0][1] - 0.1])}")
+    for name, began, ended, size in spans:
+        during = [l for at, l in samples if at + l > began and at < ended]
+        after = [l for at, l in samples if ended <= at < ended + 1]
+        print(f"  {name}: reply of {size} bytes after {(ended - began) * 1000:.2f} ms\n    meanwhile: {described(during)}")
+        print(f"    in the second after it: {described(after)}")
+
+
+def keys(server, options):
+    load(server, options, options.keys)
+    time.sleep(2)
+    around(server, [[b"KEYS", b"nothing*"], [b"KEYS", b"*"], [b"KEYS", b"nothing*"]])
+
+
+def flush(server, options):
+    for words in ([b"FLUSHALL"], [b"FLUSHALL", b"ASYNC"]):
+        load(server, options, options.keys)
+        time.sleep(2)
+        around(server, [words])
 
 
 class Msets:
@@ -419,7 +479,7 @@ def beside(server, options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["growth", "expiry", "free", "idle", "memory", "beside"])
+    parser.add_argument("what", choices=["growth", "expiry", "free", "idle", "memory", "keys", "flush", "beside"])
     parser.add_argument("--keys", type=int)
     parser.add_argument("--server", choices=["cordis", "redis", "both"], default="cordis")
     parser.add_argument("--shards", type=int)
@@ -430,7 +490,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--rate", type=int, help="requests of the load per second; as many as there can be")
     options = parser.parse_args()
-    options.keys = options.keys or {"growth": 10_000_000, "free": 10_000_000, "expiry": 1_000_000, "memory": 5_000_000}.get(options.what, 0)
+    options.keys = options.keys or {"growth": 10_000_000, "free": 10_000_000, "expiry": 1_000_000, "memory": 5_000_000, "keys": 5_000_000, "flush": 5_000_000}.get(options.what, 0)
     # One core for the server and one for the clients, or all for everybody.
     everywhere = ",".join(map(str, sorted(os.sched_getaffinity(0))))
     several = options.what == "beside"

@@ -370,14 +370,15 @@ impl Core {
                 row,
                 ran,
                 reply,
-                ..
+                slow: request,
+                pieces,
             } = replied;
             stats.ran(row, ticks::to_ns(ran.ticks));
             if ran.failed {
                 stats.count_error(reply.get(1..).unwrap_or_default());
                 stats.rows[usize::from(row)].failed += 1;
             }
-            if let Some(args) = replied.slow {
+            if let Some(args) = request {
                 slow.push((client, row, ran.ticks, OwnedArgs::new(args.iter())));
             }
             let Some(connection) = connections.get_mut(client.key as usize) else {
@@ -386,7 +387,7 @@ impl Core {
             if connection.session.id != client.id {
                 return;
             }
-            connection.answer(client.place, reply);
+            connection.answer_in_pieces(client.place, reply, pieces);
             if !std::mem::replace(&mut connection.dirty, true) {
                 dirty.push(client.key);
             }

@@ -334,6 +334,13 @@ impl Effects {
         }
     }
 
+    /// `key` was found expired and is no longer shown, but it is not gone yet.
+    pub(crate) fn hidden(&mut self, key: &[u8]) {
+        if !self.watches.is_empty() {
+            self.watches.touch(self.db, key);
+        }
+    }
+
     /// A key has come to hold a value of this type, in whatever database.
     #[inline]
     pub(crate) fn appeared(&mut self, key: &[u8], of: Type) {

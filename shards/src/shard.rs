@@ -50,8 +50,8 @@ impl Shard {
         }
     }
 
-    /// Runs one request at the instant `now` and appends its reply (or its
-    /// error) to `out`. Returns the error for statistics; after
+    /// Runs one request in one piece at the instant `now` and appends its reply
+    /// (or its error) to `out`. Returns the error for statistics; after
     /// [`CommandError::Blocked`] there is no reply yet.
     ///
     /// `request.db` must be below the number of databases.
@@ -62,7 +62,31 @@ impl Shard {
         request: &Request<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), CommandError> {
-        self.apply_with(now, request, &mut Cargo::default(), out)
+        let mut cargo = Cargo::default();
+        self.apply_with(now, request, &mut cargo, out)?;
+        if cargo.sliced.is_some() {
+            return self.apply_slices(now, request, cargo, out);
+        }
+        Ok(())
+    }
+
+    /// Goes on with a request that works in slices until it is over.
+    #[cold]
+    fn apply_slices(
+        &mut self,
+        now: UnixMs,
+        request: &Request<'_>,
+        mut cargo: Cargo,
+        out: &mut Vec<u8>,
+    ) -> Result<(), CommandError> {
+        while cargo.goes_on() {
+            self.apply_with(now, request, &mut cargo, out)?;
+        }
+        if let Some(sliced) = cargo.sliced {
+            let mut reply = Reply::new(out, request.protocol);
+            sliced.found.reply_whole(&mut reply);
+        }
+        Ok(())
     }
 
     /// [`Shard::apply`] of a part of a request, which brings or takes away a
@@ -167,6 +191,17 @@ impl Shard {
             sum.next = sum.next.into_iter().chain(part.next).min();
         }
         sum
+    }
+
+    /// From now on nothing expires for good, in no database, until a
+    /// [`Shard::let_go`] for every call of this. See [`Keyspace::keep`].
+    pub(crate) fn keep(&mut self) {
+        self.dbs.iter_mut().for_each(Keyspace::keep);
+    }
+
+    /// See [`Shard::keep`].
+    pub(crate) fn let_go(&mut self) {
+        self.dbs.iter_mut().for_each(Keyspace::let_go);
     }
 
     /// Frees a slice of what deletions left, about `budget` entries; whether

@@ -125,6 +125,9 @@ pub struct Settings {
     pub proto_max_bulk_len: usize,
     /// Longest sparse HyperLogLog, bytes (hll-sparse-max-bytes).
     pub hll_sparse_max_bytes: usize,
+    /// Keys that one step of a request meets that goes through whole shards:
+    /// some ten microseconds.
+    pub keys_per_step: usize,
     pub encodings: Thresholds,
 }
 
@@ -155,6 +158,7 @@ impl Default for Settings {
         Self {
             proto_max_bulk_len: 512 * 1024 * 1024,
             hll_sparse_max_bytes: 3000,
+            keys_per_step: 256,
             encodings: Thresholds {
                 list_max_listpack_size: -2,
                 hash_max_listpack_entries: 128,

@@ -49,6 +49,9 @@ const TICK: Duration = Duration::from_millis(10);
 const TICK_BUSY: Duration = Duration::from_millis(1);
 /// What a slice of background work may take.
 const SLICE: Duration = Duration::from_micros(300);
+/// What a turn may spend on requests that are worked on in slices. A request that
+/// crosses to another core and back waits for three turns.
+const REQUEST_SLICE: Duration = Duration::from_micros(100);
 /// Entries and lines of tables that expiry visits between two looks at the clock.
 const EXPIRE_STEP: usize = 256;
 /// Entries that are freed between two looks at the clock.
@@ -70,7 +73,8 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
         // Everything to be sent goes down with the same call that waits for
         // what comes next.
         let lingering = pace.lingers();
-        if !messages && lingering && core.next_turn.is_empty() && core.mesh.fall_asleep() {
+        let idle = !messages && core.next_turn.is_empty() && !core.node.has_slices();
+        if idle && lingering && core.mesh.fall_asleep() {
             core.ring.wait(pace.want, COALESCE, WAIT);
             core.mesh.wake_up();
         } else {
@@ -97,6 +101,10 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
                 core.end_pause();
                 busy = true;
             }
+        }
+        if core.node.has_slices() {
+            go_on(core);
+            busy = true;
         }
         if pace.now >= pace.next_tick {
             pace.more = background(core, listeners);
@@ -220,6 +228,17 @@ fn handle(core: &mut Core, source: ShardId, message: Message) {
         }
         Message::Answer { ticket, answer } => gather::take_answer(core, ticket, source, answer),
     }
+}
+
+/// Goes on with what requests go through whole shards for, as long as others can
+/// wait.
+fn go_on(core: &mut Core) {
+    core.now = clock::now();
+    let began = Instant::now();
+    while core.node.has_slices() && began.elapsed() < REQUEST_SLICE {
+        core.node.go_on(core.now);
+    }
+    core.deliver();
 }
 
 /// Work that no request asked for, a slice at a time; whether there is more.

@@ -102,7 +102,7 @@ fn sent_to(core: &mut Core, key: u32, mut buffer: Vec<u8>, sent: io::Result<usiz
         Ok(bytes) if bytes == buffer.len() => core.stats.output_bytes += bytes as u64,
         // The client is gone; what it did not read, it will not read.
         Ok(_) | Err(_) => {
-            connection.out.clear();
+            connection.drop_output();
             connection.close();
         }
     }
@@ -152,14 +152,13 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
         return;
     };
     connection.dirty = false;
-    if connection.in_flight == 0 && !connection.out.is_empty() && connection.phase != Phase::Closed
-    {
+    if connection.in_flight == 0 && connection.has_output() && connection.phase != Phase::Closed {
         if connection.holds_back() {
             if !std::mem::replace(&mut connection.holding, true) {
                 core.holding.push(key);
             }
         } else {
-            let buffer = std::mem::take(&mut connection.out);
+            let buffer = connection.take_output();
             connection.in_flight = buffer.len();
             core.ring.send(key, connection.socket.as_fd(), buffer);
         }
@@ -196,7 +195,7 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
             }
         }
         Phase::Closing => {
-            if connection.in_flight == 0 && connection.out.is_empty() && !connection.is_waiting() {
+            if connection.in_flight == 0 && !connection.has_output() && !connection.is_waiting() {
                 connection.close();
             }
         }

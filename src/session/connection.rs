@@ -57,6 +57,8 @@ enum Place {
         silent: bool,
     },
     Ready(Range<usize>),
+    /// A long reply.
+    Pieces(Vec<Vec<u8>>),
 }
 
 /// What waits for other cores. The two kinds never wait side by side: the
@@ -127,6 +129,11 @@ pub struct Connection {
     /// Spans of the incomplete request.
     pub spans: Vec<Span>,
 
+    /// Pieces of long replies, and what came before and between them: to be sent
+    /// before `out`.
+    pieces: VecDeque<Vec<u8>>,
+    /// Bytes in `pieces`, and in those of `order`.
+    pieces_bytes: usize,
     /// Replies to send next.
     pub out: Vec<u8>,
     order: VecDeque<Place>,
@@ -162,6 +169,8 @@ impl Connection {
             input: Vec::new(),
             partial: Partial::default(),
             spans: Vec::new(),
+            pieces: VecDeque::new(),
+            pieces_bytes: 0,
             out: Vec::new(),
             order: VecDeque::new(),
             waiting: Kind::Single,
@@ -199,7 +208,7 @@ impl Connection {
     /// Bytes of replies that wait to be sent or are being sent.
     #[inline]
     pub fn output_bytes(&self) -> usize {
-        self.out.len() + self.held.len() + self.in_flight
+        self.out.len() + self.held.len() + self.pieces_bytes + self.in_flight
     }
 
     /// Whether a request of this kind may run beside what is waiting.
@@ -224,7 +233,10 @@ impl Connection {
     /// are on their way: one send costs more than most requests.
     #[inline]
     pub fn holds_back(&self) -> bool {
-        !self.order.is_empty() && !self.impatient && self.out.len() < HOLD_BYTES
+        !self.order.is_empty()
+            && !self.impatient
+            && self.out.len() < HOLD_BYTES
+            && self.pieces.is_empty()
     }
 
     /// Whether replies are outstanding.
@@ -291,8 +303,48 @@ impl Connection {
         }
         self.out.extend_from_slice(reply);
         self.pop_place();
-        while let Some(Place::Ready(range)) = self.order.front() {
-            self.out.extend_from_slice(&self.held[range.clone()]);
+        self.pop_ready();
+    }
+
+    /// [`Connection::answer`] with a reply that goes on with these pieces.
+    #[inline]
+    pub fn answer_in_pieces(&mut self, place: u32, reply: &[u8], pieces: Vec<Vec<u8>>) {
+        if pieces.is_empty() {
+            self.answer(place, reply);
+        } else {
+            self.answer_at_length(place, reply, pieces);
+        }
+    }
+
+    #[cold]
+    fn answer_at_length(&mut self, place: u32, reply: &[u8], mut pieces: Vec<Vec<u8>>) {
+        let index = place.wrapping_sub(self.first_place) as usize;
+        if let Some(Place::Waiting { silent: true }) = self.order.get(index) {
+            return self.answer(place, &[]);
+        }
+        pieces.insert(0, reply.to_vec());
+        self.pieces_bytes += pieces.iter().map(Vec::len).sum::<usize>();
+        if let Some(waiting) = self.order.get_mut(index) {
+            *waiting = Place::Pieces(pieces);
+        }
+        self.pop_ready();
+    }
+
+    /// Moves everything that no longer waits for anything to `out`.
+    #[inline]
+    fn pop_ready(&mut self) {
+        loop {
+            match self.order.front_mut() {
+                Some(Place::Ready(range)) => self.out.extend_from_slice(&self.held[range.clone()]),
+                Some(Place::Pieces(pieces)) => {
+                    if !self.out.is_empty() {
+                        self.pieces_bytes += self.out.len();
+                        self.pieces.push_back(std::mem::take(&mut self.out));
+                    }
+                    self.pieces.extend(pieces.drain(..));
+                }
+                _ => break,
+            }
             self.pop_place();
         }
         if self.order.is_empty() {
@@ -300,6 +352,35 @@ impl Connection {
             self.blocked = None;
             self.impatient = false;
             self.held.clear();
+        }
+    }
+
+    /// Whether there is something to send.
+    #[inline]
+    pub fn has_output(&self) -> bool {
+        !self.out.is_empty() || !self.pieces.is_empty()
+    }
+
+    /// What is to be sent next.
+    #[inline]
+    pub fn take_output(&mut self) -> Vec<u8> {
+        match self.pieces.pop_front() {
+            None => std::mem::take(&mut self.out),
+            Some(piece) => {
+                self.pieces_bytes -= piece.len();
+                if self.pieces.is_empty() {
+                    self.pieces = VecDeque::new();
+                }
+                piece
+            }
+        }
+    }
+
+    /// Nothing is sent any more.
+    pub fn drop_output(&mut self) {
+        self.out.clear();
+        while self.pieces.front().is_some() {
+            self.take_output();
         }
     }
 
@@ -379,7 +460,7 @@ impl Connection {
     pub fn buffer_bytes(&self) -> (usize, usize) {
         (
             self.input.capacity(),
-            self.out.capacity() + self.held.capacity() + self.in_flight,
+            self.out.capacity() + self.held.capacity() + self.pieces_bytes + self.in_flight,
         )
     }
 }

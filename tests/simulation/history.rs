@@ -139,11 +139,11 @@ impl Judge<'_> {
             }
             Verb::Exists | Verb::Touch => self.counted(id)?,
             Verb::Lcs => self.compared(id)?,
-            Verb::RenameNx | Verb::Keys | Verb::SwapDb => {}
-            Verb::DbSize => {
-                let size = integer(&op.reply)?;
+            Verb::RenameNx | Verb::SwapDb => {}
+            Verb::DbSize | Verb::Keys => {
+                let size = size(&op.reply)?;
                 if size % self.world.workload.group_size as i64 != 0 {
-                    return Err("a part of a group was counted".into());
+                    return Err("a part of a group was met".into());
                 }
             }
         }
@@ -398,6 +398,17 @@ fn integer(reply: &[u8]) -> Result<i64, String> {
         .strip_prefix(b":")
         .and_then(|rest| rest.strip_suffix(b"\r\n"));
     number(digits.ok_or("not an integer")?)
+}
+
+/// The number of an integer, or of an array's elements.
+fn size(reply: &[u8]) -> Result<i64, String> {
+    match reply.strip_prefix(b"*") {
+        None => integer(reply),
+        Some(rest) => {
+            let end = rest.iter().position(|byte| *byte == b'\r');
+            number(&rest[..end.ok_or("not an array")?])
+        }
+    }
 }
 
 fn bulk(value: Option<&[u8]>) -> Vec<u8> {

@@ -346,6 +346,7 @@ fn weights(mode: Mode, rng: &mut Rng) -> Vec<(Verb, usize)> {
                 (Verb::RenameNx, Mode::Tokens) => 16,
                 (Verb::MGet | Verb::Exists | Verb::Keys, Mode::Tokens) => 6,
                 (Verb::Get | Verb::SwapDb, Mode::Tokens) => 2,
+                (Verb::Keys, Mode::Groups) => 4,
                 (_, Mode::Tokens) | (Verb::RenameNx | Verb::Keys | Verb::SwapDb, _) => 0,
                 (Verb::Set | Verb::Append | Verb::Incr, Mode::Groups) => 0,
                 (Verb::DbSize | Verb::Lcs, Mode::Expiry) => 0,

@@ -21,6 +21,9 @@ pub const LAG_MS: i64 = 5;
 /// limit is met.
 const PLACES_MAX: usize = 24;
 
+/// So long, in steps, no client may be kept from sending anything.
+const STEPS_QUIET_MAX: u64 = 200_000;
+
 /// The rule that a run breaks, to see whether the checks notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Broken {
@@ -75,6 +78,7 @@ struct Pace {
     time: usize,
     disconnect: usize,
     pause: usize,
+    go_on: usize,
     pipeline: usize,
 }
 
@@ -113,7 +117,11 @@ impl World {
         let hash_seed = rng.next();
         let node = |id| {
             let slots = ShardId(id).slots(shards);
-            let mut shard = Shard::new(DBS, slots, hash_seed, Settings::default());
+            let settings = Settings {
+                keys_per_step: 1,
+                ..Settings::default()
+            };
+            let mut shard = Shard::new(DBS, slots, hash_seed, settings);
             shard.effects().record(true);
             Node::new(ShardId(id), shards, shard, hash_seed)
         };
@@ -159,6 +167,7 @@ impl World {
                 time: if mode == Mode::Expiry { 4 } else { 0 },
                 disconnect: usize::from(disconnects),
                 pause: rng.below(3),
+                go_on: 1 + rng.below(40),
                 pipeline: 1 + rng.below(12),
             },
             logs: vec![Vec::new(); count],
@@ -171,9 +180,15 @@ impl World {
     /// Lets things happen until `count` requests have been sent and everything
     /// has arrived.
     pub fn run(&mut self, count: usize) {
+        let (mut sent, mut sent_at) = (0, 0);
         while self.ops.len() < count && self.wrong.is_none() {
             self.step += 1;
             self.happen();
+            if self.ops.len() > sent {
+                (sent, sent_at) = (self.ops.len(), self.step);
+            } else if self.step - sent_at > STEPS_QUIET_MAX {
+                self.wrong = Some("not at rest, but every client waits".into());
+            }
         }
         self.channel_paused.fill(0);
         self.node_paused.fill(0);
@@ -183,7 +198,7 @@ impl World {
                 self.publish(node);
             }
             let mut any = false;
-            while self.deliver_one() {
+            while self.deliver_one() || self.go_on() {
                 any = true;
             }
             if !any && self.events.len() == before {
@@ -217,6 +232,7 @@ impl World {
             pace.time * 10,
             pace.disconnect,
             pace.pause,
+            pace.go_on * 100,
         ];
         let mut at = self.rng.below(weights.iter().sum());
         let mut choice = 0;
@@ -237,6 +253,9 @@ impl World {
             }
             3 => self.pass_time(),
             4 => self.disconnect(),
+            6 => {
+                self.go_on();
+            }
             _ => {
                 let until = self.step + 1 + self.rng.below(2000) as u64;
                 if self.rng.one_in(2) {
@@ -417,7 +436,7 @@ impl World {
         while self.nodes[node].has_replies() {
             let mut replies: Vec<(Client, u16, Vec<u8>)> = Vec::new();
             self.nodes[node].replies(|replied| {
-                replies.push((replied.client, replied.row, replied.reply.to_vec()));
+                replies.push((replied.client, replied.row, replied.whole()));
             });
             let mut woken = Vec::new();
             for (client, row, reply) in replies {
@@ -465,6 +484,20 @@ impl World {
         self.nodes[node].outgoing(|target, batch| {
             channels[node * count + target.index()].push_back(batch);
         });
+    }
+
+    /// A random node takes a step of what is not over; false if nothing is.
+    fn go_on(&mut self) -> bool {
+        let offset = self.rng.below(self.nodes.len());
+        for at in 0..self.nodes.len() {
+            let node = (at + offset) % self.nodes.len();
+            if self.node_paused[node] <= self.step && self.nodes[node].has_slices() {
+                self.nodes[node].go_on(UnixMs(self.clocks[node]));
+                self.hand_out(node);
+                return true;
+            }
+        }
+        false
     }
 
     /// The oldest box of a random channel arrives; false if there is none.

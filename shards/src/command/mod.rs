@@ -21,6 +21,7 @@ mod keys;
 mod lists;
 mod memory;
 mod sets;
+mod sliced;
 mod sort;
 mod spec;
 mod strings;
@@ -28,6 +29,7 @@ mod zsets;
 
 pub use args::{Args, OwnedArgs, cursor_of};
 pub use memory::debug_object;
+pub use sliced::{Pieces, Sliced};
 pub use sort::reaches_any_key;
 pub use spec::{
     Access, Arity, Begin, Command, Find, Flags, Group, KeySpec, flags, keys_in, keys_of,
@@ -127,8 +129,8 @@ pub enum Merge {
     /// Each part replies an array with one element per key of its own; lay
     /// them out in the order of the request's keys.
     KeyOrder,
-    /// Each part replies an array; reply one with the elements of all, in shard
-    /// order.
+    /// Each part has found elements of an array ([`Sliced::found`]) and replies
+    /// nothing; reply an array with the elements of all, in shard order.
     Concat,
 }
 
@@ -189,6 +191,16 @@ pub struct Cargo {
     pub key: usize,
     /// What it brings, until the handler has taken it; or what it takes away.
     pub parcel: Option<Box<Parcel>>,
+    /// What a part that works in slices has done so far.
+    pub sliced: Option<Box<Sliced>>,
+}
+
+impl Cargo {
+    /// Whether the part is to be called again.
+    #[inline]
+    pub fn goes_on(&self) -> bool {
+        self.sliced.as_ref().is_some_and(|sliced| sliced.more)
+    }
 }
 
 impl<'a> Decision<'a> {

@@ -149,6 +149,9 @@ pub mod flags {
     /// patterns may name any key there is (`reaches_any_key`); then all shards
     /// take part, and all of each is locked.
     pub const SORTS: Flags = Flags(1 << 25);
+    /// Not shown by COMMAND: an `EachShard` without keys whose part is done in
+    /// slices (`command/sliced.rs`).
+    pub const SLICED: Flags = Flags(1 << 26);
 
     /// Not shown by COMMAND: in categories @admin and @dangerous, like what
     /// has the flag `admin`.

@@ -67,8 +67,8 @@ impl Keyspace {
         effects: &mut Effects,
     ) -> ExpireProgress {
         let (mut spent, mut expired) = (0, 0);
-        let mut more = true;
-        while spent < budget {
+        let mut more = !self.is_kept();
+        while more && spent < budget {
             if self.cycle.walk.is_none() {
                 self.cycle.walk = next_due(&mut self.store, self.cycle.next_slot, now);
             }

@@ -133,6 +133,8 @@ pub struct Keyspace {
     hits: u64,
     misses: u64,
     expired: u64,
+    /// So many walks go through the keys; until they are over nothing expires.
+    walks: u32,
     /// Where small collections are changed; see `collections`.
     scratch: Vec<u8>,
 }
@@ -155,6 +157,7 @@ impl Keyspace {
             hits: 0,
             misses: 0,
             expired: 0,
+            walks: 0,
             scratch: Vec::new(),
         }
     }
@@ -197,6 +200,22 @@ impl Keyspace {
     /// Sets INFO's counters back (CONFIG RESETSTAT).
     pub fn reset_counters(&mut self) {
         (self.hits, self.misses, self.expired) = (0, 0, 0);
+    }
+
+    /// From now on entries whose time has come are no longer shown, but they are
+    /// kept until a [`Keyspace::let_go`] for every call of this: a walk that looks
+    /// from an earlier instant is to meet them.
+    pub fn keep(&mut self) {
+        self.walks += 1;
+    }
+
+    /// See [`Keyspace::keep`].
+    pub fn let_go(&mut self) {
+        self.walks = self.walks.saturating_sub(1);
+    }
+
+    fn is_kept(&self) -> bool {
+        self.walks > 0
     }
 
     /// Where a key belongs.
@@ -269,9 +288,13 @@ impl Keyspace {
         }
     }
 
-    /// Removes an entry whose time has come.
+    /// Removes an entry whose time has come, if it is not to be kept.
     #[cold]
     fn expire(&mut self, place: Place, key: &[u8], effects: &mut Effects) {
+        if self.is_kept() {
+            effects.hidden(key);
+            return;
+        }
         self.graveyard.bury(self.store.remove(place));
         self.expired += 1;
         effects.expired(key);

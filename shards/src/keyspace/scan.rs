@@ -13,7 +13,7 @@
 use super::index::Position;
 use super::store::GROUP;
 use super::table::TAG_BITS;
-use super::{Db, Keyspace, View};
+use super::{Db, Keyspace, View, slot_of};
 use crate::types::{SLOTS, Slot, UnixMs};
 
 const PREFIX_BITS: u32 = 16;
@@ -147,6 +147,12 @@ impl Db<'_> {
         cursor_slot(cursor).0 >= self.keyspace.end_slot()
     }
 
+    /// Whether a walk is over on this shard with this cursor, which
+    /// [`Db::scan`] has returned.
+    pub fn is_end(&self, cursor: u64) -> bool {
+        cursor == 0 || self.is_beyond(cursor)
+    }
+
     /// A key chosen by `random`; expired ones it comes upon are deleted.
     pub fn random_key(&mut self, mut random: u64) -> Option<Vec<u8>> {
         loop {
@@ -155,11 +161,34 @@ impl Db<'_> {
             if expire_at.is_none_or(|at| at > self.now) {
                 return Some(key);
             }
+            if self.keyspace.is_kept() {
+                return self.first_key_from(slot_of(&key));
+            }
             // Finding it deletes it.
             let _ = self.find(&key);
             random = random
                 .wrapping_mul(0x5851_F42D_4C95_7F2D)
                 .wrapping_add(0x1405_7B7E_F767_814F);
         }
+    }
+
+    /// The first key from this slot on, or from the beginning.
+    fn first_key_from(&self, slot: Slot) -> Option<Vec<u8>> {
+        const TOGETHER: usize = 16;
+        for start in [cursor_of(slot.0, Position::START), 0] {
+            let (mut cursor, mut found) = (start, None);
+            loop {
+                cursor = self.scan(cursor, TOGETHER, &mut |item| {
+                    found.get_or_insert_with(|| item.key.to_vec());
+                });
+                if found.is_some() {
+                    return found;
+                }
+                if self.is_end(cursor) {
+                    break;
+                }
+            }
+        }
+        None
     }
 }

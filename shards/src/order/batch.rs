@@ -174,6 +174,13 @@ pub(super) enum Item {
         cargo: Cargo,
         reply: Option<ReplyEnd>,
     },
+    /// To the home core: a part that was done in slices is over. Its reply is the
+    /// argument.
+    Ended {
+        ticket: Ticket,
+        ran: Ran,
+        cargo: Cargo,
+    },
     /// Run this block for a client of the sender. The block is away while it waits.
     Exec {
         client: Client,

@@ -6,8 +6,15 @@
 //! or a run of shared ones.
 //!
 //! A ticket on the whole shard waits until everything that came before it is
-//! over; everything that comes after it waits in `behind` until it is over,
-//! except reads while it and all that wait behind it only read, too.
+//! over; everything that comes after it waits in `behind` until it is over.
+//! But while it only reads, and has been granted, tickets that only read come in
+//! beside it until the first that wants to write: nothing that holds a lock ever
+//! waits for them, so the order of tickets stays the coordinator's. A long read
+//! of a whole shard thus holds up writes only.
+//!
+//! A read without a ticket holds nothing, so it passes writes that wait behind a
+//! read of the whole shard: they have not run anywhere yet, and it keeps nobody
+//! waiting. Otherwise it overtakes nobody.
 //!
 //! Costs: asking is one look-up of the key; taking and leaving a queue is
 //! constant but for the readers that hold a key together.
@@ -57,11 +64,18 @@ struct Holding {
 }
 
 /// The ticket on the whole shard.
-#[derive(Clone, Copy)]
 struct Whole {
     ticket: Ticket,
     granted: bool,
     exclusive: bool,
+    /// Others on the whole shard that have come in beside it.
+    beside: Vec<Ticket>,
+}
+
+impl Whole {
+    fn is_read(&self) -> bool {
+        self.granted && !self.exclusive
+    }
 }
 
 /// Emptied queues that are kept, and the capacity up to which one is.
@@ -76,8 +90,6 @@ pub struct Locks {
     behind: VecDeque<(Ticket, Vec<Lock>)>,
     /// Emptied queues, to be used again: most last as long as one transaction.
     spare: Vec<VecDeque<Place>>,
-    /// So many tickets in `behind` want to write.
-    behind_exclusive: usize,
 }
 
 impl Default for Locks {
@@ -90,7 +102,6 @@ impl Default for Locks {
             whole: None,
             behind: VecDeque::new(),
             spare: Vec::new(),
-            behind_exclusive: 0,
         }
     }
 }
@@ -112,11 +123,22 @@ impl Locks {
     /// most once. Whether it has them all; if not, a [`Locks::release`] will
     /// say when.
     pub fn lock(&mut self, ticket: Ticket, locks: Vec<Lock>) -> bool {
-        if self.whole.is_some() {
-            self.behind_exclusive += usize::from(wants_to_write(&locks));
+        let beside = self.behind.is_empty() && self.lets_in(&locks);
+        if self.whole.is_some() && !beside {
             self.behind.push_back((ticket, locks));
             return false;
         }
+        self.come_in(ticket, locks)
+    }
+
+    /// Whether the ticket on the whole shard lets others with these locks in
+    /// beside it.
+    fn lets_in(&self, locks: &[Lock]) -> bool {
+        self.whole.as_ref().is_some_and(Whole::is_read) && !wants_to_write(locks)
+    }
+
+    /// [`Locks::lock`] of a ticket that need not wait behind one on the whole shard.
+    fn come_in(&mut self, ticket: Ticket, locks: Vec<Lock>) -> bool {
         if let [
             Lock {
                 scope: Scope::Shard,
@@ -124,12 +146,18 @@ impl Locks {
             },
         ] = locks[..]
         {
-            let granted = self.tickets.is_empty();
-            self.whole = Some(Whole {
-                ticket,
-                granted,
-                exclusive,
-            });
+            let granted = self.whole.is_some() || self.tickets.is_empty();
+            match &mut self.whole {
+                Some(whole) => whole.beside.push(ticket),
+                None => {
+                    self.whole = Some(Whole {
+                        ticket,
+                        granted,
+                        exclusive,
+                        beside: Vec::new(),
+                    });
+                }
+            }
             self.tickets.insert(
                 ticket,
                 Holding {
@@ -166,21 +194,16 @@ impl Locks {
 
     /// Whether a request for a key may run now, without a ticket.
     pub fn allows(&self, key: u64, exclusive: bool) -> bool {
-        if let Some(whole) = self.whole
-            && (exclusive || whole.exclusive || self.behind_exclusive > 0)
-        {
-            return false;
-        }
+        let bars = |whole: &Whole| exclusive || whole.exclusive;
         let queue = self.keys.get(&key);
-        queue.is_none_or(|queue| queue.is_free(exclusive))
+        !self.whole.as_ref().is_some_and(bars) && queue.is_none_or(|queue| queue.is_free(exclusive))
     }
 
     /// Whether a request that concerns all keys may run now, without a ticket.
     pub fn allows_all(&self, exclusive: bool) -> bool {
-        let shared = |whole: Whole| !whole.exclusive && self.behind_exclusive == 0;
         self.tickets.is_empty()
             || !exclusive
-                && self.whole.is_none_or(shared)
+                && !self.whole.as_ref().is_some_and(|whole| whole.exclusive)
                 && self.keys.values().all(|queue| queue.exclusive == 0)
     }
 
@@ -190,10 +213,19 @@ impl Locks {
         let Some(holding) = self.tickets.remove(&ticket) else {
             return;
         };
-        if self.whole.is_some_and(|whole| whole.ticket == ticket) {
-            self.whole = None;
-            self.come_forward(granted);
-            return;
+        if let Some(whole) = &mut self.whole {
+            if whole.ticket == ticket
+                && let Some(next) = whole.beside.pop()
+            {
+                whole.ticket = next;
+                return;
+            }
+            if whole.ticket == ticket {
+                self.whole = None;
+                self.come_forward(granted);
+                return;
+            }
+            whole.beside.retain(|other| *other != ticket);
         }
         for lock in &holding.locks {
             if let Scope::Key(key) = lock.scope {
@@ -206,6 +238,7 @@ impl Locks {
         {
             whole.granted = true;
             granted.push_back(whole.ticket);
+            self.come_beside(granted);
         }
     }
 
@@ -248,8 +281,20 @@ impl Locks {
         while self.whole.is_none()
             && let Some((ticket, locks)) = self.behind.pop_front()
         {
-            self.behind_exclusive -= usize::from(wants_to_write(&locks));
-            if self.lock(ticket, locks) {
+            if self.come_in(ticket, locks) {
+                granted.push_back(ticket);
+            }
+        }
+        self.come_beside(granted);
+    }
+
+    /// A ticket on the whole shard has been granted: those that it lets in come in.
+    fn come_beside(&mut self, granted: &mut VecDeque<Ticket>) {
+        while let Some((_, locks)) = self.behind.front()
+            && self.lets_in(locks)
+            && let Some((ticket, locks)) = self.behind.pop_front()
+        {
+            if self.come_in(ticket, locks) {
                 granted.push_back(ticket);
             }
         }
@@ -316,7 +361,7 @@ mod tests {
         assert!(locks.lock(ticket(2), vec![key(1, false)]));
         assert!(!locks.lock(ticket(3), vec![key(1, true)]));
         assert!(!locks.lock(ticket(4), vec![key(1, false)]));
-        assert!(!locks.allows(1, false));
+        assert!(!locks.allows(1, false) && !locks.allows_all(false));
         assert_eq!(release(&mut locks, 1), [0; 0]);
         assert_eq!(release(&mut locks, 2), [3]);
         assert_eq!(release(&mut locks, 3), [4]);
@@ -344,29 +389,38 @@ mod tests {
         let mut locks = Locks::default();
         assert!(locks.lock(ticket(1), whole(false)));
         assert!(locks.allows(1, false) && !locks.allows(1, true));
-        assert!(!locks.lock(ticket(2), vec![key(1, true)]));
-        assert!(
-            !locks.allows(1, false),
-            "no reader overtakes a writer that waits"
-        );
-        assert_eq!(release(&mut locks, 1), [2]);
-        assert_eq!(release(&mut locks, 2), [0; 0]);
-        assert!(locks.is_empty());
+        assert!(locks.lock(ticket(2), vec![key(1, false)]));
+        assert!(!locks.lock(ticket(3), vec![key(1, true), key(2, true)]));
+        assert!(!locks.lock(ticket(4), vec![key(3, false)]), "in order");
+        assert!(locks.allows(1, false) && locks.allows_all(false));
+        assert_eq!(release(&mut locks, 1), [4]);
+        assert!(!locks.allows(1, false) && !locks.allows(2, false));
+        assert_eq!(release(&mut locks, 2), [3]);
+        assert!(!locks.allows(1, false) && !locks.allows(2, false));
+        assert_eq!(release(&mut locks, 3), [0; 0]);
+        assert_eq!(release(&mut locks, 4), [0; 0]);
+        assert!(locks.is_empty() && locks.keys.is_empty());
     }
 
     #[test]
-    fn a_second_reader_of_the_whole_shard_holds_up_no_reads() {
+    fn several_readers_share_the_whole_shard_until_a_writer_comes() {
         let mut locks = Locks::default();
-        assert!(locks.lock(ticket(1), whole(false)));
+        assert!(locks.lock(ticket(1), vec![key(9, true)]));
         assert!(!locks.lock(ticket(2), whole(false)));
-        assert!(locks.allows(1, false) && !locks.allows(1, true));
-        assert!(!locks.lock(ticket(3), vec![key(1, true)]));
-        assert!(!locks.allows(1, false), "no reader overtakes the writer");
-        assert_eq!(release(&mut locks, 1), [2]);
-        assert!(!locks.allows(1, false));
-        assert_eq!(release(&mut locks, 2), [3]);
-        assert_eq!(release(&mut locks, 3), [0; 0]);
-        assert!(locks.is_empty() && locks.behind_exclusive == 0);
+        assert!(!locks.lock(ticket(3), whole(false)));
+        assert!(!locks.lock(ticket(4), vec![key(1, false)]));
+        assert!(!locks.lock(ticket(5), vec![key(1, true)]));
+        assert!(!locks.lock(ticket(6), whole(false)));
+        assert!(locks.allows(1, false) && !locks.allows(9, false));
+        assert_eq!(release(&mut locks, 1), [2, 3, 4]);
+        assert_eq!(release(&mut locks, 2), [0; 0]);
+        assert!(!locks.allows(5, true), "the other one still reads");
+        assert_eq!(release(&mut locks, 4), [0; 0]);
+        assert_eq!(release(&mut locks, 3), [5]);
+        assert!(!locks.allows(1, false) && locks.allows(2, false));
+        assert_eq!(release(&mut locks, 5), [6]);
+        assert_eq!(release(&mut locks, 6), [0; 0]);
+        assert!(locks.is_empty() && locks.keys.is_empty());
     }
 
     #[test]

@@ -4,12 +4,14 @@ mod blocked;
 mod drive;
 mod exec;
 mod home;
+mod slices;
 mod walk;
 
 pub use blocked::Unblock;
 use blocked::{Blocked, OFFERED};
 use drive::PROGRAM;
 pub use drive::ServerStep;
+use slices::Slice;
 
 use super::batch::{Batch, Call, Client, Item, Lock, ReplyEnd, Scope, Ticket};
 use super::locks::Locks;
@@ -18,7 +20,7 @@ use super::split::Owners;
 use super::transaction::Transaction;
 use super::waiters::{Waiter, Waiters};
 use super::watch::{Ran, Replied, Watch};
-use crate::command::{Args, Cargo, Handler, OwnedArgs, Row, Run, Write};
+use crate::command::{Args, Cargo, Handler, OwnedArgs, Row, Run, Write, flags};
 use crate::error::CommandError;
 use crate::keyspace::{Located, slot_of};
 use crate::resp::Reply;
@@ -49,6 +51,8 @@ struct Answer {
     /// The request, if it was slow.
     slow: Option<Box<OwnedArgs>>,
     end: usize,
+    /// What follows the reply, if that is long.
+    pieces: Vec<Vec<u8>>,
 }
 
 /// Boxes that are kept to be filled again.
@@ -82,6 +86,8 @@ pub struct Node {
     transactions: Slab<Transaction>,
     /// Blocks on several shards, under tickets with [`PROGRAM`].
     programs: Slab<Program>,
+    /// Parts of transactions that are not over.
+    slices: VecDeque<Slice>,
     /// Programs of which the server is to run a command.
     server_steps: VecDeque<Ticket>,
     waiters: Waiters,
@@ -119,6 +125,7 @@ impl Node {
             hasher,
             transactions: Slab::new(),
             programs: Slab::new(),
+            slices: VecDeque::new(),
             server_steps: VecDeque::new(),
             serial: 0,
             granted: VecDeque::new(),
@@ -164,6 +171,7 @@ impl Node {
             && self.blocked.is_at_rest()
             && self.transactions.is_empty()
             && self.programs.is_empty()
+            && self.slices.is_empty()
             && self.answers.is_empty()
             && self.returning.is_empty()
             && self.outgoing.iter().flatten().all(|batch| batch.is_empty())
@@ -208,9 +216,12 @@ impl Node {
     }
 
     /// Where a request that is not for one known key runs: on one shard, with
-    /// this handler, or on several, as a transaction.
+    /// this handler, or as a transaction, on several or in slices.
     pub fn place(&self, row: &Row, args: Args<'_>) -> (Handler, Option<ShardId>) {
         let handler = row.run.whole();
+        if row.flags.has(flags::SLICED) {
+            return (handler, None);
+        }
         if self.shards == 1 {
             return (handler, Some(self.id));
         }
@@ -275,6 +286,7 @@ impl Node {
                 Item::Late { client, row, ran } => {
                     self.take_late((client, row, ran), batch.args(index));
                 }
+                Item::Ended { .. } => self.take_ended(now, from, index, &mut batch),
                 Item::Wait { .. }
                 | Item::Offer { .. }
                 | Item::Recall { .. }
@@ -318,6 +330,10 @@ impl Node {
         let answer = self.run_in(now, &call, index, &mut load, batch);
         self.shard.effects().pause_block();
         let answer = answer.expect("a part of a transaction never waits");
+        if load.goes_on() {
+            let how = (call, last, load);
+            return self.put_off(now, ticket, how, batch.args(index), answer.ran);
+        }
         if let Item::Work { cargo, reply, .. } = &mut batch.items[index] {
             (*cargo, *reply) = (load, Some(answer));
         }
@@ -367,6 +383,7 @@ impl Node {
             ran,
             slow,
             end,
+            pieces,
         } in self.answers.drain(..)
         {
             deliver(Replied {
@@ -375,6 +392,7 @@ impl Node {
                 ran,
                 slow: slow.as_ref().map(|request| request.args()),
                 reply: &self.answer_bytes[start..end],
+                pieces,
             });
             start = end;
         }
@@ -464,6 +482,7 @@ impl Node {
             ran,
             slow,
             end,
+            pieces: Vec::new(),
         });
     }
 

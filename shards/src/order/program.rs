@@ -322,4 +322,6 @@ pub(super) struct Program {
     /// All commands are begun and all locks released.
     pub over: bool,
     pub replies: Vec<Vec<u8>>,
+    /// What follows the reply to a command, if that is long.
+    pub pieces: Vec<(usize, Vec<Vec<u8>>)>,
 }

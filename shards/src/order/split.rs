@@ -1,7 +1,6 @@
 //! Cuts a request into one part per shard, and puts the replies together.
 
 use crate::command::{Args, Find, OwnedArgs, Row, Run, flags};
-use crate::resp::Reply;
 use crate::types::ShardId;
 
 /// Room for the arguments of a part; most need no more.
@@ -128,15 +127,6 @@ pub fn in_key_order<'a>(owners: &[ShardId], replies: &'a [(ShardId, Vec<u8>)]) -
     elements
 }
 
-/// One array with the elements of all `replies`, in shard order.
-pub fn concatenated(replies: &mut [(ShardId, Vec<u8>)], out: &mut Reply<'_>) {
-    replies.sort_unstable_by_key(|(shard, _)| *shard);
-    out.array(replies.iter().map(|(_, reply)| array_len(reply)).sum());
-    for (_, reply) in replies {
-        out.raw(after_line(reply));
-    }
-}
-
 /// The number of an integer reply.
 pub fn integer_reply(reply: &[u8]) -> i64 {
     let digits = reply
@@ -145,18 +135,6 @@ pub fn integer_reply(reply: &[u8]) -> i64 {
     digits
         .and_then(crate::number::parse_i64)
         .expect("a part that is summed replies an integer")
-}
-
-/// Number of elements of an array.
-fn array_len(reply: &[u8]) -> usize {
-    let line = &reply[..reply.len() - after_line(reply).len()];
-    let digits = line
-        .strip_prefix(b"*")
-        .and_then(|rest| rest.strip_suffix(b"\r\n"));
-    digits
-        .and_then(crate::number::parse_i64)
-        .and_then(|len| usize::try_from(len).ok())
-        .expect("a part that is concatenated replies an array")
 }
 
 /// What follows the first line.

@@ -2,9 +2,11 @@
 //! replies, then perhaps for writes.
 
 use super::batch::{Call, Client, Ticket};
-use super::split::{concatenated, in_key_order, integer_reply};
+use super::split::{in_key_order, integer_reply};
 use super::watch::Ran;
-use crate::command::{Args, Cargo, Decide, Handler, Merge, OwnedArgs, Put, Row, Write};
+use crate::command::{
+    Args, Cargo, Decide, Handler, Merge, OwnedArgs, Pieces, Put, Row, Sliced, Write,
+};
 use crate::keyspace::Parcel;
 use crate::resp::{Protocol, Reply};
 use crate::types::{DbIndex, ShardId};
@@ -46,6 +48,8 @@ pub struct Transaction {
     pub replies: Vec<(ShardId, Vec<u8>)>,
     pub sum: i64,
     pub error: PartError,
+    /// What parts in slices have found.
+    pub sliced: Vec<(ShardId, Box<Sliced>)>,
     /// What a shard has taken away.
     pub parcel: Option<Box<Parcel>>,
     pub then: Then,
@@ -100,6 +104,7 @@ impl Transaction {
             replies: Vec::new(),
             sum: 0,
             error: None,
+            sliced: Vec::new(),
             parcel: None,
             then,
         }
@@ -115,21 +120,17 @@ impl Transaction {
         let mut owners = self.owners.iter();
         Cargo {
             key: owners.position(|owner| *owner == shard).unwrap_or(0),
-            parcel: None,
+            ..Cargo::default()
         }
     }
 
     /// Takes a part's reply in, and what it took away; whether it was the last.
-    pub fn take(
-        &mut self,
-        from: ShardId,
-        ran: Ran,
-        reply: &[u8],
-        parcel: Option<Box<Parcel>>,
-    ) -> bool {
+    pub fn take(&mut self, from: ShardId, ran: Ran, reply: &[u8], cargo: Cargo) -> bool {
         self.missing -= 1;
         self.ticks += ran.ticks;
-        self.parcel = parcel.or(self.parcel.take());
+        self.parcel = cargo.parcel.or(self.parcel.take());
+        self.sliced
+            .extend(cargo.sliced.map(|sliced| (from, sliced)));
         if ran.failed {
             // The first in shard order, whatever came in first.
             if self.error.as_ref().is_none_or(|(shard, _)| from < *shard) {
@@ -176,11 +177,11 @@ impl Transaction {
     }
 
     /// Writes the merged reply, once all parts are in and nothing is to be
-    /// decided; whether it is an error.
-    pub fn merged(&mut self, out: &mut Vec<u8>) -> bool {
+    /// decided; whether it is an error, and what follows it if it is long.
+    pub fn merged(&mut self, out: &mut Vec<u8>) -> (bool, Vec<Vec<u8>>) {
         if let Some((_, error)) = &self.error {
             out.extend_from_slice(error);
-            return true;
+            return (true, Vec::new());
         }
         let mut reply = Reply::new(out, self.protocol);
         match &self.then {
@@ -193,7 +194,7 @@ impl Transaction {
                     out.extend_from_slice(element);
                 }
             }
-            Then::Merge(Merge::Concat) => concatenated(&mut self.replies, &mut reply),
+            Then::Merge(Merge::Concat) => return (false, self.found().reply(&mut reply)),
             Then::Reply(bytes) => out.extend_from_slice(bytes),
             Then::Written => {
                 for (_, reply) in &self.replies {
@@ -202,7 +203,17 @@ impl Transaction {
             }
             Then::Decide { .. } => {}
         }
-        false
+        (false, Vec::new())
+    }
+
+    /// What the parts have found, in shard order.
+    fn found(&mut self) -> Pieces {
+        self.sliced.sort_unstable_by_key(|(shard, _)| *shard);
+        let mut found = Pieces::default();
+        for (_, sliced) in self.sliced.drain(..) {
+            found.append(sliced.found);
+        }
+        found
     }
 }
 

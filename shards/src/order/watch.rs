@@ -52,7 +52,6 @@ impl Ran {
 }
 
 /// A reply for a client of this core.
-#[derive(Clone, Copy)]
 pub struct Replied<'a> {
     pub client: Client,
     /// The row of the request.
@@ -61,4 +60,13 @@ pub struct Replied<'a> {
     /// The request, if it was slow.
     pub slow: Option<Args<'a>>,
     pub reply: &'a [u8],
+    /// What follows that, if the reply is long.
+    pub pieces: Vec<Vec<u8>>,
+}
+
+impl Replied<'_> {
+    /// The reply in one piece.
+    pub fn whole(&self) -> Vec<u8> {
+        [self.reply, &self.pieces.concat()].concat()
+    }
 }

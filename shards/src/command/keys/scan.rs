@@ -1,12 +1,11 @@
 //! Looking for keys: KEYS, SCAN, RANDOMKEY.
 //!
 //! KEYS is exact: it reads whole shards under shared locks, so it sees one
-//! instant of all of them. Every shard goes through its keys in one piece, all
-//! at the same time, and is as long without answering its own clients: some
-//! hundred nanoseconds per key, most of it the reply. Writes to other shards
-//! wait only until those have done the same; reads wait for their own shard
-//! alone. Then the home core copies the parts together. SCAN is for those who
-//! cannot wait.
+//! instant of all of them. Every shard goes through its keys in slices, all at
+//! the same time, and serves others in between: reads run as ever, and writes
+//! wait until KEYS is over on their shard, some hundred nanoseconds per key. What
+//! was found travels in pieces that are not copied, to the home core and from
+//! there to the client. SCAN is for those whose writes cannot wait.
 //!
 //! SCAN goes through one shard after the other; its cursor names the slot, and
 //! so the shard. A step that comes to the end of a shard with some of its COUNT
@@ -31,7 +30,7 @@ pub static COMMANDS: &[Row] = &[
         group: Group::Generic,
         arity: Arity::Exactly(2),
         keys: &[],
-        flags: flags::READONLY.with(flags::DANGEROUS),
+        flags: flags::READONLY.with(flags::DANGEROUS).with(flags::SLICED),
         tips: &["request_policy:all_shards", "nondeterministic_output_order"],
         subcommands: &[],
         run: Run::EachShard {
@@ -76,15 +75,18 @@ pub static COMMANDS: &[Row] = &[
 
 fn keys(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let [pattern] = args.exactly()?;
-    let mark = ctx.reply.array_deferred();
-    let mut len = 0;
-    ctx.db.scan(0, usize::MAX, &mut |item| {
-        if glob::matches(pattern, item.key) {
-            ctx.reply.bulk(item.key);
-            len += 1;
-        }
-    });
-    ctx.reply.end_array(mark, len);
+    let mut sliced = ctx.cargo.sliced.take().unwrap_or_default();
+    let (protocol, mut added) = (ctx.reply.protocol(), Ok(()));
+    sliced.cursor = ctx
+        .db
+        .scan(sliced.cursor, ctx.settings.keys_per_step, &mut |item| {
+            if added.is_ok() && glob::matches(pattern, item.key) {
+                added = sliced.found.bulk(protocol, item.key);
+            }
+        });
+    added?;
+    sliced.more = !ctx.db.is_end(sliced.cursor);
+    ctx.cargo.sliced = Some(sliced);
     Ok(())
 }
 

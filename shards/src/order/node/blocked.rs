@@ -575,6 +575,7 @@ impl Node {
             replies: Vec::new(),
             sum: 0,
             error: None,
+            sliced: Vec::new(),
             parcel: None,
             then,
         });

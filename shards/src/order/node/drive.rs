@@ -17,7 +17,7 @@
 //! box. Locks belong to the program: a client that goes away leaves none.
 
 use super::{Node, number_of};
-use crate::command::{Args, Cargo, OwnedArgs, Row, Run, Write, cursor_of};
+use crate::command::{Args, Cargo, OwnedArgs, Row, Run, Write, cursor_of, flags};
 use crate::keyspace::cursor_slot;
 use crate::order::batch::{Call, Client, Item, Ticket};
 use crate::order::program::{Block, Manner, Pause, Phase, Program, Queued, Runs};
@@ -59,6 +59,7 @@ impl Node {
             ticket,
             row,
             replies: vec![Vec::new(); block.len()],
+            pieces: Vec::new(),
             block: Some(block),
             protocol: manner.protocol,
             manner,
@@ -264,9 +265,8 @@ impl Node {
             self.step(now, (ticket, index), owner, call, queued.args);
             return;
         }
-        if !matches!(row.run, Run::EachShard { .. })
-            && let Some(program) = self.program(ticket)
-        {
+        let at_once = matches!(row.run, Run::EachShard { .. }) && !row.flags.has(flags::SLICED);
+        if !at_once && let Some(program) = self.program(ticket) {
             program.pause = Pause::For(index);
         }
         if let Run::ByCursor(_) = row.run {
@@ -400,9 +400,21 @@ impl Node {
         let program = self.programs.remove((ticket.number & !PROGRAM) as usize);
         let mut out = Vec::new();
         Reply::new(&mut out, program.protocol).array(program.replies.len());
-        for reply in &program.replies {
-            out.extend_from_slice(reply);
+        // Behind the first reply that is in pieces, all is.
+        let mut tail: Vec<Vec<u8>> = Vec::new();
+        let mut long = program.pieces.into_iter().peekable();
+        for (index, reply) in program.replies.into_iter().enumerate() {
+            match tail.is_empty() {
+                true => out.extend_from_slice(&reply),
+                false => tail.push(reply),
+            }
+            while let Some((_, pieces)) = long.next_if(|(at, _)| *at == index) {
+                tail.extend(pieces);
+            }
         }
         self.answer(program.client, program.row, Ran::ended(false), None, &out);
+        if let Some(answer) = self.answers.last_mut() {
+            answer.pieces = tail;
+        }
     }
 }

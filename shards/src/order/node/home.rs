@@ -197,10 +197,13 @@ impl Node {
         let ran = self.apply(now, &call, args, &mut cargo, &mut reply);
         self.shard.effects().pause_block();
         let ran = ran.expect("a part of a transaction never waits");
+        if cargo.goes_on() {
+            return self.put_off(now, ticket, (call, last, cargo), args, ran);
+        }
         if last {
             self.release_here(ticket);
         }
-        self.take_part(now, shard, ticket, (ran, cargo.parcel), &reply);
+        self.take_part(now, shard, ticket, (ran, cargo), &reply);
     }
 
     pub(super) fn release(&mut self, shard: ShardId, ticket: Ticket) {
@@ -236,8 +239,8 @@ impl Node {
                 } => {
                     let bytes = &batch.replies[start..reply.end];
                     start = reply.end;
-                    let parcel = cargo.parcel.take();
-                    self.take_part(now, from, *ticket, (reply.ran, parcel), bytes);
+                    let cargo = std::mem::take(cargo);
+                    self.take_part(now, from, *ticket, (reply.ran, cargo), bytes);
                 }
                 Item::Step {
                     call,
@@ -277,18 +280,18 @@ impl Node {
     }
 
     /// A part's reply has come.
-    fn take_part(
+    pub(super) fn take_part(
         &mut self,
         now: UnixMs,
         from: ShardId,
         ticket: Ticket,
-        (ran, parcel): (Ran, Option<Box<Parcel>>),
+        (ran, cargo): (Ran, Cargo),
         reply: &[u8],
     ) {
         let Some(transaction) = self.transaction(ticket) else {
             return;
         };
-        if !transaction.take(from, ran, reply, parcel) {
+        if !transaction.take(from, ran, reply, cargo) {
             return;
         }
         let mut transaction = self.transactions.remove(ticket.number as usize);
@@ -297,12 +300,18 @@ impl Node {
             return;
         }
         let mut out = Vec::new();
-        let failed = transaction.merged(&mut out);
-        self.end(now, &transaction, failed, &out);
+        let (failed, pieces) = transaction.merged(&mut out);
+        self.end_with(now, &transaction, (failed, &out), pieces);
     }
 
     /// A transaction has its reply.
-    fn end(&mut self, now: UnixMs, transaction: &Transaction, failed: bool, reply: &[u8]) {
+    pub(super) fn end(
+        &mut self,
+        now: UnixMs,
+        transaction: &Transaction,
+        failed: bool,
+        reply: &[u8],
+    ) {
         let ticks = transaction.ticks;
         let slow = (ticks >= self.watch.slow).then(|| Box::new(transaction.request()));
         let (client, row, ran) = (
@@ -373,7 +382,10 @@ impl Node {
                 db,
                 ..call
             };
-            let cargo = Cargo { key: 0, parcel };
+            let cargo = Cargo {
+                parcel,
+                ..Cargo::default()
+            };
             let last = last && parent.is_none();
             self.work(now, shard, ticket, (call, last, cargo), args.args());
         }

@@ -1,0 +1,110 @@
+//! Work on a whole shard that is done in slices.
+//!
+//! A row with [`flags::SLICED`](super::flags::SLICED) is always a transaction
+//! that locks whole shards, on one shard as well as on many. Its part is called
+//! again and again with the same arguments, at the same instant, and with what
+//! it has put into [`Cargo::sliced`](super::Cargo), until that says that there
+//! is no more to do. In between the shard serves others. They cannot change what
+//! the part reads: its lock keeps writers out, and nothing expires meanwhile.
+
+use crate::error::CommandError;
+use crate::resp::{Protocol, Reply};
+
+/// From so many bytes on a piece is closed and another begun: growing it would
+/// copy, and a send should not take long.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// What `$length` and the line ends around a string may take.
+const FRAME_BYTES: usize = 32;
+
+/// How far a part in slices has come, and what it has found.
+#[derive(Debug, Default)]
+pub struct Sliced {
+    /// The part is to be called again.
+    pub more: bool,
+    /// Where to go on.
+    pub cursor: u64,
+    pub found: Pieces,
+}
+
+/// The elements of an array, written as a reply without its header. A long one
+/// is neither moved nor copied as a whole.
+#[derive(Debug, Default)]
+pub struct Pieces {
+    /// Elements in all pieces.
+    pub len: usize,
+    pieces: Vec<Vec<u8>>,
+}
+
+impl Pieces {
+    /// Adds a bulk string.
+    ///
+    /// # Errors
+    /// There is no memory for it; then it is not there.
+    pub fn bulk(&mut self, protocol: Protocol, bytes: &[u8]) -> Result<(), CommandError> {
+        let full = |piece: &Vec<u8>| piece.len() >= PIECE_BYTES;
+        if self.pieces.last().is_none_or(full) {
+            let room = self.pieces.try_reserve(1);
+            room.map_err(|_| CommandError::OutOfMemory)?;
+            self.pieces.push(Vec::new());
+        }
+        if let Some(piece) = self.pieces.last_mut() {
+            let room = piece.try_reserve(bytes.len().saturating_add(FRAME_BYTES));
+            room.map_err(|_| CommandError::OutOfMemory)?;
+            Reply::new(piece, protocol).bulk(bytes);
+            self.len += 1;
+        }
+        Ok(())
+    }
+
+    /// Adds all elements of another one behind its own.
+    pub fn append(&mut self, other: Self) {
+        self.len += other.len;
+        self.pieces.extend(other.pieces);
+    }
+
+    /// Writes the header of the array and, if they fit one piece, its elements;
+    /// otherwise what is to follow is returned.
+    pub fn reply(self, reply: &mut Reply<'_>) -> Vec<Vec<u8>> {
+        reply.array(self.len);
+        if self.pieces.iter().map(Vec::len).sum::<usize>() > PIECE_BYTES {
+            return self.pieces;
+        }
+        self.pieces.iter().for_each(|piece| reply.raw(piece));
+        Vec::new()
+    }
+
+    /// Writes the array.
+    pub fn reply_whole(&self, reply: &mut Reply<'_>) {
+        reply.array(self.len);
+        self.pieces.iter().for_each(|piece| reply.raw(piece));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_array_is_left_in_pieces() {
+        let key = [b'k'; 1000];
+        let mut found = Pieces::default();
+        let mut out = Vec::new();
+        for count in [1, 1000] {
+            found = Pieces::default();
+            (0..count).for_each(|_| found.bulk(Protocol::Resp2, &key).unwrap());
+            let mut whole = Vec::new();
+            found.reply_whole(&mut Reply::new(&mut whole, Protocol::Resp2));
+            out.clear();
+            let pieces = found.reply(&mut Reply::new(&mut out, Protocol::Resp2));
+            assert_eq!(pieces.is_empty(), count == 1);
+            let longest = pieces.iter().map(Vec::len).max();
+            assert!(longest.unwrap_or(0) < PIECE_BYTES + 2 * key.len());
+            out.extend(pieces.concat());
+            assert_eq!(out, whole);
+            assert_eq!(whole.len(), format!("*{count}\r\n").len() + count * 1009);
+            found = Pieces::default();
+        }
+        assert_eq!(found.len, 0);
+    }
+}
