@@ -681,6 +681,10 @@ fn serve(
             core.spare_buffers.push(out);
             return Step::Next;
         }
+        Ok(Flow::Engine(row)) => {
+            core.spare_buffers.push(out);
+            return instead(core, key, entry, row, args.from(1));
+        }
         Ok(Flow::Pending) => {
             core.lap = 0;
             core.spare_buffers.push(out);
@@ -704,6 +708,27 @@ fn serve(
     timed(core);
     hand_in(core, key, out);
     Step::Next
+}
+
+/// Runs a row of the engine for a command of the server.
+fn instead(
+    core: &mut Core,
+    key: u32,
+    entry: &'static Entry,
+    row: &'static Row,
+    args: Args<'_>,
+) -> Step {
+    // It is counted where it runs.
+    core.stats.commands -= 1;
+    core.lap = 0;
+    let parsed = Parsed {
+        start: 0,
+        spans_end: 0,
+        entry: Some(entry),
+        located: None,
+        single: false,
+    };
+    engine(core, key, entry, row, &parsed, args)
 }
 
 /// Gives the reply that a server command has written to its connection.

@@ -143,3 +143,102 @@ fn a_client_killed_during_keys_leaves_no_lock() {
         assert_eq!(other.call(&["FLUSHALL"]).value().text(), "OK");
     }
 }
+
+/// What DEBUG DIGEST says, and DEBUG DIGEST-VALUE of these keys.
+fn digests(client: &mut Client, keys: &[&str]) -> (String, Vec<String>) {
+    let all = client.call(&["DEBUG", "DIGEST"]).value().text();
+    let request = [&["DEBUG", "DIGEST-VALUE"], keys].concat();
+    let values = client.call(&request).value();
+    (all, values.items().iter().map(Value::text).collect())
+}
+
+const DIGESTED: &[&str] = &["s", "n", "l", "set", "h", "z", "nokey"];
+
+const ONE_WAY: &[&str] = &[
+    "SET s text EX 100",
+    "SET n 12",
+    "RPUSH l a b 3",
+    "SADD set 1 2 x",
+    "HSET h f 1 g 2",
+    "ZADD z 1 a 2.5 b",
+    "SELECT 3",
+    "SET other v",
+    "SELECT 0",
+];
+
+/// The same in another order, by other ways, and in other encodings.
+const ANOTHER_WAY: &[&str] = &[
+    "CONFIG SET set-max-listpack-entries 0 hash-max-listpack-entries 0",
+    "CONFIG SET zset-max-listpack-entries 0",
+    "ZADD z 2.5 b 0 a",
+    "ZINCRBY z 1 a",
+    "HSET h g 2 f 0",
+    "HINCRBY h f 1",
+    "SADD set x y 2",
+    "SADD set 1",
+    "SREM set y",
+    "LPUSH l b a",
+    "RPUSH l 3",
+    "INCRBY n 12",
+    "SET s te",
+    "APPEND s xt",
+    "EXPIRE s 50",
+    "SELECT 3",
+    "SET other v",
+    "SELECT 0",
+];
+
+/// What changes one of the keys, by its number.
+const CHANGES: &[(&str, usize)] = &[
+    ("SET s texu KEEPTTL", 0),
+    ("PERSIST s", 0),
+    ("INCR n", 1),
+    ("LSET l 0 b", 2),
+    ("LSET l 1 a", 2),
+    ("SREM set x", 3),
+    ("HSET h f 2", 4),
+    ("HSET h g 1", 4),
+    ("HEXPIRE h 100 FIELDS 1 f", 4),
+    ("ZADD z 3 a", 5),
+];
+
+fn say(client: &mut Client, lines: &[&str]) {
+    for line in lines {
+        let words: Vec<&str> = line.split(' ').collect();
+        assert!(!client.call(&words).is_error(), "{line}");
+    }
+}
+
+#[test]
+fn a_digest_tells_what_is_stored_and_not_how() {
+    let debug = ["--enable-debug-command", "yes"];
+    let (one, four) = (Server::cordis(1, &debug), Server::cordis(4, &debug));
+    let (mut one, mut four) = (one.connect(), four.connect());
+    let empty = digests(&mut one, DIGESTED);
+    assert_eq!(empty.0, "0".repeat(40));
+    say(&mut one, ONE_WAY);
+    say(&mut four, ANOTHER_WAY);
+    let digest = digests(&mut one, DIGESTED);
+    assert_eq!(digest, digests(&mut four, DIGESTED));
+    assert!(digest.0.len() == 40 && digest.0 != empty.0);
+    assert_eq!(digest.1[6], "0".repeat(40));
+    // Every change is seen, in the value and in the whole.
+    let mut seen = std::collections::HashSet::from([digest.0]);
+    for (line, key) in CHANGES {
+        let before = digests(&mut four, DIGESTED);
+        say(&mut four, &[line]);
+        let after = digests(&mut four, DIGESTED);
+        let changed = |at: &usize| before.1[*at] != after.1[*at];
+        let changed: Vec<usize> = (0..DIGESTED.len()).filter(changed).collect();
+        assert_eq!(changed, [*key], "{line}");
+        assert!(seen.insert(after.0), "{line}");
+    }
+    for line in ["RENAME s t", "MOVE t 2"] {
+        say(&mut four, &[line]);
+        assert!(seen.insert(digests(&mut four, DIGESTED).0), "{line}");
+    }
+    say(&mut four, &["MULTI", "DEBUG DIGEST"]);
+    let reply = four.call(&["EXEC"]).raw;
+    let refused: &[u8] = b"*1\r\n-ERR digest is not allowed inside MULTI\r\n";
+    assert_eq!(reply, refused);
+}

@@ -4,7 +4,7 @@
 use super::{Call, Flow, ServerRow, ok};
 use crate::config;
 use crate::core::{Answer, Core, Question};
-use shards::command::{Args, Arity, Group, flags};
+use shards::command::{Args, Arity, Group, digest, flags};
 use shards::resp::Protocol;
 use shards::{CommandError, DbIndex, Request};
 use std::time::Duration;
@@ -34,11 +34,24 @@ struct Sub {
     run: super::Handler,
 }
 
+/// Any number of arguments.
+const ANY: usize = usize::MAX;
+
 static SUBCOMMANDS: &[Sub] = &[
     Sub {
         name: "help",
         args: 0,
         run: help,
+    },
+    Sub {
+        name: "digest",
+        args: 0,
+        run: |_, _| Ok(Flow::Engine(&digest::DIGEST)),
+    },
+    Sub {
+        name: "digest-value",
+        args: ANY,
+        run: |_, _| Ok(Flow::Engine(&digest::DIGEST_VALUE)),
     },
     Sub {
         name: "sleep",
@@ -105,7 +118,8 @@ fn debug(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         ));
     }
     let named = |sub: &&Sub| {
-        args[1].eq_ignore_ascii_case(sub.name.as_bytes()) && args.len() == sub.args + 2
+        args[1].eq_ignore_ascii_case(sub.name.as_bytes())
+            && (sub.args == ANY || args.len() == sub.args + 2)
     };
     match SUBCOMMANDS.iter().find(named) {
         Some(sub) => (sub.run)(call, args),
@@ -119,6 +133,10 @@ fn debug(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 
 fn help(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
     const HELP: &[&str] = &[
+        "DIGEST",
+        "    Output a hex signature representing the current DB content.",
+        "DIGEST-VALUE <key> [<key> ...]",
+        "    Output a hex signature of the values of all the specified keys.",
         "ERROR <string>",
         "    Return a Redis protocol error with <string> as message. Useful for clients",
         "    unit tests to simulate Redis errors.",

@@ -38,6 +38,9 @@ pub enum Flow {
     /// The job runs on another thread, because it waits for the machine; its
     /// answer is given to the function as the only one.
     Wait(Job, Finish),
+    /// This row of the engine is run in its place, on the arguments behind the
+    /// command's name. Not in a block.
+    Engine(&'static Row),
     /// Nothing was done: the replies to earlier requests must be in first.
     Later,
     /// The reply has a place in the connection's order, and comes there.

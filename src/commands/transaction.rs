@@ -360,6 +360,10 @@ fn run_server_step(core: &mut Core, step: &ServerStep) {
             Ok(Flow::Wait(job, finish)) => {
                 return gather::wait(core, (key, within), job, finish, args);
             }
+            Ok(Flow::Engine(row)) => {
+                let text = format!("ERR {} is not allowed inside MULTI", row.name);
+                Reply::new(&mut out, Protocol::Resp2).error_text(&text);
+            }
             Err(error) => {
                 core.stats.count_error(&error.to_bytes());
                 core.stats.rows[usize::from(step.row)].failed += 1;

@@ -10,6 +10,7 @@
 
 mod args;
 mod bitmaps;
+pub mod digest;
 #[cfg(test)]
 mod freeing;
 mod geo;
@@ -132,6 +133,9 @@ pub enum Merge {
     /// Each part has found elements of an array ([`Sliced::found`]) and replies
     /// nothing; reply an array with the elements of all, in shard order.
     Concat,
+    /// Each part has made a sum ([`Sliced::sum`]) and replies nothing; reply the
+    /// sum of all.
+    Digest,
 }
 
 /// Looks at what was read, then either fails, or writes the reply and asks for

@@ -7,6 +7,7 @@
 //! is no more to do. In between the shard serves others. They cannot change what
 //! the part reads: its lock keeps writers out, and nothing expires meanwhile.
 
+use super::digest;
 use crate::error::CommandError;
 use crate::resp::{Protocol, Reply};
 
@@ -22,8 +23,11 @@ const FRAME_BYTES: usize = 32;
 pub struct Sliced {
     /// The part is to be called again.
     pub more: bool,
-    /// Where to go on.
+    /// Where to go on: a database, and a place in it.
+    pub db: u16,
     pub cursor: u64,
+    /// A sum of what was met, for those who make one.
+    pub sum: digest::Sum,
     pub found: Pieces,
 }
 

@@ -5,7 +5,7 @@ use super::batch::{Call, Client, Ticket};
 use super::split::{in_key_order, integer_reply};
 use super::watch::Ran;
 use crate::command::{
-    Args, Cargo, Decide, Handler, Merge, OwnedArgs, Pieces, Put, Row, Sliced, Write,
+    Args, Cargo, Decide, Handler, Merge, OwnedArgs, Pieces, Put, Row, Sliced, Write, digest,
 };
 use crate::keyspace::Parcel;
 use crate::resp::{Protocol, Reply};
@@ -140,7 +140,7 @@ impl Transaction {
             match self.then {
                 Then::Merge(Merge::Sum) => self.sum += integer_reply(reply),
                 Then::Merge(Merge::Ok) | Then::Reply(_) => {}
-                Then::Merge(Merge::KeyOrder | Merge::Concat)
+                Then::Merge(Merge::KeyOrder | Merge::Concat | Merge::Digest)
                 | Then::Decide { .. }
                 | Then::Written => {
                     self.replies.push((from, reply.to_vec()));
@@ -193,6 +193,12 @@ impl Transaction {
                 for element in elements {
                     out.extend_from_slice(element);
                 }
+            }
+            Then::Merge(Merge::Digest) => {
+                let mut sum = digest::Sum::default();
+                let parts = self.sliced.iter();
+                parts.for_each(|(_, part)| digest::add(&mut sum, &part.sum));
+                reply.simple(&digest::in_hex(&sum));
             }
             Then::Merge(Merge::Concat) => return (false, self.found().reply(&mut reply)),
             Then::Reply(bytes) => out.extend_from_slice(bytes),

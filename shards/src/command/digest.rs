@@ -1,0 +1,231 @@
+//! DEBUG DIGEST and DEBUG DIGEST-VALUE: 160 bits that tell whether two servers
+//! hold the same. The server has the rest of DEBUG.
+//!
+//! The digest of a database is the sum (exclusive or) of those of its keys, so it
+//! depends neither on the order of insertion nor on how many shards there are.
+//! That of a key takes in its database, its name, its value, and whether it has a
+//! deadline, but not which: a value that is the same digests the same in whatever
+//! encoding it is kept. The elements of sets, hashes and sorted sets are summed up
+//! as well; those of a list count in their order. It is not the number that Redis
+//! computes.
+//!
+//! A whole digest goes through all databases in slices, as KEYS does. A
+//! collection is taken in at once.
+
+use super::spec::{Arity, Command, Group, KeySpec, flags};
+use super::{Args, Context, Merge, Outcome, Row, Run};
+use crate::keyspace::{Item, StringRef, ValueRef, View};
+use crate::types::DbIndex;
+use crate::value::Element;
+
+/// Bytes of a digest.
+pub const BYTES: usize = 20;
+pub type Sum = [u8; BYTES];
+
+/// DEBUG DIGEST. Not in the table: the server's DEBUG runs it.
+pub static DIGEST: Row = Command {
+    name: "digest",
+    syntax: "",
+    summary: "A digest of all databases.",
+    since: "1.0.0",
+    complexity: "O(N) with N the number of elements of all keys",
+    group: Group::Server,
+    arity: Arity::Exactly(1),
+    keys: &[],
+    flags: flags::READONLY.with(flags::SLICED),
+    tips: &[],
+    subcommands: &[],
+    run: Run::EachShard {
+        part: digest,
+        merge: Merge::Digest,
+    },
+};
+
+/// DEBUG DIGEST-VALUE. Not in the table, either.
+pub static DIGEST_VALUE: Row = Command {
+    name: "digest-value",
+    syntax: "[key ...]",
+    summary: "A digest of each of the values of keys.",
+    since: "1.0.0",
+    complexity: "O(N) with N the number of elements of the keys",
+    group: Group::Server,
+    arity: Arity::AtLeast(1),
+    keys: &[KeySpec::every(1, &["RO"])],
+    flags: flags::READONLY,
+    tips: &[],
+    subcommands: &[],
+    run: Run::EachShard {
+        part: digest_value,
+        merge: Merge::KeyOrder,
+    },
+};
+
+/// Values take longer than names: so many times fewer keys in a step.
+const SLOWER_THAN_KEYS: usize = 4;
+
+fn digest(ctx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    let mut sliced = ctx.cargo.sliced.take().unwrap_or_default();
+    let budget = ctx.settings.keys_per_step / SLOWER_THAN_KEYS;
+    if let Some(index) = ctx.database(i32::from(sliced.db)) {
+        let (cursor, sum) = (sliced.cursor, &mut sliced.sum);
+        let (next, is_end) = ctx.in_db(index, |db| {
+            let next = db.scan(cursor, budget, &mut |item| add(sum, &of_item(index, &item)));
+            (next, db.is_end(next))
+        });
+        sliced.cursor = if is_end { 0 } else { next };
+        sliced.db += u16::from(is_end);
+    }
+    sliced.more = ctx.database(i32::from(sliced.db)).is_some();
+    ctx.cargo.sliced = Some(sliced);
+    Ok(())
+}
+
+/// Keys that are not there digest to zeros.
+fn digest_value(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    ctx.reply.array(args.len() - 1);
+    for key in args.from(1).iter() {
+        let sum = ctx.db.peek(key).map_or([0; BYTES], |view| of_view(&view));
+        ctx.reply.simple(&in_hex(&sum));
+    }
+    Ok(())
+}
+
+/// Adds one digest to another.
+pub fn add(sum: &mut Sum, other: &Sum) {
+    sum.iter_mut().zip(other).for_each(|(to, from)| *to ^= from);
+}
+
+/// Forty digits.
+pub fn in_hex(sum: &Sum) -> String {
+    sum.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn of_item(db: DbIndex, item: &Item<'_>) -> Sum {
+    let mut hash = Hash::of("key");
+    hash.word(u64::from(db.0));
+    hash.bytes(item.key);
+    hash.bytes(&of_view(&item.view));
+    hash.end()
+}
+
+fn of_view(view: &View<'_>) -> Sum {
+    let mut hash = Hash::of(view.value.type_name());
+    let mut sum = [0; BYTES];
+    match view.value {
+        ValueRef::String(StringRef::Bytes(bytes)) => hash.bytes(bytes),
+        ValueRef::String(StringRef::Int(number)) => {
+            hash.bytes(itoa::Buffer::new().format(number).as_bytes());
+        }
+        ValueRef::List(list) => list.iter().for_each(|element| hash.element(element)),
+        ValueRef::Set(set) => set
+            .iter()
+            .for_each(|member| add(&mut sum, &of_pair(member, |_| ()))),
+        ValueRef::Zset(zset) => zset.iter().for_each(|(member, score)| {
+            // Zero has two signs, and one digest.
+            let score = (score + 0.0).to_bits();
+            add(&mut sum, &of_pair(member, |hash| hash.word(score)));
+        }),
+        ValueRef::Hash(fields) => fields.iter().for_each(|field| {
+            let pair = of_pair(field.name, |hash| {
+                hash.element(field.value);
+                hash.word(u64::from(field.expire_at.is_some()));
+            });
+            add(&mut sum, &pair);
+        }),
+    }
+    hash.bytes(&sum);
+    hash.word(u64::from(view.expire_at.is_some()));
+    hash.end()
+}
+
+fn of_pair(element: Element<'_>, rest: impl FnOnce(&mut Hash)) -> Sum {
+    let mut hash = Hash::of("element");
+    hash.element(element);
+    rest(&mut hash);
+    hash.end()
+}
+
+/// A hash that is the same on every machine and in every run. It is made to
+/// compare servers, not to withstand somebody who looks for collisions.
+struct Hash([u64; 3]);
+
+/// Odd numbers without a pattern: the fractions of some square roots.
+const STARTS: [u64; 3] = [
+    0x6A09_E667_F3BC_C909,
+    0xBB67_AE85_84CA_A73B,
+    0x3C6E_F372_FE94_F82B,
+];
+const FACTORS: [u64; 3] = [
+    0xA54F_F53A_5F1D_36F1,
+    0x9B05_688C_2B3E_6C1F,
+    0x5BE0_CD19_137E_2179,
+];
+
+impl Hash {
+    fn of(what: &str) -> Self {
+        let mut hash = Self(STARTS);
+        hash.bytes(what.as_bytes());
+        hash
+    }
+
+    fn word(&mut self, word: u64) {
+        for (lane, factor) in self.0.iter_mut().zip(FACTORS) {
+            let product = u128::from(*lane ^ word) * u128::from(factor);
+            // Both halves on purpose: the lower is weak in its lower bits.
+            let folded = (product >> 64) as u64 ^ product as u64;
+            *lane = folded.rotate_left(29) ^ lane.wrapping_mul(factor);
+        }
+    }
+
+    /// The length goes first: what follows cannot be taken for a part of it.
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.word(bytes.len() as u64);
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.word(u64::from_le_bytes(word));
+        }
+    }
+
+    fn element(&mut self, element: Element<'_>) {
+        element.with_bytes(|bytes| self.bytes(bytes));
+    }
+
+    fn end(mut self) -> Sum {
+        // Every lane takes in the others.
+        for lane in self.0 {
+            self.word(lane);
+        }
+        let mut sum = [0; BYTES];
+        let bytes = self.0.iter().flat_map(|lane| lane.to_le_bytes());
+        sum.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+        sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bit_and_every_boundary_counts() {
+        let of = |parts: &[&[u8]]| {
+            let mut hash = Hash::of("test");
+            parts.iter().for_each(|part| hash.bytes(part));
+            hash.end()
+        };
+        let mut seen = std::collections::BTreeSet::new();
+        let text = [0u8; 33];
+        for len in 0..text.len() {
+            assert!(seen.insert(of(&[&text[..len]])));
+            for bit in 0..len * 8 {
+                let mut changed = text;
+                changed[bit / 8] ^= 1 << (bit % 8);
+                assert!(seen.insert(of(&[&changed[..len]])));
+            }
+        }
+        assert!(seen.insert(of(&[b"ab", b"c"])));
+        assert!(seen.insert(of(&[b"a", b"bc"])));
+        assert!(seen.insert(of(&[b"abc", b""])));
+    }
+}
