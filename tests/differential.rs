@@ -781,8 +781,13 @@ fn documentation_is_complete() {
         assert!(!doc.summary.is_empty(), "{} has no summary", doc.name);
         if let Some(expected) = expected.iter().find(|known| known.name == doc.name) {
             assert_eq!(
-                (&doc.group, &doc.since),
-                (&expected.group, &expected.since),
+                (&doc.group, &doc.since, &doc.changes, &doc.deprecated),
+                (
+                    &expected.group,
+                    &expected.since,
+                    &expected.changes,
+                    &expected.deprecated
+                ),
                 "{}",
                 doc.name
             );

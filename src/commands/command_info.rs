@@ -1,8 +1,9 @@
 //! COMMAND: what the table of commands says about itself.
 //!
 //! Nothing here is written by hand for a command: names, flags, categories, key
-//! specifications and documentation all come from the rows.
+//! specifications and documentation all come from the rows, and from `past`.
 
+use super::past::{Past, past_of};
 use super::syntax::{Argument, Kind, arguments};
 use super::{Call, Entry, Flow, Run, ServerRow, registry};
 use shards::command::{Args, Arity, Begin, Find, Flags, Group, KeySpec, flags};
@@ -390,7 +391,24 @@ fn docs(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 fn write_docs(reply: &mut Reply<'_>, entry: &Entry) {
     let arguments = arguments(entry.syntax, !entry.keys.is_empty());
     reply.bulk(entry.full_name.as_bytes());
-    reply.map(4 + usize::from(!arguments.is_empty()) + usize::from(!entry.subcommands.is_empty()));
+    let past = past_of(entry.full_name);
+    let flags = [
+        (past.deprecated.is_some(), "deprecated"),
+        (past.is_system, "syscmd"),
+    ];
+    let flags: Vec<&str> = flags
+        .into_iter()
+        .filter_map(|(set, flag)| set.then_some(flag))
+        .collect();
+    let more = [
+        !flags.is_empty(),
+        past.deprecated.is_some(),
+        past.deprecated.is_some(),
+        !past.history.is_empty(),
+        !arguments.is_empty(),
+        !entry.subcommands.is_empty(),
+    ];
+    reply.map(4 + more.into_iter().filter(|there| *there).count());
     for (name, value) in [
         ("summary", entry.summary),
         ("since", entry.since),
@@ -400,6 +418,7 @@ fn write_docs(reply: &mut Reply<'_>, entry: &Entry) {
         reply.bulk(name.as_bytes());
         reply.bulk(value.as_bytes());
     }
+    write_past(reply, &past, &flags);
     if !arguments.is_empty() {
         let mut keys = 0;
         reply.bulk(b"arguments");
@@ -410,6 +429,29 @@ fn write_docs(reply: &mut Reply<'_>, entry: &Entry) {
         reply.map(entry.subcommands.len());
         for sub in &entry.subcommands {
             write_docs(reply, sub);
+        }
+    }
+}
+
+fn write_past(reply: &mut Reply<'_>, past: &Past, flags: &[&str]) {
+    if !flags.is_empty() {
+        reply.bulk(b"doc_flags");
+        reply.set(flags.len());
+        flags.iter().for_each(|flag| reply.simple(flag));
+    }
+    if let Some(deprecated) = &past.deprecated {
+        reply.bulk(b"deprecated_since");
+        reply.bulk(deprecated.since.as_bytes());
+        reply.bulk(b"replaced_by");
+        reply.bulk(deprecated.replaced_by.as_bytes());
+    }
+    if !past.history.is_empty() {
+        reply.bulk(b"history");
+        reply.set(past.history.len());
+        for (version, change) in past.history {
+            reply.array(2);
+            reply.bulk(version.as_bytes());
+            reply.bulk(change.as_bytes());
         }
     }
 }

@@ -9,6 +9,7 @@ mod info;
 mod latency;
 mod lolwut;
 mod memory;
+mod past;
 mod pause;
 mod server;
 mod slowlog;

@@ -37,6 +37,10 @@ pub struct Doc {
     pub name: String,
     pub since: String,
     pub summary: String,
+    /// Versions that changed it.
+    pub changes: Vec<String>,
+    /// Flags, since when it is deprecated, and what replaces it.
+    pub deprecated: (Vec<String>, String, String),
 }
 
 /// COMMAND DOCS of everything, subcommands in place of their containers.
@@ -63,10 +67,20 @@ fn collect_docs(name: &str, body: &Value, out: &mut Vec<Doc>) {
         return;
     }
     let text = |wanted: &str| field(wanted).map(Value::text).unwrap_or_default();
+    let items = |wanted: &str| field(wanted).map(Value::items).unwrap_or_default();
     out.push(Doc {
         group: text("group"),
         name: name.to_string(),
         since: text("since"),
         summary: text("summary"),
+        changes: items("history")
+            .iter()
+            .map(|change| change.items()[0].text())
+            .collect(),
+        deprecated: (
+            items("doc_flags").iter().map(Value::text).collect(),
+            text("deprecated_since"),
+            text("replaced_by"),
+        ),
     });
 }
