@@ -297,21 +297,27 @@ pub fn keys_in(specs: &[KeySpec], args: Args<'_>, out: &mut Vec<usize>) -> Optio
 impl KeySpec {
     /// The positions of this specification's keys; see [`keys_of`].
     pub fn positions(&self, args: Args<'_>, out: &mut Vec<usize>) -> Option<()> {
-        let count = i32::try_from(args.len()).ok()?;
-        let first = match self.begin {
-            Begin::Index(index) => index,
+        match self.begin {
+            Begin::Index(index) => self.positions_from(index, args, out),
             Begin::Unknown(find) => {
                 out.extend(find(args));
-                return Some(());
+                Some(())
             }
+            // Optional, so it need not be there. It may come several times, or
+            // be somebody else's argument; which one counts, the command knows.
+            // To take too many words for keys does no harm.
             Begin::Keyword { word, from } => {
-                let behind = find_keyword(args, word, from).map(|index| index + 1);
-                match behind.filter(|index| *index < count) {
-                    Some(index) => index,
-                    None => return Some(()), // an optional part that is not there
+                for index in keywords(args, word, from) {
+                    self.positions_from(index + 1, args, out)?;
                 }
+                Some(())
             }
-        };
+        }
+    }
+
+    /// The positions, if the search for keys begins at argument `first`.
+    fn positions_from(&self, first: i32, args: Args<'_>, out: &mut Vec<usize>) -> Option<()> {
+        let count = i32::try_from(args.len()).ok()?;
         let (first, last, step) = match self.find {
             Find::Range { last, step, limit } if last < 0 => {
                 let end = count + last;
@@ -354,17 +360,22 @@ impl KeySpec {
     }
 }
 
-fn find_keyword(args: Args<'_>, word: &str, from: i32) -> Option<i32> {
-    let count = i32::try_from(args.len()).ok()?;
-    let is_word = |index: &i32| {
+/// Where a keyword is that has something behind it, from argument `from` on;
+/// the last such place, if `from` counts from the end.
+fn keywords<'a>(args: Args<'a>, word: &'a str, from: i32) -> impl Iterator<Item = i32> + 'a {
+    // Requests have fewer arguments.
+    let behind = i32::try_from(args.len()).unwrap_or(0) - 1;
+    let is_word = move |index: &i32| {
         usize::try_from(*index)
             .ok()
             .and_then(|index| args.get(index))
             .is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
     };
-    if from >= 0 {
-        (from..count).find(is_word)
+    let (forwards, backwards) = if from >= 0 {
+        (from..behind, 0..0)
     } else {
-        (1..=count + from).rev().find(is_word)
-    }
+        (0..0, 1..(behind + 2 + from).min(behind))
+    };
+    let last = backwards.rev().find(is_word);
+    forwards.filter(is_word).chain(last)
 }
