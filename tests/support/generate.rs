@@ -6,7 +6,7 @@
 
 use super::rng::Rng;
 use super::syntax::{Node, parse};
-use super::values::Values;
+use super::values::{LEXICAL_KEYS, Values};
 
 /// A request as its arguments.
 pub type Request = Vec<Vec<u8>>;
@@ -91,7 +91,11 @@ impl Generator {
         }
         let fixed = request.len();
         self.sequence(&name, &syntax, &mut request);
-        if self.rng.one_in(6) {
+        // A damaged request may bring a score.
+        let has_lexical_key = request
+            .iter()
+            .any(|it| LEXICAL_KEYS.contains(&it.as_slice()));
+        if self.rng.one_in(6) && !has_lexical_key {
             self.damage(&mut request, fixed);
             if self.shapes[index].timed {
                 avoid_near_deadlines(&mut request[fixed..]);

@@ -24,28 +24,58 @@ pub const KEYS: &[&[u8]] = &[
 
 /// Commands that mostly get keys of their own, so that their values are not
 /// forever overwritten by those of other types.
-const FAVOURITES: &[(&[&str], &[&[u8]])] = &[(
-    &[
-        "lpush",
-        "rpush",
-        "lpushx",
-        "rpushx",
-        "lpop",
-        "rpop",
-        "llen",
-        "lindex",
-        "lset",
-        "lrange",
-        "ltrim",
-        "linsert",
-        "lpos",
-        "lrem",
-        "lmove",
-        "rpoplpush",
-        "lmpop",
-    ],
-    &[b"list:1", b"list:2", b"list:3", b"{t}list"],
-)];
+const FAVOURITES: &[(&[&str], &[&[u8]])] = &[
+    (
+        &[
+            "lpush",
+            "rpush",
+            "lpushx",
+            "rpushx",
+            "lpop",
+            "rpop",
+            "llen",
+            "lindex",
+            "lset",
+            "lrange",
+            "ltrim",
+            "linsert",
+            "lpos",
+            "lrem",
+            "lmove",
+            "rpoplpush",
+            "lmpop",
+        ],
+        &[b"list:1", b"list:2", b"list:3", b"{t}list"],
+    ),
+    (&["geo"], &[b"geo:1", b"geo:2", b"{t}geo"]),
+    (&["z"], &[b"zset:1", b"zset:2", b"zset:3", b"{t}zset"]),
+    (
+        &[
+            "sadd",
+            "srem",
+            "scard",
+            "sismember",
+            "smismember",
+            "smembers",
+            "sscan",
+            "spop",
+            "srandmember",
+            "smove",
+            "sinter",
+            "sintercard",
+            "sinterstore",
+            "sunion",
+            "sunionstore",
+            "sdiff",
+            "sdiffstore",
+        ],
+        &[b"set:1", b"set:2", b"set:3", b"{t}set"],
+    ),
+    (&["h"], &[b"hash:1", b"hash:2", b"hash:3", b"{t}hash"]),
+];
+
+/// Whole families by what their names begin with; else a command by its name.
+const FAMILIES: &[&str] = &["geo", "z", "h"];
 
 const VALUES: &[&[u8]] = &[
     b"",
@@ -129,8 +159,14 @@ const FLOATS: &[&str] = &[
 /// command some milliseconds apart still agree on which comes first.
 const TIME_STEP_S: i64 = 1000;
 
+/// Sorted sets whose scores are all 0: what lies between two members is only
+/// defined for those. No other commands get them.
+pub const LEXICAL_KEYS: &[&[u8]] = &[b"lex:1", b"lex:2"];
+
 /// Fills placeholders by name.
 pub struct Values {
+    /// The request at hand has such a key.
+    lexical: bool,
     rng: Rng,
     /// Seconds since 1970 when this was made.
     epoch_s: i64,
@@ -145,6 +181,7 @@ impl Values {
             .expect("the clock is after 1970");
         let epoch_s = i64::try_from(epoch.as_secs()).expect("the clock is before the year 292e9");
         Self {
+            lexical: false,
             rng,
             epoch_s,
             times: 0,
@@ -162,6 +199,15 @@ impl Values {
                 self.time(&name)
             }
             "increment" if command.ends_with("float") => self.float(),
+            "score" if self.lexical => b"0".to_vec(),
+            "score" | "weight" | "increment" if command.starts_with('z') => self.score(),
+            "min" | "max" | "start" | "stop" if self.lexical => {
+                self.one_of(&["-", "+", "[a", "(b", "[c", "(1", "[", "(", "a"])
+            }
+            "min" | "max" if command.ends_with("score") || command == "zcount" => {
+                self.one_of(&["-inf", "+inf", "(1", "1", "2.5", "(-3", "10", "(x"])
+            }
+            "cursor" if !self.rng.one_in(3) => b"0".to_vec(),
             "longitude" => self.coordinate(200_000),
             "latitude" => self.coordinate(90_000),
             "radius" | "width" | "height" => self.extent(),
@@ -195,6 +241,16 @@ impl Values {
             // Not the smallest number, which Redis 7.2 refuses and 7.0 does not.
             "rank" => self.one_of(&["1", "2", "-1", "-2", "0", "9223372036854775807", "x"]),
             // Few, so that they are found again.
+            "member" | "member1" | "member2" | "field" if !self.rng.one_in(3) => self.one_of(&[
+                "a",
+                "b",
+                "c",
+                "d",
+                "1",
+                "17",
+                "-300",
+                "a member of some length",
+            ]),
             "element" | "pivot" if !self.rng.one_in(3) => self.one_of(&["a", "b", "1", "-300"]),
             _ if is_key => self.key(command),
             _ => self.value(),
@@ -202,9 +258,16 @@ impl Values {
     }
 
     fn key(&mut self, command: &str) -> Vec<u8> {
-        let own = FAVOURITES
-            .iter()
-            .find(|(names, _)| names.contains(&command));
+        self.lexical = match command {
+            "zadd" | "zrem" | "zrange" => self.rng.one_in(4),
+            _ => command.ends_with("lex") || command == "zlexcount",
+        };
+        if self.lexical {
+            return self.rng.pick(LEXICAL_KEYS).to_vec();
+        }
+        let family = FAMILIES.iter().find(|begin| command.starts_with(**begin));
+        let name = family.unwrap_or(&command);
+        let own = FAVOURITES.iter().find(|(names, _)| names.contains(name));
         match own {
             Some((_, keys)) if !self.rng.one_in(8) => self.rng.pick(keys).to_vec(),
             None if self.rng.one_in(10) => {
@@ -212,6 +275,16 @@ impl Values {
                 self.rng.pick(keys).to_vec()
             }
             _ => self.rng.pick(KEYS).to_vec(),
+        }
+    }
+
+    /// A score that is one, mostly.
+    fn score(&mut self) -> Vec<u8> {
+        match self.rng.below(12) {
+            0 => self.float(),
+            1 => self.one_of(&["inf", "-inf", "+inf", "nan", "1e400", "0x10", ""]),
+            2..5 => self.one_of(&["0.1", "-0.5", "2.5", "1e17", "-3.75", "1e-7"]),
+            _ => self.one_of(&["0", "1", "1", "2", "3", "10", "-1", "100"]),
         }
     }
 
