@@ -8,7 +8,7 @@
 //! requests at a time, as a pipeline does.
 
 use shards::command::{Handler, Run, flags};
-use shards::order::{Call, Client, Node};
+use shards::order::{Call, Client, Node, Placement};
 use shards::resp::{Limits, Partial, Protocol, Reply, Status, parse};
 use shards::{Args, COMMANDS, DbIndex, Request, Row, Settings, Shard, ShardId, UnixMs};
 use std::hint::black_box;
@@ -154,9 +154,9 @@ impl Nodes {
             id: 1,
             place: 0,
         };
-        let (handler, owner) = node.place(row, args);
+        let placement = node.place(row, args);
         let call = Call {
-            handler,
+            handler: row.run.whole(),
             row: 0,
             db: DbIndex(0),
             protocol: Protocol::Resp2,
@@ -166,14 +166,16 @@ impl Nodes {
             keys: row.keys,
             located: None,
         };
-        match owner {
-            Some(owner) if owner.index() == home => {
+        match placement {
+            Placement::One(owner) if owner.index() == home => {
                 let _ = node
                     .shard
                     .apply(UnixMs(1), &call.request(args), &mut self.out);
             }
-            Some(owner) => assert!(node.send(owner, client, call, args)),
-            None => node.begin(UnixMs(1), client, call, row, args),
+            Placement::One(owner) => assert!(node.send(owner, client, call, args)),
+            Placement::Several(owners) => {
+                node.begin(UnixMs(1), client, call, row, args, owners);
+            }
         }
     }
 
@@ -181,7 +183,9 @@ impl Nodes {
     fn exchange(&mut self) -> bool {
         let mut boxes = Vec::new();
         for (from, node) in (0..).zip(&mut self.nodes) {
-            node.outgoing(|target, batch| boxes.push((ShardId(from), target, batch)));
+            node.outgoing(UnixMs(1), |target, batch| {
+                boxes.push((ShardId(from), target, batch))
+            });
         }
         let any = !boxes.is_empty();
         for (from, target, batch) in boxes {

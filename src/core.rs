@@ -492,9 +492,15 @@ impl Core {
             return;
         }
         let Self {
-            node, mesh, ring, ..
+            node,
+            mesh,
+            ring,
+            now,
+            ..
         } = self;
-        node.outgoing(|target, batch| mesh.send(target, Message::Batch(batch)));
+        node.outgoing(*now, |target, batch| {
+            mesh.send(target, Message::Batch(batch))
+        });
         mesh.sleepers(|fd| ring.ring_other(fd));
     }
 

@@ -18,7 +18,7 @@ use crate::runtime::ticks;
 use crate::session::Connection;
 use crate::session::connection::Kind;
 use shards::command::{Args, flags};
-use shards::order::Call;
+use shards::order::{Call, Placement};
 use shards::resp::{Limits, Partial, Reply, Status, parse};
 use shards::{CommandError, Located, ProtocolError, Row, ShardId, Span, until_nul};
 
@@ -406,15 +406,14 @@ fn engine(
     parsed: &Parsed,
     args: Args<'_>,
 ) -> Step {
-    let (handler, owner) = match parsed.located {
-        Some(located) if parsed.single => (row.run.whole(), Some(core.node.owner_of(&located))),
+    let placement = match parsed.located {
+        Some(located) if parsed.single => Placement::One(core.node.owner_of(&located)),
         _ => core.node.place(row, args),
     };
     let connection = &mut *core.connections[key as usize];
-    let kind = if owner.is_some() {
-        Kind::Single
-    } else {
-        Kind::Transaction
+    let (kind, owner) = match placement {
+        Placement::One(owner) => (Kind::Single, Some(owner)),
+        Placement::Several(_) => (Kind::Transaction, None),
     };
     // The steps of a walk take another path than requests and transactions.
     let alone = owner.is_none() && matches!(row.run, shards::command::Run::ByCursor(_));
@@ -426,7 +425,7 @@ fn engine(
     let session = &mut connection.session;
     session.last_command = Some(entry.number);
     let call = Call {
-        handler,
+        handler: row.run.whole(),
         row: entry.number,
         db: session.db,
         protocol: session.protocol,
@@ -437,17 +436,17 @@ fn engine(
         located: parsed.located,
     };
     core.stats.commands += 1;
-    match owner {
-        Some(owner) if owner == core.id => here(core, key, &call, args),
-        Some(owner) => {
+    match placement {
+        Placement::One(owner) if owner == core.id => here(core, key, &call, args),
+        Placement::One(owner) => {
             core.lap = 0;
             across(core, key, owner, call, args);
         }
-        None => {
+        Placement::Several(owners) => {
             core.lap = 0;
             let client = connection.client(key, kind);
             connection.barrier = alone;
-            core.node.begin(core.now, client, call, row, args);
+            core.node.begin(core.now, client, call, row, args, owners);
             core.deliver();
         }
     }

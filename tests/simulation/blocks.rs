@@ -645,7 +645,7 @@ impl Blocks {
         self.logs[node].push(log);
         let count = self.nodes.len();
         let channels = &mut self.channels;
-        self.nodes[node].outgoing(|target, batch| {
+        self.nodes[node].outgoing(NOW, |target, batch| {
             channels[node * count + target.index()].push_back(batch);
         });
     }

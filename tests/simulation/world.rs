@@ -7,12 +7,16 @@
 use crate::rng::Rng;
 use crate::workload::{Mode, Op, VERBS, Verb, Workload};
 use shards::command::{OwnedArgs, flags};
-use shards::order::{Batch, Call, Client, Node, Ticket};
+use shards::order::{Batch, Call, Client, Node, Placement, Ticket};
 use shards::resp::Protocol;
 use shards::{Settings, Shard, ShardId, UnixMs};
 use std::collections::VecDeque;
 
 const START_MS: i64 = 1_700_000_000_000;
+/// After so many steps without a new request the world is stuck: a broken rule
+/// has left locks that nobody releases.
+const STUCK: u64 = 100_000;
+
 /// Databases per shard.
 const DBS: u16 = 2;
 /// How far the clock of a node may lag behind.
@@ -339,15 +343,15 @@ impl World {
             .first()
             .and_then(|_| args.get(1))
             .map(|key| node.shard.locate(key));
-        let (handler, owner) = match located {
+        let placement = match located {
             Some(located) if matches!(row.run, shards::command::Run::OneShard(_)) => {
-                (row.run.whole(), Some(node.owner_of(&located)))
+                Placement::One(node.owner_of(&located))
             }
             _ => node.place(row, args),
         };
-        let kind = match owner {
-            Some(_) => Kind::Single,
-            None => Kind::Transaction,
+        let (kind, owner) = match placement {
+            Placement::One(owner) => (Kind::Single, Some(owner)),
+            Placement::Several(_) => (Kind::Transaction, None),
         };
         let connection = &mut self.connections[index];
         let may_mix = connection.order.is_empty()
@@ -358,7 +362,7 @@ impl World {
             return false;
         }
         let call = Call {
-            handler,
+            handler: row.run.whole(),
             row: op.verb as u16,
             db: op.db,
             protocol: Protocol::Resp2,
@@ -371,16 +375,16 @@ impl World {
         let now = UnixMs(self.clocks[home.index()]);
         self.ops[id as usize].owner = owner;
         self.ops[id as usize].started = true;
-        match owner {
-            Some(owner) if owner == home => self.here(index, id, call, &request),
-            Some(owner) => {
+        match placement {
+            Placement::One(owner) if owner == home => self.here(index, id, call, &request),
+            Placement::One(owner) => {
                 let client = self.client(index, id, kind);
                 let node = &mut self.nodes[home.index()];
                 assert!(node.send(owner, client, call, args), "there is memory");
             }
-            None => {
+            Placement::Several(owners) => {
                 let client = self.client(index, id, kind);
-                self.nodes[home.index()].begin(now, client, call, row, args);
+                self.nodes[home.index()].begin(now, client, call, row, args, owners);
             }
         }
         true
@@ -481,7 +485,8 @@ impl World {
     fn publish(&mut self, node: usize) {
         let count = self.nodes.len();
         let channels = &mut self.channels;
-        self.nodes[node].outgoing(|target, batch| {
+        let now = UnixMs(self.clocks[node]);
+        self.nodes[node].outgoing(now, |target, batch| {
             channels[node * count + target.index()].push_back(batch);
         });
     }

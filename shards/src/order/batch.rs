@@ -181,6 +181,12 @@ pub(super) enum Item {
         ran: Ran,
         cargo: Cargo,
     },
+    /// Run this part of member so and so of the convoy that the box belongs to.
+    Part {
+        call: Call,
+        member: usize,
+        reply: Option<ReplyEnd>,
+    },
     /// Run this block for a client of the sender. The block is away while it waits.
     Exec {
         client: Client,
@@ -254,12 +260,21 @@ pub struct Batch {
     pub(super) replies: Vec<u8>,
     /// The box is on its way back: read the replies, not the items.
     pub(super) answered: bool,
+    /// The convoy that the box belongs to: it carries its parts and nothing
+    /// else, and the locks of this ticket end with the last of them.
+    pub(super) convoy: Option<Ticket>,
 }
 
 /// Bytes of arguments from which on a box is closed and another begun.
 const BYTES_MAX: usize = 16 << 20;
 /// Capacity of a buffer that is kept for the next use of a box.
 const KEEP_BYTES: usize = 256 * 1024;
+
+/// A request is below 4 GiB and a box is closed long before, so offsets fit.
+#[inline]
+fn short(len: usize) -> u32 {
+    u32::try_from(len).expect("a box holds less than 4 GiB")
+}
 
 impl Batch {
     /// Whether nothing was put in.
@@ -281,9 +296,6 @@ impl Batch {
     #[inline]
     pub(super) fn push<'a>(&mut self, item: Item, args: impl Iterator<Item = &'a [u8]>) {
         for arg in args {
-            // A request is below 4 GiB and a box is closed long before, so
-            // offsets fit; `reserve` has made room.
-            let short = |len: usize| u32::try_from(len).expect("a box holds less than 4 GiB");
             let span = Span {
                 start: short(self.bytes.len()),
                 len: short(arg.len()),
@@ -294,6 +306,52 @@ impl Batch {
         self.items.push(item);
         let end = u32::try_from(self.spans.len()).expect("fewer arguments than bytes");
         self.spans_end.push(end);
+    }
+
+    /// Adds an argument to the last item; false if there is no memory for it.
+    #[inline]
+    pub(super) fn extend(&mut self, arg: &[u8]) -> bool {
+        if self.bytes.try_reserve(arg.len()).is_err() {
+            return false;
+        }
+        self.spans.push(Span {
+            start: short(self.bytes.len()),
+            len: short(arg.len()),
+        });
+        self.bytes.extend_from_slice(arg);
+        if let Some(end) = self.spans_end.last_mut() {
+            *end += 1;
+        }
+        true
+    }
+
+    /// Takes the last item out again.
+    pub(super) fn pop(&mut self) {
+        self.items.pop();
+        self.spans_end.pop();
+        let spans = self.spans_end.last().map_or(0, |end| *end as usize);
+        let bytes = self.spans.get(spans).map(|span| span.start as usize);
+        self.bytes.truncate(bytes.unwrap_or(self.bytes.len()));
+        self.spans.truncate(spans);
+    }
+
+    /// Whose part of a convoy the last item is.
+    #[inline]
+    pub(super) fn last_part(&self) -> Option<usize> {
+        match self.items.last() {
+            Some(Item::Part { member, .. }) => Some(*member),
+            _ => None,
+        }
+    }
+
+    /// Item `index` of an answered box of a convoy: whose part it is, and the
+    /// reply.
+    #[inline]
+    pub(super) fn part(&self, index: usize) -> Option<(usize, ReplyEnd)> {
+        match self.items.get(index) {
+            Some(Item::Part { member, reply, .. }) => Some((*member, (*reply)?)),
+            _ => None,
+        }
     }
 
     /// The arguments of item `index`.
@@ -311,6 +369,7 @@ impl Batch {
         self.spans.clear();
         self.locks.clear();
         self.answered = false;
+        self.convoy = None;
         for buffer in [&mut self.bytes, &mut self.replies] {
             buffer.clear();
             buffer.shrink_to(KEEP_BYTES);

@@ -17,22 +17,35 @@
 //! waiting. Otherwise it overtakes nobody.
 //!
 //! Costs: asking is one look-up of the key; taking and leaving a queue is
-//! constant but for the readers that hold a key together.
+//! constant but for the readers that hold a key together. A key that one ticket
+//! alone holds costs a line of the table and no allocation.
 
 use super::batch::{Lock, Scope, Ticket};
-use hashbrown::HashMap;
+use hashbrown::hash_table::Entry;
+use hashbrown::{HashMap, HashTable};
+use slab::Slab;
 use std::collections::VecDeque;
 
-type Map<K, V> = HashMap<K, V, ahash::RandomState>;
-
+/// A ticket in a queue: its number among those that hold or want locks here.
+#[derive(Clone, Copy)]
 struct Place {
-    ticket: Ticket,
+    holding: u32,
     exclusive: bool,
 }
 
-/// The tickets on one key, first come first.
-#[derive(Default)]
+/// The tickets on one key, first come first. Nearly always there is one: it
+/// needs no memory but the line of the table.
 struct Queue {
+    key: u64,
+    /// The only ticket, and it is granted, unless there are more.
+    only: Place,
+    /// All of them, if there are several or have been.
+    all: Option<Box<Places>>,
+}
+
+/// The places of a queue that has been longer than one.
+#[derive(Default)]
+struct Places {
     places: VecDeque<Place>,
     /// The first so many places are granted.
     granted: usize,
@@ -42,8 +55,50 @@ struct Queue {
 
 impl Queue {
     /// Whether one that comes now need not wait.
+    #[inline]
     fn is_free(&self, exclusive: bool) -> bool {
-        self.places.is_empty() || (!exclusive && self.exclusive == 0)
+        let any_exclusive = match &self.all {
+            None => self.only.exclusive,
+            Some(all) => all.exclusive > 0,
+        };
+        !exclusive && !any_exclusive
+    }
+
+    /// Room for more than one.
+    fn widen(&mut self, empty: impl FnOnce() -> Box<Places>) -> &mut Places {
+        let only = self.only;
+        self.all.get_or_insert_with(|| {
+            let mut all = empty();
+            all.places.push_back(only);
+            all.granted = 1;
+            all.exclusive = usize::from(only.exclusive);
+            all
+        })
+    }
+}
+
+impl Places {
+    /// One more comes; whether it has to wait. One that stands last already
+    /// takes no second place: of its two wishes the stronger counts.
+    fn come(&mut self, place: Place) -> bool {
+        if let Some(last) = self.places.back_mut()
+            && last.holding == place.holding
+        {
+            if !place.exclusive || last.exclusive {
+                return false;
+            }
+            last.exclusive = true;
+            self.exclusive += 1;
+            // Others that were granted to read with it must leave first.
+            let waits = self.granted == self.places.len() && self.granted > 1;
+            self.granted -= usize::from(waits);
+            return waits;
+        }
+        let granted = self.places.is_empty() || !place.exclusive && self.exclusive == 0;
+        self.granted += usize::from(granted);
+        self.exclusive += usize::from(place.exclusive);
+        self.places.push_back(place);
+        !granted
     }
 
     /// Whether the first place that is not granted can be.
@@ -54,10 +109,26 @@ impl Queue {
             _ => false,
         }
     }
+
+    /// A ticket goes; whether it was there.
+    fn go(&mut self, holding: u32) -> bool {
+        // Who goes has been granted, so it stands at the front.
+        let at = self
+            .places
+            .iter()
+            .position(|place| place.holding == holding);
+        let Some(gone) = at.and_then(|at| self.places.remove(at)) else {
+            return false;
+        };
+        self.granted -= usize::from(at.is_some_and(|at| at < self.granted));
+        self.exclusive -= usize::from(gone.exclusive);
+        true
+    }
 }
 
 /// A ticket that has come but not gone.
 struct Holding {
+    ticket: Ticket,
     locks: Vec<Lock>,
     /// Locks it still waits for.
     missing: usize,
@@ -78,27 +149,29 @@ impl Whole {
     }
 }
 
-/// Emptied queues that are kept, and the capacity up to which one is.
-const SPARE_QUEUES: usize = 256;
-const SPARE_PLACES: usize = 16;
+/// Memory of long queues that is kept, and the capacity up to which it is.
+const SPARE: usize = 64;
+const SPARE_PLACES: usize = 64;
 
 /// The locks on one shard.
 pub struct Locks {
-    keys: Map<u64, Queue>,
-    tickets: Map<Ticket, Holding>,
+    /// By key, which is a hash already.
+    keys: HashTable<Queue>,
+    holdings: Slab<Holding>,
+    tickets: HashMap<Ticket, u32, ahash::RandomState>,
     whole: Option<Whole>,
     behind: VecDeque<(Ticket, Vec<Lock>)>,
-    /// Emptied queues, to be used again: most last as long as one transaction.
-    spare: Vec<VecDeque<Place>>,
+    #[allow(clippy::vec_box)] // they move into queues as boxes
+    spare: Vec<Box<Places>>,
 }
 
 impl Default for Locks {
     fn default() -> Self {
-        // Keys are hashes already; the seeds need not be secret.
-        let state = ahash::RandomState::with_seeds(1, 2, 3, 4);
         Self {
-            keys: Map::with_hasher(state.clone()),
-            tickets: Map::with_hasher(state),
+            keys: HashTable::new(),
+            holdings: Slab::new(),
+            // Clients do not choose tickets: the seeds need not be secret.
+            tickets: HashMap::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4)),
             whole: None,
             behind: VecDeque::new(),
             spare: Vec::new(),
@@ -119,9 +192,9 @@ impl Locks {
         self.tickets.contains_key(&ticket)
     }
 
-    /// A ticket asks for its locks on this shard, all at once; each scope at
-    /// most once. Whether it has them all; if not, a [`Locks::release`] will
-    /// say when.
+    /// A ticket asks for its locks on this shard, all at once: the whole shard
+    /// alone, or keys, each as often as it likes. Whether it has them all; if
+    /// not, a [`Locks::release`] will say when.
     pub fn lock(&mut self, ticket: Ticket, locks: Vec<Lock>) -> bool {
         let beside = self.behind.is_empty() && self.lets_in(&locks);
         if self.whole.is_some() && !beside {
@@ -158,44 +231,53 @@ impl Locks {
                     });
                 }
             }
-            self.tickets.insert(
-                ticket,
-                Holding {
-                    locks,
-                    missing: usize::from(!granted),
-                },
-            );
+            self.hold(ticket, locks, usize::from(!granted));
             return granted;
         }
+        // The number that it will have.
+        let holding = number(self.holdings.vacant_key());
         let mut missing = 0;
         for lock in &locks {
             let Scope::Key(key) = lock.scope else {
                 continue;
             };
-            let spare = &mut self.spare;
-            let queue = self.keys.entry(key).or_insert_with(|| Queue {
-                places: spare.pop().unwrap_or_default(),
-                ..Queue::default()
-            });
-            if queue.is_free(lock.exclusive) {
-                queue.granted += 1;
-            } else {
-                missing += 1;
-            }
-            queue.exclusive += usize::from(lock.exclusive);
-            queue.places.push_back(Place {
-                ticket,
+            let place = Place {
+                holding,
                 exclusive: lock.exclusive,
-            });
+            };
+            let same = |queue: &Queue| queue.key == key;
+            match self.keys.entry(key, same, |queue| queue.key) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(Queue {
+                        key,
+                        only: place,
+                        all: None,
+                    });
+                }
+                Entry::Occupied(queue) => {
+                    let spare = &mut self.spare;
+                    let empty = || spare.pop().unwrap_or_default();
+                    missing += usize::from(queue.into_mut().widen(empty).come(place));
+                }
+            }
         }
-        self.tickets.insert(ticket, Holding { locks, missing });
+        self.hold(ticket, locks, missing);
         missing == 0
+    }
+
+    fn hold(&mut self, ticket: Ticket, locks: Vec<Lock>, missing: usize) {
+        let holding = self.holdings.insert(Holding {
+            ticket,
+            locks,
+            missing,
+        });
+        self.tickets.insert(ticket, number(holding));
     }
 
     /// Whether a request for a key may run now, without a ticket.
     pub fn allows(&self, key: u64, exclusive: bool) -> bool {
         let bars = |whole: &Whole| exclusive || whole.exclusive;
-        let queue = self.keys.get(&key);
+        let queue = self.keys.find(key, |queue| queue.key == key);
         !self.whole.as_ref().is_some_and(bars) && queue.is_none_or(|queue| queue.is_free(exclusive))
     }
 
@@ -204,15 +286,16 @@ impl Locks {
         self.tickets.is_empty()
             || !exclusive
                 && !self.whole.as_ref().is_some_and(|whole| whole.exclusive)
-                && self.keys.values().all(|queue| queue.exclusive == 0)
+                && self.keys.iter().all(|queue| queue.is_free(false))
     }
 
     /// A ticket is over on this shard. Those that have all their locks now are
     /// appended to `granted`, first come first.
     pub fn release(&mut self, ticket: Ticket, granted: &mut VecDeque<Ticket>) {
-        let Some(holding) = self.tickets.remove(&ticket) else {
+        let Some(number) = self.tickets.remove(&ticket) else {
             return;
         };
+        let Holding { locks, .. } = self.holdings.remove(number as usize);
         if let Some(whole) = &mut self.whole {
             if whole.ticket == ticket
                 && let Some(next) = whole.beside.pop()
@@ -227,9 +310,9 @@ impl Locks {
             }
             whole.beside.retain(|other| *other != ticket);
         }
-        for lock in &holding.locks {
+        for lock in &locks {
             if let Scope::Key(key) = lock.scope {
-                self.leave(key, ticket, granted);
+                self.leave(key, number, granted);
             }
         }
         if let Some(whole) = &mut self.whole
@@ -243,35 +326,37 @@ impl Locks {
     }
 
     /// Takes a ticket out of a key's queue and grants what follows.
-    fn leave(&mut self, key: u64, ticket: Ticket, granted: &mut VecDeque<Ticket>) {
-        let Some(queue) = self.keys.get_mut(&key) else {
+    #[inline]
+    fn leave(&mut self, key: u64, number: u32, granted: &mut VecDeque<Ticket>) {
+        let Ok(mut entry) = self.keys.find_entry(key, |queue| queue.key == key) else {
             return;
         };
-        // Who leaves has been granted, so it stands at the front.
-        let at = queue.places.iter().position(|place| place.ticket == ticket);
-        let Some(left) = at.and_then(|at| queue.places.remove(at)) else {
+        let queue = entry.get_mut();
+        let Some(all) = &mut queue.all else {
+            if queue.only.holding == number {
+                entry.remove();
+            }
             return;
         };
-        queue.granted -= usize::from(at.is_some_and(|at| at < queue.granted));
-        queue.exclusive -= usize::from(left.exclusive);
-        while queue.next_is_free() {
-            let next = queue.places[queue.granted].ticket;
-            queue.granted += 1;
-            if let Some(holding) = self.tickets.get_mut(&next) {
+        if !all.go(number) {
+            return;
+        }
+        while all.next_is_free() {
+            let next = all.places[all.granted].holding;
+            all.granted += 1;
+            if let Some(holding) = self.holdings.get_mut(next as usize) {
                 holding.missing -= 1;
                 if holding.missing == 0 {
-                    granted.push_back(next);
+                    granted.push_back(holding.ticket);
                 }
             }
         }
-        if queue.places.is_empty() {
-            let left = self.keys.remove(&key);
-            if let Some(Queue { places, .. }) = left
-                && self.spare.len() < SPARE_QUEUES
-                && places.capacity() <= SPARE_PLACES
-            {
-                self.spare.push(places);
-            }
+        if all.places.is_empty()
+            && let (Queue { all: Some(all), .. }, _) = entry.remove()
+            && self.spare.len() < SPARE
+            && all.places.capacity() <= SPARE_PLACES
+        {
+            self.spare.push(all);
         }
     }
 
@@ -301,7 +386,12 @@ impl Locks {
     }
 }
 
-/// Whether a ticket changes anything: all of its locks are of one kind.
+/// A number of a ticket; memory bounds them far below 2^32.
+fn number(holding: usize) -> u32 {
+    u32::try_from(holding).expect("fewer than 2^32 tickets")
+}
+
+/// Whether a ticket changes anything.
 fn wants_to_write(locks: &[Lock]) -> bool {
     locks.iter().any(|lock| lock.exclusive)
 }
@@ -367,6 +457,26 @@ mod tests {
         assert_eq!(release(&mut locks, 3), [4]);
         assert_eq!(release(&mut locks, 4), [0; 0]);
         assert!(locks.is_empty());
+    }
+
+    #[test]
+    fn a_key_that_is_asked_for_twice_takes_one_place() {
+        let mut locks = Locks::default();
+        assert!(locks.lock(
+            ticket(1),
+            vec![key(1, true), key(1, false), key(1, true)]
+        ));
+        assert_eq!(release(&mut locks, 1), [0; 0]);
+        assert!(locks.is_empty() && locks.keys.is_empty());
+        // To read with another, then to write: it waits for the other.
+        assert!(locks.lock(ticket(2), vec![key(1, false)]));
+        assert!(!locks.lock(ticket(3), vec![key(1, false), key(1, true)]));
+        assert!(!locks.lock(ticket(4), vec![key(1, false)]));
+        assert_eq!(release(&mut locks, 2), [3]);
+        assert!(!locks.allows(1, false));
+        assert_eq!(release(&mut locks, 3), [4]);
+        assert_eq!(release(&mut locks, 4), [0; 0]);
+        assert!(locks.is_empty() && locks.keys.is_empty());
     }
 
     #[test]

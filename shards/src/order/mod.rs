@@ -18,6 +18,14 @@
 //!   home core ──Work (when ALL have granted)─▶ shard: runs it, releases, replies
 //! ```
 //!
+//! Requests that need one round only (MGET, MSET, DEL …) travel together: those
+//! that a core's clients send in one turn form a *convoy*, which asks for the
+//! locks of all of them at once and then sends one box to each shard. To the
+//! order it is one transaction. Readers and writers travel apart, so that no
+//! reader waits for what only a writer must wait for; a request of another kind
+//! closes the convoy first, so that transactions begin in the order in which
+//! they came.
+//!
 //! Invariants, and what they are for:
 //! - The coordinator sends all `Lock`s in one order, and channels keep it, so
 //!   the locks of two transactions queue in the same order on every shard:
@@ -36,6 +44,7 @@
 //!   coordinator.
 
 mod batch;
+mod convoy;
 mod locks;
 mod node;
 mod program;
@@ -47,6 +56,7 @@ mod waiters;
 mod watch;
 
 pub use batch::{Batch, Call, Client, Ticket};
-pub use node::{Node, ServerStep, Unblock};
+pub use node::{Node, Placement, ServerStep, Unblock};
 pub use program::{Block, Manner, Watched};
+pub use split::Owners;
 pub use watch::{Ran, Replied, Watch};

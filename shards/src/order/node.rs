@@ -1,6 +1,7 @@
 //! One core's part of the order: runs what is its own, sends on what is not.
 
 mod blocked;
+mod convoy;
 mod drive;
 mod exec;
 mod home;
@@ -9,18 +10,20 @@ mod walk;
 
 pub use blocked::Unblock;
 use blocked::{Blocked, OFFERED};
+use convoy::CONVOY;
 use drive::PROGRAM;
 pub use drive::ServerStep;
 use slices::Slice;
 
 use super::batch::{Batch, Call, Client, Item, Lock, ReplyEnd, Scope, Ticket};
+use super::convoy::Convoy;
 use super::locks::Locks;
 use super::program::{Program, Task};
 use super::split::Owners;
 use super::transaction::Transaction;
 use super::waiters::{Waiter, Waiters};
 use super::watch::{Ran, Replied, Watch};
-use crate::command::{Args, Cargo, Handler, OwnedArgs, Row, Run, Write, flags};
+use crate::command::{Args, Cargo, OwnedArgs, Row, Run, Write, flags};
 use crate::error::CommandError;
 use crate::keyspace::{Located, slot_of};
 use crate::resp::Reply;
@@ -56,7 +59,14 @@ struct Answer {
 }
 
 /// Boxes that are kept to be filled again.
-const SPARE_BOXES: usize = 32;
+const SPARE_BOXES: usize = 64;
+
+/// Where a request that is not for one known key runs.
+pub enum Placement {
+    One(ShardId),
+    /// As a transaction: hand this to [`Node::begin`].
+    Several(Owners),
+}
 
 /// Requests of a box whose memory is fetched together, before they run.
 const PREFETCHED: usize = 16;
@@ -84,6 +94,16 @@ pub struct Node {
     /// Later requests of clients that have a parked one here.
     chains: HashMap<Origin, VecDeque<Parked>, ahash::RandomState>,
     transactions: Slab<Transaction>,
+    /// The convoy that is being filled.
+    open: Option<Box<Convoy>>,
+    /// Those under way, under tickets with [`CONVOY`].
+    #[allow(clippy::vec_box)] // they move from one place to the other
+    convoys: Slab<Box<Convoy>>,
+    #[allow(clippy::vec_box)]
+    spare_convoys: Vec<Box<Convoy>>,
+    spare_owners: Option<Owners>,
+    /// Memory for the locks of a convoy.
+    lock_room: Vec<(ShardId, Lock)>,
     /// Blocks on several shards, under tickets with [`PROGRAM`].
     programs: Slab<Program>,
     /// Parts of transactions that are not over.
@@ -97,8 +117,9 @@ pub struct Node {
     /// Tickets that have been granted here and not yet acted on.
     granted: VecDeque<Ticket>,
     outgoing: Vec<Option<Box<Batch>>>,
-    /// Answered boxes on their way back.
-    returning: Vec<(ShardId, Box<Batch>)>,
+    /// Boxes that are complete: answered ones on their way back, full ones,
+    /// and those of convoys.
+    departing: Vec<(ShardId, Box<Batch>)>,
     // They travel as boxes, so they are kept as boxes.
     #[allow(clippy::vec_box)]
     spare: Vec<Box<Batch>>,
@@ -124,12 +145,17 @@ impl Node {
             blocked: Blocked::new(hasher.clone()),
             hasher,
             transactions: Slab::new(),
+            open: None,
+            convoys: Slab::new(),
+            spare_convoys: Vec::new(),
+            spare_owners: None,
+            lock_room: Vec::new(),
             programs: Slab::new(),
             slices: VecDeque::new(),
             server_steps: VecDeque::new(),
             serial: 0,
             granted: VecDeque::new(),
-            returning: Vec::new(),
+            departing: Vec::new(),
             outgoing: (0..shards).map(|_| None).collect(),
             spare: Vec::new(),
             answers: Vec::new(),
@@ -170,10 +196,12 @@ impl Node {
             && self.granted.is_empty()
             && self.blocked.is_at_rest()
             && self.transactions.is_empty()
+            && self.open.is_none()
+            && self.convoys.is_empty()
             && self.programs.is_empty()
             && self.slices.is_empty()
             && self.answers.is_empty()
-            && self.returning.is_empty()
+            && self.departing.is_empty()
             && self.outgoing.iter().flatten().all(|batch| batch.is_empty())
     }
 
@@ -216,28 +244,42 @@ impl Node {
     }
 
     /// Where a request that is not for one known key runs: on one shard, with
-    /// this handler, or as a transaction, on several or in slices.
-    pub fn place(&self, row: &Row, args: Args<'_>) -> (Handler, Option<ShardId>) {
-        let handler = row.run.whole();
+    /// its row's [`Run::whole`], or as a transaction, on several or in slices.
+    pub fn place(&mut self, row: &Row, args: Args<'_>) -> Placement {
         if row.flags.has(flags::SLICED) {
-            return (handler, None);
+            return Placement::Several(Owners::default());
         }
         if self.shards == 1 {
-            return (handler, Some(self.id));
+            return Placement::One(self.id);
         }
-        let one = match (Owners::find(row, args, |key| self.owner(key)), row.run) {
+        let room = self.spare_owners.take().unwrap_or_default();
+        self.place_in(room, row, args)
+    }
+
+    fn place_in(&self, room: Owners, row: &Row, args: Args<'_>) -> Placement {
+        match (room.found(row, args, |key| self.owner(key)), row.run) {
             // Refused wherever it runs; here is nearest.
-            (None, _) => Some(self.id),
-            (Some(owners), _) if owners.only().is_some() => owners.only(),
-            (Some(_), Run::OneShard(_)) => Some(self.id),
-            // Its cursor is looked at when it begins.
-            (Some(_), _) => None,
-        };
-        (handler, one)
+            (None, _) => Placement::One(self.id),
+            (Some(owners), run) => match owners.only() {
+                Some(only) => Placement::One(only),
+                None if matches!(run, Run::OneShard(_)) => Placement::One(self.id),
+                // The cursor of a walk is looked at when it begins.
+                None => Placement::Several(owners),
+            },
+        }
     }
 
     /// Handles a box from another node.
     pub fn receive(&mut self, now: UnixMs, from: ShardId, mut batch: Box<Batch>) {
+        if let Some(ticket) = batch.convoy {
+            if batch.answered {
+                self.take_parts(from, ticket, batch);
+            } else {
+                self.run_parts(now, ticket, &mut batch);
+                self.departing.push((from, batch));
+            }
+            return self.pump(now);
+        }
         if batch.answered {
             self.take_answers(now, from, &mut batch);
             self.keep(batch);
@@ -272,17 +314,17 @@ impl Node {
                     self.walk(now, home, client, call, batch.args(index));
                 }
                 Item::Begin { ticket, locks_end } => {
-                    let locks = batch.locks[locks_start..locks_end as usize].to_vec();
+                    let locks = &batch.locks[locks_start..locks_end as usize];
                     locks_start = locks_end as usize;
-                    self.order(ticket, &locks);
+                    self.order(ticket, locks);
                 }
                 Item::Lock { ticket, locks_end } => {
                     let locks = &batch.locks[locks_start..locks_end as usize];
-                    let locks = locks.iter().map(|(_, lock)| *lock).collect();
                     locks_start = locks_end as usize;
-                    self.lock(ticket, locks);
+                    self.lock(ticket, locks.iter().map(|(_, lock)| *lock));
                 }
                 Item::Granted { ticket } => self.granted(now, ticket),
+                Item::Part { .. } => debug_assert!(false, "the box names its convoy"),
                 Item::Late { client, row, ran } => {
                     self.take_late((client, row, ran), batch.args(index));
                 }
@@ -300,7 +342,7 @@ impl Node {
         }
         if wants_answer {
             batch.answered = true;
-            self.returning.push((from, batch));
+            self.departing.push((from, batch));
         } else {
             self.keep(batch);
         }
@@ -361,10 +403,13 @@ impl Node {
         }
     }
 
-    /// What is to be sent to other nodes.
+    /// What is to be sent to other nodes at the end of a turn.
     #[inline]
-    pub fn outgoing(&mut self, mut send: impl FnMut(ShardId, Box<Batch>)) {
-        for (target, batch) in self.returning.drain(..) {
+    pub fn outgoing(&mut self, now: UnixMs, mut send: impl FnMut(ShardId, Box<Batch>)) {
+        if self.open.is_some() {
+            self.close_convoy(now);
+        }
+        for (target, batch) in self.departing.drain(..) {
             send(target, batch);
         }
         for (index, batch) in (0..).zip(&mut self.outgoing) {
@@ -412,7 +457,7 @@ impl Node {
         if outgoing.as_ref().is_some_and(|batch| batch.is_full())
             && let Some(full) = outgoing.take()
         {
-            self.returning.push((target, full));
+            self.departing.push((target, full));
         }
         outgoing.get_or_insert_with(|| self.spare.pop().unwrap_or_default())
     }
@@ -475,6 +520,11 @@ impl Node {
         reply: &[u8],
     ) {
         self.answer_bytes.extend_from_slice(reply);
+        self.answered(client, row, ran, slow);
+    }
+
+    /// The reply has been appended to `answer_bytes`.
+    fn answered(&mut self, client: Client, row: u16, ran: Ran, slow: Option<Box<OwnedArgs>>) {
         let end = self.answer_bytes.len();
         self.answers.push(Answer {
             client,
@@ -550,7 +600,7 @@ impl Node {
         };
         let index = self.parked.insert(request);
         let ticket = self.ticket(index, PARKED);
-        if self.locks.lock(ticket, locks) {
+        if self.locks.lock(ticket, locks.into_iter()) {
             self.granted.push_back(ticket);
         }
     }
@@ -619,7 +669,7 @@ impl Node {
                 continue;
             };
             if target == self.id {
-                self.lock(ticket, group.iter().map(|(_, lock)| *lock).collect());
+                self.lock(ticket, group.iter().map(|(_, lock)| *lock));
             } else {
                 let batch = self.batch_for(target);
                 batch.locks.extend_from_slice(group);
@@ -629,7 +679,7 @@ impl Node {
         }
     }
 
-    fn lock(&mut self, ticket: Ticket, locks: Vec<Lock>) {
+    fn lock(&mut self, ticket: Ticket, locks: impl Iterator<Item = Lock> + Clone) {
         if self.locks.lock(ticket, locks) {
             self.granted.push_back(ticket);
         }

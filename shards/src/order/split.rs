@@ -7,6 +7,7 @@ use crate::types::ShardId;
 const ROOM_BYTES: usize = 512;
 
 /// Where the keys of a request lie.
+#[derive(Default)]
 pub struct Owners {
     /// Positions of the keys among the arguments.
     pub positions: Vec<usize>,
@@ -18,12 +19,23 @@ impl Owners {
     /// Finds the keys of a request, none if it may reach any key; nothing if they cannot be told apart or the
     /// last one lacks what belongs to it (the request's handler says why).
     pub fn find(row: &Row, args: Args<'_>, of: impl Fn(&[u8]) -> ShardId) -> Option<Self> {
-        let mut positions = Vec::new();
+        Self::default().found(row, args, of)
+    }
+
+    /// As [`Owners::find`], in the memory of this one.
+    pub fn found(
+        mut self,
+        row: &Row,
+        args: Args<'_>,
+        of: impl Fn(&[u8]) -> ShardId,
+    ) -> Option<Self> {
+        let Self { positions, shards } = &mut self;
+        positions.clear();
+        shards.clear();
         if row.flags.has(flags::SORTS) && crate::command::reaches_any_key(args) {
-            let shards = Vec::new();
-            return Some(Self { positions, shards });
+            return Some(self);
         }
-        crate::command::keys_of(row, args, &mut positions)?;
+        crate::command::keys_of(row, args, positions)?;
         // A key without all that belongs to it (`MSET a 1 b`), or none where
         // some must be (`LMPOP 0 a LEFT`).
         let whole = match positions.last() {
@@ -33,9 +45,8 @@ impl Owners {
         if !whole {
             return None;
         }
-        let mut shards = Vec::with_capacity(positions.len());
         shards.extend(positions.iter().filter_map(|at| args.get(*at)).map(of));
-        Some(Self { positions, shards })
+        Some(self)
     }
 
     /// The only shard with keys of the request, if there is exactly one.
@@ -146,7 +157,28 @@ pub fn after_line(reply: &[u8]) -> &[u8] {
 }
 
 /// Length of the first reply in `bytes`, which the engine wrote.
-fn element_len(bytes: &[u8]) -> usize {
+pub fn element_len(bytes: &[u8]) -> usize {
+    bulk_len(bytes).unwrap_or_else(|| nested_len(bytes))
+}
+
+/// [`element_len`] of a short bulk string or a null one.
+#[inline]
+fn bulk_len(bytes: &[u8]) -> Option<usize> {
+    let digits = bytes.strip_prefix(b"$")?;
+    let mut len = 0;
+    for (at, byte) in digits.iter().enumerate().take(8) {
+        match byte {
+            b'0'..=b'9' => len = len * 10 + usize::from(byte - b'0'),
+            // The sign, the digits and two line ends.
+            b'\r' => return Some(1 + at + 2 + len + 2),
+            b'-' => return Some(b"$-1\r\n".len()),
+            _ => return None,
+        }
+    }
+    None
+}
+
+fn nested_len(bytes: &[u8]) -> usize {
     let mut at = 0;
     let mut missing = 1usize;
     while missing > 0 && at < bytes.len() {

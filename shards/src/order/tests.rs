@@ -1,6 +1,6 @@
 //! Small scenes: what waits for what, box by box.
 
-use super::{Batch, Call, Client, Node};
+use super::{Batch, Call, Client, Node, Placement};
 use crate::command::{
     Args, Arity, Begin, COMMANDS, Command, Context, Group, KeySpec, OwnedArgs, Row, Run, Write,
     flags,
@@ -72,12 +72,11 @@ impl Scene {
         let args = args.args();
         let row = row(line.split(' ').next().unwrap());
         let node = &mut self.nodes[usize::from(home)];
-        let (handler, owner) = match row.run {
-            Run::OneShard(handler) => (handler, Some(node.owner(&args[1]))),
+        let placement = match row.run {
+            Run::OneShard(_) => Placement::One(node.owner(&args[1])),
             _ => node.place(row, args),
         };
         let call = Call {
-            handler,
             ..call_of(row, self.db)
         };
         let waiting = Client {
@@ -85,17 +84,19 @@ impl Scene {
             id: client,
             place: 0,
         };
-        match owner {
-            Some(owner) if owner != ShardId(home) => {
+        match placement {
+            Placement::One(owner) if owner != ShardId(home) => {
                 assert!(node.send(owner, waiting, call, args));
             }
-            Some(_) if node.must_wait(client, &call, args) => node.park(waiting, call, args),
-            Some(_) => {
+            Placement::One(_) if node.must_wait(client, &call, args) => {
+                node.park(waiting, call, args)
+            }
+            Placement::One(_) => {
                 let mut reply = Vec::new();
                 let _ = node.shard.apply(NOW, &call.request(args), &mut reply);
                 self.replies.push((client, text(&reply)));
             }
-            None => node.begin(NOW, waiting, call, row, args),
+            Placement::Several(owners) => node.begin(NOW, waiting, call, row, args, owners),
         }
         self.collect(home);
     }
@@ -105,7 +106,7 @@ impl Scene {
         let node = &mut self.nodes[usize::from(home)];
         node.replies(|replied| replies.push((replied.client.id, text(&replied.whole()))));
         let channels = &mut self.channels;
-        node.outgoing(|target, batch| {
+        node.outgoing(NOW, |target, batch| {
             channels[usize::from(home * SHARDS + target.0)].push_back(batch);
         });
     }

@@ -25,7 +25,7 @@ use super::Node;
 use crate::command::{Args, Cargo, Decide, OwnedArgs, Row, Run};
 use crate::error::CommandError;
 use crate::order::batch::{Batch, Call, Client, Item, Lock, Noted, Scope, Ticket};
-use crate::order::split::{after_line, in_key_order};
+use crate::order::split::{Owners, after_line, in_key_order};
 use crate::order::transaction::{PlannedWrite, Then, Transaction};
 use crate::order::waiters::Waiter;
 use crate::order::watch::Ran;
@@ -526,7 +526,10 @@ impl Node {
             }
             Ok(_) | Err(CommandError::Blocked(_)) => {
                 // Behind the locks that are released now.
-                self.begin(now, client, scattered.call, scattered.row, args);
+                let (call, row) = (scattered.call, scattered.row);
+                if let Some(owners) = Owners::find(row, args, |key| self.owner(key)) {
+                    self.begin(now, client, call, row, args, owners);
+                }
             }
             Err(_) => self.answer(client, scattered.call.row, Ran::ended(true), None, &out),
         }

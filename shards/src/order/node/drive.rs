@@ -16,7 +16,7 @@
 //! program pause. The locks are released behind the last command, in the same
 //! box. Locks belong to the program: a client that goes away leaves none.
 
-use super::{Node, number_of};
+use super::{Node, Placement, number_of};
 use crate::command::{Args, Cargo, OwnedArgs, Row, Run, Write, cursor_of, flags};
 use crate::keyspace::cursor_slot;
 use crate::order::batch::{Call, Client, Item, Ticket};
@@ -48,6 +48,7 @@ impl Node {
         (row, manner): (u16, Manner),
         block: Box<Block>,
     ) {
+        self.close_convoy(now);
         let locks = self.locks_of_program(&block);
         let mut participants: Vec<ShardId> = locks.iter().map(|(shard, _)| *shard).collect();
         participants.dedup();
@@ -257,14 +258,16 @@ impl Node {
         let Some(call) = queued.call(manner) else {
             return;
         };
-        let owner = match self.known_owner(queued) {
-            Some(owner) => Some(owner),
-            None => self.place(row, queued.args).1,
+        let placement = match self.known_owner(queued) {
+            Some(owner) => Placement::One(owner),
+            None => self.place(row, queued.args),
         };
-        if let Some(owner) = owner {
-            self.step(now, (ticket, index), owner, call, queued.args);
-            return;
-        }
+        let owners = match placement {
+            Placement::Several(owners) => owners,
+            Placement::One(owner) => {
+                return self.step(now, (ticket, index), owner, call, queued.args);
+            }
+        };
         let at_once = matches!(row.run, Run::EachShard { .. }) && !row.flags.has(flags::SLICED);
         if !at_once && let Some(program) = self.program(ticket) {
             program.pause = Pause::For(index);
@@ -277,7 +280,7 @@ impl Node {
             return;
         };
         let client = program.client;
-        if let Some((transaction, _)) = self.compose(client, call, row, queued.args) {
+        if let Some((transaction, _)) = self.compose(client, call, row, queued.args, owners) {
             self.begin_unlocked(now, transaction, Some((ticket, number_of(index))));
         }
     }

@@ -6,7 +6,7 @@
 //!
 //! Any other block is a program; see `drive`.
 
-use super::{Node, Parked};
+use super::{Node, Parked, Placement};
 use crate::command::{Args, Cargo, Context, Handler, Merge, Outcome, OwnedArgs, Run, flags};
 use crate::order::batch::{Batch, Call, Client, Item, Lock, ReplyEnd, Scope, Ticket};
 use crate::order::program::{Block, Done, Manner, Queued, Runs, Task, Watched, WatchedKey};
@@ -101,7 +101,10 @@ impl Node {
             };
             let owner = match self.known_owner(&queued) {
                 Some(owner) => owner,
-                None => self.place(row, queued.args).1?,
+                None => match self.place_in(Owners::default(), row, queued.args) {
+                    Placement::One(owner) => owner,
+                    Placement::Several(_) => return None,
+                },
             };
             if !fits(owner) {
                 return None;

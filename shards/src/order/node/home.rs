@@ -1,7 +1,7 @@
 //! What a transaction's home core does with it: collects grants, sends the
 //! work out, collects the replies, and decides what is to be written.
 
-use super::{Node, PROGRAM, number_of};
+use super::{CONVOY, Node, PROGRAM, number_of};
 use crate::command::{Args, Cargo, Decide, Decision, Further, OwnedArgs, Row, Run, flags};
 use crate::error::CommandError;
 use crate::keyspace::Parcel;
@@ -34,11 +34,21 @@ impl Node {
         call: Call,
         row: &'static Row,
         args: Args<'_>,
+        owners: Owners,
     ) {
-        if let Run::ByCursor(_) = row.run {
-            return self.walk(now, self.id, client, call, args);
+        match row.run {
+            Run::ByCursor(_) => return self.walk(now, self.id, client, call, args),
+            Run::EachShard { part, merge } if !owners.shards.is_empty() => {
+                let call = Call {
+                    handler: part,
+                    located: None,
+                    ..call
+                };
+                return self.join(now, (client, call, merge), row, owners, args);
+            }
+            _ => self.close_convoy(now),
         }
-        let Some((mut transaction, locks)) = self.compose(client, call, row, args) else {
+        let Some((mut transaction, locks)) = self.compose(client, call, row, args, owners) else {
             return;
         };
         let index = self.transactions.vacant_key();
@@ -57,8 +67,8 @@ impl Node {
         call: Call,
         row: &'static Row,
         args: Args<'_>,
+        mut owners: Owners,
     ) -> Option<(Transaction, Vec<(ShardId, Lock)>)> {
-        let mut owners = Owners::find(row, args, |key| self.owner(key))?;
         let protocol = call.protocol;
         let mut request = None;
         let (handler, skip, call_protocol, then) = match row.run {
@@ -136,6 +146,9 @@ impl Node {
     /// One more shard has granted a transaction of this node. When all have,
     /// the work goes out.
     pub(super) fn granted(&mut self, now: UnixMs, ticket: Ticket) {
+        if ticket.number & CONVOY != 0 {
+            return self.convoy_granted(now, ticket);
+        }
         if ticket.number & PROGRAM != 0 {
             return self.program_granted(now, ticket);
         }

@@ -1,0 +1,245 @@
+//! Requests that the shards can answer in one round, several of them under one
+//! set of locks.
+//!
+//! A convoy belongs to the core whose clients have sent the requests. It fills
+//! during a turn: the parts of each shard go straight into the box that will
+//! carry them there, and stay in it until all shards have granted. The answered
+//! boxes come back to it, and when the last is in, all replies are merged.
+
+use super::batch::{Batch, Call, Client, Item, Lock, Scope, Ticket};
+use super::split::{after_line, element_len, integer_reply};
+use crate::command::{Args, Merge, OwnedArgs};
+use crate::resp::Reply;
+use crate::types::ShardId;
+
+/// Requests, keys and bytes of arguments with which a convoy is full. A request
+/// that is longer travels alone.
+const REQUESTS_MAX: usize = 128;
+const KEYS_MAX: usize = 1024;
+const BYTES_MAX: usize = 256 * 1024;
+
+/// One request of a convoy.
+pub(super) struct Member {
+    pub client: Client,
+    pub call: Call,
+    merge: Merge,
+    /// Arguments from one key to the next.
+    step: usize,
+    /// Where its keys end in `owners`; they begin where those of the one before
+    /// end.
+    owners_end: usize,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Convoy {
+    /// Nothing while it fills.
+    pub ticket: Option<Ticket>,
+    /// Its requests write; those of one that does not never wait for readers.
+    pub writes: bool,
+    /// Not all have granted yet: `missing` counts grants, and then boxes.
+    pub locking: bool,
+    pub missing: usize,
+    pub members: Vec<Member>,
+    /// The shard of each key of each member.
+    owners: Vec<ShardId>,
+    /// For each shard that takes part, what it is to do, later what it did.
+    pub boxes: Vec<Option<Box<Batch>>>,
+    bytes: usize,
+    /// How far the answers of each shard have been read.
+    cursors: Vec<Cursor>,
+}
+
+/// How far the answers in a box have been read.
+#[derive(Clone, Copy, Default)]
+struct Cursor {
+    item: usize,
+    /// Where the answer of `item` begins.
+    start: usize,
+    /// The elements of the answer at hand that have not been laid out.
+    rest: (usize, usize),
+}
+
+/// How a request went.
+pub(super) struct Ended {
+    pub failed: bool,
+    /// What its parts took together.
+    pub ticks: u64,
+}
+
+impl Convoy {
+    pub fn is_full(&self) -> bool {
+        self.members.len() >= REQUESTS_MAX
+            || self.owners.len() >= KEYS_MAX
+            || self.bytes >= BYTES_MAX
+    }
+
+    /// Shards that take part.
+    pub fn shards(&self) -> usize {
+        self.boxes.iter().flatten().count()
+    }
+
+    /// Takes a request in: its keys with their positions, shards and locks, in
+    /// order. False if there is no memory for it; then the convoy is as before.
+    pub fn join(
+        &mut self,
+        (client, call, merge): (Client, Call, Merge),
+        (args, step): (Args<'_>, usize),
+        keys: impl Iterator<Item = (usize, ShardId, u64)>,
+        mut empty: impl FnMut() -> Box<Batch>,
+    ) -> bool {
+        let member = self.members.len();
+        let owners = self.owners.len();
+        for (at, shard, hash) in keys {
+            let batch = self.boxes[shard.index()].get_or_insert_with(&mut empty);
+            if batch.last_part() != Some(member) {
+                let part = Item::Part {
+                    call,
+                    member,
+                    reply: None,
+                };
+                batch.push(part, args.get(0).into_iter());
+            }
+            for arg in args.from(at).first(step).iter() {
+                if !batch.extend(arg) {
+                    self.retract(member, owners);
+                    return false;
+                }
+                self.bytes += arg.len();
+            }
+            let lock = Lock {
+                scope: Scope::Key(hash),
+                exclusive: call.write,
+            };
+            batch.locks.push((shard, lock));
+            self.owners.push(shard);
+        }
+        self.members.push(Member {
+            client,
+            call,
+            merge,
+            step,
+            owners_end: self.owners.len(),
+        });
+        true
+    }
+
+    /// Takes out what a request has put in that found no memory. Its locks
+    /// stay: they harm nobody.
+    #[cold]
+    fn retract(&mut self, member: usize, owners: usize) {
+        self.owners.truncate(owners);
+        for batch in self.boxes.iter_mut().flatten() {
+            if batch.last_part() == Some(member) {
+                batch.pop();
+            }
+        }
+    }
+
+    /// Everybody's locks, grouped by shard, in shard order.
+    pub fn take_locks(&mut self, all: &mut Vec<(ShardId, Lock)>) {
+        for batch in self.boxes.iter_mut().flatten() {
+            all.append(&mut batch.locks);
+        }
+    }
+
+    /// All boxes are back: merges the replies to member `index` into `out`.
+    /// To be called for one after the other.
+    pub fn merge(&mut self, index: usize, out: &mut Vec<u8>) -> Ended {
+        if index == 0 {
+            self.cursors.clear();
+            self.cursors.resize(self.boxes.len(), Cursor::default());
+        }
+        let member = &self.members[index];
+        let mut ended = Ended {
+            failed: false,
+            ticks: 0,
+        };
+        let (mut sum, length) = (0, out.len());
+        for (batch, cursor) in self.boxes.iter().zip(&mut self.cursors) {
+            let Some(batch) = batch else { continue };
+            let Some((part, reply)) = batch.part(cursor.item) else {
+                continue;
+            };
+            if part != index {
+                continue;
+            }
+            let answer = &batch.replies[cursor.start..reply.end];
+            cursor.rest = (reply.end - after_line(answer).len(), reply.end);
+            (cursor.item, cursor.start) = (cursor.item + 1, reply.end);
+            ended.ticks += reply.ran.ticks;
+            if reply.ran.failed {
+                // That of the first in shard order.
+                if !ended.failed {
+                    out.extend_from_slice(answer);
+                }
+                ended.failed = true;
+            } else if member.merge == Merge::Sum && !ended.failed {
+                sum += integer_reply(answer);
+            }
+        }
+        if ended.failed {
+            return ended;
+        }
+        debug_assert_eq!(out.len(), length);
+        let mut reply = Reply::new(out, member.call.protocol);
+        match member.merge {
+            Merge::Sum => reply.integer(sum),
+            Merge::Ok => reply.ok(),
+            Merge::KeyOrder | Merge::Concat => {
+                let owners = &self.owners[self.first_owner(index)..self.members[index].owners_end];
+                reply.array(owners.len());
+                for owner in owners {
+                    let cursor = &mut self.cursors[owner.index()];
+                    let Some(batch) = &self.boxes[owner.index()] else {
+                        continue;
+                    };
+                    let rest = &batch.replies[cursor.rest.0..cursor.rest.1];
+                    let element = &rest[..element_len(rest)];
+                    out.extend_from_slice(element);
+                    cursor.rest.0 += element.len();
+                }
+            }
+        }
+        ended
+    }
+
+    fn first_owner(&self, member: usize) -> usize {
+        let before = member.checked_sub(1).map(|before| &self.members[before]);
+        before.map_or(0, |before| before.owners_end)
+    }
+
+    /// Member `index` as its client sent it.
+    #[cold]
+    pub fn request(&self, index: usize) -> OwnedArgs {
+        let owners = &self.owners[self.first_owner(index)..self.members[index].owners_end];
+        let step = self.members[index].step;
+        let part = |shard: usize| {
+            let batch = self.boxes[shard].as_ref()?;
+            let mut parts = (0..).map_while(|at| batch.part(at));
+            let at = parts.position(|(member, _)| member == index)?;
+            Some(batch.args(at))
+        };
+        let mut parts: Vec<Option<Args<'_>>> = (0..self.boxes.len()).map(part).collect();
+        let mut words: Vec<&[u8]> = Vec::new();
+        for owner in owners {
+            if let Some(rest) = &mut parts[owner.index()] {
+                if words.is_empty() {
+                    words.extend(rest.get(0));
+                }
+                // At index 0 is the name, later the last word of the key before.
+                words.extend(rest.from(1).iter().take(step));
+                *rest = rest.from(step);
+            }
+        }
+        OwnedArgs::new(words)
+    }
+
+    /// Empties the convoy for its next use, but for its boxes.
+    pub fn clear(&mut self) {
+        self.ticket = None;
+        self.members.clear();
+        self.owners.clear();
+        self.bytes = 0;
+    }
+}

@@ -1,0 +1,178 @@
+//! Convoys: requests of one round, as their home core sends them on their way.
+
+use super::Node;
+use crate::command::{Args, Cargo, Merge, Row};
+use crate::error::CommandError;
+use crate::order::batch::{Batch, Call, Client, Item, Ticket};
+use crate::order::convoy::Convoy;
+use crate::order::split::{Owners, part_step};
+use crate::order::watch::Ran;
+use crate::resp::Reply;
+use crate::types::{ShardId, UnixMs};
+
+/// Marks the numbers of tickets that belong to convoys.
+pub(super) const CONVOY: u32 = 1 << 28;
+
+/// Empty convoys that are kept.
+const SPARE_CONVOYS: usize = 16;
+
+impl Node {
+    /// Has a request travel with the convoy that is being filled.
+    pub(super) fn join(
+        &mut self,
+        now: UnixMs,
+        (client, call, merge): (Client, Call, Merge),
+        row: &Row,
+        owners: Owners,
+        args: Args<'_>,
+    ) {
+        let other_kind = |open: &Box<Convoy>| open.writes != call.write;
+        if self.open.as_ref().is_some_and(other_kind) {
+            self.close_convoy(now);
+        }
+        let mut convoy = self
+            .open
+            .take()
+            .unwrap_or_else(|| self.spare_convoys.pop().unwrap_or_default());
+        convoy.writes = call.write;
+        convoy.boxes.resize_with(usize::from(self.shards), || None);
+        let keys = owners.positions.iter().zip(&owners.shards);
+        let keys = keys.map(|(at, shard)| {
+            let key = args.get(*at).unwrap_or_default();
+            (*at, *shard, self.hasher.hash_one(key))
+        });
+        let spare = &mut self.spare;
+        let fits = convoy.join((client, call, merge), (args, part_step(row)), keys, || {
+            spare.pop().unwrap_or_default()
+        });
+        let full = convoy.is_full();
+        self.open = Some(convoy);
+        self.reuse(owners);
+        if !fits {
+            let mut reply = Vec::new();
+            Reply::new(&mut reply, call.protocol).error(&CommandError::OutOfMemory);
+            self.answer(client, call.row, Ran::ended(true), None, &reply);
+        }
+        if full {
+            self.close_convoy(now);
+        }
+    }
+
+    /// The convoy that is being filled takes its place in the order. Whatever
+    /// is begun after it comes after it.
+    pub(super) fn close_convoy(&mut self, now: UnixMs) {
+        let Some(mut convoy) = self.open.take() else {
+            return;
+        };
+        let index = self.convoys.vacant_key();
+        let ticket = self.ticket(index, CONVOY);
+        convoy.ticket = Some(ticket);
+        convoy.locking = true;
+        convoy.missing = convoy.shards();
+        let mut locks = std::mem::take(&mut self.lock_room);
+        convoy.take_locks(&mut locks);
+        self.convoys.insert(convoy);
+        self.ask_for_place(ticket, &locks);
+        locks.clear();
+        self.lock_room = locks;
+        self.pump(now);
+    }
+
+    fn convoy(&mut self, ticket: Ticket) -> Option<&mut Box<Convoy>> {
+        let convoy = self.convoys.get_mut((ticket.number & !CONVOY) as usize)?;
+        (convoy.ticket == Some(ticket)).then_some(convoy)
+    }
+
+    /// One more shard has granted a convoy of this node. When all have, its
+    /// boxes go out.
+    pub(super) fn convoy_granted(&mut self, now: UnixMs, ticket: Ticket) {
+        let Some(convoy) = self.convoy(ticket).filter(|convoy| convoy.locking) else {
+            return;
+        };
+        convoy.missing -= 1;
+        if convoy.missing > 0 {
+            return;
+        }
+        convoy.locking = false;
+        convoy.missing = convoy.shards();
+        let mut boxes = std::mem::take(&mut convoy.boxes);
+        let mut own = None;
+        for (index, place) in (0..).zip(&mut boxes) {
+            let Some(mut batch) = place.take() else {
+                continue;
+            };
+            batch.convoy = Some(ticket);
+            if ShardId(index) == self.id {
+                own = Some(batch);
+            } else {
+                self.departing.push((ShardId(index), batch));
+            }
+        }
+        if let Some(convoy) = self.convoy(ticket) {
+            convoy.boxes = boxes;
+        }
+        if let Some(mut batch) = own {
+            self.run_parts(now, ticket, &mut batch);
+            self.take_parts(self.id, ticket, batch);
+        }
+    }
+
+    /// Runs the parts of a convoy on this shard and releases its locks here.
+    pub(super) fn run_parts(&mut self, now: UnixMs, ticket: Ticket, batch: &mut Batch) {
+        for index in 0..batch.items.len() {
+            let Item::Part { call, .. } = batch.items[index] else {
+                continue;
+            };
+            self.shard.effects().open_block();
+            let answer = self.run_in(now, &call, index, &mut Cargo::default(), batch);
+            self.shard.effects().close_block();
+            let answer = answer.expect("a part of a convoy never waits");
+            if let Item::Part { reply, .. } = &mut batch.items[index] {
+                *reply = Some(answer);
+            }
+        }
+        self.release_here(ticket);
+        batch.answered = true;
+    }
+
+    /// The answered box of one shard is back. The last one ends the convoy.
+    pub(super) fn take_parts(&mut self, from: ShardId, ticket: Ticket, batch: Box<Batch>) {
+        let Some(convoy) = self.convoy(ticket).filter(|convoy| !convoy.locking) else {
+            return self.keep(batch);
+        };
+        convoy.boxes[from.index()] = Some(batch);
+        convoy.missing -= 1;
+        if convoy.missing > 0 {
+            return;
+        }
+        let mut convoy = self.convoys.remove((ticket.number & !CONVOY) as usize);
+        for index in 0..convoy.members.len() {
+            let ended = convoy.merge(index, &mut self.answer_bytes);
+            let slow = ended.ticks >= self.watch.slow;
+            let slow = slow.then(|| Box::new(convoy.request(index)));
+            let ran = Ran {
+                failed: ended.failed,
+                ticks: ended.ticks,
+            };
+            let member = &convoy.members[index];
+            self.answered(member.client, member.call.row, ran, slow);
+        }
+        for batch in convoy.boxes.iter_mut().filter_map(Option::take) {
+            self.keep(batch);
+        }
+        if self.spare_convoys.len() < SPARE_CONVOYS {
+            convoy.clear();
+            self.spare_convoys.push(convoy);
+        }
+    }
+
+    /// Keeps the memory of what is no longer needed.
+    pub(super) fn reuse(&mut self, owners: Owners) {
+        if self.spare_owners.is_none() && owners.positions.capacity() <= SPARE_KEYS {
+            self.spare_owners = Some(owners);
+        }
+    }
+}
+
+/// Keys of a request up to which the memory for their positions is kept.
+const SPARE_KEYS: usize = 1024;
