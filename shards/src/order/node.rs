@@ -272,13 +272,7 @@ impl Node {
     /// Handles a box from another node.
     pub fn receive(&mut self, now: UnixMs, from: ShardId, mut batch: Box<Batch>) {
         if let Some(ticket) = batch.convoy {
-            if batch.answered {
-                self.take_parts(from, ticket, batch);
-            } else {
-                self.run_parts(now, ticket, &mut batch);
-                self.departing.push((from, batch));
-            }
-            return self.pump(now);
+            return self.receive_parts(now, from, ticket, batch);
         }
         if batch.answered {
             self.take_answers(now, from, &mut batch);

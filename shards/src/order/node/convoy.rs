@@ -26,8 +26,11 @@ impl Node {
         owners: Owners,
         args: Args<'_>,
     ) {
-        let other_kind = |open: &Box<Convoy>| open.writes != call.write;
-        if self.open.as_ref().is_some_and(other_kind) {
+        if self
+            .open
+            .as_ref()
+            .is_some_and(|open| open.writes != call.write)
+        {
             self.close_convoy(now);
         }
         let mut convoy = self
@@ -115,6 +118,23 @@ impl Node {
             self.run_parts(now, ticket, &mut batch);
             self.take_parts(self.id, ticket, batch);
         }
+    }
+
+    /// A box of a convoy has come: to be worked on, or answered.
+    pub(super) fn receive_parts(
+        &mut self,
+        now: UnixMs,
+        from: ShardId,
+        ticket: Ticket,
+        mut batch: Box<Batch>,
+    ) {
+        if batch.answered {
+            self.take_parts(from, ticket, batch);
+        } else {
+            self.run_parts(now, ticket, &mut batch);
+            self.departing.push((from, batch));
+        }
+        self.pump(now);
     }
 
     /// Runs the parts of a convoy on this shard and releases its locks here.
