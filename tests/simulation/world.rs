@@ -13,10 +13,6 @@ use shards::{Settings, Shard, ShardId, UnixMs};
 use std::collections::VecDeque;
 
 const START_MS: i64 = 1_700_000_000_000;
-/// After so many steps without a new request the world is stuck: a broken rule
-/// has left locks that nobody releases.
-const STUCK: u64 = 100_000;
-
 /// Databases per shard.
 const DBS: u16 = 2;
 /// How far the clock of a node may lag behind.

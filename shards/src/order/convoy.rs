@@ -186,7 +186,8 @@ impl Convoy {
         match member.merge {
             Merge::Sum => reply.integer(sum),
             Merge::Ok => reply.ok(),
-            Merge::KeyOrder | Merge::Concat => {
+            // The others are of commands without keys, which join no convoy.
+            Merge::KeyOrder | Merge::Concat | Merge::Digest => {
                 let owners = &self.owners[self.first_owner(index)..self.members[index].owners_end];
                 reply.array(owners.len());
                 for owner in owners {

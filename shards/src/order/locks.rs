@@ -462,10 +462,7 @@ mod tests {
     #[test]
     fn a_key_that_is_asked_for_twice_takes_one_place() {
         let mut locks = Locks::default();
-        assert!(locks.lock(
-            ticket(1),
-            vec![key(1, true), key(1, false), key(1, true)]
-        ));
+        assert!(locks.lock(ticket(1), vec![key(1, true), key(1, false), key(1, true)]));
         assert_eq!(release(&mut locks, 1), [0; 0]);
         assert!(locks.is_empty() && locks.keys.is_empty());
         // To read with another, then to write: it waits for the other.

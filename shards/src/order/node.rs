@@ -315,7 +315,7 @@ impl Node {
                 Item::Lock { ticket, locks_end } => {
                     let locks = &batch.locks[locks_start..locks_end as usize];
                     locks_start = locks_end as usize;
-                    self.lock(ticket, locks.iter().map(|(_, lock)| *lock));
+                    self.lock(ticket, locks.iter().map(|(_, lock)| *lock).collect());
                 }
                 Item::Granted { ticket } => self.granted(now, ticket),
                 Item::Part { .. } => debug_assert!(false, "the box names its convoy"),
@@ -594,7 +594,7 @@ impl Node {
         };
         let index = self.parked.insert(request);
         let ticket = self.ticket(index, PARKED);
-        if self.locks.lock(ticket, locks.into_iter()) {
+        if self.locks.lock(ticket, locks) {
             self.granted.push_back(ticket);
         }
     }
@@ -663,7 +663,7 @@ impl Node {
                 continue;
             };
             if target == self.id {
-                self.lock(ticket, group.iter().map(|(_, lock)| *lock));
+                self.lock(ticket, group.iter().map(|(_, lock)| *lock).collect());
             } else {
                 let batch = self.batch_for(target);
                 batch.locks.extend_from_slice(group);
@@ -673,7 +673,7 @@ impl Node {
         }
     }
 
-    fn lock(&mut self, ticket: Ticket, locks: impl Iterator<Item = Lock> + Clone) {
+    fn lock(&mut self, ticket: Ticket, locks: Vec<Lock>) {
         if self.locks.lock(ticket, locks) {
             self.granted.push_back(ticket);
         }
