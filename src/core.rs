@@ -353,6 +353,11 @@ impl Core {
     /// Hands out the replies that have come from shards.
     #[inline]
     pub fn deliver(&mut self) {
+        while let Some(client) = self.node.begun_to_wait() {
+            if let Some(connection) = self.client(client.key, client.id) {
+                connection.waits(client.place);
+            }
+        }
         if !self.node.has_replies() {
             return;
         }

@@ -452,6 +452,7 @@ fn engine(
     }
     if call.may_block {
         core.connections[key as usize].block(owner);
+        core.deliver();
     }
     Step::Next
 }

@@ -90,6 +90,9 @@ pub fn unblock_here(core: &mut Core, id: i64, how: Unblock) -> Answer {
     let Some((client, owner)) = connection.blocked(key as u32) else {
         return Answer::Count(0);
     };
+    if !connection.is_blocked() {
+        return Answer::Count(0);
+    }
     connection.unblock();
     core.node.unblock(client, owner, how);
     core.deliver();

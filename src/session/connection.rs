@@ -86,6 +86,8 @@ struct Blocked {
     /// The shard with all of its keys, if there is one.
     owner: Option<ShardId>,
     place: u32,
+    /// It is known to wait: its keys are noted where they belong.
+    waits: bool,
 }
 
 /// One client connection.
@@ -395,15 +397,23 @@ impl Connection {
         self.blocked = Some(Blocked {
             owner,
             place: self.first_place.wrapping_add(last),
+            waits: false,
         });
         self.barrier = true;
         self.impatient = true;
     }
 
+    /// The blocking command at `place` has begun to wait.
+    pub fn waits(&mut self, place: u32) {
+        if let Some(blocked) = &mut self.blocked {
+            blocked.waits |= blocked.place == place;
+        }
+    }
+
     /// The blocking command that is under way: who waits, and on which shard
     /// (nothing: several).
     pub fn blocked(&self, key: u32) -> Option<(Client, Option<ShardId>)> {
-        let Blocked { owner, place } = self.blocked?;
+        let Blocked { owner, place, .. } = self.blocked?;
         let client = Client {
             key,
             id: self.session.id,
@@ -414,7 +424,7 @@ impl Connection {
 
     /// Whether the client waits in a blocking command, or for the end of a pause.
     pub fn is_blocked(&self) -> bool {
-        self.blocked.is_some() || self.paused
+        self.blocked.is_some_and(|blocked| blocked.waits) || self.paused
     }
 
     /// The blocking command under way is given up.

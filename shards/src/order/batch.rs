@@ -224,6 +224,8 @@ pub(super) enum Item {
     Recall { client: Client },
     /// To the home core: done, and no offer was made here.
     Recalled { client: Client },
+    /// To the home core: the request of this client waits from now on.
+    Waits { client: Client },
     /// A client of the sender is to wait no longer.
     Unblock { client: Client, how: Unblock },
     /// The reply to an earlier request that had to wait: the first argument.

@@ -327,6 +327,7 @@ impl Node {
                 | Item::Offer { .. }
                 | Item::Recall { .. }
                 | Item::Recalled { .. }
+                | Item::Waits { .. }
                 | Item::Unblock { .. } => {
                     self.receive_waiting(now, from, &batch, index);
                 }

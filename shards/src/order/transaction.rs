@@ -2,6 +2,7 @@
 //! replies, then perhaps for writes.
 
 use super::batch::{Call, Client, Ticket};
+use super::node::Unblock;
 use super::split::{in_key_order, integer_reply};
 use super::watch::Ran;
 use crate::command::{
@@ -37,6 +38,8 @@ pub struct Transaction {
     pub further: Option<OwnedArgs>,
     /// What its parts have taken so far.
     pub ticks: u64,
+    /// It is to wait no longer; it ends so unless there is something for it.
+    pub unblocked: Option<Unblock>,
     /// Who takes part: more than have a part, if some hold destinations only.
     pub participants: Vec<ShardId>,
     /// Not all have granted yet: `missing` counts grants.
@@ -98,6 +101,7 @@ impl Transaction {
             request: None,
             further: None,
             ticks: 0,
+            unblocked: None,
             participants,
             locking: true,
             owners: Vec::new(),

@@ -81,6 +81,8 @@ pub(super) struct Blocked {
     queued: HashSet<(u64, Type), ahash::RandomState>,
     /// Keys that appeared while they were locked.
     postponed: Vec<(Box<[u8]>, Type)>,
+    /// See [`Node::begun_to_wait`].
+    begun: Vec<Client>,
 }
 
 impl Blocked {
@@ -92,6 +94,7 @@ impl Blocked {
             deadlines: BTreeSet::new(),
             offers: Slab::new(),
             postponed: Vec::new(),
+            begun: Vec::new(),
         }
     }
 
@@ -143,6 +146,13 @@ impl Node {
     }
 
     pub(super) fn add_waiter(&mut self, waiter: Waiter) {
+        let client = waiter.client;
+        if !waiter.elsewhere && waiter.home != self.id {
+            self.batch_for(waiter.home)
+                .push(Item::Waits { client }, std::iter::empty());
+        } else if !waiter.elsewhere {
+            self.blocked.begun.push(client);
+        }
         self.waiters.add(waiter);
         self.shard.effects().set_awaited(true);
     }
@@ -153,6 +163,13 @@ impl Node {
             self.shard.effects().set_awaited(false);
         }
         waiter
+    }
+
+    /// Clients of this core whose requests have begun to wait. Whoever learns of
+    /// it may rely on it: what is sent from now on comes after.
+    #[inline]
+    pub fn begun_to_wait(&mut self) -> Option<Client> {
+        self.blocked.begun.pop()
     }
 
     /// Whether a key has appeared that somebody may wait for: then
@@ -337,6 +354,8 @@ impl Node {
             return;
         };
         let (client, ticket, call) = (transaction.client, transaction.ticket, transaction.call);
+        // Nobody else gets at its keys before every shard has noted them.
+        self.blocked.begun.push(client);
         let args = request.args();
         let keys: Vec<&[u8]> = keys_read(row, args);
         let mut shards = Vec::new();
@@ -406,6 +425,7 @@ impl Node {
                 let (key, read) = (key.unwrap_or_default(), read.unwrap_or_default());
                 self.offered(now, from, client, ticket, key, read);
             }
+            Item::Waits { client } => self.blocked.begun.push(client),
             Item::Unblock { client, how } => self.unblock_here(from, client, how),
             Item::Recall { client } => self.recall(now, from, client),
             Item::Recalled { client } => self.heard(now, client),
@@ -571,6 +591,7 @@ impl Node {
             request: Some(scattered.request.clone()),
             further: None,
             ticks: 0,
+            unblocked: None,
             participants: Vec::new(),
             locking: false,
             owners: Vec::new(),
@@ -625,10 +646,10 @@ impl Node {
                     .push(Item::Unblock { client, how }, std::iter::empty());
             }
             None => {
-                // Still under way: it will not begin to wait.
+                // It is trying anew, and will not begin to wait again.
                 let its = |(_, other): &(usize, &mut Transaction)| other.client.id == client.id;
                 for (_, transaction) in self.transactions.iter_mut().filter(its) {
-                    transaction.call.may_block = false;
+                    transaction.unblocked = Some(how);
                 }
             }
         }
@@ -712,7 +733,7 @@ fn keys_read<'a>(row: &Row, args: Args<'a>) -> Vec<&'a [u8]> {
 }
 
 /// The reply to a request that stops waiting.
-fn ending(how: Unblock, protocol: Protocol) -> Option<Vec<u8>> {
+pub(super) fn ending(how: Unblock, protocol: Protocol) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let mut reply = Reply::new(&mut out, protocol);
     match how {

@@ -1,7 +1,8 @@
 //! What a transaction's home core does with it: collects grants, sends the
 //! work out, collects the replies, and decides what is to be written.
 
-use super::{CONVOY, Node, PROGRAM, number_of};
+use super::blocked::ending;
+use super::{CONVOY, Node, PROGRAM, Unblock, number_of};
 use crate::command::{Args, Cargo, Decide, Decision, Further, OwnedArgs, Row, Run, flags};
 use crate::error::CommandError;
 use crate::keyspace::Parcel;
@@ -350,7 +351,13 @@ impl Node {
             }
             None => match self.decision(now, &mut transaction, &mut out) {
                 Ok(decided) => (decided, false),
-                Err(CommandError::Blocked(waiting)) => return self.scatter(transaction, waiting),
+                Err(CommandError::Blocked(waiting)) => match transaction.unblocked {
+                    None => return self.scatter(transaction, waiting),
+                    Some(how) => {
+                        out.extend(ending(how, transaction.protocol).unwrap_or_default());
+                        (Decided::default(), how == Unblock::Error)
+                    }
+                },
                 Err(_) => (Decided::default(), true),
             },
         };
