@@ -30,17 +30,17 @@ use std::time::{Duration, Instant};
 /// After traffic, the core waits in its ring for so long before it parks.
 const LINGER: Duration = Duration::from_millis(5);
 /// The longest wait in the ring: glommio's tasks run in between.
-const WAIT: Duration = Duration::from_micros(200);
+const WAIT: Duration = COALESCE;
 /// glommio's other tasks run at least so often.
 const YIELD: Duration = Duration::from_millis(1);
 /// A wake-up costs more than a small request. A core that is busy more than
 /// a third of the time with many connections lets requests come in for so long
 /// and wakes up once. Measured at pipeline 1 with 50 clients, medians of five:
-/// 14.5 us of CPU per request with 40 us, 12.3 with 100; then, in another run,
-/// 12.5 with 100 and 11.9 with 200.
-const COALESCE: Duration = Duration::from_micros(200);
+/// 14.5 us of CPU per request with 40 us, 12.3 with 100; in another run 12.5 with
+/// 100 and 11.9 with 200; and on two shards 22.5 with 200 and 21.4 with 300.
+const COALESCE: Duration = Duration::from_micros(300);
 /// At most one in so many of the active connections is waited for.
-const ACTIVE_PER_AWAITED: u32 = 4;
+const ACTIVE_PER_AWAITED: u32 = 3;
 /// Completions that are waited for at most.
 const AWAITED_MAX: u128 = 32;
 /// Background work is looked at so often.
