@@ -28,6 +28,8 @@ mod replay;
 mod rng;
 #[path = "simulation/tokens.rs"]
 mod tokens;
+#[path = "simulation/waits.rs"]
+mod waits;
 #[path = "simulation/workload.rs"]
 mod workload;
 #[path = "simulation/world.rs"]
@@ -231,6 +233,39 @@ fn nobody_is_overtaken() {
     println!("{test}: {ops} operations");
     let overtakes = |seed| play_fairly(seed, blocks::Broken::SkippedLocks).1.is_err();
     assert!((1..=PATIENCE).any(overtakes), "overtaking goes unnoticed");
+}
+
+/// Requests of the usual dose of queues.
+const WAITS: usize = 500_000;
+
+fn play_waits(seed: u64, lost_one_in: Option<usize>) -> (usize, usize, Result<(), String>) {
+    let length = 50 + Rng::new(!seed).below(4000);
+    let mut world = waits::Waits::new(seed, lost_one_in);
+    let judgement = world.run(length);
+    (world.requests, world.served, judgement)
+}
+
+#[test]
+fn who_waits_is_served_and_every_element_goes_to_one() {
+    let test = "who_waits_is_served_and_every_element_goes_to_one";
+    let long = std::env::var_os("CORDIS_LONG").is_some_and(|value| value != "0");
+    let most = if long { WAITS * 100 } else { WAITS };
+    let (mut requests, mut served) = (0, 0);
+    let (first, runs) = (rng::seed(test), runs());
+    for seed in first..first.saturating_add(runs.unwrap_or(u64::MAX)) {
+        let (count, waited, judgement) = play_waits(seed, None);
+        if let Err(wrong) = judgement {
+            panic!("{wrong}\nreplay with CORDIS_SEED={seed} cargo test --test simulation {test}");
+        }
+        (requests, served) = (requests + count, served + waited);
+        if requests >= most && runs.is_none() {
+            break;
+        }
+    }
+    assert!(runs.is_some() || served > 0, "some must wait and be served");
+    println!("{test}: {requests} requests, {served} of them waited and were served");
+    let goes_wrong = |seed| play_waits(seed, Some(200)).2.is_err();
+    assert!((1..=PATIENCE).any(goes_wrong), "a lost box goes unnoticed");
 }
 
 /// Breaks a rule until what the clients saw tells.

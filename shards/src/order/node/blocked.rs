@@ -67,8 +67,8 @@ pub(super) struct Scattered {
     /// Once there is an offer: shards that have not yet said whether they have
     /// one, too.
     undecided: usize,
-    /// The client has gone meanwhile.
-    gone: bool,
+    /// Its waiting is to end, unless what is offered is enough for it.
+    ended: Option<Unblock>,
 }
 
 /// The home core's part.
@@ -358,11 +358,12 @@ impl Node {
         self.blocked.begun.push(client);
         let args = request.args();
         let keys: Vec<&[u8]> = keys_read(row, args);
+        let awaited = keys_awaited(row, args);
         let mut shards = Vec::new();
         for shard in &transaction.participants {
             let own = keys.iter().zip(&transaction.owners);
             let own = own
-                .filter(|(_, owner)| *owner == shard)
+                .filter(|(key, owner)| *owner == shard && awaited.contains(key))
                 .map(|(key, _)| *key);
             let part = OwnedArgs::new(args.get(0).into_iter().chain(own));
             if part.args().len() < 2 {
@@ -402,7 +403,7 @@ impl Node {
             read,
             offers: Vec::new(),
             undecided: 0,
-            gone: false,
+            ended: None,
         });
     }
 
@@ -516,7 +517,7 @@ impl Node {
         if scattered.undecided == 0
             && let Some(scattered) = self.blocked.take(client.id)
         {
-            if !scattered.gone {
+            if scattered.ended != Some(Unblock::Gone) {
                 self.choose(now, &scattered);
             }
             for (shard, ticket) in scattered.offers {
@@ -549,6 +550,9 @@ impl Node {
                 let (call, row) = (scattered.call, scattered.row);
                 if let Some(owners) = Owners::find(row, args, |key| self.owner(key)) {
                     self.begin(now, client, call, row, args, owners);
+                }
+                if let Some(how) = scattered.ended {
+                    self.unblock(client, None, how);
                 }
             }
             Err(_) => self.answer(client, scattered.call.row, Ran::ended(true), None, &out),
@@ -632,8 +636,10 @@ impl Node {
     pub fn unblock(&mut self, client: Client, owner: Option<ShardId>, how: Unblock) {
         if let Some(scattered) = self.blocked.of_client(client) {
             if !scattered.offers.is_empty() {
-                // It is being served.
-                scattered.gone |= how == Unblock::Gone;
+                // It is being served, or will try anew.
+                if scattered.ended != Some(Unblock::Gone) {
+                    scattered.ended = Some(how);
+                }
             } else if let Some(scattered) = self.blocked.take(client.id) {
                 self.end_scattered(&scattered, how);
             }
@@ -730,6 +736,22 @@ fn keys_read<'a>(row: &Row, args: Args<'a>) -> Vec<&'a [u8]> {
     let known = crate::command::keys_of(row, args, &mut positions);
     let keys = positions.iter().skip(skip).filter_map(|at| args.get(*at));
     known.map_or(Vec::new(), |()| keys.collect())
+}
+
+/// Those of a request's keys that it waits for: not a destination, which may well
+/// hold something. Who waited for that would be offered it for ever, in vain.
+fn keys_awaited<'a>(row: &Row, args: Args<'a>) -> Vec<&'a [u8]> {
+    let mut positions = Vec::new();
+    for spec in row
+        .keys
+        .iter()
+        .filter(|spec| !spec.access.0.contains(&"insert"))
+    {
+        if spec.positions(args, &mut positions).is_none() {
+            return Vec::new();
+        }
+    }
+    positions.iter().filter_map(|at| args.get(*at)).collect()
 }
 
 /// The reply to a request that stops waiting.

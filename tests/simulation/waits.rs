@@ -1,0 +1,382 @@
+//! A world of clients that wait: queues over several shards, those who push, and
+//! those who block until there is something for them.
+//!
+//! - BLPOP of one to three keys, BLMOVE and BLMPOP; RPUSH, LPOP, and MGET, which
+//!   locks several keys at once and so comes in between;
+//! - a waiting client is unblocked with a null or an error, or goes away, with
+//!   another in its place;
+//! - boxes between nodes arrive in any order that keeps each channel's.
+//!
+//! Every element has a number of its own. When all is over, each is in one hand
+//! or in one list, nobody waits for a key that has something, and all nodes are at
+//! rest once those who still wait are sent away.
+
+use crate::rng::Rng;
+use shards::command::{OwnedArgs, Row, flags};
+use shards::order::{Batch, Call, Client, Node, Placement, Unblock};
+use shards::resp::Protocol;
+use shards::{COMMANDS, CommandError, DbIndex, Settings, Shard, ShardId, UnixMs};
+use std::collections::{BTreeMap, VecDeque};
+
+const NOW: UnixMs = UnixMs(1_700_000_000_000);
+const KEYS: usize = 6;
+const CLIENTS: usize = 8;
+
+/// Someone who asks, and what for.
+struct Person {
+    id: u64,
+    home: usize,
+    /// The request under way.
+    asked: Option<Asked>,
+}
+
+#[derive(Clone, Debug)]
+struct Asked {
+    line: String,
+    place: u32,
+    /// The keys that it would wait for.
+    waits_for: Vec<usize>,
+    /// The shard of all of its keys, if there is one.
+    owner: Option<ShardId>,
+    /// Its waiting was ended.
+    ended: bool,
+}
+
+/// Rounds of deliveries after which everything must have arrived.
+const SETTLED_AFTER: usize = 1000;
+
+/// [`Client::place`] of a request that moves what it replies to another list.
+const MOVES: u32 = 1;
+
+pub struct Waits {
+    rng: Rng,
+    nodes: Vec<Node>,
+    channels: Vec<VecDeque<Box<Batch>>>,
+    people: Vec<Person>,
+    next_id: u64,
+    /// Numbers of elements from 1 on.
+    pushed: u64,
+    /// How often each element was handed to someone.
+    taken: BTreeMap<u64, u32>,
+    pub requests: usize,
+    /// Requests that waited and were served.
+    pub served: usize,
+    /// One box in so many gets lost.
+    lost_one_in: Option<usize>,
+}
+
+fn row(name: &str) -> &'static Row {
+    let mut rows = COMMANDS.iter().copied().flatten();
+    rows.find(|row| row.name.eq_ignore_ascii_case(name))
+        .unwrap()
+}
+
+fn key(number: usize) -> String {
+    format!("queue:{number}")
+}
+
+impl Waits {
+    pub fn new(seed: u64, lost_one_in: Option<usize>) -> Self {
+        let mut rng = Rng::new(seed);
+        let count = 1 + rng.below(4) as u16;
+        let node = |id| {
+            let shard = Shard::new(2, ShardId(id).slots(count), seed, Settings::default());
+            Node::new(ShardId(id), count, shard, 7)
+        };
+        let person = |id| Person {
+            id,
+            home: id as usize % usize::from(count),
+            asked: None,
+        };
+        Self {
+            nodes: (0..count).map(node).collect(),
+            channels: (0..count * count).map(|_| VecDeque::new()).collect(),
+            people: (0..CLIENTS as u64).map(person).collect(),
+            next_id: CLIENTS as u64,
+            pushed: 0,
+            taken: BTreeMap::new(),
+            requests: 0,
+            served: 0,
+            lost_one_in,
+            rng,
+        }
+    }
+
+    /// Plays so many steps and says what is wrong afterwards.
+    pub fn run(&mut self, steps: usize) -> Result<(), String> {
+        for _ in 0..steps {
+            match self.rng.below(100) {
+                0..=34 => self.ask(),
+                35..=84 => {
+                    self.deliver();
+                }
+                85..=96 => {
+                    let node = self.rng.below(self.nodes.len());
+                    self.publish(node);
+                }
+                _ => self.end_waiting(),
+            }
+        }
+        self.settle()?;
+        self.check_waiting()?;
+        for index in 0..self.people.len() {
+            self.unblock(index, Unblock::Timeout);
+        }
+        self.settle()?;
+        self.check_rest()
+    }
+
+    /// Someone who has no request under way sends one.
+    fn ask(&mut self) {
+        let index = self.rng.below(self.people.len());
+        if self.people[index].asked.is_some() {
+            return;
+        }
+        let names: Vec<usize> = (0..3).map(|_| self.rng.below(KEYS)).collect();
+        let [a, b, c] = [0, 1, 2].map(|at: usize| key(names[at]));
+        let (line, waits_for) = match self.rng.below(12) {
+            0..=3 => {
+                self.pushed += 1;
+                (format!("RPUSH {a} {}", self.pushed), vec![])
+            }
+            4 => {
+                self.pushed += 2;
+                let (one, two) = (self.pushed - 1, self.pushed);
+                (format!("RPUSH {a} {one} {two}"), vec![])
+            }
+            5 => (format!("BLPOP {a} 0"), names[..1].to_vec()),
+            6 | 7 => (format!("BLPOP {a} {b} {c} 0"), names.clone()),
+            8 => (format!("BLMOVE {a} {b} LEFT RIGHT 0"), names[..1].to_vec()),
+            9 => (format!("BLMPOP 0 2 {a} {b} LEFT"), names[..2].to_vec()),
+            10 => (format!("LPOP {a}"), vec![]),
+            _ => (format!("MGET {a} {b} {c}"), vec![]),
+        };
+        self.requests += 1;
+        self.send(index, &line, waits_for);
+    }
+
+    /// Sends a request, as the server's dispatch does it.
+    fn send(&mut self, index: usize, line: &str, waits_for: Vec<usize>) {
+        let Person { id, home, .. } = self.people[index];
+        let words = OwnedArgs::new(line.split(' ').map(str::as_bytes));
+        let (args, row) = (words.args(), row(line.split(' ').next().unwrap()));
+        let node = &mut self.nodes[home];
+        let placement = node.place(row, args);
+        let call = Call {
+            handler: row.run.whole(),
+            row: 0,
+            db: DbIndex(0),
+            protocol: Protocol::Resp2,
+            no_touch: false,
+            may_block: row.flags.has(flags::BLOCKING),
+            write: row.flags.has(flags::WRITE),
+            keys: row.keys,
+            located: None,
+        };
+        let client = Client {
+            key: index as u32,
+            id,
+            place: if line.starts_with("BLMOVE") { MOVES } else { 0 },
+        };
+        let owner = match &placement {
+            Placement::One(owner) => Some(*owner),
+            Placement::Several(_) => None,
+        };
+        self.people[index].asked = Some(Asked {
+            line: line.to_owned(),
+            place: client.place,
+            waits_for,
+            owner,
+            ended: false,
+        });
+        match placement {
+            Placement::One(owner) if owner.index() == home => {
+                if node.must_wait(id, &call, args) {
+                    node.park(client, call, args);
+                } else {
+                    let mut out = Vec::new();
+                    match node.shard.apply(NOW, &call.request(args), &mut out) {
+                        Err(CommandError::Blocked(waiting)) => {
+                            node.wait(client, call, args, waiting);
+                        }
+                        _ => self.complete(client, &out),
+                    }
+                }
+            }
+            Placement::One(owner) => assert!(node.send(owner, client, call, args)),
+            Placement::Several(owners) => node.begin(NOW, client, call, row, args, owners),
+        }
+        self.nodes[home].serve(NOW);
+        self.hand_out(home);
+    }
+
+    /// The waiting of someone is ended, or someone goes away.
+    fn end_waiting(&mut self) {
+        let index = self.rng.below(self.people.len());
+        let how = [Unblock::Timeout, Unblock::Error, Unblock::Gone][self.rng.below(3)];
+        self.unblock(index, how);
+        if how == Unblock::Gone {
+            self.next_id += 1;
+            self.people[index] = Person {
+                id: self.next_id,
+                home: self.rng.below(self.nodes.len()),
+                asked: None,
+            };
+        }
+    }
+
+    fn unblock(&mut self, index: usize, how: Unblock) {
+        let person = &mut self.people[index];
+        let Some(asked) = &mut person.asked else {
+            return;
+        };
+        if asked.waits_for.is_empty() || std::mem::replace(&mut asked.ended, true) {
+            return;
+        }
+        let client = Client {
+            key: index as u32,
+            id: person.id,
+            place: asked.place,
+        };
+        let (owner, home) = (asked.owner, person.home);
+        self.nodes[home].unblock(client, owner, how);
+        self.hand_out(home);
+    }
+
+    fn hand_out(&mut self, node: usize) {
+        let mut replies = Vec::new();
+        self.nodes[node].replies(|replied| replies.push((replied.client, replied.reply.to_vec())));
+        for (client, reply) in replies {
+            self.complete(client, &reply);
+        }
+    }
+
+    fn complete(&mut self, client: Client, reply: &[u8]) {
+        if let Some(person) = self.people.get_mut(client.key as usize)
+            && person.id == client.id
+        {
+            let asked = person.asked.take().expect("one reply to one request");
+            self.served += usize::from(!asked.waits_for.is_empty() && reply.starts_with(b"*"));
+        }
+        // Who has gone may have been served before.
+        if client.place != MOVES {
+            self.take(reply);
+        }
+    }
+
+    /// Counts the elements in a reply: those words that are numbers.
+    fn take(&mut self, reply: &[u8]) {
+        let lines: Vec<&[u8]> = reply.split(|byte| *byte == b'\n').collect();
+        for pair in lines.windows(2) {
+            let number = std::str::from_utf8(pair[1]).ok().map(str::trim);
+            if pair[0].starts_with(b"$")
+                && let Some(number) = number.and_then(|number| number.parse().ok())
+            {
+                *self.taken.entry(number).or_default() += 1;
+            }
+        }
+    }
+
+    fn publish(&mut self, node: usize) {
+        let count = self.nodes.len();
+        let channels = &mut self.channels;
+        self.nodes[node].outgoing(NOW, |target, batch| {
+            channels[node * count + target.index()].push_back(batch);
+        });
+    }
+
+    /// The oldest box of a random channel arrives; false if there is none.
+    fn deliver(&mut self) -> bool {
+        let (count, all) = (self.nodes.len(), self.channels.len());
+        let offset = self.rng.below(all);
+        for channel in (offset..all).chain(0..offset) {
+            let Some(batch) = self.channels[channel].pop_front() else {
+                continue;
+            };
+            if self.lost_one_in.is_some_and(|many| self.rng.one_in(many)) {
+                return true;
+            }
+            let (from, to) = (channel / count, channel % count);
+            self.nodes[to].receive(NOW, ShardId(from as u16), batch);
+            self.hand_out(to);
+            return true;
+        }
+        false
+    }
+
+    /// Lets everything that is on its way arrive, and what follows from it.
+    fn settle(&mut self) -> Result<(), String> {
+        for _ in 0..SETTLED_AFTER {
+            (0..self.nodes.len()).for_each(|node| self.publish(node));
+            if !self.deliver() {
+                return Ok(());
+            }
+            while self.deliver() {}
+        }
+        let busy = self.people.iter().map(|one| one.asked.clone());
+        Err(format!("never at rest: {:?}", busy.collect::<Vec<_>>()))
+    }
+
+    /// What a list holds.
+    fn list(&mut self, number: usize) -> Vec<u8> {
+        let words = OwnedArgs::new(["LRANGE", &key(number), "0", "-1"].map(str::as_bytes));
+        let args = words.args();
+        let owner = self.nodes[0].owner(&args[1]);
+        let row = row("lrange");
+        let request = shards::Request {
+            handler: row.run.whole(),
+            args,
+            db: DbIndex(0),
+            protocol: Protocol::Resp2,
+            no_touch: true,
+            may_block: false,
+            located: None,
+        };
+        let mut out = Vec::new();
+        let read = self.nodes[owner.index()]
+            .shard
+            .apply(NOW, &request, &mut out);
+        assert!(read.is_ok(), "queues are lists");
+        out
+    }
+
+    /// Nobody waits in vain.
+    fn check_waiting(&mut self) -> Result<(), String> {
+        for index in 0..self.people.len() {
+            let Some(asked) = self.people[index].asked.clone() else {
+                continue;
+            };
+            if asked.waits_for.is_empty() || asked.ended {
+                return Err(format!("client {index} has no reply"));
+            }
+            for number in asked.waits_for {
+                if self.list(number) != b"*0\r\n" {
+                    return Err(format!("client {index} waits for {}", key(number)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything is over, and every element is somewhere, once.
+    fn check_rest(&mut self) -> Result<(), String> {
+        if let Some(index) = self.people.iter().position(|one| one.asked.is_some()) {
+            return Err(format!("client {index} has no reply"));
+        }
+        if let Some(node) = self.nodes.iter().position(|node| !node.is_at_rest()) {
+            return Err(format!("node {node} is not at rest"));
+        }
+        for number in 0..KEYS {
+            let list = self.list(number);
+            self.take(&list);
+        }
+        let wrong = (1..=self.pushed).find(|number| self.taken.get(number) != Some(&1));
+        match wrong {
+            None => Ok(()),
+            Some(number) => {
+                let times = self.taken.get(&number).copied().unwrap_or_default();
+                Err(format!("element {number} is there {times} times"))
+            }
+        }
+    }
+}
