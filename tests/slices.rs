@@ -73,7 +73,8 @@ fn a_writer_waits_for_keys_and_a_reader_does_not() {
             }
             assert_eq!(reader.call(&["DEL", &new]).integer(), 1);
         }
-        assert!(passed > 15, "{passed} reads passed, {shards} shards");
+        // A read that waits for KEYS is the only one of its round.
+        assert!(passed > 7, "{passed} reads passed, {shards} shards");
     }
 }
 

@@ -30,7 +30,7 @@ struct Person {
     asked: Option<Asked>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Asked {
     line: String,
     place: u32,
@@ -313,8 +313,9 @@ impl Waits {
             }
             while self.deliver() {}
         }
-        let busy = self.people.iter().map(|one| one.asked.clone());
-        Err(format!("never at rest: {:?}", busy.collect::<Vec<_>>()))
+        let asked = self.people.iter().filter_map(|one| one.asked.as_ref());
+        let lines: Vec<&str> = asked.map(|asked| asked.line.as_str()).collect();
+        Err(format!("never at rest: {}", lines.join("; ")))
     }
 
     /// What a list holds.

@@ -195,6 +195,18 @@ struct Form {
     at: usize,
 }
 
+impl Form {
+    /// How the result is kept. What is only replied never becomes a listpack, as
+    /// in Redis: there -0 would turn into 0.
+    fn result_limits(&self, stored: &ZsetLimits) -> ZsetLimits {
+        let replied = self.at == 1;
+        ZsetLimits {
+            entries: if replied { 0 } else { stored.entries },
+            ..*stored
+        }
+    }
+}
+
 /// The keys of a request: how many, and the arguments from the first one on.
 fn keys<'a>(args: Args<'a>, form: Form) -> Result<(usize, Args<'a>), CommandError> {
     let count = integer(&args[form.at])?;
@@ -411,7 +423,7 @@ fn whole(
     let (count, keys) = keys(args, form)?;
     let lens = lens(ctx, keys, count)?;
     let options = Options::parse(keys, count, form)?;
-    let limits = limits(ctx);
+    let limits = form.result_limits(&limits(ctx));
     let mut look = |input, visit: Visit<'_>| look_here(ctx, &keys[input], visit);
     let result = combine(form.kind, &options, &lens, &limits, &mut look)?;
     Ok((result, options))
@@ -430,6 +442,7 @@ fn decide(decision: &Decision<'_>, form: Form) -> Result<(Zset, Options), Comman
     let options = Options::parse(keys, count, form)?;
     let lens: Vec<usize> = inputs.iter().map(len_of).collect();
     let mut look = |input: usize, visit: Visit<'_>| look_away(&inputs[input], visit);
+    let limits = form.result_limits(&limits);
     let result = combine(form.kind, &options, &lens, &limits, &mut look)?;
     Ok((result, options))
 }
