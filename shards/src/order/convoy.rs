@@ -35,7 +35,7 @@ pub(super) struct Member {
 pub(super) struct Convoy {
     /// Nothing while it fills.
     pub ticket: Option<Ticket>,
-    /// Its requests write; those of one that does not never wait for readers.
+    /// All of its requests write, or none does: readers do not wait with writers.
     pub writes: bool,
     /// Not all have granted yet: `missing` counts grants, and then boxes.
     pub locking: bool,
@@ -80,7 +80,7 @@ impl Convoy {
     }
 
     /// Takes a request in: its keys with their positions, shards and locks, in
-    /// order. False if there is no memory for it; then the convoy is as before.
+    /// order. False if there is no memory for it; then it leaves nothing but locks.
     pub fn join(
         &mut self,
         (client, call, merge): (Client, Call, Merge),
@@ -100,6 +100,13 @@ impl Convoy {
                 };
                 batch.push(part, args.get(0).into_iter());
             }
+            // First of all: every shard that has a box is to grant something.
+            let lock = Lock {
+                scope: Scope::Key(hash),
+                exclusive: call.write,
+            };
+            batch.locks.push((shard, lock));
+            self.owners.push(shard);
             for arg in args.from(at).first(step).iter() {
                 if !batch.extend(arg) {
                     self.retract(member, owners);
@@ -107,12 +114,6 @@ impl Convoy {
                 }
                 self.bytes += arg.len();
             }
-            let lock = Lock {
-                scope: Scope::Key(hash),
-                exclusive: call.write,
-            };
-            batch.locks.push((shard, lock));
-            self.owners.push(shard);
         }
         self.members.push(Member {
             client,

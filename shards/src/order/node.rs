@@ -97,9 +97,8 @@ pub struct Node {
     /// The convoy that is being filled.
     open: Option<Box<Convoy>>,
     /// Those under way, under tickets with [`CONVOY`].
-    #[allow(clippy::vec_box)] // they move from one place to the other
     convoys: Slab<Box<Convoy>>,
-    #[allow(clippy::vec_box)]
+    #[allow(clippy::vec_box)] // they are boxes wherever else they are
     spare_convoys: Vec<Box<Convoy>>,
     spare_owners: Option<Owners>,
     /// Memory for the locks of a convoy.
