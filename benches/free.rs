@@ -52,7 +52,7 @@ fn run(shard: &mut Shard, at: UnixMs, words: &[Vec<u8>]) -> Duration {
         db: DbIndex(0),
         protocol: Protocol::Resp2,
         no_touch: false,
-        may_block: false,
+        alone: false,
         located: None,
     };
     let mut out = Vec::new();

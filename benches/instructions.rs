@@ -88,7 +88,7 @@ impl Bench {
                         db: DbIndex(0),
                         protocol: Protocol::Resp2,
                         no_touch: false,
-                        may_block: false,
+                        alone: false,
                         located: None,
                     };
                     let _ = self.shard.apply(UnixMs(1), &request, &mut self.out);
@@ -161,7 +161,7 @@ impl Nodes {
             db: DbIndex(0),
             protocol: Protocol::Resp2,
             no_touch: false,
-            may_block: false,
+            alone: false,
             write: row.flags.has(flags::WRITE),
             keys: row.keys,
             located: None,

@@ -12,7 +12,7 @@ use crate::stats::Stats;
 use crate::stats::latency::{EventKind, Events};
 use crate::stats::slowlog::{SlowEntry, SlowLog, cut};
 use shards::command::{Args, Flags, OwnedArgs, flags};
-use shards::order::{Batch, Block, Client, Node, Replied, Ticket, Unblock, Watch};
+use shards::order::{Batch, Block, Client, Node, Replied, Rest, Ticket, Unblock, Watch};
 use shards::resp::Reply;
 use shards::{CommandError, DbIndex, ShardId, UnixMs};
 use slab::Slab;
@@ -368,7 +368,7 @@ impl Core {
             dirty,
             ..
         } = self;
-        let mut slow = Vec::new();
+        let (mut slow, mut unread) = (Vec::new(), Vec::new());
         node.replies(|replied| {
             let Replied {
                 client,
@@ -377,7 +377,21 @@ impl Core {
                 reply,
                 slow: request,
                 pieces,
+                rest,
             } = replied;
+            if rest != Rest::Nothing {
+                let connection = connections.get_mut(client.key as usize);
+                let connection = connection.filter(|it| it.session.id == client.id);
+                if let Some(connection) = connection {
+                    if !std::mem::replace(&mut connection.dirty, true) {
+                        dirty.push(client.key);
+                    }
+                    unread.extend(flow(connection, client.place, rest, pieces));
+                } else if let Rest::Follows(ticket) = rest {
+                    unread.push(ticket);
+                }
+                return;
+            }
             stats.ran(row, ticks::to_ns(ran.ticks));
             if ran.failed {
                 stats.count_error(reply.get(1..).unwrap_or_default());
@@ -397,6 +411,12 @@ impl Core {
                 dirty.push(client.key);
             }
         });
+        if !unread.is_empty() {
+            for ticket in unread {
+                node.drop_reply(self.now, ticket);
+            }
+            self.deliver();
+        }
         if !slow.is_empty() {
             self.secret.clear();
         }
@@ -516,5 +536,26 @@ impl Core {
             self.mesh
                 .send(ShardId(index), Message::Ask { ticket, question });
         }
+    }
+}
+
+/// Hands a piece of a long reply to its connection. If that does not want the rest,
+/// returns whose it is.
+fn flow(
+    connection: &mut Connection,
+    place: u32,
+    rest: Rest,
+    pieces: Vec<Vec<u8>>,
+) -> Option<Ticket> {
+    match rest {
+        Rest::Follows(ticket) => {
+            let flows = connection.answer_flowing(place, ticket, pieces);
+            (!flows).then_some(ticket)
+        }
+        Rest::Lost => {
+            connection.close();
+            None
+        }
+        Rest::Nothing => None,
     }
 }

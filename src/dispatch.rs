@@ -430,7 +430,7 @@ fn engine(
         db: session.db,
         protocol: session.protocol,
         no_touch: session.no_touch,
-        may_block: entry.flags.has(flags::BLOCKING),
+        alone: true,
         write: entry.flags.has(flags::WRITE),
         keys: entry.keys,
         located: parsed.located,
@@ -450,7 +450,7 @@ fn engine(
             core.deliver();
         }
     }
-    if call.may_block {
+    if entry.flags.has(flags::BLOCKING) {
         core.connections[key as usize].block(owner);
         core.deliver();
     }
@@ -593,6 +593,13 @@ fn here(core: &mut Core, key: u32, call: &Call, args: Args<'_>) {
         Err(CommandError::Blocked(waiting)) => {
             let client = connection.client(key, Kind::Single);
             core.node.wait(client, *call, args, waiting);
+            core.lap = 0;
+            return;
+        }
+        Err(CommandError::Long) => {
+            let client = connection.client(key, Kind::Single);
+            core.node.reply_at_length(core.now, client, *call, args);
+            core.deliver();
             core.lap = 0;
             return;
         }

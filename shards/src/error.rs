@@ -64,9 +64,13 @@ pub enum CommandError {
     #[error("ERR out of memory allocating the reply or value")]
     OutOfMemory,
     /// No error for a client: there is nothing to take, and the request may
-    /// wait for it. Said by blocking commands, if [`crate::Context::may_block`].
+    /// wait for it. Said by blocking commands, if [`crate::Context::alone`].
     #[error("ERR the request waits")]
     Blocked(Waiting),
+    /// No error for a client: the reply is long, and the request is to be called
+    /// again to make it in pieces. Said only if [`crate::Context::alone`].
+    #[error("ERR the reply is long")]
+    Long,
     /// A text that only one command uses; the whole line, code included.
     #[error("{0}")]
     Static(&'static str),

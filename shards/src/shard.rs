@@ -18,7 +18,7 @@ pub struct Request<'a> {
     /// Leave access times alone (CLIENT NO-TOUCH).
     pub no_touch: bool,
     /// A blocking command may wait if there is nothing for it.
-    pub may_block: bool,
+    pub alone: bool,
     /// Which argument is the first key, and where it belongs, if that is known
     /// already: then it is not hashed again.
     pub located: Option<(usize, Located)>,
@@ -113,7 +113,7 @@ impl Shard {
             db,
             reply: Reply::new(out, request.protocol),
             settings: &self.settings,
-            may_block: request.may_block,
+            alone: request.alone,
             cargo,
             random: &mut self.random,
             onward: &mut self.onward,
@@ -127,7 +127,7 @@ impl Shard {
             Err(error) => {
                 // Some handlers reply while they still hold what they read.
                 out.truncate(length);
-                if matches!(error, CommandError::Blocked(_)) {
+                if matches!(error, CommandError::Blocked(_) | CommandError::Long) {
                     return Err(error);
                 }
                 Reply::new(out, request.protocol).error(&error);

@@ -128,7 +128,19 @@ pub struct Settings {
     /// Keys that one step of a request meets that goes through whole shards:
     /// some ten microseconds.
     pub keys_per_step: usize,
+    pub long_replies: LongReplies,
     pub encodings: Thresholds,
+}
+
+/// When a reply is long, and how long its pieces are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LongReplies {
+    /// With more elements it is long.
+    pub elements: usize,
+    /// With more bytes it is long.
+    pub bytes: usize,
+    /// Bytes of a piece, but for the last element.
+    pub piece: usize,
 }
 
 /// Up to where collections keep their compact encodings. Named as the
@@ -159,6 +171,11 @@ impl Default for Settings {
             proto_max_bulk_len: 512 * 1024 * 1024,
             hll_sparse_max_bytes: 3000,
             keys_per_step: 256,
+            long_replies: LongReplies {
+                elements: 16 << 10,
+                bytes: 1 << 20,
+                piece: 64 << 10,
+            },
             encodings: Thresholds {
                 list_max_listpack_size: -2,
                 hash_max_listpack_entries: 128,

@@ -56,7 +56,7 @@ fn apply(shard: &mut Shard, now: UnixMs, db: DbIndex, args: Args<'_>) -> Vec<u8>
         db,
         protocol: Protocol::Resp2,
         no_touch: false,
-        may_block: false,
+        alone: false,
         located: None,
     };
     // An error is a reply like any other here.

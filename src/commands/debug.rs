@@ -231,7 +231,7 @@ pub fn object_here(core: &mut Core, db: DbIndex, key: &[u8]) -> Answer {
         db,
         protocol: Protocol::Resp2,
         no_touch: true,
-        may_block: false,
+        alone: false,
         located: None,
     };
     let mut reply = Vec::new();

@@ -163,6 +163,11 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
             core.ring.send(key, connection.socket.as_fd(), buffer);
         }
     }
+    if let Some(ticket) = connection.wants_more() {
+        core.node.ask(core.now, ticket);
+        core.deliver();
+    }
+    let connection = &mut core.connections[key as usize];
     if connection.stalled && connection.may_execute() {
         if connection.allowance(core.turn) == 0 {
             core.next_turn.push(key);
@@ -199,8 +204,14 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
                 connection.close();
             }
         }
-        Phase::Closed => {}
+        Phase::Closed => {
+            for ticket in connection.take_flows() {
+                core.node.drop_reply(core.now, ticket);
+            }
+            core.deliver();
+        }
     }
+    let connection = &mut core.connections[key as usize];
     if connection.phase == Phase::Closed && !connection.receiving && connection.in_flight == 0 {
         core.discard(key);
         core.connections.remove(key as usize);

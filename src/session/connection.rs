@@ -15,11 +15,12 @@
 //!   held:    +OK..:12..
 //! ```
 //!
-//! Invariant: the first place of `order`, if any, is waiting.
+//! Invariant: the first place of `order`, if any, is waiting, or a long reply that
+//! is not over and whose pieces are sent as they come.
 
 use crate::session::Session;
 use rustix::net::Shutdown;
-use shards::order::Client;
+use shards::order::{Client, Ticket};
 use shards::resp::Partial;
 use shards::{ShardId, Span, UnixMs};
 use std::collections::VecDeque;
@@ -33,6 +34,9 @@ const PLACES_MAX: usize = 256;
 /// Output bytes (filling, held and in flight) from which on a connection's
 /// further requests wait until the client has read.
 pub const OUTPUT_BYTES_SOFT: usize = 1 << 20;
+
+/// Output bytes below which the next piece of a long reply is asked for.
+const OUTPUT_BYTES_LOW: usize = 128 << 10;
 
 /// Bytes of replies that are sent although others are on their way.
 const HOLD_BYTES: usize = 16 << 10;
@@ -59,6 +63,14 @@ enum Place {
     Ready(Range<usize>),
     /// A long reply.
     Pieces(Vec<Vec<u8>>),
+    /// A long reply that comes as it is asked for.
+    Flowing {
+        from: Ticket,
+        /// What has come but cannot be sent yet.
+        pieces: Vec<Vec<u8>>,
+        /// The next piece is on its way.
+        asked: bool,
+    },
 }
 
 /// What waits for other cores. The two kinds never wait side by side: the
@@ -293,6 +305,9 @@ impl Connection {
     #[inline]
     pub fn answer(&mut self, place: u32, reply: &[u8]) {
         let index = place.wrapping_sub(self.first_place) as usize;
+        if let Some(Place::Flowing { .. }) = self.order.get(index) {
+            return self.end_flow(index, reply.to_vec());
+        }
         let silent = matches!(self.order.get(index), Some(Place::Waiting { silent: true }));
         let reply = if silent { &[] } else { reply };
         if index > 0 {
@@ -332,6 +347,82 @@ impl Connection {
         self.pop_ready();
     }
 
+    /// A piece of the reply for `place` has come, and more may be asked for; false
+    /// if nobody wants it: then the reply is complete as it is.
+    #[cold]
+    pub fn answer_flowing(&mut self, place: u32, from: Ticket, mut come: Vec<Vec<u8>>) -> bool {
+        let index = place.wrapping_sub(self.first_place) as usize;
+        let Some(at) = self
+            .order
+            .get_mut(index)
+            .filter(|_| self.phase != Phase::Closed)
+        else {
+            return false;
+        };
+        if let Place::Waiting { silent: true } = at {
+            self.answer(place, &[]);
+            return false;
+        }
+        self.pieces_bytes += come.iter().map(Vec::len).sum::<usize>();
+        if let Place::Flowing { pieces, asked, .. } = at {
+            pieces.append(&mut come);
+            *asked = false;
+        } else {
+            *at = Place::Flowing {
+                from,
+                pieces: come,
+                asked: false,
+            };
+        }
+        // Whatever comes after it waits.
+        self.barrier = true;
+        self.impatient = true;
+        self.pop_ready();
+        true
+    }
+
+    /// The last piece of a reply has come.
+    #[cold]
+    fn end_flow(&mut self, index: usize, last: Vec<u8>) {
+        self.pieces_bytes += last.len();
+        if let Some(place) = self.order.get_mut(index)
+            && let Place::Flowing { pieces, .. } = place
+        {
+            let mut pieces = std::mem::take(pieces);
+            pieces.push(last);
+            *place = Place::Pieces(pieces);
+        }
+        self.pop_ready();
+    }
+
+    /// Whether the client has read so much that the next piece of a long reply is
+    /// to be asked for: whose.
+    #[inline]
+    pub fn wants_more(&mut self) -> Option<Ticket> {
+        if self.phase == Phase::Closed || self.output_bytes() >= OUTPUT_BYTES_LOW {
+            return None;
+        }
+        match self.order.front_mut() {
+            Some(Place::Flowing { from, asked, .. }) if !*asked => {
+                *asked = true;
+                Some(*from)
+            }
+            _ => None,
+        }
+    }
+
+    /// Gives up the long replies that are under way.
+    pub fn take_flows(&mut self) -> Vec<Ticket> {
+        let give_up = |place: &mut Place| match *place {
+            Place::Flowing { from, .. } => {
+                *place = Place::Waiting { silent: true };
+                Some(from)
+            }
+            _ => None,
+        };
+        self.order.iter_mut().filter_map(give_up).collect()
+    }
+
     /// Moves everything that no longer waits for anything to `out`.
     #[inline]
     fn pop_ready(&mut self) {
@@ -339,13 +430,15 @@ impl Connection {
             match self.order.front_mut() {
                 Some(Place::Ready(range)) => self.out.extend_from_slice(&self.held[range.clone()]),
                 Some(Place::Pieces(pieces)) => {
-                    if !self.out.is_empty() {
-                        self.pieces_bytes += self.out.len();
-                        self.pieces.push_back(std::mem::take(&mut self.out));
-                    }
-                    self.pieces.extend(pieces.drain(..));
+                    let pieces = std::mem::take(pieces);
+                    self.send_pieces(pieces);
                 }
-                _ => break,
+                Some(Place::Flowing { pieces, .. }) => {
+                    let pieces = std::mem::take(pieces);
+                    self.send_pieces(pieces);
+                    break;
+                }
+                Some(Place::Waiting { .. }) | None => break,
             }
             self.pop_place();
         }
@@ -355,6 +448,16 @@ impl Connection {
             self.impatient = false;
             self.held.clear();
         }
+    }
+
+    /// Pieces, which are counted already, are to be sent next, after `out`.
+    #[cold]
+    fn send_pieces(&mut self, pieces: Vec<Vec<u8>>) {
+        if !self.out.is_empty() {
+            self.pieces_bytes += self.out.len();
+            self.pieces.push_back(std::mem::take(&mut self.out));
+        }
+        self.pieces.extend(pieces);
     }
 
     /// Whether there is something to send.

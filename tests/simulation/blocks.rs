@@ -221,7 +221,7 @@ impl Blocks {
             db,
             protocol: Protocol::Resp2,
             no_touch: false,
-            may_block: false,
+            alone: false,
             write: row.flags.has(flags::WRITE),
             keys: row.keys,
             located: None,

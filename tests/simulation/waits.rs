@@ -168,7 +168,7 @@ impl Waits {
             db: DbIndex(0),
             protocol: Protocol::Resp2,
             no_touch: false,
-            may_block: row.flags.has(flags::BLOCKING),
+            alone: true,
             write: row.flags.has(flags::WRITE),
             keys: row.keys,
             located: None,
@@ -330,7 +330,7 @@ impl Waits {
             db: DbIndex(0),
             protocol: Protocol::Resp2,
             no_touch: true,
-            may_block: false,
+            alone: false,
             located: None,
         };
         let mut out = Vec::new();

@@ -58,7 +58,7 @@ impl Engine {
             db: self.db,
             protocol: self.protocol,
             no_touch: false,
-            may_block: false,
+            alone: false,
             located: None,
         };
         let mut out = Vec::new();

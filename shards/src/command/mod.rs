@@ -20,6 +20,7 @@ mod hashes;
 mod hyperloglogs;
 mod keys;
 mod lists;
+mod long;
 mod memory;
 mod sets;
 mod sliced;
@@ -29,6 +30,7 @@ mod strings;
 mod zsets;
 
 pub use args::{Args, OwnedArgs, cursor_of};
+pub use long::Long;
 pub use memory::debug_object;
 pub use sliced::{Pieces, Sliced};
 pub use sort::reaches_any_key;
@@ -154,8 +156,8 @@ pub struct Decision<'a> {
     /// A random number.
     pub random: u64,
     pub settings: &'a Settings,
-    /// As [`Context::may_block`].
-    pub may_block: bool,
+    /// As [`Context::alone`].
+    pub alone: bool,
     pub reply: Reply<'a>,
     /// What to write; empty for a command that only reads. Writes of one shard
     /// run in this order.
@@ -197,6 +199,8 @@ pub struct Cargo {
     pub parcel: Option<Box<Parcel>>,
     /// What a part that works in slices has done so far.
     pub sliced: Option<Box<Sliced>>,
+    /// A long reply may be made in pieces, and has come so far.
+    pub long: Option<Long>,
 }
 
 impl Cargo {
@@ -221,7 +225,7 @@ impl<'a> Decision<'a> {
             random: 0,
             settings,
             now: UnixMs(0),
-            may_block: false,
+            alone: false,
             reply,
             writes: Vec::new(),
             parcel: None,
@@ -235,12 +239,12 @@ impl<'a> Decision<'a> {
 impl Decision<'_> {
     /// See [`Context::wait_for`].
     pub fn wait_for(&self, of: Type, until: Option<UnixMs>) -> Outcome {
-        wait_for(self.may_block, of, until)
+        wait_for(self.alone, of, until)
     }
 }
 
-fn wait_for(may_block: bool, of: Type, until: Option<UnixMs>) -> Outcome {
-    match may_block {
+fn wait_for(alone: bool, of: Type, until: Option<UnixMs>) -> Outcome {
+    match alone {
         true => Err(CommandError::Blocked(Waiting { until, of })),
         false => Ok(()),
     }
@@ -259,9 +263,11 @@ pub struct Context<'a> {
     pub db: Db<'a>,
     pub reply: Reply<'a>,
     pub settings: &'a Settings,
-    /// Whether a blocking command that finds nothing may fail with
-    /// [`CommandError::Blocked`]; otherwise it replies its null.
-    pub may_block: bool,
+    /// The request is no part of another, nor of a block. Then a blocking command
+    /// that finds nothing may fail with [`CommandError::Blocked`]; otherwise it
+    /// replies its null. And a reply that would be long may fail with
+    /// [`CommandError::Long`].
+    pub alone: bool,
     /// The other databases of the shard.
     pub others: Others<'a>,
     pub cargo: &'a mut Cargo,
@@ -424,7 +430,7 @@ impl<'a> Context<'a> {
     /// There is nothing to take: fails so that the request waits for a value of
     /// this type to appear, until an instant, if it may.
     pub fn wait_for(&self, of: Type, until: Option<UnixMs>) -> Outcome {
-        wait_for(self.may_block, of, until)
+        wait_for(self.alone, of, until)
     }
 
     #[inline]

@@ -429,6 +429,13 @@ impl Db<'_> {
         Some(store.entry(place).expire_at())
     }
 
+    /// When a key, or something in its value, goes by itself at the earliest.
+    pub(crate) fn goes_at(&self, key: &[u8]) -> Option<UnixMs> {
+        let store = &self.keyspace.store;
+        let place = store.find(self.home(key), key)?;
+        store.entry(place).due_at()
+    }
+
     /// Looks at a key for a reading command: counts a hit or a miss and
     /// refreshes the access time.
     #[inline]

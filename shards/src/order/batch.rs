@@ -5,7 +5,7 @@
 
 use super::node::Unblock;
 use super::program::Task;
-use super::watch::Ran;
+use super::watch::{Ran, Rest};
 use crate::command::{Args, Begin, Cargo, Find, Handler, KeySpec, Write};
 use crate::effects::BlockId;
 use crate::keyspace::Located;
@@ -32,7 +32,7 @@ impl Client {
 }
 
 /// A transaction: the core that drives it and its number there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket {
     pub home: ShardId,
     pub number: u32,
@@ -69,7 +69,7 @@ pub struct Call {
     pub protocol: Protocol,
     pub no_touch: bool,
     /// A blocking command that may wait.
-    pub may_block: bool,
+    pub alone: bool,
     /// May change keys: takes locks exclusively.
     pub write: bool,
     /// Where the keys to lock stand.
@@ -118,7 +118,7 @@ impl Call {
             db: self.db,
             protocol: self.protocol,
             no_touch: self.no_touch,
-            may_block: self.may_block,
+            alone: self.alone,
             located: self
                 .located
                 .and_then(|located| Some((self.first_key()?, located))),
@@ -181,6 +181,16 @@ pub(super) enum Item {
         ran: Ran,
         cargo: Cargo,
     },
+    /// To the home core: a piece of a long reply, the argument.
+    Piece {
+        client: Client,
+        row: u16,
+        rest: Rest,
+    },
+    /// From the home core: the next piece of a long reply, please.
+    Ask { ticket: Ticket },
+    /// From the home core: nobody reads the rest of a long reply.
+    Drop { ticket: Ticket },
     /// Run this part of member so and so of the convoy that the box belongs to.
     Part {
         call: Call,

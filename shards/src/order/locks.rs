@@ -163,6 +163,9 @@ pub struct Locks {
     behind: VecDeque<(Ticket, Vec<Lock>)>,
     #[allow(clippy::vec_box)] // they move into queues as boxes
     spare: Vec<Box<Places>>,
+    /// Whether to note what tickets begin to wait for.
+    notes_waits: bool,
+    waits: Vec<Scope>,
 }
 
 impl Default for Locks {
@@ -175,6 +178,8 @@ impl Default for Locks {
             whole: None,
             behind: VecDeque::new(),
             spare: Vec::new(),
+            notes_waits: false,
+            waits: Vec::new(),
         }
     }
 }
@@ -232,6 +237,9 @@ impl Locks {
                 }
             }
             self.hold(ticket, locks, usize::from(!granted));
+            if !granted && self.notes_waits {
+                self.waits.push(Scope::Shard);
+            }
             return granted;
         }
         // The number that it will have.
@@ -257,7 +265,11 @@ impl Locks {
                 Entry::Occupied(queue) => {
                     let spare = &mut self.spare;
                     let empty = || spare.pop().unwrap_or_default();
-                    missing += usize::from(queue.into_mut().widen(empty).come(place));
+                    let waits = queue.into_mut().widen(empty).come(place);
+                    missing += usize::from(waits);
+                    if waits && self.notes_waits {
+                        self.waits.push(Scope::Key(key));
+                    }
                 }
             }
         }
@@ -272,6 +284,54 @@ impl Locks {
             missing,
         });
         self.tickets.insert(ticket, number(holding));
+    }
+
+    /// From now on what tickets begin to wait for is noted, or no longer.
+    pub fn note_waits(&mut self, notes: bool) {
+        self.notes_waits = notes;
+        self.waits.clear();
+    }
+
+    #[inline]
+    pub fn has_noted_waits(&self) -> bool {
+        !self.waits.is_empty()
+    }
+
+    /// What tickets have begun to wait for since the last call.
+    pub fn take_waits(&mut self) -> Vec<Scope> {
+        std::mem::take(&mut self.waits)
+    }
+
+    /// Those to whom a key has been granted.
+    pub fn holders(&self, key: u64) -> impl Iterator<Item = Ticket> {
+        let queue = self.keys.find(key, |queue| queue.key == key);
+        let (only, all) = match queue {
+            None => (None, None),
+            Some(Queue {
+                all: None, only, ..
+            }) => (Some(only), None),
+            Some(Queue { all: Some(all), .. }) => (None, Some(all.places.iter().take(all.granted))),
+        };
+        let places = only.into_iter().chain(all.into_iter().flatten());
+        places.filter_map(|place| Some(self.holdings.get(place.holding as usize)?.ticket))
+    }
+
+    /// Whether somebody waits for what a ticket holds.
+    pub fn is_awaited(&self, ticket: Ticket) -> bool {
+        let holding = self.tickets.get(&ticket);
+        let Some(holding) = holding.and_then(|at| self.holdings.get(*at as usize)) else {
+            return false;
+        };
+        let is_awaited = |lock: &Lock| match lock.scope {
+            Scope::Key(key) => {
+                let queue = self.keys.find(key, |queue| queue.key == key);
+                let all = queue.and_then(|queue| queue.all.as_ref());
+                all.is_some_and(|all| all.granted < all.places.len())
+            }
+            Scope::Shard => !self.behind.is_empty(),
+        };
+        self.whole.as_ref().is_some_and(|whole| !whole.granted)
+            || holding.locks.iter().any(is_awaited)
     }
 
     /// Whether a request for a key may run now, without a ticket.

@@ -59,4 +59,4 @@ pub use batch::{Batch, Call, Client, Ticket};
 pub use node::{Node, Placement, ServerStep, Unblock};
 pub use program::{Block, Manner, Watched};
 pub use split::Owners;
-pub use watch::{Ran, Replied, Watch};
+pub use watch::{Ran, Replied, Rest, Watch};

@@ -5,6 +5,7 @@ mod convoy;
 mod drive;
 mod exec;
 mod home;
+mod long;
 mod slices;
 mod walk;
 
@@ -13,6 +14,7 @@ use blocked::{Blocked, OFFERED};
 use convoy::CONVOY;
 use drive::PROGRAM;
 pub use drive::ServerStep;
+use long::LongReplies;
 use slices::Slice;
 
 use super::batch::{Batch, Call, Client, Item, Lock, ReplyEnd, Scope, Ticket};
@@ -22,8 +24,8 @@ use super::program::{Program, Task};
 use super::split::Owners;
 use super::transaction::Transaction;
 use super::waiters::{Waiter, Waiters};
-use super::watch::{Ran, Replied, Watch};
-use crate::command::{Args, Cargo, OwnedArgs, Row, Run, Write, flags};
+use super::watch::{Ran, Replied, Rest, Watch};
+use crate::command::{Args, Cargo, Long, OwnedArgs, Row, Run, Write, flags};
 use crate::error::CommandError;
 use crate::keyspace::{Located, slot_of};
 use crate::resp::Reply;
@@ -56,6 +58,16 @@ struct Answer {
     end: usize,
     /// What follows the reply, if that is long.
     pieces: Vec<Vec<u8>>,
+    rest: Rest,
+}
+
+/// Why a request has no reply yet.
+#[derive(Debug)]
+enum Unanswered {
+    /// It waits for a value.
+    Waits(Waiting),
+    /// It is to be run again, under a ticket, to be answered in pieces.
+    Long,
 }
 
 /// Boxes that are kept to be filled again.
@@ -107,6 +119,7 @@ pub struct Node {
     programs: Slab<Program>,
     /// Parts of transactions that are not over.
     slices: VecDeque<Slice>,
+    long: LongReplies,
     /// Programs of which the server is to run a command.
     server_steps: VecDeque<Ticket>,
     waiters: Waiters,
@@ -140,6 +153,7 @@ impl Node {
             locks: Locks::default(),
             parked: Slab::new(),
             chains: HashMap::with_hasher(hasher.clone()),
+            long: LongReplies::new(hasher.clone()),
             waiters: Waiters::new(hasher.clone()),
             blocked: Blocked::new(hasher.clone()),
             hasher,
@@ -199,6 +213,7 @@ impl Node {
             && self.convoys.is_empty()
             && self.programs.is_empty()
             && self.slices.is_empty()
+            && self.long.is_empty()
             && self.answers.is_empty()
             && self.departing.is_empty()
             && self.outgoing.iter().flatten().all(|batch| batch.is_empty())
@@ -322,6 +337,12 @@ impl Node {
                     self.take_late((client, row, ran), batch.args(index));
                 }
                 Item::Ended { .. } => self.take_ended(now, from, index, &mut batch),
+                Item::Ask { ticket } => self.ask(now, ticket),
+                Item::Drop { ticket } => self.drop_reply(now, ticket),
+                Item::Piece { client, row, rest } => {
+                    let piece = batch.args(index).get(0).unwrap_or_default().to_vec();
+                    self.answer_piece(client, row, rest, piece);
+                }
                 Item::Wait { .. }
                 | Item::Offer { .. }
                 | Item::Recall { .. }
@@ -423,6 +444,7 @@ impl Node {
             slow,
             end,
             pieces,
+            rest,
         } in self.answers.drain(..)
         {
             deliver(Replied {
@@ -432,6 +454,7 @@ impl Node {
                 slow: slow.as_ref().map(|request| request.args()),
                 reply: &self.answer_bytes[start..end],
                 pieces,
+                rest,
             });
             start = end;
         }
@@ -484,7 +507,7 @@ impl Node {
         self.hasher.hash_one(key)
     }
 
-    /// Runs a request on this shard: whether it failed, or that it waits.
+    /// Runs a request on this shard: whether it failed, or why there is no reply.
     #[inline]
     fn apply(
         &mut self,
@@ -493,12 +516,13 @@ impl Node {
         args: Args<'_>,
         cargo: &mut Cargo,
         out: &mut Vec<u8>,
-    ) -> Result<Ran, Waiting> {
+    ) -> Result<Ran, Unanswered> {
         let began = (self.watch.clock)();
         let request = call.request(args);
         let failed = match self.shard.apply_with(now, &request, cargo, out) {
             Ok(()) => false,
-            Err(CommandError::Blocked(waiting)) => return Err(waiting),
+            Err(CommandError::Blocked(waiting)) => return Err(Unanswered::Waits(waiting)),
+            Err(CommandError::Long) => return Err(Unanswered::Long),
             Err(_) => true,
         };
         let ticks = (self.watch.clock)().saturating_sub(began);
@@ -527,6 +551,7 @@ impl Node {
             slow,
             end,
             pieces: Vec::new(),
+            rest: Rest::Nothing,
         });
     }
 
@@ -594,9 +619,7 @@ impl Node {
         };
         let index = self.parked.insert(request);
         let ticket = self.ticket(index, PARKED);
-        if self.locks.lock(ticket, locks) {
-            self.granted.push_back(ticket);
-        }
+        self.lock(ticket, locks);
     }
 
     /// Runs a request that another node sent, or has it wait. Nothing if it waits.
@@ -623,19 +646,49 @@ impl Node {
         }
         match self.run_in(now, call, index, &mut Cargo::default(), batch) {
             Ok(reply) => Some(reply),
-            Err(waiting) => {
+            Err(why) => {
                 let args = OwnedArgs::new(batch.args(index).iter());
-                self.add_waiter(Waiter {
-                    home,
-                    client,
-                    call: *call,
-                    args,
-                    waiting,
-                    elsewhere: false,
-                });
+                self.put_aside(home, client, *call, args, why);
                 None
             }
         }
+    }
+
+    /// A request that ran without a ticket has no reply yet.
+    fn put_aside(
+        &mut self,
+        home: ShardId,
+        client: Client,
+        call: Call,
+        args: OwnedArgs,
+        why: Unanswered,
+    ) {
+        match why {
+            Unanswered::Waits(waiting) => self.add_waiter(Waiter {
+                home,
+                client,
+                call,
+                args,
+                waiting,
+                elsewhere: false,
+            }),
+            // What its client sends after it is not to overtake it.
+            Unanswered::Long => self.hold_up(Parked {
+                home,
+                client,
+                call,
+                args,
+                task: None,
+            }),
+        }
+    }
+
+    /// The reply to a request of one of this core's clients, for keys of this
+    /// shard, is long, as it said. It comes in pieces through [`Node::replies`].
+    pub fn reply_at_length(&mut self, now: UnixMs, client: Client, call: Call, args: Args<'_>) {
+        let args = OwnedArgs::new(args.iter());
+        self.put_aside(self.id, client, call, args, Unanswered::Long);
+        self.pump(now);
     }
 
     /// Runs item `index` of a box; the reply goes into the box.
@@ -647,7 +700,7 @@ impl Node {
         index: usize,
         cargo: &mut Cargo,
         batch: &mut Batch,
-    ) -> Result<ReplyEnd, Waiting> {
+    ) -> Result<ReplyEnd, Unanswered> {
         let mut out = std::mem::take(&mut batch.replies);
         let ran = self.apply(now, call, batch.args(index), cargo, &mut out);
         let end = out.len();
@@ -677,6 +730,7 @@ impl Node {
         if self.locks.lock(ticket, locks) {
             self.granted.push_back(ticket);
         }
+        self.mind_waits();
     }
 
     /// Acts on what has been granted on this shard until nothing more follows.
@@ -707,8 +761,9 @@ impl Node {
     fn run_parked(&mut self, now: UnixMs, ticket: Ticket) {
         let request = self.parked.remove((ticket.number & !PARKED) as usize);
         let origin = (request.home, request.client.id);
-        self.run_late(now, request);
-        self.release_here(ticket);
+        if !self.run_under(now, ticket, request) {
+            self.release_here(ticket);
+        }
         loop {
             let Some(next) = self.chains.get_mut(&origin).and_then(VecDeque::pop_front) else {
                 self.chains.remove(&origin);
@@ -722,35 +777,72 @@ impl Node {
                 self.take_ticket(next);
                 return;
             }
-            self.run_late(now, next);
+            if let Some(long) = self.run_late(now, next) {
+                self.take_ticket(long);
+                return;
+            }
         }
     }
 
-    fn run_late(&mut self, now: UnixMs, request: Parked) {
+    /// Runs a request whose locks this ticket holds; whether it goes on under it.
+    fn run_under(&mut self, now: UnixMs, ticket: Ticket, request: Parked) -> bool {
+        if request.task.is_some() || !request.call.alone {
+            self.run_late(now, request);
+            return false;
+        }
+        let mut cargo = Cargo {
+            long: Some(Long::default()),
+            ..Cargo::default()
+        };
+        let (call, args) = (request.call, request.args.args());
+        let mut reply = Vec::new();
+        let ran = self.apply(now, &call, args, &mut cargo, &mut reply);
+        match (ran, cargo.long) {
+            (Ok(ran), Some(long)) if long.more => {
+                self.begin_long(now, ticket, request, (long, ran), reply);
+                return true;
+            }
+            (ran, _) => self.ran_late(now, request, ran, reply),
+        }
+        false
+    }
+
+    /// Runs a request that had to wait; given back if its reply is long.
+    fn run_late(&mut self, now: UnixMs, request: Parked) -> Option<Parked> {
+        if let Some(task) = &request.task {
+            let (home, client) = (request.home, request.client);
+            self.exec_late(now, home, client, &request.call, task);
+            return None;
+        }
+        let mut reply = Vec::new();
+        let mut cargo = Cargo::default();
+        let (call, args) = (request.call, request.args.args());
+        let ran = self.apply(now, &call, args, &mut cargo, &mut reply);
+        if matches!(ran, Err(Unanswered::Long)) {
+            return Some(request);
+        }
+        self.ran_late(now, request, ran, reply);
+        None
+    }
+
+    /// A request that had to wait has run, and does not go on here.
+    fn ran_late(
+        &mut self,
+        now: UnixMs,
+        request: Parked,
+        ran: Result<Ran, Unanswered>,
+        reply: Vec<u8>,
+    ) {
         let Parked {
             home,
             client,
             call,
             args,
-            task,
+            ..
         } = request;
-        if let Some(task) = task {
-            return self.exec_late(now, home, client, &call, &task);
-        }
-        let mut reply = Vec::new();
-        let mut cargo = Cargo::default();
-        let ran = match self.apply(now, &call, args.args(), &mut cargo, &mut reply) {
+        let ran = match ran {
             Ok(ran) => ran,
-            Err(waiting) => {
-                return self.add_waiter(Waiter {
-                    home,
-                    client,
-                    call,
-                    args,
-                    waiting,
-                    elsewhere: false,
-                });
-            }
+            Err(why) => return self.put_aside(home, client, call, args, why),
         };
         match self.shard.onward() {
             None => self.answer_late(home, client, &call, args.args(), ran, reply),

@@ -231,7 +231,7 @@ impl<'a> Queued<'a> {
             db: manner.db,
             protocol: manner.protocol,
             no_touch: manner.no_touch,
-            may_block: false,
+            alone: false,
             write: self.write,
             keys: row.keys,
             located,

@@ -1,15 +1,18 @@
 //! Small scenes: what waits for what, box by box.
 
-use super::{Batch, Call, Client, Node, Placement};
+mod long;
+
+use super::{Batch, Call, Client, Node, Placement, Rest, Ticket};
 use crate::command::{
     Args, Arity, Begin, COMMANDS, Command, Context, Group, KeySpec, OwnedArgs, Row, Run, Write,
     flags,
 };
+use crate::error::CommandError;
 use crate::keyspace::{StringRef, Ttl, slot_of};
 use crate::resp::Protocol;
 use crate::shard::Shard;
 use crate::types::{DbIndex, Settings, ShardId, Type, UnixMs, Waiting};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 const NOW: UnixMs = UnixMs(1_700_000_000_000);
 const SHARDS: u16 = 3;
@@ -21,6 +24,14 @@ struct Scene {
     /// Client and reply, in the order in which the replies came.
     replies: Vec<(u64, String)>,
     db: DbIndex,
+    /// Requests may be answered in pieces.
+    alone: bool,
+    /// What clients have been sent of such replies.
+    heard: BTreeMap<u64, Vec<u8>>,
+    /// Pieces that have come: the core, the client, and whom to ask for more.
+    flows: Vec<(u16, u64, Ticket)>,
+    /// Clients who were told that the rest of their reply is lost.
+    lost: Vec<u64>,
 }
 
 fn row(name: &str) -> &'static Row {
@@ -63,6 +74,10 @@ impl Scene {
             channels: (0..SHARDS * SHARDS).map(|_| VecDeque::new()).collect(),
             replies: Vec::new(),
             db: DbIndex(0),
+            alone: false,
+            heard: BTreeMap::new(),
+            flows: Vec::new(),
+            lost: Vec::new(),
         }
     }
 
@@ -77,6 +92,7 @@ impl Scene {
             _ => node.place(row, args),
         };
         let call = Call {
+            alone: self.alone,
             ..call_of(row, self.db)
         };
         let waiting = Client {
@@ -93,8 +109,10 @@ impl Scene {
             }
             Placement::One(_) => {
                 let mut reply = Vec::new();
-                let _ = node.shard.apply(NOW, &call.request(args), &mut reply);
-                self.replies.push((client, text(&reply)));
+                match node.shard.apply(NOW, &call.request(args), &mut reply) {
+                    Err(CommandError::Long) => node.reply_at_length(NOW, waiting, call, args),
+                    _ => self.replies.push((client, text(&reply))),
+                }
             }
             Placement::Several(owners) => node.begin(NOW, waiting, call, row, args, owners),
         }
@@ -102,9 +120,20 @@ impl Scene {
     }
 
     fn collect(&mut self, home: u16) {
-        let replies = &mut self.replies;
+        let (replies, heard) = (&mut self.replies, &mut self.heard);
         let node = &mut self.nodes[usize::from(home)];
-        node.replies(|replied| replies.push((replied.client.id, text(&replied.whole()))));
+        node.replies(|replied| {
+            let client = replied.client.id;
+            heard.entry(client).or_default().extend(replied.whole());
+            match replied.rest {
+                Rest::Nothing => {
+                    let reply = heard.remove(&client).unwrap_or_default();
+                    replies.push((client, text(&reply)));
+                }
+                Rest::Follows(ticket) => self.flows.push((home, client, ticket)),
+                Rest::Lost => self.lost.push(client),
+            }
+        });
         let channels = &mut self.channels;
         node.outgoing(NOW, |target, batch| {
             channels[usize::from(home * SHARDS + target.0)].push_back(batch);
@@ -135,12 +164,16 @@ impl Scene {
         more
     }
 
-    /// Everything that is on its way or not over, and what follows from it.
-    fn settle(&mut self) {
+    fn settle_but_for_long_replies(&mut self) {
         self.deliver_all();
         while (0..SHARDS).any(|node| self.go_on(node)) {
             self.deliver_all();
         }
+    }
+
+    /// Everything that is on its way or not over, and what follows from it.
+    fn settle(&mut self) {
+        self.settle_but_for_long_replies();
         for node in &self.nodes {
             assert!(node.is_at_rest() && node.is_unlocked());
         }
@@ -158,7 +191,7 @@ fn call_of(row: &Row, db: DbIndex) -> Call {
         db,
         protocol: Protocol::Resp2,
         no_touch: false,
-        may_block: false,
+        alone: false,
         write: row.flags.has(flags::WRITE),
         keys: row.keys,
         located: None,
@@ -713,7 +746,7 @@ fn who_waits_for_a_key_is_not_starved_by_transactions() {
         db: DbIndex(0),
         protocol: Protocol::Resp2,
         no_touch: false,
-        may_block: true,
+        alone: true,
         write: true,
         keys: row.keys,
         located: None,

@@ -4,7 +4,7 @@
 //! time travels back with the reply, so that the core that serves the client
 //! has everything in one hand: the client, the request and how long it took.
 
-use super::batch::Client;
+use super::batch::{Client, Ticket};
 use crate::command::{Args, OwnedArgs};
 
 /// What a node measures with.
@@ -62,6 +62,21 @@ pub struct Replied<'a> {
     pub reply: &'a [u8],
     /// What follows that, if the reply is long.
     pub pieces: Vec<Vec<u8>>,
+    pub rest: Rest,
+}
+
+/// What comes after a piece of a reply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rest {
+    /// This is the end; and only then the request has been counted.
+    #[default]
+    Nothing,
+    /// More, if [`Node::ask`](super::Node::ask) is told so. If nobody wants it,
+    /// [`Node::drop_reply`](super::Node::drop_reply) must be.
+    Follows(Ticket),
+    /// There should be more, but it is lost. Nothing that the client is sent now
+    /// would make sense to it.
+    Lost,
 }
 
 impl Replied<'_> {

@@ -34,6 +34,12 @@ impl<'a> Reply<'a> {
         self.protocol
     }
 
+    /// Bytes in the buffer, those before this reply included.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.out.len()
+    }
+
     /// `+text`. The text has no CR or LF.
     #[inline]
     pub fn simple(&mut self, text: &str) {

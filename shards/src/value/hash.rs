@@ -396,11 +396,16 @@ impl<'a> HashRef<'a> {
 
     /// All fields, due ones included, in whatever order.
     pub fn iter(self) -> impl Iterator<Item = Field<'a>> {
+        self.iter_from(0)
+    }
+
+    /// What [`HashRef::iter`] has behind so many fields.
+    pub fn iter_from(self, index: usize) -> impl Iterator<Item = Field<'a>> {
         let (mut rows, mut records) = (None, None);
         match self {
-            Self::Listpack(hash) => rows = Some((hash.iter(), 2)),
-            Self::ListpackEx(hash, _) => rows = Some((hash.iter(), 3)),
-            Self::Table(hash) => records = Some(hash.iter().map(of_record)),
+            Self::Listpack(hash) => rows = Some((hash.iter_from(index * 2), 2)),
+            Self::ListpackEx(hash, _) => rows = Some((hash.iter_from(index * 3), 3)),
+            Self::Table(hash) => records = Some(hash.iter_from(index).map(of_record)),
         }
         let rows = rows.into_iter().flat_map(|(mut elements, step)| {
             std::iter::from_fn(move || field(&mut elements, step))

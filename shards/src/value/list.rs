@@ -101,17 +101,12 @@ impl<'a> ListRef<'a> {
         }
     }
 
-    /// Looks at up to `count` elements, from element `from` on.
+    /// The elements from element `from` on.
     #[inline]
-    pub fn each(self, from: usize, count: usize, mut look: impl FnMut(Element<'a>)) {
+    pub fn iter_from(self, from: usize) -> Iter<'a> {
         match self {
-            Self::Listpack(list) => {
-                if let Some(at) = list.at(from) {
-                    let entries = list.entries_from(at).take(count);
-                    entries.for_each(|(_, element)| look(element));
-                }
-            }
-            Self::Quicklist(list) => list.iter_from(from).take(count).for_each(look),
+            Self::Listpack(list) => Iter::Listpack(list.iter_from(from)),
+            Self::Quicklist(list) => Iter::Quicklist(list.iter_from(from)),
         }
     }
 }

@@ -153,6 +153,16 @@ impl<'a> Listpack<'a> {
         Iter(self.entries())
     }
 
+    /// The elements from element `index` on.
+    #[inline]
+    pub fn iter_from(self, index: usize) -> Iter<'a> {
+        if index == 0 {
+            return self.iter();
+        }
+        let at = self.at(index);
+        Iter(at.map_or_else(Entries::default, |at| self.entries_from(at)))
+    }
+
     /// All elements, and where they begin.
     #[inline]
     pub fn entries(self) -> Entries<'a> {

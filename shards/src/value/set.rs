@@ -231,11 +231,18 @@ impl<'a> SetRef<'a> {
 
     /// All members, in whatever order; an intset's ascending.
     pub fn iter(self) -> impl Iterator<Item = Element<'a>> {
+        self.iter_from(0)
+    }
+
+    /// What [`SetRef::iter`] has behind so many members.
+    pub fn iter_from(self, index: usize) -> impl Iterator<Item = Element<'a>> {
         let (mut integers, mut elements, mut records) = (None, None, None);
         match self {
-            Self::Intset(set) => integers = Some(set.iter().map(Element::Int)),
-            Self::Listpack(set) => elements = Some(set.iter()),
-            Self::Table(set) => records = Some(set.iter().map(|it| Element::Bytes(it.key))),
+            Self::Intset(set) => integers = Some(set.iter().skip(index).map(Element::Int)),
+            Self::Listpack(set) => elements = Some(set.iter_from(index)),
+            Self::Table(set) => {
+                records = Some(set.iter_from(index).map(|it| Element::Bytes(it.key)));
+            }
         }
         let flat = integers.into_iter().flatten();
         flat.chain(elements.into_iter().flatten())

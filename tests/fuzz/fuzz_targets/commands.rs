@@ -110,7 +110,7 @@ fn apply(shard: &mut Shard, now: UnixMs, row: &Row, args: Args<'_>) -> Vec<u8> {
         db: DbIndex(0),
         protocol: Protocol::Resp2,
         no_touch: false,
-        may_block: false,
+        alone: false,
         located: None,
     };
     let mut out = Vec::new();

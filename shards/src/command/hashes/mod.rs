@@ -13,6 +13,7 @@ pub mod numbers;
 pub mod values;
 
 use super::args::Scan;
+use super::long::Piece;
 use super::sets::reply_element;
 use super::spec::{Arity, Command, Group, KeySpec, flags};
 use super::{Args, Context, Outcome, Row, Run};
@@ -278,8 +279,9 @@ enum Halves {
 fn reply_all(ctx: &mut Context<'_>, args: Args<'_>, halves: Halves) -> Outcome {
     let [key] = args.exactly()?;
     let now = ctx.db.now();
+    let mut piece = Piece::new(ctx);
     ctx.db.expire_fields(key, std::iter::empty());
-    let hash = ctx.db.read_as::<Hash>(key)?;
+    let hash = piece.read::<Hash>(&mut ctx.db, key)?;
     // With very many due fields at once some are still there.
     let due = |hash: &HashRef<'_>| hash.earliest().is_some_and(|at| at <= now);
     let len = match hash {
@@ -287,20 +289,25 @@ fn reply_all(ctx: &mut Context<'_>, args: Args<'_>, halves: Halves) -> Outcome {
         Some(hash) => hash.len(),
         None => 0,
     };
-    match halves {
-        Halves::Both => ctx.reply.map(len),
-        Halves::Names | Halves::Values => ctx.reply.array(len),
-    }
-    let fields = hash.into_iter().flat_map(|hash| hash.iter());
-    for field in fields.filter(|field| !field.is_due(now)) {
+    let reply = &mut ctx.reply;
+    piece.begin(reply, len, |reply| match halves {
+        Halves::Both => reply.map(len),
+        Halves::Names | Halves::Values => reply.array(len),
+    })?;
+    let from = piece.from;
+    let fields = hash.into_iter().flat_map(|hash| hash.iter_from(from));
+    piece.fill(reply, fields, |reply, field| {
+        if field.is_due(now) {
+            return;
+        }
         if halves != Halves::Values {
-            reply_element(&mut ctx.reply, field.name);
+            reply_element(reply, field.name);
         }
         if halves != Halves::Names {
-            reply_element(&mut ctx.reply, field.value);
+            reply_element(reply, field.value);
         }
-    }
-    Ok(())
+    });
+    piece.end(&ctx.db, ctx.cargo, key)
 }
 
 fn hgetall(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {

@@ -136,7 +136,7 @@ mod tests {
             db: engine.db,
             protocol: Protocol::Resp2,
             no_touch: false,
-            may_block: false,
+            alone: false,
             located: None,
         };
         let _ = engine.shard.apply(engine.now, &request, &mut Vec::new());

@@ -8,6 +8,7 @@ pub mod moving;
 pub mod search;
 
 use super::args::integer;
+use super::long::Piece;
 use super::spec::{Arity, Command, Group, KeySpec, flags};
 use super::{Args, Context, Outcome, Row, Run};
 use crate::effects::Event;
@@ -410,17 +411,19 @@ fn lset(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 fn lrange(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let [key, start, stop] = args.exactly()?;
     let (start, stop) = (integer(start)?, integer(stop)?);
+    let mut piece = Piece::new(ctx);
     let reply = &mut ctx.reply;
-    let Some(list) = ctx.db.read_as::<List>(key)? else {
+    let Some(list) = piece.read::<List>(&mut ctx.db, key)? else {
         reply.array(0);
         return Ok(());
     };
     let indices = indices(start, stop, list.len());
-    reply.array(indices.len());
-    list.each(indices.start, indices.len(), |element| {
-        reply_element(reply, element);
-    });
-    Ok(())
+    let len = indices.len();
+    piece.begin(reply, len, |reply| reply.array(len))?;
+    let elements = list.iter_from(indices.start.saturating_add(piece.from));
+    let left = len.saturating_sub(piece.from);
+    piece.fill(reply, elements.take(left), reply_element);
+    piece.end(&ctx.db, ctx.cargo, key)
 }
 
 fn ltrim(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {

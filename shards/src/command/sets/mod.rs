@@ -10,6 +10,7 @@ mod smove;
 pub use smove::COMMANDS as SMOVE;
 
 use super::args::Scan;
+use super::long::Piece;
 use super::spec::{Arity, Command, Group, KeySpec, flags};
 use super::{Args, Context, Outcome, Row, Run};
 use crate::effects::Event;
@@ -179,15 +180,16 @@ fn smismember(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn smembers(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let [key] = args.exactly()?;
-    let Some(set) = ctx.db.read_as::<Set>(key)? else {
-        ctx.reply.set(0);
+    let mut piece = Piece::new(ctx);
+    let reply = &mut ctx.reply;
+    let Some(set) = piece.read::<Set>(&mut ctx.db, key)? else {
+        reply.set(0);
         return Ok(());
     };
-    ctx.reply.set(set.len());
-    for member in set.iter() {
-        reply_element(&mut ctx.reply, member);
-    }
-    Ok(())
+    let len = set.len();
+    piece.begin(reply, len, |reply| reply.set(len))?;
+    piece.fill(reply, set.iter_from(piece.from), reply_element);
+    piece.end(&ctx.db, ctx.cargo, key)
 }
 
 fn sscan(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {

@@ -48,17 +48,27 @@ pub fn reply_member(reply: &mut Reply<'_>, member: Element<'_>) {
 /// Members, or with `scores` members and scores: one after the other, in RESP3
 /// in pairs.
 fn reply_members(reply: &mut Reply<'_>, walk: Walk<'_>, scores: bool) {
-    let pairs = scores && reply.protocol() == Protocol::Resp3;
-    let flat = scores && !pairs;
-    reply.array(walk.len() * if flat { 2 } else { 1 });
-    for (member, score) in walk {
-        if pairs {
-            reply.array(2);
-        }
-        reply_member(reply, member);
-        if scores {
-            reply.double(score);
-        }
+    members_header(reply, walk.len(), scores);
+    for found in walk {
+        reply_found(reply, found, scores);
+    }
+}
+
+/// What stands before `len` members, or members and scores.
+fn members_header(reply: &mut Reply<'_>, len: usize, scores: bool) {
+    let flat = scores && reply.protocol() == Protocol::Resp2;
+    reply.array(len * if flat { 2 } else { 1 });
+}
+
+/// One of them.
+#[inline]
+fn reply_found(reply: &mut Reply<'_>, (member, score): (Element<'_>, f64), scores: bool) {
+    if scores && reply.protocol() == Protocol::Resp3 {
+        reply.array(2);
+    }
+    reply_member(reply, member);
+    if scores {
+        reply.double(score);
     }
 }
 

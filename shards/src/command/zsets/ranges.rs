@@ -2,8 +2,9 @@
 
 use super::bounds::{Bounds, By};
 use super::inputs::{Copied, limits_away, store, store_elsewhere};
-use super::{limits, reply_members};
+use super::{limits, members_header, reply_found};
 use crate::command::args::integer;
+use crate::command::long::Piece;
 use crate::command::spec::{Arity, Begin, Command, Group, KeySpec, flags};
 use crate::command::{Args, Context, Decision, Outcome, Row, Run};
 use crate::effects::Event;
@@ -237,14 +238,26 @@ fn reply_range(
         storing: false,
     };
     let query = Query::parse(args, form)?;
-    match ctx.db.read_as::<Zset>(&args[1])? {
-        Some(zset) => {
-            let walk = zset.range(query.ranks(zset), query.reverse);
-            reply_members(&mut ctx.reply, walk, query.scores);
-        }
-        None => ctx.reply.array(0),
-    }
-    Ok(())
+    let (key, scores) = (&args[1], query.scores);
+    let mut piece = Piece::new(ctx);
+    let reply = &mut ctx.reply;
+    let Some(zset) = piece.read::<Zset>(&mut ctx.db, key)? else {
+        reply.array(0);
+        return Ok(());
+    };
+    let ranks = query.ranks(zset);
+    piece.begin(reply, ranks.len(), |reply| {
+        members_header(reply, ranks.len(), scores);
+    })?;
+    let left = match query.reverse {
+        true => ranks.start..ranks.end.saturating_sub(piece.from).max(ranks.start),
+        false => ranks.start.saturating_add(piece.from).min(ranks.end)..ranks.end,
+    };
+    let walk = zset.range(left, query.reverse);
+    piece.fill(reply, walk, |reply, found| {
+        reply_found(reply, found, scores)
+    });
+    piece.end(&ctx.db, ctx.cargo, key)
 }
 
 fn zrange(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {

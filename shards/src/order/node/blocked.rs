@@ -309,6 +309,7 @@ impl Node {
             let ticket = self.ticket(number, OFFERED);
             let (scope, exclusive) = (Scope::Key(self.hash(key)), true);
             let granted = self.locks.lock(ticket, vec![Lock { scope, exclusive }]);
+            self.mind_waits();
             assert!(granted, "the key was free just now");
             ticket
         });
@@ -344,6 +345,7 @@ impl Node {
         for (key, of) in blocked.postponed.drain(..) {
             self.shard.effects().appeared(&key, of);
         }
+        self.mind_waits();
     }
 
     /// A transaction that may wait has found nothing: every shard notes its
@@ -580,7 +582,7 @@ impl Node {
         };
         let call = Call {
             protocol,
-            may_block: false,
+            alone: false,
             located: None,
             ..call
         };
@@ -690,7 +692,7 @@ impl Node {
         let chained = self.chains.get_mut(&origin).into_iter().flatten();
         for request in parked.chain(chained) {
             if (request.home, request.client.id) == origin {
-                request.call.may_block = false;
+                request.call.alone = false;
             }
         }
     }
@@ -716,13 +718,16 @@ impl Node {
             let scattered = scattered.expect("a deadline is that of a request that waits");
             self.end_scattered(&scattered, Unblock::Timeout);
         }
+        self.hurry_due(now);
         true
     }
 
     /// When [`Node::time_out`] has something to do.
     pub fn next_timeout(&self) -> Option<UnixMs> {
         let local = self.waiters.next_deadline();
-        local.into_iter().chain(self.blocked.next_deadline()).min()
+        let scattered = self.blocked.next_deadline();
+        let all = [local, scattered, self.long.next_due()];
+        all.into_iter().flatten().min()
     }
 }
 

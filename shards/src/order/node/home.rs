@@ -450,10 +450,10 @@ impl Node {
             return Ok(Decided::default());
         };
         let read = in_key_order(&transaction.owners, &transaction.replies);
-        let may_block = transaction.call.may_block;
+        let alone = transaction.call.alone;
         let request = transaction.further.as_ref().unwrap_or(request);
         let (args, protocol) = (request.args(), transaction.protocol);
-        self.decided(now, *decide, args, &read, parcel, protocol, may_block, out)
+        self.decided(now, *decide, args, &read, parcel, protocol, alone, out)
     }
 
     /// See [`Node::decision`], with what was read in the order of the keys.
@@ -466,13 +466,13 @@ impl Node {
         read: &[&[u8]],
         parcel: Option<Box<Parcel>>,
         protocol: Protocol,
-        may_block: bool,
+        alone: bool,
         out: &mut Vec<u8>,
     ) -> Result<Decided, CommandError> {
         let random = self.shard.random();
         let reply = Reply::new(out, protocol);
         let mut decision = Decision::new(args, read, &self.shard.settings, reply);
-        (decision.random, decision.now, decision.may_block) = (random, now, may_block);
+        (decision.random, decision.now, decision.alone) = (random, now, alone);
         decision.parcel = parcel;
         let decided = decide(&mut decision);
         let (put, writes) = (decision.put.take(), std::mem::take(&mut decision.writes));

@@ -32,15 +32,16 @@ pub(super) struct Slice {
 }
 
 impl Node {
-    /// Whether a part of a transaction is to go on here.
+    /// Whether a part of a transaction, or a long reply, is to go on here.
     #[inline]
     pub fn has_slices(&self) -> bool {
-        !self.slices.is_empty()
+        !self.slices.is_empty() || self.long.are_hurried()
     }
 
-    /// Takes one step, of some ten microseconds, of a part that is not over. If
-    /// there are several, each in turn.
+    /// Takes one step, of some ten microseconds, of a part that is not over, and
+    /// of a long reply. If there are several, each in turn.
     pub fn go_on(&mut self, now: UnixMs) {
+        self.go_on_hurried(now);
         let Some(mut slice) = self.slices.pop_front() else {
             return;
         };

@@ -54,8 +54,8 @@ impl Node {
         };
         if !self.locks.is_empty() && self.is_held_up((home, client.id), &call, args) {
             self.hold_up(request);
-        } else {
-            self.run_late(now, request);
+        } else if let Some(long) = self.run_late(now, request) {
+            self.hold_up(long);
         }
     }
 

@@ -182,8 +182,23 @@ impl Table {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
-        let records = self.segments.iter().flat_map(Segment::iter);
-        records.map(|(_, record)| record)
+        self.iter_from(0)
+    }
+
+    /// What [`Table::iter`] has behind so many records.
+    pub fn iter_from(&self, index: usize) -> impl Iterator<Item = Record<'_>> {
+        let mut left = index;
+        let mut is_before = |records: usize| {
+            let before = left >= records;
+            left -= if before { records } else { 0 };
+            before
+        };
+        let groups = self.groups.iter();
+        let first = groups.take_while(|it| is_before(it.len)).count() * GROUP;
+        let rest = self.segments.get(first..).unwrap_or_default();
+        let skipped = rest.iter().take_while(|it| is_before(it.len())).count();
+        let records = rest[skipped..].iter().flat_map(Segment::iter);
+        records.map(|(_, record)| record).skip(left)
     }
 
     /// One of the records, each with the same chance. There must be one.

@@ -1,0 +1,289 @@
+//! Long replies: requests on this shard alone that are answered in pieces.
+//!
+//! A handler that finds its reply long ([`CommandError::Long`]) is called again
+//! under a ticket: a shared lock of its keys, so that all pieces show the same
+//! instant. It makes one piece at a time:
+//!
+//! ```text
+//!   first piece ─▶ client reads ─▶ its core asks ─▶ next piece ─▶ … ─▶ release
+//! ```
+//!
+//! so a reply takes little memory, however long it is and however slowly it is
+//! read. But nobody is to wait for a client that does not read. As soon as
+//! somebody waits for one of the locks, or the key is about to expire, the reply
+//! is *hurried*: all that is left is made in slices, and waits at the client's
+//! core, as all of it would in Redis.
+//!
+//! A client that goes away has its core drop the reply. No lock depends on it.
+
+use super::{Node, Parked};
+use crate::command::{Cargo, Long, OwnedArgs};
+use crate::order::batch::{Call, Client, Item, Scope, Ticket};
+use crate::order::watch::{Ran, Rest};
+use crate::types::{ShardId, UnixMs};
+use hashbrown::HashMap;
+use std::collections::{BTreeSet, VecDeque};
+
+/// A reply whose key goes by itself within so many milliseconds is hurried.
+const HURRY_MS: i64 = 1000;
+
+/// A reply that is under way.
+struct LongReply {
+    home: ShardId,
+    client: Client,
+    call: Call,
+    args: OwnedArgs,
+    /// All of it is as of then.
+    began: UnixMs,
+    long: Long,
+    /// What its pieces have taken so far.
+    ticks: u64,
+    hurried: bool,
+    /// Nothing expires on this shard until it is over.
+    kept: bool,
+}
+
+/// The long replies of one shard.
+pub(super) struct LongReplies {
+    /// By the ticket that holds the locks.
+    replies: HashMap<Ticket, LongReply, ahash::RandomState>,
+    hurried: VecDeque<Ticket>,
+    /// When those whose keys go by themselves are to be hurried.
+    due: BTreeSet<(UnixMs, Ticket)>,
+}
+
+impl LongReplies {
+    pub(super) fn new(hasher: ahash::RandomState) -> Self {
+        Self {
+            replies: HashMap::with_hasher(hasher),
+            hurried: VecDeque::new(),
+            due: BTreeSet::new(),
+        }
+    }
+
+    /// Nothing is under way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.replies.is_empty()
+    }
+
+    /// Some are to be made without waiting for clients.
+    #[inline]
+    pub(super) fn are_hurried(&self) -> bool {
+        !self.hurried.is_empty()
+    }
+
+    pub(super) fn next_due(&self) -> Option<UnixMs> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    fn take(&mut self, ticket: Ticket) -> Option<LongReply> {
+        let reply = self.replies.remove(&ticket)?;
+        if let Some(at) = reply.hurry_at() {
+            self.due.remove(&(at, ticket));
+        }
+        Some(reply)
+    }
+
+    fn put(&mut self, ticket: Ticket, reply: LongReply) {
+        if let Some(at) = reply.hurry_at().filter(|_| !reply.hurried) {
+            self.due.insert((at, ticket));
+        }
+        self.replies.insert(ticket, reply);
+    }
+}
+
+impl LongReply {
+    fn hurry_at(&self) -> Option<UnixMs> {
+        let goes_at = self.long.goes_at?;
+        Some(UnixMs(goes_at.0.saturating_sub(HURRY_MS)))
+    }
+}
+
+impl Node {
+    /// The first piece of a request's reply is made, under this ticket; it goes on.
+    pub(super) fn begin_long(
+        &mut self,
+        now: UnixMs,
+        ticket: Ticket,
+        request: Parked,
+        (long, ran): (Long, Ran),
+        piece: Vec<u8>,
+    ) {
+        let Parked {
+            home,
+            client,
+            call,
+            args,
+            ..
+        } = request;
+        let reply = LongReply {
+            home,
+            client,
+            call,
+            args,
+            began: now,
+            long,
+            ticks: ran.ticks,
+            hurried: false,
+            kept: false,
+        };
+        self.hand_out(&reply, Rest::Follows(ticket), piece);
+        let is_due = reply.hurry_at().is_some_and(|at| at <= now);
+        self.long.put(ticket, reply);
+        self.locks.note_waits(true);
+        if is_due || self.locks.is_awaited(ticket) {
+            self.hurry(ticket);
+        }
+    }
+
+    /// The client has read what it was sent of a reply: the next piece.
+    pub fn ask(&mut self, now: UnixMs, ticket: Ticket) {
+        if ticket.home != self.id {
+            self.batch_for(ticket.home)
+                .push(Item::Ask { ticket }, std::iter::empty());
+            return;
+        }
+        if self.long.replies.get(&ticket).is_some_and(|it| !it.hurried) {
+            self.go_on_long(now, ticket);
+        }
+    }
+
+    /// Nobody reads the rest of a reply.
+    pub fn drop_reply(&mut self, now: UnixMs, ticket: Ticket) {
+        if ticket.home != self.id {
+            self.batch_for(ticket.home)
+                .push(Item::Drop { ticket }, std::iter::empty());
+            return;
+        }
+        if let Some(reply) = self.long.take(ticket) {
+            self.end_long(now, ticket, &reply);
+        }
+    }
+
+    /// Makes a piece of a reply that is hurried; if there are several, of each in
+    /// turn.
+    pub(super) fn go_on_hurried(&mut self, now: UnixMs) {
+        let Some(ticket) = self.long.hurried.pop_front() else {
+            return;
+        };
+        if self.go_on_long(now, ticket) {
+            self.long.hurried.push_back(ticket);
+        }
+    }
+
+    /// Makes the next piece of a reply; whether there is more.
+    fn go_on_long(&mut self, now: UnixMs, ticket: Ticket) -> bool {
+        let Some(mut reply) = self.long.take(ticket) else {
+            return false;
+        };
+        let mut piece = Vec::new();
+        let mut cargo = Cargo {
+            long: Some(reply.long),
+            ..Cargo::default()
+        };
+        let (call, args) = (
+            Call {
+                no_touch: true,
+                ..reply.call
+            },
+            reply.args.args(),
+        );
+        let ran = self.apply(reply.began, &call, args, &mut cargo, &mut piece);
+        let Some(ran) = ran.ok().filter(|ran| !ran.failed) else {
+            // It has gone after all: the clock has leapt. Half of the reply is out.
+            self.hand_out(&reply, Rest::Lost, Vec::new());
+            self.end_long(now, ticket, &reply);
+            return false;
+        };
+        reply.ticks += ran.ticks;
+        if let Some(long) = cargo.long {
+            reply.long = long;
+            self.hand_out(&reply, Rest::Follows(ticket), piece);
+            self.long.put(ticket, reply);
+            return true;
+        }
+        let ran = Ran {
+            failed: false,
+            ticks: reply.ticks,
+        };
+        let (home, client) = (reply.home, reply.client);
+        self.answer_late(home, client, &reply.call, reply.args.args(), ran, piece);
+        self.end_long(now, ticket, &reply);
+        false
+    }
+
+    fn end_long(&mut self, now: UnixMs, ticket: Ticket, reply: &LongReply) {
+        if reply.kept {
+            self.shard.let_go();
+        }
+        if self.long.is_empty() {
+            self.locks.note_waits(false);
+        }
+        self.release_here(ticket);
+        self.pump(now);
+    }
+
+    /// Brings a piece to the client's core.
+    fn hand_out(&mut self, reply: &LongReply, rest: Rest, piece: Vec<u8>) {
+        let (client, row) = (reply.client, reply.call.row);
+        if reply.home == self.id {
+            return self.answer_piece(client, row, rest, piece);
+        }
+        let item = Item::Piece { client, row, rest };
+        self.batch_for(reply.home)
+            .push(item, std::iter::once(&piece[..]));
+    }
+
+    /// A piece has come for a client of this core.
+    pub(super) fn answer_piece(&mut self, client: Client, row: u16, rest: Rest, piece: Vec<u8>) {
+        self.answer(client, row, Ran::ended(false), None, &[]);
+        if let Some(answer) = self.answers.last_mut() {
+            answer.pieces = vec![piece];
+            answer.rest = rest;
+        }
+    }
+
+    /// The rest of a reply is made without waiting for its client.
+    fn hurry(&mut self, ticket: Ticket) {
+        let Some(mut reply) = self.long.take(ticket) else {
+            return;
+        };
+        if !reply.hurried {
+            reply.hurried = true;
+            self.long.hurried.push_back(ticket);
+            if reply.long.goes_at.is_some() {
+                reply.kept = true;
+                self.shard.keep();
+            }
+        }
+        self.long.put(ticket, reply);
+    }
+
+    /// Hurries the replies in whose way somebody has begun to wait.
+    #[inline]
+    pub(super) fn mind_waits(&mut self) {
+        if self.locks.has_noted_waits() {
+            self.hurry_awaited();
+        }
+    }
+
+    #[cold]
+    fn hurry_awaited(&mut self) {
+        for scope in self.locks.take_waits() {
+            let holders: Vec<Ticket> = match scope {
+                Scope::Key(key) => self.locks.holders(key).collect(),
+                Scope::Shard => self.long.replies.keys().copied().collect(),
+            };
+            holders.into_iter().for_each(|ticket| self.hurry(ticket));
+        }
+    }
+
+    /// Hurries the replies whose keys are about to go.
+    pub(super) fn hurry_due(&mut self, now: UnixMs) {
+        while let Some((at, ticket)) = self.long.due.first().copied()
+            && at <= now
+        {
+            self.hurry(ticket);
+        }
+    }
+}
