@@ -26,6 +26,8 @@ mod replay;
 #[path = "support/rng.rs"]
 #[allow(dead_code)]
 mod rng;
+#[path = "simulation/streams.rs"]
+mod streams;
 #[path = "simulation/tokens.rs"]
 mod tokens;
 #[path = "simulation/waits.rs"]
@@ -297,4 +299,40 @@ fn requests_beside_blocks_that_ignore_locks_are_noticed() {
 #[test]
 fn an_exec_that_forgets_what_is_watched_is_noticed() {
     notice_in_blocks(blocks::Broken::SkippedWatch);
+}
+
+/// A run of clients that read at length: requests, replies in several pieces, and
+/// what is wrong.
+fn play_streams(seed: u64, broken: bool) -> (usize, usize, Result<(), String>) {
+    let steps = 200 + Rng::new(!seed).below(3000);
+    let mut world = streams::Streams::new(seed, broken);
+    let judgement = world.run(steps);
+    (world.requests, world.long, judgement)
+}
+
+#[test]
+fn a_long_reply_is_of_one_instant_and_nobody_waits_for_its_reader() {
+    let test = "a_long_reply_is_of_one_instant_and_nobody_waits_for_its_reader";
+    let long = std::env::var_os("CORDIS_LONG").is_some_and(|value| value != "0");
+    let usual = if long { 400_000 } else { 4000 };
+    let first = rng::seed(test);
+    let (mut requests, mut pieces) = (0, 0);
+    for seed in first..first + runs().unwrap_or(usual) {
+        let (count, long, judgement) = play_streams(seed, false);
+        if let Err(wrong) = judgement {
+            panic!("{wrong}\nreplay with CORDIS_SEED={seed} cargo test --test simulation {test}");
+        }
+        requests += count;
+        pieces += long;
+    }
+    assert!(
+        pieces * 20 > requests,
+        "{pieces} pieces, {requests} requests"
+    );
+}
+
+#[test]
+fn a_long_reply_whose_lock_is_ignored_is_noticed() {
+    let goes_wrong = |seed| play_streams(seed, true).2.is_err();
+    assert!((0..PATIENCE).any(goes_wrong));
 }

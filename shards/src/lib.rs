@@ -31,5 +31,7 @@ pub use keyspace::{
 };
 pub use number::parse_i64;
 pub use shard::{Request, Shard};
-pub use types::{DbIndex, Settings, ShardId, Slot, Span, Thresholds, Type, UnixMs, Waiting};
+pub use types::{
+    DbIndex, LongReplies, Settings, ShardId, Slot, Span, Thresholds, Type, UnixMs, Waiting,
+};
 pub use value::{Collection, Encoding, listpack};

@@ -125,6 +125,9 @@ impl Shard {
                 Ok(())
             }
             Err(error) => {
+                if matches!(error, CommandError::Long) {
+                    context.db.uncount_hit();
+                }
                 // Some handlers reply while they still hold what they read.
                 out.truncate(length);
                 if matches!(error, CommandError::Blocked(_) | CommandError::Long) {

@@ -101,7 +101,7 @@ impl Piece {
         if !self.goes_on {
             header(reply);
         }
-        self.full_at = reply.len().saturating_add(self.room);
+        self.full_at = reply.written().saturating_add(self.room);
         Ok(())
     }
 
@@ -114,7 +114,7 @@ impl Piece {
         mut write: impl FnMut(&mut Reply<'_>, E),
     ) {
         for element in elements {
-            if reply.len() >= self.full_at {
+            if reply.written() >= self.full_at {
                 self.is_full = true;
                 return;
             }

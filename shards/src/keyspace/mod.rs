@@ -436,6 +436,11 @@ impl Db<'_> {
         store.entry(place).due_at()
     }
 
+    /// The request that has counted a hit runs once more, and counts it then.
+    pub(crate) fn uncount_hit(&mut self) {
+        self.keyspace.hits = self.keyspace.hits.saturating_sub(1);
+    }
+
     /// Looks at a key for a reading command: counts a hit or a miss and
     /// refreshes the access time.
     #[inline]

@@ -6,6 +6,7 @@ mod drive;
 mod exec;
 mod home;
 mod long;
+mod parked;
 mod slices;
 mod walk;
 
@@ -15,38 +16,25 @@ use convoy::CONVOY;
 use drive::PROGRAM;
 pub use drive::ServerStep;
 use long::LongReplies;
+use parked::{Origin, PARKED, Parked, Unanswered};
 use slices::Slice;
 
-use super::batch::{Batch, Call, Client, Item, Lock, ReplyEnd, Scope, Ticket};
+use super::batch::{Batch, Call, Client, Item, Lock, ReplyEnd, Ticket};
 use super::convoy::Convoy;
 use super::locks::Locks;
-use super::program::{Program, Task};
+use super::program::Program;
 use super::split::Owners;
 use super::transaction::Transaction;
-use super::waiters::{Waiter, Waiters};
+use super::waiters::Waiters;
 use super::watch::{Ran, Replied, Rest, Watch};
-use crate::command::{Args, Cargo, Long, OwnedArgs, Row, Run, Write, flags};
+use crate::command::{Args, Cargo, OwnedArgs, Row, Run, flags};
 use crate::error::CommandError;
 use crate::keyspace::{Located, slot_of};
-use crate::resp::Reply;
 use crate::shard::Shard;
-use crate::types::{ShardId, UnixMs, Waiting};
+use crate::types::{ShardId, UnixMs};
 use hashbrown::HashMap;
 use slab::Slab;
 use std::collections::VecDeque;
-
-/// A request on this shard alone that waits for locks.
-struct Parked {
-    home: ShardId,
-    client: Client,
-    call: Call,
-    args: OwnedArgs,
-    /// If there is one, this is to be run instead.
-    task: Option<Box<Task>>,
-}
-
-/// A client of some core, to whom order is promised.
-type Origin = (ShardId, u64);
 
 /// A reply for a client of this core, in the arena of [`Node::replies`].
 struct Answer {
@@ -61,15 +49,6 @@ struct Answer {
     rest: Rest,
 }
 
-/// Why a request has no reply yet.
-#[derive(Debug)]
-enum Unanswered {
-    /// It waits for a value.
-    Waits(Waiting),
-    /// It is to be run again, under a ticket, to be answered in pieces.
-    Long,
-}
-
 /// Boxes that are kept to be filled again.
 const SPARE_BOXES: usize = 64;
 
@@ -82,13 +61,6 @@ pub enum Placement {
 
 /// Requests of a box whose memory is fetched together, before they run.
 const PREFETCHED: usize = 16;
-
-/// Longest reply to a request that had to wait, on its way to another core: a
-/// span names less than 4 GiB.
-const LATE_REPLY_BYTES_MAX: usize = 3 << 30;
-
-/// Marks the numbers of tickets that belong to parked requests.
-const PARKED: u32 = 1 << 31;
 
 /// One core's shard, locks and transactions.
 pub struct Node {
@@ -219,24 +191,6 @@ impl Node {
             && self.outgoing.iter().flatten().all(|batch| batch.is_empty())
     }
 
-    /// Whether a request of one of this core's clients, for keys of this shard,
-    /// must wait; if so, [`Node::park`] it.
-    pub fn must_wait(&self, client: u64, call: &Call, args: Args<'_>) -> bool {
-        !self.locks.is_empty() && self.is_held_up((self.id, client), call, args)
-    }
-
-    /// Has a request of one of this core's clients wait.
-    pub fn park(&mut self, client: Client, call: Call, args: Args<'_>) {
-        let args = OwnedArgs::new(args.iter());
-        self.hold_up(Parked {
-            home: self.id,
-            client,
-            call,
-            args,
-            task: None,
-        });
-    }
-
     /// Sends a request to the shard that owns its keys, another one. False if
     /// there is no memory for it.
     #[inline]
@@ -301,11 +255,7 @@ impl Node {
             }
             match batch.items[index] {
                 Item::Request { call, client, .. } => {
-                    let answer = self.run_or_park(now, from, client, &call, index, &mut batch);
-                    if let Item::Request { reply, .. } = &mut batch.items[index] {
-                        *reply = answer;
-                    }
-                    wants_answer |= answer.is_some();
+                    wants_answer |= self.run_or_park(now, from, client, &call, index, &mut batch);
                 }
                 Item::Work { .. } => {
                     self.run_work(now, index, &mut batch);
@@ -337,11 +287,8 @@ impl Node {
                     self.take_late((client, row, ran), batch.args(index));
                 }
                 Item::Ended { .. } => self.take_ended(now, from, index, &mut batch),
-                Item::Ask { ticket } => self.ask(now, ticket),
-                Item::Drop { ticket } => self.drop_reply(now, ticket),
-                Item::Piece { client, row, rest } => {
-                    let piece = batch.args(index).get(0).unwrap_or_default().to_vec();
-                    self.answer_piece(client, row, rest, piece);
+                Item::Piece { .. } | Item::Ask { .. } | Item::Drop { .. } => {
+                    self.receive_long(now, &batch, index);
                 }
                 Item::Wait { .. }
                 | Item::Offer { .. }
@@ -555,142 +502,6 @@ impl Node {
         });
     }
 
-    /// The locks that a request on this shard alone needs.
-    fn locks_of(&self, call: &Call, args: Args<'_>) -> Vec<Lock> {
-        let mut positions = Vec::new();
-        let known = crate::command::keys_in(call.keys, args, &mut positions);
-        let keys = positions.iter().filter_map(|at| args.get(*at));
-        let lock = |key| Lock {
-            scope: Scope::Key(self.hash(key)),
-            exclusive: call.write,
-        };
-        let mut locks: Vec<Lock> = match known {
-            Some(()) if call.keys.is_empty() => vec![Lock {
-                scope: Scope::Shard,
-                exclusive: call.write,
-            }],
-            Some(()) => keys.map(lock).collect(),
-            None => Vec::new(), // the handler refuses it
-        };
-        locks.sort_unstable_by_key(|lock| lock.scope);
-        locks.dedup_by_key(|lock| lock.scope);
-        locks
-    }
-
-    fn is_held_up(&self, origin: Origin, call: &Call, args: Args<'_>) -> bool {
-        if self.chains.contains_key(&origin) {
-            return true;
-        }
-        !self.is_free(call, args)
-    }
-
-    /// Whether no lock is in a request's way. Asked of every request while
-    /// there are locks, so it does not allocate for one with a single key.
-    fn is_free(&self, call: &Call, args: Args<'_>) -> bool {
-        let free = |key: &[u8]| self.locks.allows(self.hash(key), call.write);
-        if let Some(at) = call.only_key() {
-            return args.get(at).is_none_or(free);
-        }
-        if call.keys.is_empty() {
-            return self.locks.allows_all(call.write);
-        }
-        let mut positions = Vec::new();
-        match crate::command::keys_in(call.keys, args, &mut positions) {
-            Some(()) => positions.iter().filter_map(|at| args.get(*at)).all(free),
-            None => true, // the handler refuses it
-        }
-    }
-
-    /// Has a request wait: behind an earlier one of its client, or for its locks.
-    fn hold_up(&mut self, request: Parked) {
-        let origin = (request.home, request.client.id);
-        if let Some(chain) = self.chains.get_mut(&origin) {
-            chain.push_back(request);
-            return;
-        }
-        self.chains.insert(origin, VecDeque::new());
-        self.take_ticket(request);
-    }
-
-    fn take_ticket(&mut self, request: Parked) {
-        let locks = match &request.task {
-            Some(task) => self.locks_of_block(&task.block),
-            None => self.locks_of(&request.call, request.args.args()),
-        };
-        let index = self.parked.insert(request);
-        let ticket = self.ticket(index, PARKED);
-        self.lock(ticket, locks);
-    }
-
-    /// Runs a request that another node sent, or has it wait. Nothing if it waits.
-    #[inline]
-    fn run_or_park(
-        &mut self,
-        now: UnixMs,
-        home: ShardId,
-        client: Client,
-        call: &Call,
-        index: usize,
-        batch: &mut Batch,
-    ) -> Option<ReplyEnd> {
-        if !self.locks.is_empty() && self.is_held_up((home, client.id), call, batch.args(index)) {
-            let args = OwnedArgs::new(batch.args(index).iter());
-            self.hold_up(Parked {
-                home,
-                client,
-                call: *call,
-                args,
-                task: None,
-            });
-            return None;
-        }
-        match self.run_in(now, call, index, &mut Cargo::default(), batch) {
-            Ok(reply) => Some(reply),
-            Err(why) => {
-                let args = OwnedArgs::new(batch.args(index).iter());
-                self.put_aside(home, client, *call, args, why);
-                None
-            }
-        }
-    }
-
-    /// A request that ran without a ticket has no reply yet.
-    fn put_aside(
-        &mut self,
-        home: ShardId,
-        client: Client,
-        call: Call,
-        args: OwnedArgs,
-        why: Unanswered,
-    ) {
-        match why {
-            Unanswered::Waits(waiting) => self.add_waiter(Waiter {
-                home,
-                client,
-                call,
-                args,
-                waiting,
-                elsewhere: false,
-            }),
-            // What its client sends after it is not to overtake it.
-            Unanswered::Long => self.hold_up(Parked {
-                home,
-                client,
-                call,
-                args,
-                task: None,
-            }),
-        }
-    }
-
-    /// The reply to a request of one of this core's clients, for keys of this
-    /// shard, is long, as it said. It comes in pieces through [`Node::replies`].
-    pub fn reply_at_length(&mut self, now: UnixMs, client: Client, call: Call, args: Args<'_>) {
-        let args = OwnedArgs::new(args.iter());
-        self.put_aside(self.id, client, call, args, Unanswered::Long);
-        self.pump(now);
-    }
-
     /// Runs item `index` of a box; the reply goes into the box.
     #[inline]
     fn run_in(
@@ -754,130 +565,6 @@ impl Node {
                 self.run_parked(now, ticket);
             }
         }
-    }
-
-    /// A parked request has its locks: it runs, and what its client sent after
-    /// it follows, as far as it is free.
-    fn run_parked(&mut self, now: UnixMs, ticket: Ticket) {
-        let request = self.parked.remove((ticket.number & !PARKED) as usize);
-        let origin = (request.home, request.client.id);
-        if !self.run_under(now, ticket, request) {
-            self.release_here(ticket);
-        }
-        loop {
-            let Some(next) = self.chains.get_mut(&origin).and_then(VecDeque::pop_front) else {
-                self.chains.remove(&origin);
-                return;
-            };
-            let free = match &next.task {
-                Some(task) => self.is_block_free(&task.block),
-                None => self.is_free(&next.call, next.args.args()),
-            };
-            if !free {
-                self.take_ticket(next);
-                return;
-            }
-            if let Some(long) = self.run_late(now, next) {
-                self.take_ticket(long);
-                return;
-            }
-        }
-    }
-
-    /// Runs a request whose locks this ticket holds; whether it goes on under it.
-    fn run_under(&mut self, now: UnixMs, ticket: Ticket, request: Parked) -> bool {
-        if request.task.is_some() || !request.call.alone {
-            self.run_late(now, request);
-            return false;
-        }
-        let mut cargo = Cargo {
-            long: Some(Long::default()),
-            ..Cargo::default()
-        };
-        let (call, args) = (request.call, request.args.args());
-        let mut reply = Vec::new();
-        let ran = self.apply(now, &call, args, &mut cargo, &mut reply);
-        match (ran, cargo.long) {
-            (Ok(ran), Some(long)) if long.more => {
-                self.begin_long(now, ticket, request, (long, ran), reply);
-                return true;
-            }
-            (ran, _) => self.ran_late(now, request, ran, reply),
-        }
-        false
-    }
-
-    /// Runs a request that had to wait; given back if its reply is long.
-    fn run_late(&mut self, now: UnixMs, request: Parked) -> Option<Parked> {
-        if let Some(task) = &request.task {
-            let (home, client) = (request.home, request.client);
-            self.exec_late(now, home, client, &request.call, task);
-            return None;
-        }
-        let mut reply = Vec::new();
-        let mut cargo = Cargo::default();
-        let (call, args) = (request.call, request.args.args());
-        let ran = self.apply(now, &call, args, &mut cargo, &mut reply);
-        if matches!(ran, Err(Unanswered::Long)) {
-            return Some(request);
-        }
-        self.ran_late(now, request, ran, reply);
-        None
-    }
-
-    /// A request that had to wait has run, and does not go on here.
-    fn ran_late(
-        &mut self,
-        now: UnixMs,
-        request: Parked,
-        ran: Result<Ran, Unanswered>,
-        reply: Vec<u8>,
-    ) {
-        let Parked {
-            home,
-            client,
-            call,
-            args,
-            ..
-        } = request;
-        let ran = match ran {
-            Ok(ran) => ran,
-            Err(why) => return self.put_aside(home, client, call, args, why),
-        };
-        match self.shard.onward() {
-            None => self.answer_late(home, client, &call, args.args(), ran, reply),
-            Some(Write { handler, args }) => {
-                let call = Call { handler, ..call };
-                self.walk(now, home, client, call, args.args());
-            }
-        }
-    }
-
-    /// The reply to a request whose box has gone back without it.
-    fn answer_late(
-        &mut self,
-        home: ShardId,
-        client: Client,
-        call: &Call,
-        request: Args<'_>,
-        mut ran: Ran,
-        mut reply: Vec<u8>,
-    ) {
-        let slow = self.watch.keep(ran.ticks, request);
-        let row = call.row;
-        if home == self.id {
-            self.answer(client, row, ran, slow, &reply);
-            return;
-        }
-        if reply.len() > LATE_REPLY_BYTES_MAX {
-            ran.failed = true;
-            reply.clear();
-            Reply::new(&mut reply, call.protocol).error(&CommandError::OutOfMemory);
-        }
-        let item = Item::Late { client, row, ran };
-        let request = slow.iter().flat_map(|request| request.args().iter());
-        self.batch_for(home)
-            .push(item, std::iter::once(&reply[..]).chain(request));
     }
 }
 

@@ -36,7 +36,7 @@ impl<'a> Reply<'a> {
 
     /// Bytes in the buffer, those before this reply included.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub fn written(&self) -> usize {
         self.out.len()
     }
 

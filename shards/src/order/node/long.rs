@@ -18,7 +18,7 @@
 
 use super::{Node, Parked};
 use crate::command::{Cargo, Long, OwnedArgs};
-use crate::order::batch::{Call, Client, Item, Scope, Ticket};
+use crate::order::batch::{Batch, Call, Client, Item, Scope, Ticket};
 use crate::order::watch::{Ran, Rest};
 use crate::types::{ShardId, UnixMs};
 use hashbrown::HashMap;
@@ -235,11 +235,24 @@ impl Node {
     }
 
     /// A piece has come for a client of this core.
-    pub(super) fn answer_piece(&mut self, client: Client, row: u16, rest: Rest, piece: Vec<u8>) {
+    fn answer_piece(&mut self, client: Client, row: u16, rest: Rest, piece: Vec<u8>) {
         self.answer(client, row, Ran::ended(false), None, &[]);
         if let Some(answer) = self.answers.last_mut() {
             answer.pieces = vec![piece];
             answer.rest = rest;
+        }
+    }
+
+    /// Handles an item of a box that concerns a long reply.
+    pub(super) fn receive_long(&mut self, now: UnixMs, batch: &Batch, index: usize) {
+        match batch.items[index] {
+            Item::Ask { ticket } => self.ask(now, ticket),
+            Item::Drop { ticket } => self.drop_reply(now, ticket),
+            Item::Piece { client, row, rest } => {
+                let piece = batch.args(index).get(0).unwrap_or_default();
+                self.answer_piece(client, row, rest, piece.to_vec());
+            }
+            _ => {}
         }
     }
 

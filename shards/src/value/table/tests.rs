@@ -13,6 +13,20 @@ fn agree(table: &Table, twin: &Twin) {
         .map(|it| (it.key.to_vec(), (it.value.to_vec(), it.expire_at)))
         .collect();
     assert_eq!(&held, twin);
+    let keys: Vec<&[u8]> = table.iter().map(|it| it.key).collect();
+    let len = keys.len();
+    for from in [
+        0,
+        1,
+        len / 3,
+        len / 2 + 7,
+        len.saturating_sub(1),
+        len,
+        len + 1,
+    ] {
+        let rest: Vec<&[u8]> = table.iter_from(from).map(|it| it.key).collect();
+        assert_eq!(rest, keys[from.min(len)..]);
+    }
 }
 
 fn key_of(number: usize) -> Vec<u8> {

@@ -1,0 +1,460 @@
+//! A world of long replies: lists that only grow, those who append to them, and
+//! those who read them in pieces, slowly, or go away before the end.
+//!
+//! - RPUSH to a list, LMOVE of a token from another list, perhaps of another shard;
+//! - LRANGE of a whole list, a piece each time its reader asks for it;
+//! - DBSIZE, KEYS and EXISTS of several lists, whose locks come in between;
+//! - boxes between nodes arrive in any order that keeps each channel's.
+//!
+//! What was read must be a beginning of what the list holds in the end: with all
+//! that had been appended before the reader asked, and nothing that was appended
+//! after it had its answer. When all is over, all nodes are at rest although some
+//! readers went away.
+
+use crate::rng::Rng;
+use shards::command::{OwnedArgs, Row, flags};
+use shards::order::{Batch, Call, Client, Node, Placement, Rest, Ticket};
+use shards::resp::Protocol;
+use shards::{COMMANDS, CommandError, DbIndex, LongReplies, Settings, Shard, ShardId, UnixMs};
+use std::collections::{BTreeMap, VecDeque};
+
+const NOW: UnixMs = UnixMs(1_700_000_000_000);
+const LISTS: usize = 3;
+const CLIENTS: usize = 8;
+/// Tokens are elements from this number on.
+const TOKEN: u64 = 1 << 32;
+/// Rounds of deliveries after which everything must have arrived.
+const SETTLED_AFTER: usize = 10_000;
+
+/// What a client has asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Append(usize, u64),
+    Read(usize),
+    Other,
+}
+
+struct Request {
+    asked: Asked,
+    invoked: usize,
+    reply: Vec<u8>,
+    /// Of whom the next piece is to be asked for.
+    flows: Option<Ticket>,
+}
+
+struct Person {
+    id: u64,
+    home: usize,
+    /// In order; the place of the first is `place`.
+    requests: VecDeque<Option<Request>>,
+    place: u32,
+}
+
+/// A list as somebody saw it between two instants.
+struct Seen {
+    list: usize,
+    invoked: usize,
+    completed: usize,
+    elements: Vec<u64>,
+}
+
+pub struct Streams {
+    rng: Rng,
+    nodes: Vec<Node>,
+    channels: Vec<VecDeque<Box<Batch>>>,
+    people: Vec<Person>,
+    next_id: u64,
+    next_element: u64,
+    /// Tokens that are not moved yet.
+    tokens: u64,
+    /// Counts what happens.
+    instant: usize,
+    /// The list of each element, and when it was asked for and was known to be there.
+    appended: BTreeMap<u64, (usize, usize, Option<usize>)>,
+    seen: Vec<Seen>,
+    pub requests: usize,
+    /// Replies that came in several pieces.
+    pub long: usize,
+    /// Locks are not looked at.
+    broken: bool,
+}
+
+fn row(name: &str) -> &'static Row {
+    let mut rows = COMMANDS.iter().copied().flatten();
+    rows.find(|row| row.name.eq_ignore_ascii_case(name))
+        .unwrap()
+}
+
+fn call_of(row: &Row, alone: bool) -> Call {
+    Call {
+        handler: row.run.whole(),
+        row: 0,
+        db: DbIndex(0),
+        protocol: Protocol::Resp2,
+        no_touch: false,
+        alone,
+        write: row.flags.has(flags::WRITE),
+        keys: row.keys,
+        located: None,
+    }
+}
+
+fn key(list: usize) -> String {
+    format!("list:{list}")
+}
+
+/// The elements of an array of numbers.
+fn elements(reply: &[u8]) -> Result<Vec<u64>, String> {
+    let text = String::from_utf8_lossy(reply);
+    let mut lines = text.split("\r\n");
+    let header = lines.next().unwrap_or_default();
+    let numbers = lines.filter(|line| !line.starts_with('$') && !line.is_empty());
+    let numbers: Option<Vec<u64>> = numbers.map(|line| line.parse().ok()).collect();
+    match numbers {
+        Some(numbers) if header == format!("*{}", numbers.len()) => Ok(numbers),
+        _ => Err(format!("no array of numbers: {text}")),
+    }
+}
+
+impl Streams {
+    pub fn new(seed: u64, broken: bool) -> Self {
+        let mut rng = Rng::new(seed);
+        let count = 1 + rng.below(4) as u16;
+        let settings = Settings {
+            keys_per_step: 1,
+            long_replies: LongReplies {
+                elements: 1 + rng.below(4),
+                bytes: 1 + rng.below(100),
+                piece: 1 + rng.below(40),
+            },
+            ..Settings::default()
+        };
+        let node = |id| {
+            let slots = ShardId(id).slots(count);
+            Node::new(
+                ShardId(id),
+                count,
+                Shard::new(1, slots, seed, settings.clone()),
+                7,
+            )
+        };
+        let person = |id| Person {
+            id,
+            home: id as usize % usize::from(count),
+            requests: VecDeque::new(),
+            place: 0,
+        };
+        let mut world = Self {
+            nodes: (0..count).map(node).collect(),
+            channels: (0..count * count).map(|_| VecDeque::new()).collect(),
+            people: (0..CLIENTS as u64).map(person).collect(),
+            next_id: CLIENTS as u64,
+            next_element: 0,
+            tokens: 50,
+            instant: 0,
+            appended: BTreeMap::new(),
+            seen: Vec::new(),
+            requests: 0,
+            long: 0,
+            broken,
+            rng,
+        };
+        world.put_tokens();
+        world
+    }
+
+    /// Plays so many steps and says what is wrong afterwards.
+    pub fn run(&mut self, steps: usize) -> Result<(), String> {
+        for _ in 0..steps {
+            self.instant += 1;
+            let index = self.rng.below(self.people.len());
+            match self.rng.below(100) {
+                0..=29 => self.send(index)?,
+                30..=59 => {
+                    self.deliver()?;
+                }
+                60..=74 => {
+                    let node = self.rng.below(self.nodes.len());
+                    self.publish(node);
+                }
+                75..=84 => self.go_on()?,
+                85..=98 => self.read_on(index)?,
+                _ => self.go_away(index)?,
+            }
+        }
+        self.settle()?;
+        self.check()
+    }
+
+    /// What somebody asks for.
+    fn choose(&mut self) -> (String, Asked) {
+        let list = self.rng.below(LISTS);
+        let other = self.rng.below(LISTS);
+        match self.rng.below(12) {
+            0..=4 => {
+                self.next_element += 1;
+                let element = self.next_element;
+                (
+                    format!("RPUSH {} {element}", key(list)),
+                    Asked::Append(list, element),
+                )
+            }
+            5 if self.tokens > 0 => {
+                self.tokens -= 1;
+                let element = TOKEN + self.tokens;
+                (
+                    format!("LMOVE token:{element} {} LEFT RIGHT", key(list)),
+                    Asked::Append(list, element),
+                )
+            }
+            6..=8 => (format!("LRANGE {} 0 -1", key(list)), Asked::Read(list)),
+            9 => ("DBSIZE".to_owned(), Asked::Other),
+            10 => ("KEYS *".to_owned(), Asked::Other),
+            _ => (format!("EXISTS {} {}", key(list), key(other)), Asked::Other),
+        }
+    }
+
+    fn send(&mut self, index: usize) -> Result<(), String> {
+        if self.people[index].requests.len() >= 2 {
+            return Ok(());
+        }
+        let (line, asked) = self.choose();
+        let words = OwnedArgs::new(line.split(' ').map(str::as_bytes));
+        let (args, row) = (words.args(), row(line.split(' ').next().unwrap()));
+        let home = self.people[index].home;
+        let node = &mut self.nodes[home];
+        let placement = match row.run {
+            shards::command::Run::OneShard(_) => Placement::One(node.owner(&args[1])),
+            _ => node.place(row, args),
+        };
+        // Requests and transactions of one client do not mix.
+        let person = &mut self.people[index];
+        if !person.requests.is_empty() && matches!(placement, Placement::Several(_)) {
+            return Ok(());
+        }
+        let single = matches!(placement, Placement::One(_));
+        if let Asked::Append(list, element) = asked {
+            self.appended.insert(element, (list, self.instant, None));
+        }
+        let client = Client {
+            key: index as u32,
+            id: person.id,
+            place: person.place + person.requests.len() as u32,
+        };
+        person.requests.push_back(Some(Request {
+            asked,
+            invoked: self.instant,
+            reply: Vec::new(),
+            flows: None,
+        }));
+        if !single {
+            // Nothing else follows it before it is answered.
+            person.requests.push_back(None);
+        }
+        self.requests += 1;
+        let call = call_of(row, true);
+        match placement {
+            Placement::One(owner) if owner.index() == home => {
+                if !self.broken && node.must_wait(client.id, &call, args) {
+                    node.park(client, call, args);
+                } else {
+                    let mut out = Vec::new();
+                    match node.shard.apply(NOW, &call.request(args), &mut out) {
+                        Err(CommandError::Long) => node.reply_at_length(NOW, client, call, args),
+                        _ => self.take(client, &out, Rest::Nothing)?,
+                    }
+                }
+            }
+            Placement::One(owner) => assert!(node.send(owner, client, call, args)),
+            Placement::Several(owners) => node.begin(NOW, client, call, row, args, owners),
+        }
+        self.hand_out(home)
+    }
+
+    /// Lists of one element each, for LMOVE.
+    fn put_tokens(&mut self) {
+        for element in (0..self.tokens).map(|number| TOKEN + number) {
+            let line = format!("RPUSH token:{element} {element}");
+            let words = OwnedArgs::new(line.split(' ').map(str::as_bytes));
+            let args = words.args();
+            let owner = self.nodes[0].owner(&args[1]);
+            let request = call_of(row("rpush"), false).request(args);
+            let put = self.nodes[owner.index()]
+                .shard
+                .apply(NOW, &request, &mut Vec::new());
+            assert!(put.is_ok());
+        }
+    }
+
+    /// Somebody has read what came and wants more.
+    fn read_on(&mut self, index: usize) -> Result<(), String> {
+        let home = self.people[index].home;
+        let first = self.people[index].requests.front_mut();
+        let ticket = first
+            .and_then(Option::as_mut)
+            .and_then(|it| it.flows.take());
+        if let Some(ticket) = ticket {
+            self.nodes[home].ask(NOW, ticket);
+        }
+        self.hand_out(home)
+    }
+
+    fn go_away(&mut self, index: usize) -> Result<(), String> {
+        self.next_id += 1;
+        let id = self.next_id;
+        let person = &mut self.people[index];
+        let (home, requests) = (person.home, std::mem::take(&mut person.requests));
+        person.id = id;
+        let flows: Vec<Ticket> = requests
+            .iter()
+            .flatten()
+            .filter_map(|it| it.flows)
+            .collect();
+        for ticket in flows {
+            self.nodes[home].drop_reply(NOW, ticket);
+        }
+        self.hand_out(home)
+    }
+
+    fn hand_out(&mut self, node: usize) -> Result<(), String> {
+        while self.nodes[node].has_replies() {
+            let mut replies = Vec::new();
+            self.nodes[node].replies(|it| replies.push((it.client, it.whole(), it.rest)));
+            for (client, reply, rest) in replies {
+                self.take(client, &reply, rest)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A reply has come, or a piece of one.
+    fn take(&mut self, client: Client, reply: &[u8], rest: Rest) -> Result<(), String> {
+        let person = &mut self.people[client.key as usize];
+        if person.id != client.id {
+            if let Rest::Follows(ticket) = rest {
+                let home = person.home;
+                self.nodes[home].drop_reply(NOW, ticket);
+            }
+            return Ok(());
+        }
+        let at = client.place.wrapping_sub(person.place) as usize;
+        let Some(Some(request)) = person.requests.get_mut(at) else {
+            return Err("nobody has asked for a reply".into());
+        };
+        request.reply.extend_from_slice(reply);
+        match rest {
+            Rest::Lost => return Err("a reply is lost".into()),
+            Rest::Follows(ticket) => {
+                self.long += usize::from(request.flows.is_none());
+                request.flows = Some(ticket);
+                return Ok(());
+            }
+            Rest::Nothing => {}
+        }
+        let Some(request) = person.requests[at].take() else {
+            return Ok(());
+        };
+        while let Some(None) = person.requests.front() {
+            person.requests.pop_front();
+            person.place += 1;
+        }
+        match request.asked {
+            Asked::Append(_, element) => {
+                let appended = self.appended.get_mut(&element).unwrap();
+                appended.2 = Some(self.instant);
+            }
+            Asked::Read(list) => self.seen.push(Seen {
+                list,
+                invoked: request.invoked,
+                completed: self.instant,
+                elements: elements(&request.reply)?,
+            }),
+            Asked::Other => {}
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, node: usize) {
+        let count = self.nodes.len();
+        let channels = &mut self.channels;
+        self.nodes[node].outgoing(NOW, |target, batch| {
+            channels[node * count + target.index()].push_back(batch);
+        });
+    }
+
+    /// The oldest box of a random channel arrives; false if there is none.
+    fn deliver(&mut self) -> Result<bool, String> {
+        let (count, all) = (self.nodes.len(), self.channels.len());
+        let offset = self.rng.below(all);
+        for channel in (offset..all).chain(0..offset) {
+            let Some(batch) = self.channels[channel].pop_front() else {
+                continue;
+            };
+            let (from, to) = (channel / count, channel % count);
+            self.nodes[to].receive(NOW, ShardId(from as u16), batch);
+            self.hand_out(to)?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// A node takes a step of what is not over.
+    fn go_on(&mut self) -> Result<(), String> {
+        let node = self.rng.below(self.nodes.len());
+        self.nodes[node].go_on(NOW);
+        self.hand_out(node)
+    }
+
+    /// Lets everything that is on its way arrive, and everybody read to the end.
+    fn settle(&mut self) -> Result<(), String> {
+        for _ in 0..SETTLED_AFTER {
+            (0..self.nodes.len()).for_each(|node| self.publish(node));
+            while self.deliver()? {}
+            for node in 0..self.nodes.len() {
+                self.nodes[node].go_on(NOW);
+                self.hand_out(node)?;
+            }
+            self.instant += 1;
+            (0..CLIENTS).try_for_each(|index| self.read_on(index))?;
+            if self.people.iter().all(|person| person.requests.is_empty())
+                && self.nodes.iter().all(Node::is_at_rest)
+                && self.channels.iter().all(VecDeque::is_empty)
+            {
+                return Ok(());
+            }
+        }
+        Err("never at rest".into())
+    }
+
+    fn check(&mut self) -> Result<(), String> {
+        let mut whole = Vec::new();
+        for list in 0..LISTS {
+            let words = OwnedArgs::new(["LRANGE", &key(list), "0", "-1"].map(str::as_bytes));
+            let args = words.args();
+            let owner = self.nodes[0].owner(&args[1]);
+            let call = call_of(row("lrange"), false);
+            let mut out = Vec::new();
+            let shard = &mut self.nodes[owner.index()].shard;
+            let read = shard.apply(NOW, &call.request(args), &mut out);
+            read.map_err(|error| error.to_string())?;
+            whole.push(elements(&out)?);
+        }
+        for seen in &self.seen {
+            let list = &whole[seen.list];
+            if !list.starts_with(&seen.elements) {
+                return Err(format!("read {:?} of {list:?}", seen.elements));
+            }
+            for (at, element) in list.iter().enumerate() {
+                let (_, invoked, completed) = self.appended[element];
+                let was_read = at < seen.elements.len();
+                if !was_read && completed.is_some_and(|at| at < seen.invoked) {
+                    return Err(format!("{element} was there, and not read"));
+                }
+                if was_read && invoked > seen.completed {
+                    return Err(format!("{element} was read before it was there"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
