@@ -24,6 +24,32 @@ pub fn long_run() -> bool {
     std::env::var_os("CORDIS_LONG").is_some_and(|value| value != "0")
 }
 
+/// What threads are to have done, each at least once, before a test may end: on a
+/// loaded machine some take longer than the time that is meant for all.
+pub struct Roles(std::sync::Mutex<std::collections::BTreeSet<&'static str>>);
+
+impl Roles {
+    pub fn new(names: &[&'static str]) -> Self {
+        Self(std::sync::Mutex::new(names.iter().copied().collect()))
+    }
+
+    /// Somebody has done what he is there for.
+    pub fn did(&self, name: &str) {
+        self.0.lock().expect("nobody panics with it").remove(name);
+    }
+
+    /// Whether all have.
+    pub fn all_did(&self) -> bool {
+        self.0.lock().expect("nobody panics with it").is_empty()
+    }
+
+    /// Whether a test that is meant to end then goes on.
+    pub fn go_on(&self, end: Instant) -> bool {
+        let now = Instant::now();
+        now < end || now < end + PATIENCE && !self.all_did()
+    }
+}
+
 /// Polls `ready` until it says yes, and panics naming `what` when patience ends.
 pub fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
