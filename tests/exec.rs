@@ -364,7 +364,7 @@ fn who_goes_away_between_multi_and_exec_changes_nothing() {
     }
 }
 
-/// Who is killed in its own block gets its replies first, as from Redis.
+/// Who is killed in its own block gets the replies up to that first, as from Redis.
 #[test]
 fn who_kills_itself_in_a_block_is_answered() {
     let mut expected = Vec::new();
@@ -393,11 +393,7 @@ fn who_kills_itself_in_a_block_is_answered() {
             other.call(&["FLUSHALL"]);
         }
         if expected.len() > 2 {
-            for ((one, other), (ours, left)) in std::iter::zip(&expected[..2], &expected[2..]) {
-                assert_eq!(other, left, "{}", server.name);
-                // Redis says no more after it; we say all, and close as well.
-                assert!(ours.starts_with(one), "{}: {ours}", server.name);
-            }
+            assert_eq!(expected[..2], expected[2..], "{}", server.name);
             expected.truncate(2);
         }
     }

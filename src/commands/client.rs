@@ -492,6 +492,7 @@ pub fn kill_here(core: &mut Core, filter: &ClientFilter) -> Answer {
         let connection = &mut core.connections[*key];
         if connection.is_waiting() {
             connection.phase = Phase::Closing;
+            connection.killed = true;
         } else {
             connection.close();
         }

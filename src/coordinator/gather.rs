@@ -140,6 +140,7 @@ fn complete(core: &mut Core, gathering: Gathering) {
 pub fn resume(core: &mut Core, ticket: Ticket, client: Client, mut reply: Vec<u8>) {
     let mut manner = None;
     if let Some(connection) = core.client(client.key, client.id) {
+        let is_killed = connection.killed;
         let session = &connection.session;
         if session.is_silent() {
             reply.clear();
@@ -149,6 +150,9 @@ pub fn resume(core: &mut Core, ticket: Ticket, client: Client, mut reply: Vec<u8
             protocol: session.protocol,
             no_touch: session.no_touch,
         });
+        if is_killed {
+            core.node.cut_replies(ticket);
+        }
     }
     core.node.resume(core.now, ticket, reply, manner);
     core.deliver();

@@ -114,6 +114,8 @@ pub struct Connection {
     /// The turn in which it last executed something, and how many bytes of it.
     turn: u32,
     executed: usize,
+    /// CLIENT KILL has named it: it is told what it waits for, and no more.
+    pub killed: bool,
     /// The client has ended its side of the stream.
     pub said_all: bool,
     /// It was asked to end, because the client is ahead of us.
@@ -169,6 +171,7 @@ impl Connection {
             last_tick: u32::MAX,
             turn: 0,
             executed: 0,
+            killed: false,
             said_all: false,
             pausing: false,
             in_flight: 0,

@@ -321,6 +321,8 @@ pub(super) struct Program {
     pub pause: Pause,
     /// All commands are begun and all locks released.
     pub over: bool,
+    /// Replies from this one on are left out.
+    pub cut: usize,
     pub replies: Vec<Vec<u8>>,
     /// What follows the reply to a command, if that is long.
     pub pieces: Vec<(usize, Vec<Vec<u8>>)>,

@@ -111,11 +111,13 @@ impl Scene {
                 let mut reply = Vec::new();
                 match node.shard.apply(NOW, &call.request(args), &mut reply) {
                     Err(CommandError::Long) => node.reply_at_length(NOW, waiting, call, args),
+                    Err(CommandError::Blocked(why)) => node.wait(waiting, call, args, why),
                     _ => self.replies.push((client, text(&reply))),
                 }
             }
             Placement::Several(owners) => node.begin(NOW, waiting, call, row, args, owners),
         }
+        self.nodes[usize::from(home)].serve(NOW);
         self.collect(home);
     }
 

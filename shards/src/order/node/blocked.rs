@@ -19,7 +19,8 @@
 //! A key that is locked when it appears is looked at when its turn comes: a ticket
 //! of its own waits in the queue of the lock, behind the requests that wait there
 //! already and before all that come later, so that those who wait for the key are
-//! not starved by a stream of blocks.
+//! not starved by a stream of blocks. If it turns out that the first of them has
+//! another key that is locked, one ticket waits for all of its keys.
 
 use super::Node;
 use crate::command::{Args, Cargo, Decide, OwnedArgs, Row, Run};
@@ -79,8 +80,6 @@ pub(super) struct Blocked {
     offers: Slab<(Box<[u8]>, Type)>,
     /// Hashes of those that wait in a queue.
     queued: HashSet<(u64, Type), ahash::RandomState>,
-    /// Keys that appeared while they were locked.
-    postponed: Vec<(Box<[u8]>, Type)>,
     /// See [`Node::begun_to_wait`].
     begun: Vec<Client>,
 }
@@ -93,7 +92,6 @@ impl Blocked {
             queued: HashSet::with_hasher(hasher),
             deadlines: BTreeSet::new(),
             offers: Slab::new(),
-            postponed: Vec::new(),
             begun: Vec::new(),
         }
     }
@@ -208,11 +206,17 @@ impl Node {
         if self.locks.allows(hash, true) {
             return self.serve_free(now, key, of, None);
         }
-        if self.blocked.queued.insert((hash, of)) {
+        let (scope, exclusive) = (Scope::Key(hash), true);
+        self.queue_for(key, of, vec![Lock { scope, exclusive }]);
+    }
+
+    /// Takes a ticket, under which a key is looked at for those who wait for it;
+    /// one at a time.
+    fn queue_for(&mut self, key: Box<[u8]>, of: Type, locks: Vec<Lock>) {
+        if self.blocked.queued.insert((self.hash(&key), of)) {
             let number = self.blocked.offers.insert((key, of));
             let ticket = self.ticket(number, OFFERED);
-            let (scope, exclusive) = (Scope::Key(hash), true);
-            self.lock(ticket, vec![Lock { scope, exclusive }]);
+            self.lock(ticket, locks);
         }
     }
 
@@ -257,21 +261,32 @@ impl Node {
                 self.offer(now, index, &key, of, ticket);
                 return;
             }
-            let others = self.locks_of(&waiter.call, waiter.args.args());
-            let mut others = others.iter().filter(|lock| lock.scope != Scope::Key(hash));
-            let free = others.all(|lock| match lock.scope {
-                Scope::Key(other) => self.locks.allows(other, lock.exclusive),
-                Scope::Shard => true,
-            });
-            if !free {
-                // Another of its keys is locked: first come first served.
-                self.blocked.postponed.push((key, of));
-                break;
+            let locks = self.locks_of(&waiter.call, waiter.args.args());
+            let free = |lock: &Lock| match lock.scope {
+                Scope::Key(other) if other != hash => {
+                    self.locks.allows(other, lock.exclusive)
+                        || self
+                            .locks
+                            .holders(other)
+                            .any(|holder| Some(holder) == ticket)
+                }
+                Scope::Key(_) | Scope::Shard => true,
+            };
+            if !locks.iter().all(free) {
+                // Another of its keys is locked. First come first served: it is
+                // looked at again when all of them are its.
+                self.looked(ticket);
+                return self.queue_for(key, of, locks);
             }
             if !self.serve_waiter(now, index) {
                 nth += 1;
             }
         }
+        self.looked(ticket);
+    }
+
+    /// A key was looked at under a ticket, if there was one.
+    fn looked(&mut self, ticket: Option<Ticket>) {
         if let Some(ticket) = ticket {
             // Nothing has appeared by this alone.
             let number = (ticket.number & !OFFERED) as usize;
@@ -337,13 +352,11 @@ impl Node {
     pub(super) fn release_here(&mut self, ticket: Ticket) {
         self.shard.effects().end_block(ticket.block_id());
         self.locks.release(ticket, &mut self.granted);
-        let blocked = &mut self.blocked;
         if ticket.home == self.id && ticket.number & OFFERED != 0 {
             let number = (ticket.number & !OFFERED) as usize;
-            blocked.postponed.extend(blocked.offers.try_remove(number));
-        }
-        for (key, of) in blocked.postponed.drain(..) {
-            self.shard.effects().appeared(&key, of);
+            if let Some((key, of)) = self.blocked.offers.try_remove(number) {
+                self.shard.effects().appeared(&key, of);
+            }
         }
         self.mind_waits();
     }

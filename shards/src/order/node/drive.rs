@@ -72,6 +72,7 @@ impl Node {
             next: 0,
             pause: Pause::No,
             over: false,
+            cut: usize::MAX,
         });
         if unlocked {
             self.program_granted(now, ticket);
@@ -119,6 +120,15 @@ impl Node {
         program.pause = Pause::No;
         self.drive(now, ticket);
         self.pump(now);
+    }
+
+    /// The command that has just run for a program has closed its connection, after
+    /// the reply to it: those to later commands, which run all the same, are left
+    /// out.
+    pub fn cut_replies(&mut self, ticket: Ticket) {
+        if let Some(program) = self.program(ticket) {
+            program.cut = program.cut.min(program.next);
+        }
     }
 
     pub(super) fn program(&mut self, ticket: Ticket) -> Option<&mut Program> {
@@ -406,7 +416,7 @@ impl Node {
         // Behind the first reply that is in pieces, all is.
         let mut tail: Vec<Vec<u8>> = Vec::new();
         let mut long = program.pieces.into_iter().peekable();
-        for (index, reply) in program.replies.into_iter().enumerate() {
+        for (index, reply) in program.replies.into_iter().enumerate().take(program.cut) {
             match tail.is_empty() {
                 true => out.extend_from_slice(&reply),
                 false => tail.push(reply),

@@ -263,3 +263,25 @@ fn what_has_many_bytes_is_long_whatever_its_elements() {
     }
     scene.settle();
 }
+
+#[test]
+fn who_waits_for_one_key_is_served_while_another_is_read() {
+    for home in [0, 1] {
+        let mut scene = listed();
+        scene.ask(home, 2, "BLPOP queue@0 list:@0 0");
+        scene.deliver_all();
+        // What is of no type that the client waits for.
+        scene.ask(0, 9, "SADD list:@0 a b c d e f g h");
+        scene.said();
+        scene.ask(1, 1, "SMEMBERS list:@0");
+        scene.deliver_all();
+        assert_eq!(scene.flows.len(), 1);
+        scene.ask(0, 3, "RPUSH queue@0 element");
+        scene.settle();
+        let mut replies = scene.said();
+        replies.sort();
+        let clients: Vec<u64> = replies.iter().map(|(client, _)| *client).collect();
+        assert_eq!(clients, [1, 2, 3]);
+        assert!(replies[1].1.ends_with("element"), "{replies:?}");
+    }
+}
