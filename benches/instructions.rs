@@ -4,8 +4,10 @@
 //! the parser, and, unless the scenario begins with `parse-`, into a shard.
 //! Commands on collections go to one large key, which has all elements already;
 //! `new-NAME` lets it grow instead.
-//! `orderN-NAME` sends them to N nodes that exchange their boxes, sixteen
-//! requests at a time, as a pipeline does.
+//! `orderN-NAME` sends them to N nodes on this thread, for random ones of 100,000
+//! keys: each node takes in what two pipelines of sixteen bring it in a turn, then
+//! the nodes exchange boxes until all is answered. How many turns and boxes that
+//! took goes to stderr.
 
 use shards::command::{Handler, Run, flags};
 use shards::order::{Call, Client, Node, Placement};
@@ -14,6 +16,11 @@ use shards::{Args, COMMANDS, DbIndex, Request, Row, Settings, Shard, ShardId, Un
 use std::hint::black_box;
 
 const KEYS: usize = 1_000;
+/// Keys of several nodes, and how many are drawn before they come again.
+const SPREAD: usize = 100_000;
+const DRAWN: usize = 50_000;
+/// Requests that a node takes in during a turn.
+const TURN: usize = 32;
 /// Of a collection: more than `instructions.sh` sends requests.
 const ELEMENTS: usize = 25_000;
 const LIMITS: Limits = Limits {
@@ -34,8 +41,9 @@ fn main() {
     };
     if let Some((nodes, name)) = executed.then(|| order(name)).flatten() {
         let mut nodes = Nodes::new(nodes);
-        nodes.play("mset", KEYS / 10);
-        nodes.play(name, count);
+        nodes.play("mset", &stream("mset", 0..SPREAD), SPREAD / 10);
+        nodes.play(name, &stream(name, random_keys()), count);
+        eprintln!("{} turns, {} boxes", nodes.turns, nodes.boxes);
         return;
     }
     let mut bench = Bench::new();
@@ -72,7 +80,7 @@ impl Bench {
 
     fn play(&mut self, name: &str, count: usize, executed: bool) {
         let handler = handler(name);
-        let input = stream(name);
+        let input = stream(name, 0..KEYS);
         let mut left = count;
         while left > 0 {
             let mut partial = Partial::default();
@@ -111,6 +119,8 @@ fn order(scenario: &str) -> Option<(u16, &str)> {
 struct Nodes {
     nodes: Vec<Node>,
     out: Vec<u8>,
+    turns: usize,
+    boxes: usize,
 }
 
 impl Nodes {
@@ -122,25 +132,26 @@ impl Nodes {
         Self {
             nodes: (0..count).map(node).collect(),
             out: Vec::new(),
+            turns: 0,
+            boxes: 0,
         }
     }
 
     /// Sends requests through all nodes in turn.
-    fn play(&mut self, name: &str, count: usize) {
-        const PIPELINE: usize = 16;
+    fn play(&mut self, name: &str, input: &[u8], count: usize) {
         let row = row(name);
-        let input = stream(name);
         let (mut partial, mut spans) = (Partial::default(), Vec::new());
+        (self.turns, self.boxes) = (0, 0);
         for number in 0..count {
-            if parse(black_box(&input), &mut partial, &mut spans, &LIMITS) != Ok(Status::Complete) {
+            if parse(black_box(input), &mut partial, &mut spans, &LIMITS) != Ok(Status::Complete) {
                 partial = Partial::default();
                 spans.clear();
-                let _ = parse(&input, &mut partial, &mut spans, &LIMITS);
+                let _ = parse(input, &mut partial, &mut spans, &LIMITS);
             }
-            let home = number / PIPELINE % self.nodes.len();
-            self.ask(home, row, Args::new(&input, &spans));
+            let home = number / TURN % self.nodes.len();
+            self.ask(home, row, Args::new(input, &spans));
             spans.clear();
-            if number % PIPELINE == PIPELINE - 1 {
+            if (number + 1) % (TURN * self.nodes.len()) == 0 || number + 1 == count {
                 while self.exchange() {}
                 self.out.clear();
             }
@@ -188,6 +199,8 @@ impl Nodes {
             });
         }
         let any = !boxes.is_empty();
+        self.turns += usize::from(any);
+        self.boxes += boxes.len();
         for (from, target, batch) in boxes {
             self.nodes[target.index()].receive(UnixMs(1), from, batch);
         }
@@ -213,8 +226,19 @@ fn handler(name: &str) -> Handler {
     }
 }
 
+/// Keys in no order; the same in every run.
+fn random_keys() -> impl Iterator<Item = usize> {
+    let mut state = 1u64;
+    (0..DRAWN).map(move |_| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % SPREAD
+    })
+}
+
 /// One request for every key; ten keys at once for commands on several.
-fn stream(name: &str) -> Vec<u8> {
+fn stream(name: &str, keys: impl IntoIterator<Item = usize>) -> Vec<u8> {
     let value = b"0123456789abcdefghijklmnopqrstuv";
     let mut out = Vec::new();
     let mut reply = Reply::new(&mut out, Protocol::Resp2);
@@ -234,16 +258,17 @@ fn stream(name: &str) -> Vec<u8> {
         }
         return out;
     }
-    let (keys, values) = match name {
+    let (at_once, values) = match name {
         "set" => (1, true),
         "mset" => (10, true),
         "mget" => (10, false),
         _ => (1, false),
     };
-    for first in (0..KEYS).step_by(keys) {
-        reply.array(1 + keys * (1 + usize::from(values)));
+    let mut keys = keys.into_iter().peekable();
+    while keys.peek().is_some() {
+        reply.array(1 + at_once * (1 + usize::from(values)));
         reply.bulk(name.as_bytes());
-        for key in first..first + keys {
+        for key in keys.by_ref().take(at_once) {
             reply.bulk(format!("key:{key:012}").as_bytes());
             if values {
                 reply.bulk(value);

@@ -8,7 +8,8 @@ cd "$(dirname "$0")/.."
 
 few=2000 many=22000
 scenarios=("$@")
-[ ${#scenarios[@]} -gt 0 ] || scenarios=(parse-get parse-set parse-mset get set mget mset sadd new-sadd hset new-hset new-lpush lpop zadd new-zadd)
+[ ${#scenarios[@]} -gt 0 ] || scenarios=(parse-get parse-set parse-mset get set mget mset sadd new-sadd hset new-hset new-lpush lpop zadd new-zadd
+    order1-mget order2-mget order1-mset order2-mset)
 program=$(cargo bench -p shards --bench instructions --no-run 2>&1 | sed -n 's/.*(\([^)]*instructions-[0-9a-f]*\)).*/\1/p')
 
 count() {
