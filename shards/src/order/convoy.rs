@@ -137,6 +137,24 @@ impl Convoy {
         }
     }
 
+    /// The other shard that takes part, if there is just one beside `own`.
+    pub fn partner(&self, own: ShardId) -> Option<ShardId> {
+        let mut shards = (0..).map(ShardId).zip(&self.boxes);
+        let mut others = shards
+            .by_ref()
+            .filter(|(shard, batch)| batch.is_some() && *shard != own)
+            .map(|(shard, _)| shard);
+        let partner = others.next()?;
+        (others.next().is_none() && self.boxes[own.index()].is_some()).then_some(partner)
+    }
+
+    /// What one shard is to lock.
+    pub fn locks_of(&mut self, shard: ShardId) -> Vec<Lock> {
+        let batch = self.boxes[shard.index()].as_mut();
+        let locks = batch.into_iter().flat_map(|batch| batch.locks.drain(..));
+        locks.map(|(_, lock)| lock).collect()
+    }
+
     /// Everybody's locks, grouped by shard, in shard order.
     pub fn take_locks(&mut self, all: &mut Vec<(ShardId, Lock)>) {
         for batch in self.boxes.iter_mut().flatten() {

@@ -16,6 +16,11 @@
 //! read of the whole shard: they have not run anywhere yet, and it keeps nobody
 //! waiting. Otherwise it overtakes nobody.
 //!
+//! An *eager* ticket goes on as soon as it has its place in all queues: whoever
+//! comes later waits behind it already, and that is all that its home core needs to
+//! know (see `order`). Behind a ticket on the whole shard it has no place, for reads
+//! may still pass there.
+//!
 //! Costs: asking is one look-up of the key; taking and leaving a queue is
 //! constant but for the readers that hold a key together. A key that one ticket
 //! alone holds costs a line of the table and no allocation.
@@ -132,6 +137,8 @@ struct Holding {
     locks: Vec<Lock>,
     /// Locks it still waits for.
     missing: usize,
+    /// It asked for places only: see [`Locks::queue`].
+    eager: bool,
 }
 
 /// The ticket on the whole shard.
@@ -149,6 +156,13 @@ impl Whole {
     }
 }
 
+/// A ticket that waits behind the one on the whole shard.
+struct Behind {
+    ticket: Ticket,
+    locks: Vec<Lock>,
+    eager: bool,
+}
+
 /// Memory of long queues that is kept, and the capacity up to which it is.
 const SPARE: usize = 64;
 const SPARE_PLACES: usize = 64;
@@ -160,7 +174,9 @@ pub struct Locks {
     holdings: Slab<Holding>,
     tickets: HashMap<Ticket, u32, ahash::RandomState>,
     whole: Option<Whole>,
-    behind: VecDeque<(Ticket, Vec<Lock>)>,
+    behind: VecDeque<Behind>,
+    /// Eager tickets that have all their locks since they were told of.
+    ready: VecDeque<Ticket>,
     #[allow(clippy::vec_box)] // they move into queues as boxes
     spare: Vec<Box<Places>>,
     /// Whether to note what tickets begin to wait for.
@@ -177,6 +193,7 @@ impl Default for Locks {
             tickets: HashMap::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4)),
             whole: None,
             behind: VecDeque::new(),
+            ready: VecDeque::new(),
             spare: Vec::new(),
             notes_waits: false,
             waits: Vec::new(),
@@ -201,12 +218,42 @@ impl Locks {
     /// alone, or keys, each as often as it likes. Whether it has them all; if
     /// not, a [`Locks::release`] will say when.
     pub fn lock(&mut self, ticket: Ticket, locks: Vec<Lock>) -> bool {
+        self.ask(ticket, locks, false)
+    }
+
+    /// An *eager* ticket asks for keys: whether it has its place in the queues of
+    /// all of them; if not, a [`Locks::release`] will say when. That it has the
+    /// locks themselves is known from [`Locks::waits`] and [`Locks::next_ready`].
+    pub fn queue(&mut self, ticket: Ticket, locks: Vec<Lock>) -> bool {
+        self.ask(ticket, locks, true)
+    }
+
+    fn ask(&mut self, ticket: Ticket, locks: Vec<Lock>, eager: bool) -> bool {
         let beside = self.behind.is_empty() && self.lets_in(&locks);
         if self.whole.is_some() && !beside {
-            self.behind.push_back((ticket, locks));
+            self.behind.push_back(Behind {
+                ticket,
+                locks,
+                eager,
+            });
             return false;
         }
-        self.come_in(ticket, locks)
+        self.come_in(ticket, locks, eager)
+    }
+
+    /// Whether a ticket has asked for locks that it does not have yet.
+    pub fn waits(&self, ticket: Ticket) -> bool {
+        let holding = self.tickets.get(&ticket);
+        let holding = holding.and_then(|number| self.holdings.get(*number as usize));
+        holding.is_some_and(|holding| holding.missing > 0)
+            || self.behind.iter().any(|behind| behind.ticket == ticket)
+    }
+
+    /// The next eager ticket that has got its locks after it had been given its
+    /// place.
+    #[inline]
+    pub fn next_ready(&mut self) -> Option<Ticket> {
+        self.ready.pop_front()
     }
 
     /// Whether the ticket on the whole shard lets others with these locks in
@@ -215,8 +262,8 @@ impl Locks {
         self.whole.as_ref().is_some_and(Whole::is_read) && !wants_to_write(locks)
     }
 
-    /// [`Locks::lock`] of a ticket that need not wait behind one on the whole shard.
-    fn come_in(&mut self, ticket: Ticket, locks: Vec<Lock>) -> bool {
+    /// [`Locks::ask`] of a ticket that need not wait behind one on the whole shard.
+    fn come_in(&mut self, ticket: Ticket, locks: Vec<Lock>, eager: bool) -> bool {
         if let [
             Lock {
                 scope: Scope::Shard,
@@ -236,7 +283,7 @@ impl Locks {
                     });
                 }
             }
-            self.hold(ticket, locks, usize::from(!granted));
+            self.hold(ticket, locks, usize::from(!granted), false);
             if !granted && self.notes_waits {
                 self.waits.push(Scope::Shard);
             }
@@ -273,15 +320,16 @@ impl Locks {
                 }
             }
         }
-        self.hold(ticket, locks, missing);
-        missing == 0
+        self.hold(ticket, locks, missing, eager);
+        eager || missing == 0
     }
 
-    fn hold(&mut self, ticket: Ticket, locks: Vec<Lock>, missing: usize) {
+    fn hold(&mut self, ticket: Ticket, locks: Vec<Lock>, missing: usize, eager: bool) {
         let holding = self.holdings.insert(Holding {
             ticket,
             locks,
             missing,
+            eager,
         });
         self.tickets.insert(ticket, number(holding));
     }
@@ -349,7 +397,7 @@ impl Locks {
                 && self.keys.iter().all(|queue| queue.is_free(false))
     }
 
-    /// A ticket is over on this shard. Those that have all their locks now are
+    /// A ticket is over on this shard. Those that have now what they asked for are
     /// appended to `granted`, first come first.
     pub fn release(&mut self, ticket: Ticket, granted: &mut VecDeque<Ticket>) {
         let Some(number) = self.tickets.remove(&ticket) else {
@@ -407,7 +455,12 @@ impl Locks {
             if let Some(holding) = self.holdings.get_mut(next as usize) {
                 holding.missing -= 1;
                 if holding.missing == 0 {
-                    granted.push_back(holding.ticket);
+                    let to = if holding.eager {
+                        &mut self.ready
+                    } else {
+                        &mut *granted
+                    };
+                    to.push_back(holding.ticket);
                 }
             }
         }
@@ -424,24 +477,29 @@ impl Locks {
     /// as if it came now, up to the next of its kind.
     fn come_forward(&mut self, granted: &mut VecDeque<Ticket>) {
         while self.whole.is_none()
-            && let Some((ticket, locks)) = self.behind.pop_front()
+            && let Some(next) = self.behind.pop_front()
         {
-            if self.come_in(ticket, locks) {
-                granted.push_back(ticket);
-            }
+            self.come_late(next, granted);
         }
         self.come_beside(granted);
     }
 
     /// A ticket on the whole shard has been granted: those that it lets in come in.
     fn come_beside(&mut self, granted: &mut VecDeque<Ticket>) {
-        while let Some((_, locks)) = self.behind.front()
-            && self.lets_in(locks)
-            && let Some((ticket, locks)) = self.behind.pop_front()
+        while let Some(next) = self.behind.front()
+            && self.lets_in(&next.locks)
+            && let Some(next) = self.behind.pop_front()
         {
-            if self.come_in(ticket, locks) {
-                granted.push_back(ticket);
-            }
+            self.come_late(next, granted);
+        }
+    }
+
+    fn come_late(&mut self, late: Behind, granted: &mut VecDeque<Ticket>) {
+        if self.come_in(late.ticket, late.locks, late.eager) {
+            granted.push_back(late.ticket);
+        }
+        if late.eager && !self.waits(late.ticket) {
+            self.ready.push_back(late.ticket);
         }
     }
 }
@@ -597,6 +655,40 @@ mod tests {
         assert!(!locks.lock(ticket(2), whole(true)));
         assert_eq!(release(&mut locks, 1), [2]);
         assert_eq!(release(&mut locks, 2), [0; 0]);
+        assert!(locks.is_empty());
+    }
+
+    #[test]
+    fn an_eager_ticket_is_given_its_place_first_and_its_locks_later() {
+        let mut locks = Locks::default();
+        assert!(locks.lock(ticket(1), vec![key(1, true)]));
+        assert!(locks.queue(ticket(2), vec![key(1, true), key(2, true)]));
+        assert!(locks.waits(ticket(2)) && !locks.waits(ticket(1)));
+        assert!(!locks.allows(2, false), "what it queues for is locked");
+        assert_eq!(release(&mut locks, 1), [0; 0], "it has been told already");
+        assert_eq!(locks.next_ready(), Some(ticket(2)));
+        assert!(locks.next_ready().is_none() && !locks.waits(ticket(2)));
+        assert_eq!(release(&mut locks, 2), [0; 0]);
+        // What it has at once is not told again.
+        assert!(locks.queue(ticket(3), vec![key(1, true)]) && !locks.waits(ticket(3)));
+        assert_eq!(release(&mut locks, 3), [0; 0]);
+        assert!(locks.next_ready().is_none() && locks.is_empty());
+    }
+
+    #[test]
+    fn an_eager_ticket_behind_the_whole_shard_has_no_place_yet() {
+        let mut locks = Locks::default();
+        assert!(locks.lock(ticket(1), whole(false)));
+        assert!(!locks.queue(ticket(2), vec![key(1, true)]));
+        assert!(!locks.queue(ticket(3), vec![key(1, true)]));
+        assert!(locks.waits(ticket(2)) && locks.waits(ticket(3)));
+        assert!(locks.allows(1, false), "readers still pass");
+        assert_eq!(release(&mut locks, 1), [2, 3]);
+        assert!(!locks.waits(ticket(2)) && locks.waits(ticket(3)));
+        assert_eq!(locks.next_ready(), Some(ticket(2)));
+        assert_eq!(release(&mut locks, 2), [0; 0]);
+        assert_eq!(locks.next_ready(), Some(ticket(3)));
+        assert_eq!(release(&mut locks, 3), [0; 0]);
         assert!(locks.is_empty());
     }
 }

@@ -26,12 +26,25 @@
 //! closes the convoy first, so that transactions begin in the order in which
 //! they came.
 //!
+//! A convoy on all shards is told that it is granted its locks when it has its place
+//! in their queues. Its boxes go out then, and a box that comes before its locks are
+//! free waits for them where it is. Many convoys that share keys thus follow one
+//! another without a round of messages between one and the next. A convoy of the
+//! coordinator's own clients on its own shard and one other needs no grants at all:
+//! the box carries the locks, the other shard works on it as soon as it has them,
+//! and the coordinator's part runs when the answer is back.
+//!
 //! Invariants, and what they are for:
 //! - The coordinator sends all `Lock`s in one order, and channels keep it, so
 //!   the locks of two transactions queue in the same order on every shard:
 //!   they cannot deadlock.
 //! - No shard executes a part before all shards have granted: whoever saw one
-//!   half of a transaction finds the other half locked or done.
+//!   half of a transaction finds the other half locked or done. For a convoy on all
+//!   shards it is enough that all have it in their queues: who comes later waits
+//!   behind it. Not for one on some shards: what it follows on one of them might
+//!   not have reached another yet, and who has seen the convoy done would find that
+//!   undone. A convoy on all shards is everywhere after whatever was ordered before
+//!   it.
 //! - A shard releases a transaction's locks with its last part there. Locks
 //!   belong to the transaction, not to the connection: a client that goes away
 //!   leaves none behind.

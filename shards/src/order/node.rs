@@ -2,6 +2,7 @@
 
 mod blocked;
 mod convoy;
+mod coordinator;
 mod drive;
 mod exec;
 mod home;
@@ -82,6 +83,8 @@ pub struct Node {
     open: Option<Box<Convoy>>,
     /// Those under way, under tickets with [`CONVOY`].
     convoys: Slab<Box<Convoy>>,
+    /// Boxes of convoys whose locks are not free yet, and where they came from.
+    held: HashMap<Ticket, (ShardId, Box<Batch>), ahash::RandomState>,
     #[allow(clippy::vec_box)] // they are boxes wherever else they are
     spare_convoys: Vec<Box<Convoy>>,
     spare_owners: Option<Owners>,
@@ -125,6 +128,7 @@ impl Node {
             locks: Locks::default(),
             parked: Slab::new(),
             chains: HashMap::with_hasher(hasher.clone()),
+            held: HashMap::with_hasher(hasher.clone()),
             long: LongReplies::new(hasher.clone()),
             waiters: Waiters::new(hasher.clone()),
             blocked: Blocked::new(hasher.clone()),
@@ -183,6 +187,7 @@ impl Node {
             && self.transactions.is_empty()
             && self.open.is_none()
             && self.convoys.is_empty()
+            && self.held.is_empty()
             && self.programs.is_empty()
             && self.slices.is_empty()
             && self.long.is_empty()
@@ -279,7 +284,7 @@ impl Node {
                 Item::Lock { ticket, locks_end } => {
                     let locks = &batch.locks[locks_start..locks_end as usize];
                     locks_start = locks_end as usize;
-                    self.lock(ticket, locks.iter().map(|(_, lock)| *lock).collect());
+                    self.lock_here(ticket, locks);
                 }
                 Item::Granted { ticket } => self.granted(now, ticket),
                 Item::Part { .. } => debug_assert!(false, "the box names its convoy"),
@@ -519,37 +524,15 @@ impl Node {
         ran.map(|ran| ReplyEnd { end, ran })
     }
 
-    /// As coordinator: this transaction comes next. Everybody who takes part
-    /// is told to lock.
-    fn order(&mut self, ticket: Ticket, locks: &[(ShardId, Lock)]) {
-        for group in locks.chunk_by(|a, b| a.0 == b.0) {
-            let Some((target, _)) = group.first().copied() else {
-                continue;
-            };
-            if target == self.id {
-                self.lock(ticket, group.iter().map(|(_, lock)| *lock).collect());
-            } else {
-                let batch = self.batch_for(target);
-                batch.locks.extend_from_slice(group);
-                let locks_end = number_of(batch.locks.len());
-                batch.push(Item::Lock { ticket, locks_end }, std::iter::empty());
-            }
-        }
-    }
-
-    fn lock(&mut self, ticket: Ticket, locks: Vec<Lock>) {
-        if self.locks.lock(ticket, locks) {
-            self.granted.push_back(ticket);
-        }
-        self.mind_waits();
-    }
-
     /// Acts on what has been granted on this shard until nothing more follows.
     #[inline]
     fn pump(&mut self, now: UnixMs) {
         loop {
             if self.has_appeared() {
                 self.serve(now);
+            }
+            if self.run_held(now) {
+                continue;
             }
             let Some(ticket) = self.granted.pop_front() else {
                 return;

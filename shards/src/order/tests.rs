@@ -14,6 +14,8 @@ use crate::shard::Shard;
 use crate::types::{DbIndex, Settings, ShardId, Type, UnixMs, Waiting};
 use std::collections::{BTreeMap, VecDeque};
 
+mod convoys;
+
 const NOW: UnixMs = UnixMs(1_700_000_000_000);
 const SHARDS: u16 = 3;
 

@@ -13,6 +13,9 @@ use crate::types::{ShardId, UnixMs};
 /// Marks the numbers of tickets that belong to convoys.
 pub(super) const CONVOY: u32 = 1 << 28;
 
+/// Marks the numbers of those that take part on all shards.
+pub(super) const EVERYWHERE: u32 = 1 << 27;
+
 /// Empty convoys that are kept.
 const SPARE_CONVOYS: usize = 16;
 
@@ -68,21 +71,52 @@ impl Node {
             return;
         };
         let index = self.convoys.vacant_key();
-        let ticket = self.ticket(index, CONVOY);
+        let shards = convoy.shards();
+        let everywhere = shards == usize::from(self.shards);
+        let ticket = self.ticket(index, CONVOY | if everywhere { EVERYWHERE } else { 0 });
         convoy.ticket = Some(ticket);
         convoy.locking = true;
-        convoy.missing = convoy.shards();
-        let mut locks = std::mem::take(&mut self.lock_room);
-        convoy.take_locks(&mut locks);
+        convoy.missing = shards;
+        let partner = convoy.partner(self.id);
+        if let Some(partner) = partner.filter(|_| self.id == self.coordinator) {
+            self.begin_with(partner, ticket, &mut convoy);
+        } else {
+            let mut locks = std::mem::take(&mut self.lock_room);
+            convoy.take_locks(&mut locks);
+            self.ask_for_place(ticket, &locks);
+            locks.clear();
+            self.lock_room = locks;
+        }
         self.convoys.insert(convoy);
-        self.ask_for_place(ticket, &locks);
-        locks.clear();
-        self.lock_room = locks;
         self.pump(now);
     }
 
+    /// A convoy of the coordinator's own and one other shard begins. Once it has
+    /// its locks here nothing is left to wait for: the box goes out with the locks
+    /// that it needs, and when it is back answered, the work here may begin.
+    fn begin_with(&mut self, partner: ShardId, ticket: Ticket, convoy: &mut Convoy) {
+        let granted = self.try_lock(ticket, convoy.locks_of(self.id));
+        let Some(mut batch) = convoy.boxes[partner.index()].take() else {
+            return;
+        };
+        if granted {
+            convoy.locking = false;
+            batch.convoy = Some(ticket);
+            // What has been ordered before it must not come later.
+            let before = self.outgoing[partner.index()].take();
+            let before = before.map(|before| (partner, before));
+            self.departing.extend(before);
+            self.departing.push((partner, batch));
+            return;
+        }
+        let locks = std::mem::take(&mut batch.locks);
+        convoy.boxes[partner.index()] = Some(batch);
+        self.order_there(partner, ticket, &locks);
+    }
+
     fn convoy(&mut self, ticket: Ticket) -> Option<&mut Box<Convoy>> {
-        let convoy = self.convoys.get_mut((ticket.number & !CONVOY) as usize)?;
+        let index = ticket.number & !(CONVOY | EVERYWHERE);
+        let convoy = self.convoys.get_mut(index as usize)?;
         (convoy.ticket == Some(ticket)).then_some(convoy)
     }
 
@@ -114,9 +148,8 @@ impl Node {
         if let Some(convoy) = self.convoy(ticket) {
             convoy.boxes = boxes;
         }
-        if let Some(mut batch) = own {
-            self.run_parts(now, ticket, &mut batch);
-            self.take_parts(self.id, ticket, batch);
+        if let Some(batch) = own {
+            self.run_or_hold(now, self.id, ticket, batch);
         }
     }
 
@@ -129,16 +162,51 @@ impl Node {
         mut batch: Box<Batch>,
     ) {
         if batch.answered {
-            self.take_parts(from, ticket, batch);
+            self.take_parts(now, from, ticket, batch);
         } else {
-            self.run_parts(now, ticket, &mut batch);
-            self.departing.push((from, batch));
+            if !batch.locks.is_empty() {
+                let locks = batch.locks.drain(..).map(|(_, lock)| lock).collect();
+                self.locks.queue(ticket, locks);
+                self.mind_waits();
+            }
+            self.run_or_hold(now, from, ticket, batch);
         }
         self.pump(now);
     }
 
+    /// Runs a box of a convoy as soon as its locks are free.
+    fn run_or_hold(&mut self, now: UnixMs, from: ShardId, ticket: Ticket, batch: Box<Batch>) {
+        if self.locks.waits(ticket) {
+            self.held.insert(ticket, (from, batch));
+        } else {
+            self.run_box(now, from, ticket, batch);
+        }
+    }
+
+    /// Runs a box whose locks have become free; false if there is none.
+    #[inline]
+    pub(super) fn run_held(&mut self, now: UnixMs) -> bool {
+        let Some(ticket) = self.locks.next_ready() else {
+            return false;
+        };
+        // Otherwise it is still on its way.
+        if let Some((from, batch)) = self.held.remove(&ticket) {
+            self.run_box(now, from, ticket, batch);
+        }
+        true
+    }
+
+    fn run_box(&mut self, now: UnixMs, from: ShardId, ticket: Ticket, mut batch: Box<Batch>) {
+        self.run_parts(now, ticket, &mut batch);
+        if from == self.id {
+            self.take_parts(now, from, ticket, batch);
+        } else {
+            self.departing.push((from, batch));
+        }
+    }
+
     /// Runs the parts of a convoy on this shard and releases its locks here.
-    pub(super) fn run_parts(&mut self, now: UnixMs, ticket: Ticket, batch: &mut Batch) {
+    fn run_parts(&mut self, now: UnixMs, ticket: Ticket, batch: &mut Batch) {
         for index in 0..batch.items.len() {
             let Item::Part { call, .. } = batch.items[index] else {
                 continue;
@@ -156,16 +224,22 @@ impl Node {
     }
 
     /// The answered box of one shard is back. The last one ends the convoy.
-    pub(super) fn take_parts(&mut self, from: ShardId, ticket: Ticket, batch: Box<Batch>) {
+    fn take_parts(&mut self, now: UnixMs, from: ShardId, ticket: Ticket, batch: Box<Batch>) {
+        let own = self.id.index();
         let Some(convoy) = self.convoy(ticket).filter(|convoy| !convoy.locking) else {
             return self.keep(batch);
         };
         convoy.boxes[from.index()] = Some(batch);
         convoy.missing -= 1;
         if convoy.missing > 0 {
+            // What has waited for the only other shard; see `begin_with`.
+            if let Some(own) = convoy.boxes[own].take_if(|own| !own.answered) {
+                self.run_or_hold(now, self.id, ticket, own);
+            }
             return;
         }
-        let mut convoy = self.convoys.remove((ticket.number & !CONVOY) as usize);
+        let index = ticket.number & !(CONVOY | EVERYWHERE);
+        let mut convoy = self.convoys.remove(index as usize);
         for index in 0..convoy.members.len() {
             let ended = convoy.merge(index, &mut self.answer_bytes);
             let slow = ended.ticks >= self.watch.slow;
