@@ -1,10 +1,13 @@
 //! The longest common subsequence of two strings.
 //!
 //! The textbook's table, cell `[i][j]` the length for the first `i` bytes of one
-//! and the first `j` of the other; but only two rows of lengths are kept, and of
-//! the rest what the way back needs: one bit per cell, whether going up is
-//! longer than going left. Ties go left, which decides which of several
-//! subsequences is found.
+//! and the first `j` of the other, in one bit per cell: whether it is longer than
+//! the cell to the left, which neighbours never are by more than one. A row follows
+//! from the row above 64 cells at a time (Crochemore, Iliopoulos, Pinzon and Reid,
+//! "A fast and practical bit-vector algorithm for the longest common subsequence
+//! problem", 2001). On the way back, where the two bytes differ, such a cell has its
+//! length from above, and any other as well from the left. Ties go left, which
+//! decides which of several subsequences is found.
 
 use super::text_of;
 use crate::command::args::integer;
@@ -198,47 +201,82 @@ impl Match {
 struct Table<'a> {
     a: &'a [u8],
     b: &'a [u8],
-    /// Lengths of the last row filled; index 0 stands for no byte of `b`.
-    row: Vec<u32>,
-    /// Per cell: up is longer than left. Empty when nobody will walk back.
-    up: Vec<u64>,
+    /// The last row filled: a bit is 0 where the length grows.
+    row: Vec<u64>,
+    /// All rows, each in whole bytes. Empty when nobody will walk back.
+    rows: Vec<u8>,
+    /// Per byte value, the number of its mask among `masks`.
+    mask_of: [u16; 256],
+    /// For each byte value in `a`, where it stands in `b`: as long as a row.
+    masks: Vec<u64>,
+}
+
+/// `len` times `value`, if there is memory for it.
+fn filled<T: Copy>(value: T, len: usize) -> Result<Vec<T>, CommandError> {
+    let mut all = Vec::new();
+    all.try_reserve_exact(len).map_err(|_| NO_MEMORY)?;
+    all.resize(len, value);
+    Ok(all)
 }
 
 impl<'a> Table<'a> {
     fn new(a: &'a [u8], b: &'a [u8], walk: bool) -> Result<Self, CommandError> {
-        let words = if walk {
-            (a.len() * b.len()).div_ceil(64)
-        } else {
-            0
-        };
-        let (mut row, mut up) = (Vec::new(), Vec::new());
-        row.try_reserve_exact(b.len() + 1).map_err(|_| NO_MEMORY)?;
-        up.try_reserve_exact(words).map_err(|_| NO_MEMORY)?;
-        row.resize(b.len() + 1, 0);
-        up.resize(words, 0);
-        Ok(Self { a, b, row, up })
+        const NONE: u16 = u16::MAX;
+        let (mut mask_of, mut kinds) = ([NONE; 256], 0);
+        for byte in a {
+            let number = &mut mask_of[usize::from(*byte)];
+            if *number == NONE {
+                (*number, kinds) = (kinds, kinds + 1);
+            }
+        }
+        let width = b.len().div_ceil(64);
+        let mut masks = filled(0u64, usize::from(kinds) * width)?;
+        for (j, byte) in b.iter().enumerate() {
+            let number = mask_of[usize::from(*byte)];
+            if number != NONE {
+                masks[usize::from(number) * width + j / 64] |= 1 << (j % 64);
+            }
+        }
+        let kept = if walk { a.len() * Self::stride(b) } else { 0 };
+        Ok(Self {
+            a,
+            b,
+            row: filled(u64::MAX, width)?,
+            rows: filled(0u8, kept)?,
+            mask_of,
+            masks,
+        })
+    }
+
+    /// Bytes of a row.
+    fn stride(b: &[u8]) -> usize {
+        b.len().div_ceil(8)
     }
 
     /// Fills the table; the length of the longest common subsequence.
     fn fill(&mut self) -> usize {
-        for (i, byte_a) in self.a.iter().enumerate() {
-            let (mut diagonal, mut left) = (0, 0);
-            for (j, byte_b) in self.b.iter().enumerate() {
-                let above = self.row[j + 1];
-                if byte_a == byte_b {
-                    left = diagonal + 1;
-                } else if above > left {
-                    left = above;
-                    let cell = i * self.b.len() + j;
-                    if let Some(word) = self.up.get_mut(cell / 64) {
-                        *word |= 1 << (cell % 64);
-                    }
+        let (width, stride) = (self.row.len(), Self::stride(self.b));
+        let mut rows = self.rows.chunks_exact_mut(stride.max(1));
+        for byte in self.a {
+            let start = usize::from(self.mask_of[usize::from(*byte)]) * width;
+            let mut carry = false;
+            for (cells, mask) in self.row.iter_mut().zip(&self.masks[start..]) {
+                let (sum, over) = cells.overflowing_add(*cells & mask);
+                let (sum, over_too) = sum.overflowing_add(u64::from(carry));
+                carry = over || over_too;
+                *cells = sum | (*cells & !mask);
+            }
+            if let Some(kept) = rows.next() {
+                for (kept, cells) in kept.chunks_mut(8).zip(&self.row) {
+                    kept.copy_from_slice(&cells.to_le_bytes()[..kept.len()]);
                 }
-                diagonal = above;
-                self.row[j + 1] = left;
             }
         }
-        self.row.last().map_or(0, |length| *length as usize)
+        // What is behind the end of `b` never grows.
+        self.row
+            .iter()
+            .map(|cells| cells.count_zeros() as usize)
+            .sum()
     }
 
     /// Calls `found` with every match, from the last to the first.
@@ -254,8 +292,8 @@ impl<'a> Table<'a> {
                 found(Match { a: i, b: j, len });
                 len = 0;
             }
-            let cell = (i - 1) * self.b.len() + j - 1;
-            if self.up[cell / 64] >> (cell % 64) & 1 == 1 {
+            let cells = self.rows[(i - 1) * Self::stride(self.b) + (j - 1) / 8];
+            if cells >> ((j - 1) % 8) & 1 == 0 {
                 i -= 1;
             } else {
                 j -= 1;
@@ -269,8 +307,10 @@ impl<'a> Table<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::Table;
     use crate::command::harness::Engine;
     use crate::resp::Protocol;
+    use crate::types::Random;
 
     /// Recorded from redis-server 7.0.15.
     #[test]
@@ -303,6 +343,57 @@ mod tests {
                 "-ERR value is not an integer or out of range",
             ),
         ]);
+    }
+
+    /// Two rows of lengths, and the way back by the rule that ties go left.
+    fn by_the_textbook(a: &[u8], b: &[u8]) -> (Vec<u8>, usize) {
+        let mut lengths = vec![vec![0usize; b.len() + 1]; a.len() + 1];
+        for i in 1..=a.len() {
+            for j in 1..=b.len() {
+                lengths[i][j] = match a[i - 1] == b[j - 1] {
+                    true => lengths[i - 1][j - 1] + 1,
+                    false => lengths[i - 1][j].max(lengths[i][j - 1]),
+                };
+            }
+        }
+        let (mut i, mut j, mut text) = (a.len(), b.len(), Vec::new());
+        while i > 0 && j > 0 {
+            if a[i - 1] == b[j - 1] {
+                text.push(a[i - 1]);
+                (i, j) = (i - 1, j - 1);
+            } else if lengths[i - 1][j] > lengths[i][j - 1] {
+                i -= 1;
+            } else {
+                j -= 1;
+            }
+        }
+        text.reverse();
+        (text, lengths[a.len()][b.len()])
+    }
+
+    #[test]
+    fn words_of_cells_do_as_single_cells_do() {
+        let mut random = Random::new(3);
+        let lengths = [0, 1, 2, 7, 8, 9, 63, 64, 65, 127, 128, 129, 200];
+        for a_len in lengths {
+            for b_len in lengths {
+                for letters in [1, 2, 4, 26, 256] {
+                    let mut text = |len| -> Vec<u8> {
+                        let letter = |_| (random.next() % letters) as u8;
+                        (0..len).map(letter).collect()
+                    };
+                    let (a, b) = (text(a_len), text(b_len));
+                    let (subsequence, length) = by_the_textbook(&a, &b);
+                    let mut table = Table::new(&a, &b, true).unwrap();
+                    assert_eq!(table.fill(), length);
+                    let mut found: Vec<u8> = Vec::new();
+                    table.walk_back(|it| found.extend(a[it.a..it.a + it.len].iter().rev()));
+                    found.reverse();
+                    assert_eq!(found, subsequence);
+                    assert_eq!(Table::new(&a, &b, false).unwrap().fill(), length);
+                }
+            }
+        }
     }
 
     #[test]
