@@ -27,8 +27,52 @@ impl From<TryReserveError> for OutOfMemory {
     }
 }
 
-/// Why a command failed. The keyspace is as it was (lazy expiry aside) and
-/// nothing was propagated.
+/// A write of several elements that could not be finished for want of memory.
+///
+/// Elements before that are done, and stay: to take them back would need memory,
+/// too (what they replaced), and to have it all before the first change would make
+/// every write look at its elements twice. So a handler says what was done
+/// (`Context::give_up`): it counts and is propagated as the request cut off there.
+/// Who repeats the request does the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// So many elements are done; none, if nothing has changed.
+    pub done: usize,
+    pub error: CommandError,
+}
+
+impl Unfinished {
+    /// After so many elements, some of which have changed something.
+    pub fn after(done: usize, error: OutOfMemory) -> Self {
+        Self {
+            done,
+            error: error.into(),
+        }
+    }
+}
+
+impl From<CommandError> for Unfinished {
+    fn from(error: CommandError) -> Self {
+        Self { done: 0, error }
+    }
+}
+
+impl From<OutOfMemory> for Unfinished {
+    fn from(error: OutOfMemory) -> Self {
+        Self::after(0, error)
+    }
+}
+
+impl From<Unfinished> for CommandError {
+    /// For writes of a single element.
+    fn from(unfinished: Unfinished) -> Self {
+        debug_assert_eq!(unfinished.done, 0, "what was done is to be told");
+        unfinished.error
+    }
+}
+
+/// Why a command failed. The keyspace is as it was (lazy expiry and [`Unfinished`]
+/// writes aside) and nothing was propagated.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CommandError {
     #[error("WRONGTYPE Operation against a key holding the wrong kind of value")]

@@ -39,7 +39,7 @@ pub use spec::{
 };
 
 use crate::effects::{Effects, Event};
-use crate::error::CommandError;
+use crate::error::{CommandError, Unfinished};
 use crate::keyspace::{Db, Keyspace, Parcel};
 use crate::resp::Reply;
 use crate::types::{DbIndex, Random, Settings, Type, UnixMs, Waiting};
@@ -53,7 +53,8 @@ pub type Outcome = Result<(), CommandError>;
 
 /// A command's function. It parses and validates everything, then writes, then
 /// calls [`Context::changed`], then replies: an error means nothing changed,
-/// nothing was replied and nothing will be propagated.
+/// nothing was replied and nothing will be propagated. One exception: a write of
+/// several elements that runs out of memory halfway, [`Context::give_up`].
 pub type Handler = fn(&mut Context<'_>, Args<'_>) -> Outcome;
 
 /// How a row runs when its keys are spread over shards. With all keys on one
@@ -320,6 +321,30 @@ impl<'a> Context<'a> {
     #[inline]
     pub fn changed(&mut self, key: &[u8], event: Event) {
         self.effects().changed(key, event);
+    }
+
+    /// A write has run out of memory: counts what it has done, if anything, and
+    /// propagates `done`, the request cut off there. Returns the error.
+    #[cold]
+    pub fn give_up(
+        &mut self,
+        key: &[u8],
+        event: Event,
+        done: Args<'_>,
+        unfinished: Unfinished,
+    ) -> CommandError {
+        if unfinished.done > 0 {
+            self.changed(key, event);
+            self.cut_off(done);
+        }
+        unfinished.error
+    }
+
+    /// Propagates `done`, what was done of the request that is about to fail, if
+    /// it has changed anything.
+    #[cold]
+    pub fn cut_off(&mut self, done: Args<'_>) {
+        self.effects().finish(done.iter());
     }
 
     /// `key` is as it was, but to those who watch it that counts as a change, as

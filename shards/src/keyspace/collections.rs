@@ -8,7 +8,7 @@
 
 use super::store::{Home, Place};
 use super::{Db, Payload, Ttl, View};
-use crate::error::CommandError;
+use crate::error::{CommandError, Unfinished};
 use crate::value::{Collection, Encoding, Type, Value};
 
 /// A scratch buffer is kept up to this capacity (bytes).
@@ -60,11 +60,8 @@ impl Db<'_> {
         }))
     }
 
-    /// Changes a collection that exists; nothing if there is no such key. One
-    /// that `change` leaves empty is deleted.
-    ///
-    /// What `change` has done stays, whatever it returns: one that may fail
-    /// must look before it writes.
+    /// Changes a collection that exists, in a way that cannot fail; nothing if
+    /// there is no such key. One that `change` leaves empty is deleted.
     ///
     /// # Errors
     /// The key holds another type; or there is no memory for what `change`
@@ -75,6 +72,20 @@ impl Db<'_> {
         key: &[u8],
         change: impl FnOnce(&mut C) -> R,
     ) -> Result<Option<R>, CommandError> {
+        Ok(self.try_edit(key, |collection: &mut C| Ok(change(collection)))?)
+    }
+
+    /// As [`Db::edit`], with a change that may lack memory.
+    ///
+    /// # Errors
+    /// As there; or `change` has failed. What it had done until then stays if the
+    /// collection lies outside its entry, and then the error says so.
+    #[inline]
+    pub fn try_edit<C: Collection, R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut C) -> Result<R, Unfinished>,
+    ) -> Result<Option<R>, Unfinished> {
         let home = self.home(key);
         match self.find_at(home, key) {
             Some(place) => self.edit_at(home, place, key, change).map(Some),
@@ -82,20 +93,20 @@ impl Db<'_> {
         }
     }
 
-    /// As [`Db::edit`], but a key that is not there begins as an empty
+    /// As [`Db::try_edit`], but a key that is not there begins as an empty
     /// collection; if `change` leaves it empty, it is not created.
     #[inline]
     pub fn edit_or_create<C: Collection, R>(
         &mut self,
         key: &[u8],
-        change: impl FnOnce(&mut C) -> R,
-    ) -> Result<R, CommandError> {
+        change: impl FnOnce(&mut C) -> Result<R, Unfinished>,
+    ) -> Result<R, Unfinished> {
         let home = self.home(key);
         if let Some(place) = self.find_at(home, key) {
             return self.edit_at(home, place, key, change);
         }
         let mut fresh = C::from_flat(Encoding::Listpack, self.scratch());
-        let result = change(&mut fresh);
+        let result = change(&mut fresh).map_err(nothing_kept)?;
         if fresh.is_empty() {
             self.keep_scratch(fresh.into_flat());
         } else {
@@ -109,13 +120,13 @@ impl Db<'_> {
         home: Home,
         place: Place,
         key: &[u8],
-        change: impl FnOnce(&mut C) -> R,
-    ) -> Result<R, CommandError> {
+        change: impl FnOnce(&mut C) -> Result<R, Unfinished>,
+    ) -> Result<R, Unfinished> {
         let clock = self.clock();
         let store = &mut self.keyspace.store;
         let entry = store.entry(place);
         if entry.type_of() != C::TYPE {
-            return Err(CommandError::WrongType);
+            return Err(CommandError::WrongType.into());
         }
         let mut entry = store.change(place);
         if self.touch && entry.look().clock() != clock {
@@ -130,7 +141,7 @@ impl Db<'_> {
         if collection.is_empty() {
             let value = store.remove(place);
             self.keyspace.graveyard.bury(value);
-            return Ok(result);
+            return result;
         }
         if entry.look().encoding() != encoding {
             entry.set_encoding(encoding);
@@ -138,7 +149,7 @@ impl Db<'_> {
         if C::TYPE == Type::Hash {
             store.note_elements(place);
         }
-        Ok(result)
+        result
     }
 
     fn edit_inline<C: Collection, R>(
@@ -146,8 +157,8 @@ impl Db<'_> {
         home: Home,
         place: Place,
         key: &[u8],
-        change: impl FnOnce(&mut C) -> R,
-    ) -> Result<R, CommandError> {
+        change: impl FnOnce(&mut C) -> Result<R, Unfinished>,
+    ) -> Result<R, Unfinished> {
         let mut bytes = self.scratch();
         let entry = self.keyspace.store.entry(place);
         let flat = entry.inline();
@@ -156,7 +167,7 @@ impl Db<'_> {
             .map_err(|_| CommandError::OutOfMemory)?;
         bytes.extend_from_slice(flat);
         let mut collection = C::from_flat(entry.encoding(), bytes);
-        let result = change(&mut collection);
+        let result = change(&mut collection).map_err(nothing_kept)?;
         if collection.is_empty() {
             self.keep_scratch(collection.into_flat());
             let value = self.keyspace.store.remove(place);
@@ -201,18 +212,19 @@ impl Db<'_> {
         ttl: Ttl,
     ) -> Result<(), CommandError> {
         let known = place.map(|place| self.keyspace.store.entry(place).type_of());
-        if known != Some(C::TYPE) {
-            self.effects.appeared(key, C::TYPE);
-        }
         let encoding = collection.encoding();
         if let Some(flat) = collection.flat() {
             let payload = Payload::Flat(C::TYPE, flat, encoding);
             self.put_at(home, place, key, payload, ttl)?;
             self.keep_scratch(collection.into_flat());
-            return Ok(());
+        } else {
+            let value: Box<Value> = Box::new(collection.into_value());
+            self.put_at(home, place, key, Payload::Outside(value, encoding), ttl)?;
         }
-        let value: Box<Value> = Box::new(collection.into_value());
-        self.put_at(home, place, key, Payload::Outside(value, encoding), ttl)
+        if known != Some(C::TYPE) {
+            self.effects.appeared(key, C::TYPE);
+        }
+        Ok(())
     }
 
     fn scratch(&mut self) -> Vec<u8> {
@@ -227,6 +239,14 @@ impl Db<'_> {
         {
             self.keyspace.scratch = scratch;
         }
+    }
+}
+
+/// A change has failed on a copy, which is forgotten.
+fn nothing_kept(unfinished: Unfinished) -> Unfinished {
+    Unfinished {
+        done: 0,
+        ..unfinished
     }
 }
 

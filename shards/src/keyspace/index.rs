@@ -247,7 +247,19 @@ impl Index {
     /// Gives memory back around a place something was removed from.
     #[inline]
     pub fn shrink(&mut self, place: Place) {
-        let table = self.table_mut(place.branch);
+        self.shrink_branch(place.branch);
+    }
+
+    /// Gives memory back that was reserved at `position`, for an entry that does
+    /// not come.
+    #[cold]
+    pub fn unreserve(&mut self, position: Position) {
+        self.shrink_branch(self.branch_of(position.prefix));
+    }
+
+    #[inline]
+    fn shrink_branch(&mut self, branch: u32) {
+        let table = self.table_mut(branch);
         table.shrink();
         if table.len() == 0
             && let Self::Many(directory) = self

@@ -181,7 +181,8 @@ impl Store {
         let expire_at = draft.expire_at;
         let index = &mut self.slots[home.slot].index;
         index.reserve(home.position, prefix)?;
-        let entry = draft.settle()?.build(&mut self.slab)?;
+        let built = draft.settle().and_then(|draft| draft.build(&mut self.slab));
+        let entry = built.inspect_err(|_| index.unreserve(home.position))?;
         self.scattered += usize::from(entry.look().is_scattered());
         let elements = entry.look().elements_due_at();
         index.insert(home.position, entry);

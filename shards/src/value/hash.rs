@@ -123,8 +123,12 @@ impl Hash {
             },
             Self::ListpackEx(bytes) => set_ex(bytes, name, value, ttl)?,
         };
-        if new && self.len() > growth.thresholds.hash_max_listpack_entries {
-            self.make_table(growth)?;
+        if new
+            && self.len() > growth.thresholds.hash_max_listpack_entries
+            && let Err(error) = self.make_table(growth)
+        {
+            self.remove(name);
+            return Err(error);
         }
         Ok(new)
     }

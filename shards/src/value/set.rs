@@ -83,8 +83,13 @@ impl Set {
             Self::Intset(bytes) => match parse_i64(member) {
                 Some(number) => {
                     let new = intset::insert(bytes, number)?;
-                    if Intset::new(bytes).len() > growth.thresholds.set_max_intset_entries {
-                        self.make_table(growth)?;
+                    if Intset::new(bytes).len() > growth.thresholds.set_max_intset_entries
+                        && let Err(error) = self.make_table(growth)
+                    {
+                        if new {
+                            self.remove(member);
+                        }
+                        return Err(error);
                     }
                     Ok(new)
                 }

@@ -12,7 +12,7 @@ use super::spec::{Arity, Command, Group, KeySpec, flags};
 use super::zsets::limits;
 use super::{Args, Context, Outcome, Row, Run};
 use crate::effects::Event;
-use crate::error::CommandError;
+use crate::error::{CommandError, Unfinished};
 use crate::number::parse_float;
 use crate::resp::Reply;
 use crate::value::geohash::Point;
@@ -171,17 +171,23 @@ fn geoadd(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         place(&places[at], &places[at + 1])?;
     }
     let (key, limits) = (&args[1], limits(ctx));
-    let (added, moved) = ctx.db.edit_or_create(key, |zset: &mut Zset| {
+    let edited = ctx.db.edit_or_create(key, |zset: &mut Zset| {
         let (mut added, mut moved) = (0, 0);
         for at in (0..places.len()).step_by(3) {
             let score = place(&places[at], &places[at + 1])?.encode() as f64;
             let choose = |old| conditions.choose(old, score);
-            let ZsetUpdate { before, after } = zset.update(&places[at + 2], &limits, choose)?;
+            let update = zset.update(&places[at + 2], &limits, choose);
+            let done = if added + moved > 0 { at / 3 } else { 0 };
+            let ZsetUpdate { before, after } =
+                update.map_err(|error| Unfinished::after(done, error))?;
             added += i64::from(before.is_none() && after.is_some());
             moved += i64::from(before.is_some() && before != after);
         }
-        Ok::<_, CommandError>((added, moved))
-    })??;
+        Ok((added, moved))
+    });
+    let first = args.len() - places.len();
+    let (added, moved) =
+        edited.map_err(|it| ctx.give_up(key, Event::ZAdd, args.first(first + 3 * it.done), it))?;
     if added + moved > 0 {
         ctx.changed(key, Event::ZAdd);
     }

@@ -9,7 +9,7 @@ use crate::command::keys::expiry::Unit;
 use crate::command::spec::{Arity, Command, flags};
 use crate::command::{Args, Context, Handler, Outcome, Row};
 use crate::effects::Event;
-use crate::error::{CommandError, OutOfMemory};
+use crate::error::{CommandError, Unfinished};
 use crate::number::parse_i64;
 use crate::types::UnixMs;
 use crate::value::{Collection, Hash};
@@ -242,9 +242,11 @@ fn expire_generic(
     let from = 3 + usize::from(!matches!(condition, Condition::None));
     let names = fields(args, from, NO_COUNT)?;
     ctx.db.expire_fields(key, names.iter());
-    let change = |hash: &mut Hash| -> Result<Vec<i64>, OutOfMemory> {
-        let mut codes = Vec::new();
-        codes.try_reserve_exact(names.len())?;
+    let mut codes = Vec::new();
+    codes
+        .try_reserve_exact(names.len())
+        .map_err(|_| CommandError::OutOfMemory)?;
+    let change = |hash: &mut Hash| {
         for name in names.iter() {
             let code = match hash.view().find(name) {
                 None => MISSING,
@@ -254,16 +256,27 @@ fn expire_generic(
                     DELETED
                 }
                 Some(_) => {
-                    hash.set_deadline(name, Some(at))?;
+                    let set = hash.set_deadline(name, Some(at));
+                    set.map_err(|error| Unfinished::after(codes.len(), error))?;
                     SET
                 }
             };
             codes.push(code);
         }
-        Ok(codes)
+        Ok(())
     };
-    let codes = ctx.db.edit(key, change)?.transpose()?;
-    let codes = codes.unwrap_or_else(|| vec![MISSING; names.len()]);
+    let failed = match ctx.db.try_edit(key, change) {
+        Ok(found) => {
+            if found.is_none() {
+                codes.resize(names.len(), MISSING);
+            }
+            None
+        }
+        Err(Unfinished { done, error }) => {
+            codes.truncate(done);
+            Some(error)
+        }
+    };
     let with = |code: i64| -> Vec<&[u8]> {
         let pairs = names.iter().zip(&codes).filter(|(_, it)| **it == code);
         pairs.map(|(name, _)| name).collect()
@@ -279,7 +292,33 @@ fn expire_generic(
     }
     ctx.reply.array(codes.len());
     codes.iter().for_each(|code| ctx.reply.integer(*code));
-    Ok(())
+    failed.map_or(Ok(()), Err)
+}
+
+/// Gives fields that are there a deadline, or none, and says so to everybody.
+pub(super) fn set_deadlines(
+    ctx: &mut Context<'_>,
+    key: &[u8],
+    names: &[&[u8]],
+    at: Option<UnixMs>,
+    event: Event,
+) -> Outcome {
+    let set = |hash: &mut Hash| {
+        for (done, name) in names.iter().enumerate() {
+            let set = hash.set_deadline(name, at);
+            set.map_err(|error| Unfinished::after(done, error))?;
+        }
+        Ok(())
+    };
+    let (done, failed) = match ctx.db.try_edit(key, set) {
+        Ok(_) => (names.len(), Ok(())),
+        Err(Unfinished { done, error }) => (done, Err(error)),
+    };
+    if done > 0 {
+        ctx.changed(key, event);
+        propagate_deadline(ctx, key, at, &names[..done]);
+    }
+    failed
 }
 
 /// Replies -2 for a missing field, -1 for one that lives forever, else `number`
@@ -336,12 +375,7 @@ fn hpersist(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let pairs = names.iter().zip(&codes).filter(|(_, code)| **code == SET);
     let freed: Vec<&[u8]> = pairs.map(|(name, _)| name).collect();
     if !freed.is_empty() {
-        let persist = |hash: &mut Hash| -> Result<(), OutOfMemory> {
-            freed.iter().try_for_each(|it| hash.set_deadline(it, None))
-        };
-        ctx.db.edit(key, persist)?.transpose()?;
-        ctx.changed(key, Event::HPersist);
-        propagate_deadline(ctx, key, None, &freed);
+        set_deadlines(ctx, key, &freed, None, Event::HPersist)?;
     }
     ctx.reply.array(codes.len());
     codes.iter().for_each(|code| ctx.reply.integer(*code));

@@ -18,7 +18,7 @@ use super::sets::reply_element;
 use super::spec::{Arity, Command, Group, KeySpec, flags};
 use super::{Args, Context, Outcome, Row, Run};
 use crate::effects::Event;
-use crate::error::{CommandError, OutOfMemory};
+use crate::error::{CommandError, Unfinished};
 use crate::resp::Reply;
 use crate::value::{Collection, Element, FieldTtl, Growth, Hash, HashRef};
 
@@ -186,12 +186,14 @@ fn set_all(
     pairs: Args<'_>,
     ttl: FieldTtl,
     growth: &Growth<'_>,
-) -> Result<i64, OutOfMemory> {
+) -> Result<i64, Unfinished> {
     let longest = pairs.iter().map(<[u8]>::len).max().unwrap_or(0);
     hash.expect(pairs.len() / 2, longest, growth)?;
-    let (mut words, mut new) = (pairs.iter(), 0);
+    let (mut words, mut done, mut new) = (pairs.iter(), 0, 0);
     while let (Some(name), Some(value)) = (words.next(), words.next()) {
-        new += i64::from(hash.set(name, value, ttl, growth)?);
+        let is_new = hash.set(name, value, ttl, growth);
+        new += i64::from(is_new.map_err(|error| Unfinished::after(done, error))?);
+        done += 1;
     }
     Ok(new)
 }
@@ -204,7 +206,10 @@ fn set_pairs(ctx: &mut Context<'_>, args: Args<'_>, command: &str) -> Result<i64
     ctx.db.expire_fields(key, names_of(pairs));
     let growth = ctx.growth();
     let set = |hash: &mut Hash| set_all(hash, pairs, FieldTtl::Clear, &growth);
-    let new = ctx.db.edit_or_create(key, set)??;
+    let new = ctx
+        .db
+        .edit_or_create(key, set)
+        .map_err(|it| ctx.give_up(key, Event::HSet, args.first(2 + 2 * it.done), it))?;
     ctx.changed(key, Event::HSet);
     Ok(new)
 }
@@ -225,14 +230,14 @@ fn hsetnx(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let [key, name, value] = args.exactly()?;
     ctx.db.expire_fields(key, [name].into_iter());
     let growth = ctx.growth();
-    let set = |hash: &mut Hash| -> Result<bool, OutOfMemory> {
+    let set = |hash: &mut Hash| {
         let is_free = hash.view().find(name).is_none();
         if is_free {
             hash.set(name, value, FieldTtl::Clear, &growth)?;
         }
         Ok(is_free)
     };
-    let was_set = ctx.db.edit_or_create(key, set)??;
+    let was_set = ctx.db.edit_or_create(key, set)?;
     if was_set {
         ctx.changed(key, Event::HSet);
     }

@@ -61,8 +61,8 @@ fn hincrby(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 /// Sets a field, which keeps its deadline.
 fn put(ctx: &mut Context<'_>, key: &[u8], name: &[u8], value: &[u8]) -> Outcome {
     let growth = ctx.growth();
-    let set = |hash: &mut Hash| hash.set(name, value, FieldTtl::Keep, &growth);
-    ctx.db.edit_or_create(key, set)??;
+    let set = |hash: &mut Hash| Ok(hash.set(name, value, FieldTtl::Keep, &growth)?);
+    ctx.db.edit_or_create(key, set)?;
     Ok(())
 }
 

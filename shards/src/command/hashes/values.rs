@@ -1,12 +1,12 @@
 //! Values together with deadlines: HGETEX, HSETEX, HGETDEL.
 
-use super::expiry::{about, deadline, fields, propagate_deadline, propagate_removal};
+use super::expiry::{about, deadline, fields, propagate_removal, set_deadlines};
 use super::{UPDATED, names_of, reply_value, set_all, writing};
 use crate::command::keys::expiry::Unit;
 use crate::command::spec::{Arity, Command, KeySpec, flags};
 use crate::command::{Args, Context, Outcome, Row};
 use crate::effects::Event;
-use crate::error::{CommandError, OutOfMemory};
+use crate::error::CommandError;
 use crate::number::parse_i64;
 use crate::types::UnixMs;
 use crate::value::{Collection, FieldTtl, Hash};
@@ -176,13 +176,7 @@ fn hgetex(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         propagate_removal(ctx, key, &changed);
         return Ok(());
     }
-    let set = |hash: &mut Hash| -> Result<(), OutOfMemory> {
-        changed.iter().try_for_each(|it| hash.set_deadline(it, at))
-    };
-    ctx.db.edit(key, set)?.transpose()?;
-    ctx.changed(key, Event::HExpire);
-    propagate_deadline(ctx, key, at, &changed);
-    Ok(())
+    set_deadlines(ctx, key, &changed, at, Event::HExpire)
 }
 
 /// Fields and values of HSETEX.
@@ -236,8 +230,26 @@ fn hsetex(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         Deadline::At(at) => FieldTtl::At(at),
     };
     let growth = ctx.growth();
-    let set = |hash: &mut Hash| set_all(hash, pairs, ttl, &growth);
-    ctx.db.edit_or_create(key, set)??;
+    let set = |hash: &mut Hash| {
+        let set = set_all(hash, pairs, ttl, &growth);
+        set.map_err(|unfinished| match options.fnx {
+            // None of them was there, and all are to be set or none.
+            true => {
+                for name in names_of(pairs).take(unfinished.done) {
+                    hash.remove(name);
+                }
+                unfinished.error.into()
+            }
+            false => unfinished,
+        })
+    };
+    let (pairs, failed) = match ctx.db.edit_or_create(key, set) {
+        Ok(_) => (pairs, None),
+        Err(it) => (pairs.first(2 * it.done), Some(it.error)),
+    };
+    if pairs.is_empty() {
+        return failed.map_or(Ok(()), Err);
+    }
     ctx.changed(key, Event::HSet);
     if ctx.is_recording() {
         let (mut count, mut ms) = (itoa::Buffer::new(), itoa::Buffer::new());
@@ -254,7 +266,7 @@ fn hsetex(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         ctx.propagate(&parts);
     }
     ctx.reply.integer(1);
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 /// Fields set with a deadline that has passed are as good as removed.

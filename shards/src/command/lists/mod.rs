@@ -251,10 +251,10 @@ fn rpush(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 fn push(ctx: &mut Context<'_>, args: Args<'_>, end: End) -> Outcome {
     let (key, elements) = (&args[1], args.from(2).iter());
     let limit = Limit::of(ctx.settings);
-    let pushed = ctx.db.edit_or_create(key, |list: &mut List| {
-        list.push(end, elements, limit).map(|()| list.len())
+    let len = ctx.db.edit_or_create(key, |list: &mut List| {
+        list.push(end, elements, limit)?;
+        Ok(list.len())
     })?;
-    let len = pushed?;
     ctx.changed(key, end.pushed());
     ctx.reply.integer(len as i64);
     Ok(())
@@ -271,14 +271,14 @@ fn rpushx(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 fn push_if_there(ctx: &mut Context<'_>, args: Args<'_>, end: End) -> Outcome {
     let (key, elements) = (&args[1], args.from(2).iter());
     let limit = Limit::of(ctx.settings);
-    let pushed = ctx.db.edit(key, |list: &mut List| {
-        list.push(end, elements, limit).map(|()| list.len())
+    let pushed = ctx.db.try_edit(key, |list: &mut List| {
+        list.push(end, elements, limit)?;
+        Ok(list.len())
     })?;
-    let Some(pushed) = pushed else {
+    let Some(len) = pushed else {
         ctx.reply.integer(0);
         return Ok(());
     };
-    let len = pushed?;
     ctx.changed(key, end.pushed());
     ctx.reply.integer(len as i64);
     Ok(())
@@ -401,8 +401,8 @@ fn lset(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let index = index_of(integer(place)?, len);
     let index = index.ok_or(CommandError::Static("ERR index out of range"))?;
     let limit = Limit::of(ctx.settings);
-    let set = |list: &mut List| list.set(index, element, limit);
-    ctx.db.edit(key, set)?.unwrap_or(Ok(()))?;
+    let set = |list: &mut List| Ok(list.set(index, element, limit)?);
+    ctx.db.try_edit(key, set)?;
     ctx.changed(key, Event::LSet);
     ctx.reply.ok();
     Ok(())

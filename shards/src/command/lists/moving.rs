@@ -142,13 +142,15 @@ pub fn move_into_reply(
     };
     let element = end.with_bytes(copy)?;
     // Pushed before it is popped: the push may fail.
-    let pushed = ctx.db.edit_or_create(destination, |list: &mut List| {
-        list.push(to, std::iter::once(&element[..]), limit)
+    ctx.db.edit_or_create(destination, |list: &mut List| {
+        Ok(list.push(to, std::iter::once(&element[..]), limit)?)
     })?;
-    pushed?;
-    let pop = |list: &mut List| list.pop(from, 1, limit, |_| ());
-    ctx.db.edit(source, pop)?;
     ctx.changed(destination, to.pushed());
+    let pop = |list: &mut List| list.pop(from, 1, limit, |_| ());
+    if let Err(error) = ctx.db.edit(source, pop) {
+        ctx.propagate(&[to.push_name(), destination, &element]);
+        return Err(error);
+    }
     ctx.changed(source, from.popped());
     ctx.reply.bulk(&element);
     Ok(true)

@@ -65,11 +65,11 @@ fn linsert(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         return Err(CommandError::Syntax);
     };
     let limit = Limit::of(ctx.settings);
-    let inserted = ctx.db.edit(key, |list: &mut List| {
+    let inserted = ctx.db.try_edit(key, |list: &mut List| {
         let found = list.insert(pivot, after, element, limit)?;
-        Ok::<_, CommandError>(found.then(|| list.len()))
+        Ok(found.then(|| list.len()))
     })?;
-    match inserted.transpose()? {
+    match inserted {
         None => ctx.reply.integer(0),
         Some(None) => ctx.reply.integer(-1),
         Some(Some(len)) => {

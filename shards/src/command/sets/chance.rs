@@ -61,14 +61,14 @@ fn spop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         None => None,
     };
     let random = &mut *ctx.random;
-    let pop = |set: &mut Set| -> Result<_, OutOfMemory> {
+    let pop = |set: &mut Set| {
         let popped = draw(set.view(), count.unwrap_or(1), random)?;
         for member in &popped {
             set.remove(member);
         }
         Ok((popped, set.is_empty()))
     };
-    let (popped, emptied) = ctx.db.edit(key, pop)?.transpose()?.unwrap_or_default();
+    let (popped, emptied) = ctx.db.try_edit(key, pop)?.unwrap_or_default();
     if !popped.is_empty() {
         ctx.changed(key, Event::SPop);
         if emptied {

@@ -14,7 +14,7 @@ use super::long::Piece;
 use super::spec::{Arity, Command, Group, KeySpec, flags};
 use super::{Args, Context, Outcome, Row, Run};
 use crate::effects::Event;
-use crate::error::OutOfMemory;
+use crate::error::Unfinished;
 use crate::resp::Reply;
 use crate::value::{Element, Growth, Set};
 
@@ -124,7 +124,8 @@ fn sadd(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let growth = ctx.growth();
     let added = ctx
         .db
-        .edit_or_create(key, |set: &mut Set| add_all(set, members, &growth))??;
+        .edit_or_create(key, |set: &mut Set| add_all(set, members, &growth))
+        .map_err(|it| ctx.give_up(key, Event::SAdd, args.first(2 + it.done), it))?;
     if added > 0 {
         ctx.changed(key, Event::SAdd);
     }
@@ -133,11 +134,15 @@ fn sadd(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 /// How many were new.
-fn add_all(set: &mut Set, members: Args<'_>, growth: &Growth<'_>) -> Result<i64, OutOfMemory> {
+fn add_all(set: &mut Set, members: Args<'_>, growth: &Growth<'_>) -> Result<i64, Unfinished> {
     set.expect(members.len(), growth)?;
     let mut added = 0;
-    for member in members.iter() {
-        added += i64::from(set.add(member, growth)?);
+    for (done, member) in members.iter().enumerate() {
+        let new = set.add(member, growth);
+        added += i64::from(new.map_err(|error| match added {
+            0 => error.into(),
+            _ => Unfinished::after(done, error),
+        })?);
     }
     Ok(added)
 }

@@ -51,9 +51,15 @@ fn smove(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if is_member && source != destination {
         // First what may lack memory.
         let growth = ctx.growth();
-        let add = |set: &mut Set| set.add(member, &growth);
-        let added = ctx.db.edit_or_create(destination, add)??;
-        ctx.db.edit(source, |set: &mut Set| set.remove(member))?;
+        let add = |set: &mut Set| Ok(set.add(member, &growth)?);
+        let added = ctx.db.edit_or_create(destination, add)?;
+        if let Err(error) = ctx.db.edit(source, |set: &mut Set| set.remove(member)) {
+            if added {
+                ctx.changed(destination, Event::SAdd);
+                ctx.propagate(&[b"SADD", destination, member]);
+            }
+            return Err(error);
+        }
         ctx.changed(source, Event::SRem);
         if added {
             ctx.changed(destination, Event::SAdd);

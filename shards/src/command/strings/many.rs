@@ -96,8 +96,11 @@ fn pairs<'a>(
 fn mset(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let keys = pairs(args, "mset")?.map(|(key, _)| key);
     ctx.db.prefetch(keys.take(FETCHED_AHEAD));
-    for (key, value) in pairs(args, "mset")? {
-        ctx.db.set(key, value, Ttl::Clear)?;
+    for (done, (key, value)) in pairs(args, "mset")?.enumerate() {
+        if let Err(error) = ctx.db.set(key, value, Ttl::Clear) {
+            ctx.cut_off(args.first(1 + 2 * done));
+            return Err(error);
+        }
         ctx.changed(key, Event::Set);
     }
     ctx.reply.ok();
@@ -108,8 +111,16 @@ fn msetnx(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let mut keys = pairs(args, "msetnx")?.map(|(key, _)| key);
     let free = keys.all(|key| ctx.db.lookup(key).is_none());
     if free {
-        for (key, value) in pairs(args, "msetnx")? {
-            ctx.db.set(key, value, Ttl::Clear)?;
+        for (done, (key, value)) in pairs(args, "msetnx")?.enumerate() {
+            if let Err(error) = ctx.db.set(key, value, Ttl::Clear) {
+                // None of them was there.
+                for (key, _) in pairs(args, "msetnx")?.take(done) {
+                    ctx.db.delete(key);
+                }
+                return Err(error);
+            }
+        }
+        for (key, _) in pairs(args, "msetnx")? {
             ctx.changed(key, Event::Set);
         }
     }

@@ -5,7 +5,7 @@ use super::{NAN_SCORE, limits, score};
 use crate::command::spec::{Arity, Command, Group, KeySpec, flags};
 use crate::command::{Args, Context, Outcome, Row, Run};
 use crate::effects::Event;
-use crate::error::CommandError;
+use crate::error::{CommandError, Unfinished};
 use crate::value::{Collection, Zset, ZsetUpdate};
 
 pub static COMMANDS: &[Row] = &[
@@ -173,17 +173,22 @@ fn zadd(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         score(&pairs[index])?;
     }
     let limits = limits(ctx);
-    let (added, updated) = ctx.db.edit_or_create(key, |zset: &mut Zset| {
+    let edited = ctx.db.edit_or_create(key, |zset: &mut Zset| {
         let (mut added, mut updated) = (0, 0);
         for index in (0..pairs.len()).step_by(2) {
             let score = score(&pairs[index])?;
+            let choose = |old| options.choose(old, score);
+            let update = zset.update(&pairs[index + 1], &limits, choose);
+            let done = if added + updated > 0 { index / 2 } else { 0 };
             let ZsetUpdate { before, after } =
-                zset.update(&pairs[index + 1], &limits, |old| options.choose(old, score))?;
+                update.map_err(|error| Unfinished::after(done, error))?;
             added += i64::from(before.is_none() && after.is_some());
             updated += i64::from(before.is_some() && before != after);
         }
-        Ok::<_, CommandError>((added, updated))
-    })??;
+        Ok((added, updated))
+    });
+    let (added, updated) =
+        edited.map_err(|it| ctx.give_up(key, Event::ZAdd, args.first(at + 2 * it.done), it))?;
     if added + updated > 0 {
         ctx.changed(key, Event::ZAdd);
     }
@@ -221,8 +226,8 @@ fn add(
             chosen = options.choose(old, increment);
             chosen.filter(|score| !score.is_nan())
         })?;
-        Ok::<_, CommandError>((chosen, updated))
-    })??;
+        Ok((chosen, updated))
+    })?;
     if chosen.is_some_and(f64::is_nan) {
         return Err(NAN_SCORE);
     }

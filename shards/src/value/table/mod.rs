@@ -358,9 +358,6 @@ impl Table {
         if depth == DEPTH_MAX {
             return Ok(number);
         }
-        if depth == self.depth {
-            self.double_directory()?;
-        }
         self.segments.try_reserve(1)?;
         self.groups.try_reserve(1)?;
         let bit = 1 << (31 - depth);
@@ -372,7 +369,15 @@ impl Table {
         };
         let segment = &mut self.segments[number];
         let before = segment.heap_bytes();
+        let mut directory = Vec::new();
+        if depth == self.depth {
+            directory = twice(&self.directory)?;
+        }
         let (one, other) = segment.split(second)?;
+        if !directory.is_empty() {
+            self.directory = directory;
+            self.depth += 1;
+        }
         *segment = one;
         self.heap_bytes = self.heap_bytes - before + segment.heap_bytes() + other.heap_bytes();
         self.at_depth[depth as usize] -= 1;
@@ -381,15 +386,6 @@ impl Table {
         self.add_segment(other);
         self.lower_bound(number);
         Ok(self.number(prefix))
-    }
-
-    fn double_directory(&mut self) -> Result<(), OutOfMemory> {
-        let mut directory = Vec::new();
-        directory.try_reserve_exact(self.directory.len() * 2)?;
-        directory.extend(self.directory.iter().flat_map(|number| [*number; 2]));
-        self.directory = directory;
-        self.depth += 1;
-        Ok(())
     }
 
     /// Appends a segment, for which there is room, and has the directory name it.
@@ -507,6 +503,14 @@ impl Table {
         let heap = self.segments.iter().map(Segment::heap_bytes).sum::<usize>();
         assert_eq!(heap, self.heap_bytes);
     }
+}
+
+/// A directory for one more bit.
+fn twice(directory: &[u32]) -> Result<Vec<u32>, OutOfMemory> {
+    let mut double = Vec::new();
+    double.try_reserve_exact(directory.len() * 2)?;
+    double.extend(directory.iter().flat_map(|number| [*number; 2]));
+    Ok(double)
 }
 
 /// A number below `end`, which is not 0; all have the same chance.

@@ -234,6 +234,7 @@ impl Members {
     /// A page of the class that has room.
     fn open_page(&mut self, class: usize) -> Result<u32, OutOfMemory> {
         if self.open.len() <= class {
+            self.open.try_reserve(class + 1 - self.open.len())?;
             self.open.resize(class + 1, NO_PAGE);
         }
         if self.open[class] != NO_PAGE {

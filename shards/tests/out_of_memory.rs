@@ -1,0 +1,358 @@
+//! Writes that run out of memory, at every allocation they make.
+//!
+//! The n-th allocation of a request fails, for every n. If the request fails then,
+//! either nothing has changed, or what has is counted and propagated: a second
+//! shard that is fed with the effects is as the first one. Doing it again does the
+//! rest.
+//!
+//! A small thing of bounded size that cannot be had ends the process, as in all of
+//! the engine (`Box::new`); so each n has a process of its own.
+
+#![allow(clippy::unwrap_used)] // a test may
+#![allow(unsafe_code)] // an allocator
+
+use shards::command::OwnedArgs;
+use shards::command::digest::DIGEST_VALUE;
+use shards::resp::{Limits, Partial, Protocol, Status, parse};
+use shards::{Args, COMMANDS, DbIndex, Request, Row, Settings, Shard, UnixMs};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::process::Command;
+
+const NOW: UnixMs = UnixMs(1_700_000_000_000);
+/// Tells the process of one n what it is to do: number of the scenario, and n.
+const TASK: &str = "CORDIS_FAILING_ALLOCATION";
+
+thread_local! {
+    /// So many allocations succeed, then one fails.
+    static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// The system's allocator, but for one failure.
+struct Failing;
+
+impl Failing {
+    fn fails() -> bool {
+        LEFT.with(|left| {
+            let now = left.get();
+            left.set(now.and_then(|count| count.checked_sub(1)));
+            now == Some(0)
+        })
+    }
+}
+
+// SAFETY: everything is done by the system's allocator; null is a failure.
+unsafe impl GlobalAlloc for Failing {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if Self::fails() {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // What becomes smaller stays where it is.
+        if size > layout.size() && Self::fails() {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's promise.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Failing = Failing;
+
+/// A request, and what there was before.
+#[derive(Clone)]
+struct Scenario {
+    before: Vec<Vec<String>>,
+    request: Vec<String>,
+    /// Doing it again does the rest.
+    again: bool,
+}
+
+fn words(line: &str) -> Vec<String> {
+    line.split(' ').map(str::to_owned).collect()
+}
+
+/// A line, and behind it what `word` says for each number.
+fn many(line: &str, numbers: std::ops::Range<usize>, word: fn(usize) -> String) -> Vec<String> {
+    let more = numbers.flat_map(|number| words(&word(number)));
+    words(line).into_iter().chain(more).collect()
+}
+
+/// Long ones lie in memory of their own.
+fn text(number: usize) -> String {
+    format!("{number}{}", "x".repeat(number % 3 * 700))
+}
+
+fn pair(number: usize) -> String {
+    format!("f{number} {}", text(number))
+}
+
+/// Another value.
+fn other(number: usize) -> String {
+    format!("f{number} {}", text(number + 1))
+}
+
+fn scored(number: usize) -> String {
+    format!("{number} {}", text(number))
+}
+
+fn place(number: usize) -> String {
+    format!("{} 10 {}", number % 80, text(number))
+}
+
+fn fields(line: &str) -> Vec<String> {
+    many(line, 0..6, |number| format!("f{number}"))
+}
+
+/// A request that does the rest when it is sent again.
+fn with(before: &[&Vec<String>], request: Vec<String>) -> Scenario {
+    Scenario {
+        before: before.iter().map(|words| words.to_vec()).collect(),
+        request,
+        again: true,
+    }
+}
+
+fn once(before: &[&Vec<String>], request: &str) -> Scenario {
+    Scenario {
+        again: false,
+        ..with(before, words(request))
+    }
+}
+
+fn on_sets() -> Vec<Scenario> {
+    let large = many("SADD a", 0..700, text);
+    let numbers = many("SADD a", 0..512, |it| it.to_string());
+    let flat = many("SADD a", 0..100, |it| format!("{it}{}", "x".repeat(50)));
+    let short = many("SADD a", 0..90, |it| format!("m{it}"));
+    let (few, other) = (words("SADD a 1 x"), words("SADD b 2"));
+    vec![
+        with(&[&large], many("SADD a", 695..720, text)),
+        with(&[&numbers], words("SADD a 600 601")),
+        with(&[&flat], many("SADD a", 0..40, |it| (it * 7).to_string())),
+        with(&[], many("SADD a", 0..20, text)),
+        with(&[&few, &other], words("SADD a 3 y 4")),
+        once(&[&few, &other], "SMOVE a b x"),
+        once(&[&short], "SPOP a 80"),
+    ]
+}
+
+fn on_hashes() -> Vec<Scenario> {
+    let large = many("HSET a", 0..600, pair);
+    let flat = many("HSET a", 0..100, |it| format!("f{it} {}", "x".repeat(50)));
+    let dated = fields("HPEXPIREAT a 1700000009000 FIELDS 6");
+    vec![
+        with(&[&large], many("HSET a", 590..620, other)),
+        with(&[&large], many("HMSET a", 0..10, |it| pair(it + 600))),
+        with(&[&flat], many("HSET a", 90..140, pair)),
+        with(&[], many("HSET a", 0..20, pair)),
+        with(
+            &[&large],
+            many("HSETEX a PXAT 1700000009000 FIELDS 8", 596..604, pair),
+        ),
+        with(&[&large], many("HSETEX a FNX FIELDS 8", 600..608, pair)),
+        with(&[&large], dated.clone()),
+        with(&[&flat, &dated], fields("HPERSIST a FIELDS 6")),
+        with(
+            &[&large, &dated],
+            fields("HGETEX a PXAT 1700000008000 FIELDS 6"),
+        ),
+    ]
+}
+
+fn on_zsets() -> Vec<Scenario> {
+    let large = many("ZADD a", 0..600, scored);
+    let flat = many("ZADD a", 0..100, |it| {
+        format!("{it} {it}{}", "x".repeat(50))
+    });
+    let updates = many("ZADD a CH", 590..620, |it| format!("{it} {}", text(it + 1)));
+    vec![
+        with(&[&large], updates),
+        with(&[&flat], many("ZADD a", 90..130, scored)),
+        with(&[&large], many("GEOADD a", 598..610, place)),
+        with(&[], many("GEOADD a", 0..9, place)),
+    ]
+}
+
+fn on_others() -> Vec<Scenario> {
+    let large = many("RPUSH a", 0..600, text);
+    let (few, other) = (words("RPUSH a 1 2 3"), words("RPUSH b 4"));
+    let several = many("MSET", 0..12, |it| format!("{} {}", it % 5, text(it * 2)));
+    vec![
+        with(
+            &[&words("PFADD a 1 2 3")],
+            many("PFADD a", 0..300, |it| it.to_string()),
+        ),
+        with(&[&words("SET a 1")], several),
+        with(
+            &[],
+            many("MSETNX", 0..6, |it| format!("k{it} {}", text(it))),
+        ),
+        with(&[&large], many("LPUSH a", 0..30, text)),
+        with(&[&few], many("RPUSH a", 0..60, text)),
+        with(&[&few], words("LINSERT a BEFORE 2 new")),
+        once(&[&few, &other], "LMOVE a b LEFT RIGHT"),
+    ]
+}
+
+fn row_of(name: &[u8]) -> &'static Row {
+    let mut rows = COMMANDS.iter().flat_map(|family| family.iter());
+    rows.find(|row| row.name.as_bytes().eq_ignore_ascii_case(name))
+        .unwrap()
+}
+
+fn apply(shard: &mut Shard, row: &Row, args: Args<'_>, out: &mut Vec<u8>) -> bool {
+    assert!(row.arity.accepts(args.len()));
+    let request = Request {
+        handler: row.run.whole(),
+        args,
+        db: DbIndex(0),
+        protocol: Protocol::Resp2,
+        no_touch: false,
+        alone: false,
+        located: None,
+    };
+    shard.apply(NOW, &request, out).is_ok()
+}
+
+fn run(shard: &mut Shard, words: &[String]) {
+    let args = OwnedArgs::new(words.iter().map(|word| word.as_bytes()));
+    let mut out = Vec::new();
+    let done = apply(shard, row_of(words[0].as_bytes()), args.args(), &mut out);
+    assert!(done, "{}", out.escape_ascii());
+}
+
+/// Everything that the scenarios make, as replies.
+fn contents(shard: &mut Shard) -> String {
+    let mut out = Vec::new();
+    let keys = many("digest-value a b", 0..6, |number| {
+        format!("{number} k{number}")
+    });
+    let keys = OwnedArgs::new(keys.iter().map(|word| word.as_bytes()));
+    apply(shard, &DIGEST_VALUE, keys.args(), &mut out);
+    let deadlines = fields("HPEXPIRETIME a FIELDS 6");
+    let deadlines = OwnedArgs::new(deadlines.iter().map(|word| word.as_bytes()));
+    apply(shard, row_of(b"HPEXPIRETIME"), deadlines.args(), &mut out);
+    shard.keyspace(DbIndex(0)).check_invariants();
+    out.escape_ascii().to_string()
+}
+
+fn replay(shard: &mut Shard) -> impl FnMut(&[u8]) {
+    let limits = Limits {
+        bulk_len: 1 << 20,
+        request_len: 1 << 24,
+        authenticated: true,
+    };
+    move |log| {
+        let mut partial = Partial::default();
+        while partial.start < log.len() {
+            let mut spans = Vec::new();
+            let status = parse(log, &mut partial, &mut spans, &limits);
+            assert_eq!(status, Ok(Status::Complete));
+            let args = Args::new(log, &spans);
+            if &args[0] != b"SELECT" {
+                assert!(apply(shard, row_of(&args[0]), args, &mut Vec::new()));
+            }
+        }
+    }
+}
+
+/// One allocation of a scenario fails. Whether the request made so many.
+fn play(scenario: &Scenario, allocation: usize) -> bool {
+    let shard = || Shard::new(1, 0..16_384, 7, Settings::default());
+    let (mut primary, mut replica, mut unharmed) = (shard(), shard(), shard());
+    for words in &scenario.before {
+        for shard in [&mut primary, &mut replica, &mut unharmed] {
+            run(shard, words);
+        }
+    }
+    run(&mut unharmed, &scenario.request);
+    primary.effects().record(true);
+    let (before, changes) = (contents(&mut primary), primary.effects().changes());
+    let args = OwnedArgs::new(scenario.request.iter().map(|word| word.as_bytes()));
+    let row = row_of(scenario.request[0].as_bytes());
+    let mut out = Vec::new();
+    LEFT.set(Some(allocation));
+    let done = apply(&mut primary, row, args.args(), &mut out);
+    let reached = LEFT.take().is_none();
+    assert!(
+        done || out.starts_with(b"-ERR out of memory"),
+        "{}",
+        out.escape_ascii()
+    );
+    assert!(done || reached, "only for lack of memory");
+    let after = contents(&mut primary);
+    let log = primary.effects().take();
+    assert_eq!(
+        before == after,
+        log.is_empty(),
+        "propagated is what changed"
+    );
+    let counted = primary.effects().changes() > changes;
+    assert_eq!(counted, !log.is_empty(), "counted is what changed");
+    replay(&mut replica)(&log);
+    assert_eq!(after, contents(&mut replica));
+    if scenario.again && !done {
+        run(&mut primary, &scenario.request);
+        replay(&mut replica)(&primary.effects().take());
+        let once_more = contents(&mut primary);
+        assert_eq!(once_more, contents(&mut replica));
+        assert_eq!(once_more, contents(&mut unharmed), "the rest is done");
+    }
+    println!("halfway: {}", !done && !log.is_empty());
+    reached
+}
+
+#[test]
+fn what_memory_was_lacking_for_is_whole_or_told() {
+    let scenarios = [on_sets(), on_hashes(), on_zsets(), on_others()].concat();
+    if let Ok(task) = std::env::var(TASK) {
+        let (scenario, allocation) = task.split_once(' ').unwrap();
+        let scenario = &scenarios[scenario.parse::<usize>().unwrap()];
+        println!("reached: {}", play(scenario, allocation.parse().unwrap()));
+        return;
+    }
+    let (mut survived, mut halfway) = (0, 0);
+    for (number, scenario) in scenarios.iter().enumerate() {
+        // All of the first, and some of many.
+        let step = |at: &usize| Some(at + 1 + at / 8);
+        for allocation in std::iter::successors(Some(0), step) {
+            let child = Command::new(std::env::current_exe().unwrap())
+                .args([
+                    "what_memory_was_lacking_for_is_whole_or_told",
+                    "--nocapture",
+                ])
+                .env(TASK, format!("{number} {allocation}"))
+                .env("RUST_BACKTRACE", "0")
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&child.stdout).into_owned();
+            let complained = String::from_utf8_lossy(&child.stderr);
+            if complained.contains("memory allocation of") && !complained.contains("panicked") {
+                continue;
+            }
+            let what = scenario.request[..3].join(" ");
+            assert!(
+                child.status.success(),
+                "{what} ({allocation}): {said}{complained}"
+            );
+            if said.contains("reached: false") {
+                break;
+            }
+            survived += 1;
+            halfway += usize::from(said.contains("halfway: true"));
+        }
+    }
+    println!("{survived} failures survived, {halfway} of them halfway");
+    assert!(survived > 100 && halfway > 20, "{survived} {halfway}");
+}
