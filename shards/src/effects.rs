@@ -299,14 +299,20 @@ impl Effects {
     #[inline]
     pub(crate) fn changed(&mut self, key: &[u8], event: Event) {
         if event == Event::SwapDb {
-            self.swapped = self.awaited;
-            if let Some(id) = self.piecemeal {
-                self.pieces.entry(id).or_default().swapped = true;
-            }
+            self.swap();
         }
         self.changes += 1;
         self.changed = true;
         self.touched(key);
+    }
+
+    /// Any key may have appeared, and be another one.
+    #[cold]
+    fn swap(&mut self) {
+        self.swapped = self.awaited;
+        if let Some(id) = self.piecemeal {
+            self.pieces.entry(id).or_default().swapped = true;
+        }
     }
 
     /// Tells those who watch a key.

@@ -29,6 +29,29 @@ pub fn parse_i64(text: &[u8]) -> Option<i64> {
     }
 }
 
+/// A line of RESP with a number of up to eight digits: `kind`, the number, CR and
+/// LF; and its length. Nothing for other numbers.
+///
+/// All digits are computed at once, in the bytes of a word: pairs of four, of two
+/// and of one, from products with what is almost a power of two over a power of ten
+/// (Paul Khuong, "How to print integers really fast", 2017).
+#[inline]
+pub fn number_line(kind: u8, number: i64) -> Option<([u8; 16], usize)> {
+    const DIGITS: u64 = 0x3030_3030_3030_3030;
+    let number = u64::try_from(number).ok().filter(|it| *it < 100_000_000)?;
+    let fours = (number / 10_000) | ((number % 10_000) << 32);
+    let hundreds = ((fours * 10_486) >> 20) & 0x7F_0000_007F;
+    let twos = hundreds | ((fours - 100 * hundreds) << 16);
+    let tens = ((twos * 103) >> 10) & 0x000F_000F_000F_000F;
+    let ones = tens | ((twos - 10 * tens) << 8);
+    // The first digit is in the lowest byte. Zero has one digit, too.
+    let leading = (ones.trailing_zeros() / 8).min(7);
+    let digits = u128::from((ones | DIGITS) >> (8 * leading));
+    let count = 8 - leading;
+    let line = u128::from(kind) | (digits << 8) | (0x0A0D << (8 + 8 * count));
+    Some((line.to_le_bytes(), count as usize + 3))
+}
+
 /// A floating-point number as C reads one: decimal or hexadecimal, `inf`, `nan`;
 /// all of `text`, and no space before it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -239,6 +262,23 @@ fn write_decimal(text: &mut FloatText, digits: &[u8], last: i32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_of_numbers_are_what_formatting_says() {
+        let powers = (0..9).map(|power| 10i64.pow(power));
+        let around = powers.flat_map(|power| [power - 1, power, power + 1, power / 3]);
+        for number in around
+            .chain(0..20_000)
+            .chain((0..100_000_000).step_by(9_973))
+        {
+            let line = number_line(b':', number);
+            let line = line.map(|(line, len)| line[..len].to_vec());
+            let formatted = format!(":{number}\r\n").into_bytes();
+            let few = (0..100_000_000).contains(&number);
+            assert_eq!(line, few.then_some(formatted), "{number}");
+        }
+        assert_eq!(number_line(b':', i64::MIN), None);
+    }
 
     #[test]
     fn floats_are_read_as_c_reads_them() {

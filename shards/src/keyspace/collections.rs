@@ -87,9 +87,9 @@ impl Db<'_> {
         change: impl FnOnce(&mut C) -> Result<R, Unfinished>,
     ) -> Result<Option<R>, Unfinished> {
         let home = self.home(key);
-        match self.find_at(home, key) {
-            Some(place) => self.edit_at(home, place, key, change).map(Some),
-            None => Ok(None),
+        match self.edit_found(home, key, change) {
+            Ok(result) => result.map(Some),
+            Err(_) => Ok(None),
         }
     }
 
@@ -102,9 +102,10 @@ impl Db<'_> {
         change: impl FnOnce(&mut C) -> Result<R, Unfinished>,
     ) -> Result<R, Unfinished> {
         let home = self.home(key);
-        if let Some(place) = self.find_at(home, key) {
-            return self.edit_at(home, place, key, change);
-        }
+        let change = match self.edit_found(home, key, change) {
+            Ok(result) => return result,
+            Err(change) => change,
+        };
         let mut fresh = C::from_flat(Encoding::Listpack, self.scratch());
         let result = change(&mut fresh).map_err(nothing_kept)?;
         if fresh.is_empty() {
@@ -115,25 +116,36 @@ impl Db<'_> {
         Ok(result)
     }
 
-    fn edit_at<C: Collection, R>(
+    /// Changes the collection at `key`; gives `change` back if there is none.
+    #[inline]
+    fn edit_found<C: Collection, R, F>(
         &mut self,
         home: Home,
-        place: Place,
         key: &[u8],
-        change: impl FnOnce(&mut C) -> Result<R, Unfinished>,
-    ) -> Result<R, Unfinished> {
+        change: F,
+    ) -> Result<Result<R, Unfinished>, F>
+    where
+        F: FnOnce(&mut C) -> Result<R, Unfinished>,
+    {
         let clock = self.clock();
         let store = &mut self.keyspace.store;
-        let entry = store.entry(place);
-        if entry.type_of() != C::TYPE {
-            return Err(CommandError::WrongType.into());
+        let Some(found) = store.find_mut(home, key) else {
+            return Err(change);
+        };
+        let place = found.place;
+        if found.look().expire_at().is_some_and(|at| at <= self.now) {
+            self.keyspace.expire(place, key, self.effects);
+            return Err(change);
         }
-        let mut entry = store.change(place);
+        if !found.look().is_of(C::TYPE) {
+            return Ok(Err(CommandError::WrongType.into()));
+        }
+        let mut entry = found.into_change();
         if self.touch && entry.look().clock() != clock {
             entry.set_clock(clock);
         }
         let Some(value) = entry.outside() else {
-            return self.edit_inline(home, place, key, change);
+            return Ok(self.edit_inline(home, place, key, change));
         };
         let collection = C::of_mut(value).expect("the header names its type");
         let result = change(collection);
@@ -141,7 +153,7 @@ impl Db<'_> {
         if collection.is_empty() {
             let value = store.remove(place);
             self.keyspace.graveyard.bury(value);
-            return result;
+            return Ok(result);
         }
         if entry.look().encoding() != encoding {
             entry.set_encoding(encoding);
@@ -149,7 +161,7 @@ impl Db<'_> {
         if C::TYPE == Type::Hash {
             store.note_elements(place);
         }
-        result
+        Ok(result)
     }
 
     fn edit_inline<C: Collection, R>(

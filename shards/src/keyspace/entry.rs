@@ -356,6 +356,18 @@ impl<'a> EntryRef<'a> {
         }
     }
 
+    /// The same entry, to be changed in place.
+    ///
+    /// # Safety
+    /// Nobody else looks at the entry for `'m`, and it lives so long.
+    #[inline]
+    pub unsafe fn into_mut<'m>(self) -> EntryMut<'m> {
+        EntryMut {
+            at: self.at,
+            of: PhantomData,
+        }
+    }
+
     #[inline]
     fn header(self) -> Header {
         // SAFETY: a live entry begins with its header, aligned to 8.
@@ -476,6 +488,12 @@ impl<'a> EntryRef<'a> {
     #[inline]
     pub fn type_of(self) -> Type {
         self.header().type_of()
+    }
+
+    /// Whether its value has this type.
+    #[inline]
+    pub fn is_of(self, of: Type) -> bool {
+        self.header().0 & TYPE_MASK == of as u64
     }
 
     /// The bytes of the value within the entry; none if it lies elsewhere.

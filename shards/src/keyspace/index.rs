@@ -132,12 +132,20 @@ impl Index {
             .chain(many.into_iter().flatten().map(|branch| &branch.table))
     }
 
-    /// Finds a key.
+    /// Finds a key, and its entry.
     #[inline]
-    pub fn find(&self, position: Position, key: &[u8]) -> Option<Place> {
+    pub fn find(&self, position: Position, key: &[u8]) -> Option<(Place, EntryRef<'_>)> {
         let branch = self.branch_of(position.prefix);
-        let spot = self.table(branch).find(position.tag, key)?;
-        Some(Place { branch, spot })
+        let (spot, entry) = self.table(branch).find(position.tag, key)?;
+        Some((Place { branch, spot }, entry))
+    }
+
+    /// As [`Index::find`]; the entry may be changed in place.
+    #[inline]
+    pub fn find_mut(&mut self, position: Position, key: &[u8]) -> Option<(Place, EntryMut<'_>)> {
+        let branch = self.branch_of(position.prefix);
+        let (spot, entry) = self.table_mut(branch).find_mut(position.tag, key)?;
+        Some((Place { branch, spot }, entry))
     }
 
     /// See [`Table::prefetch_line`].
@@ -467,7 +475,7 @@ mod tests {
         index.check_invariants(position);
         for number in 0..count {
             let key = number.to_le_bytes();
-            let place = index.find(position(&key), &key).unwrap();
+            let (place, _) = index.find(position(&key), &key).unwrap();
             index.remove(place).free(&mut slab);
             index.shrink(place);
         }

@@ -396,8 +396,8 @@ impl Db<'_> {
 
     #[inline]
     fn find_at(&mut self, home: Home, key: &[u8]) -> Option<Place> {
-        let place = self.keyspace.store.find(home, key)?;
-        let expire_at = self.keyspace.store.entry(place).expire_at();
+        let (place, entry) = self.keyspace.store.find(home, key)?;
+        let expire_at = entry.expire_at();
         if expire_at.is_some_and(|at| at <= self.now) {
             self.keyspace.expire(place, key, self.effects);
             return None;
@@ -425,15 +425,15 @@ impl Db<'_> {
     /// The deadline of a key, expired or not, if the key is there. Changes nothing.
     pub(crate) fn deadline(&self, key: &[u8]) -> Option<Option<UnixMs>> {
         let store = &self.keyspace.store;
-        let place = store.find(self.home(key), key)?;
-        Some(store.entry(place).expire_at())
+        let (_, entry) = store.find(self.home(key), key)?;
+        Some(entry.expire_at())
     }
 
     /// When a key, or something in its value, goes by itself at the earliest.
     pub(crate) fn goes_at(&self, key: &[u8]) -> Option<UnixMs> {
         let store = &self.keyspace.store;
-        let place = store.find(self.home(key), key)?;
-        store.entry(place).due_at()
+        let (_, entry) = store.find(self.home(key), key)?;
+        entry.due_at()
     }
 
     /// The request that has counted a hit runs once more, and counts it then.

@@ -43,54 +43,86 @@ const fn tables() -> [[u16; 256]; 8] {
     tables
 }
 
-/// CRC16-CCITT (XMODEM) of `bytes`.
+/// The bytes in words of eight, in order. What is odd comes first, filled up with
+/// zeros in front: to the CRC, whose initial value is 0, they are as good as not
+/// there.
 #[inline]
-fn crc16(bytes: &[u8]) -> u16 {
-    let mut crc = 0u16;
-    let (eights, rest) = bytes.as_chunks::<8>();
-    for chunk in eights {
-        let [high, low] = crc.to_be_bytes();
-        crc = TABLES[7][usize::from(chunk[0] ^ high)]
-            ^ TABLES[6][usize::from(chunk[1] ^ low)]
-            ^ TABLES[5][usize::from(chunk[2])]
-            ^ TABLES[4][usize::from(chunk[3])]
-            ^ TABLES[3][usize::from(chunk[4])]
-            ^ TABLES[2][usize::from(chunk[5])]
-            ^ TABLES[1][usize::from(chunk[6])]
-            ^ TABLES[0][usize::from(chunk[7])];
-    }
-    for byte in rest {
-        let [high, _] = crc.to_be_bytes();
-        crc = (crc << 8) ^ TABLES[0][usize::from(high ^ byte)];
-    }
-    crc
+fn in_words(bytes: &[u8]) -> (Option<u64>, &[[u8; 8]]) {
+    let (start, rest) = bytes.split_at(bytes.len() % 8);
+    let first = (!start.is_empty()).then(|| odd_word(bytes, start.len()));
+    (first, rest.as_chunks().0)
 }
 
-/// Whether a key holds a `{`, eight bytes at a time: keys are short, and a call
-/// of memchr costs more than all of them.
+/// The first `len` bytes, 1 to 7, which are all if there are fewer than eight: in
+/// reads that overlap, as a read of unknown length is a loop.
 #[inline]
-fn has_brace(key: &[u8]) -> bool {
+fn odd_word(bytes: &[u8], len: usize) -> u64 {
+    if let Some(eight) = bytes.first_chunk::<8>() {
+        return u64::from_be_bytes(*eight) >> (64 - 8 * len);
+    }
+    if let (Some(high), Some(low)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        let high = u64::from(u32::from_be_bytes(*high));
+        return high << (8 * len - 32) | u64::from(u32::from_be_bytes(*low));
+    }
+    let byte = |at: usize| u64::from(bytes[at]);
+    byte(0) << (8 * len - 8) | byte(len / 2) << (8 * (len - 1 - len / 2)) | byte(len - 1)
+}
+
+/// The CRC of what has the CRC `crc`, followed by a word.
+#[inline]
+fn extend(crc: u16, word: u64) -> u16 {
+    let chunk = (word ^ u64::from(crc) << 48).to_be_bytes();
+    TABLES[7][usize::from(chunk[0])]
+        ^ TABLES[6][usize::from(chunk[1])]
+        ^ TABLES[5][usize::from(chunk[2])]
+        ^ TABLES[4][usize::from(chunk[3])]
+        ^ TABLES[3][usize::from(chunk[4])]
+        ^ TABLES[2][usize::from(chunk[5])]
+        ^ TABLES[1][usize::from(chunk[6])]
+        ^ TABLES[0][usize::from(chunk[7])]
+}
+
+/// CRC16-CCITT (XMODEM) of `bytes`.
+fn crc16(bytes: &[u8]) -> u16 {
+    let (first, eights) = in_words(bytes);
+    let words = eights.iter().map(|eight| u64::from_be_bytes(*eight));
+    first.into_iter().chain(words).fold(0, extend)
+}
+
+/// Not zero if one of the bytes of a word is `{`.
+#[inline]
+fn braces(word: u64) -> u64 {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
     const BRACES: u64 = u64::from_ne_bytes([b'{'; 8]);
-    let (eights, rest) = key.as_chunks::<8>();
-    let mut found = 0;
-    for eight in eights {
-        // A byte is zero where the key has a brace; borrows may report a byte
-        // above such a one too, but never without it.
-        let word = u64::from_ne_bytes(*eight) ^ BRACES;
-        found |= word.wrapping_sub(ONES) & !word & HIGH;
-    }
-    found != 0 || rest.contains(&b'{')
+    // A byte is zero where the word has a brace; borrows may report a byte above
+    // such a one too, but never without it.
+    let word = word ^ BRACES;
+    word.wrapping_sub(ONES) & !word & HIGH
 }
 
 /// The slot of a key. If the key holds a `{…}` with something in it, only what
 /// is between the first `{` and the first `}` after it counts (hash tag).
 #[inline]
 pub fn slot_of(key: &[u8]) -> Slot {
-    if !has_brace(key) {
-        return Slot(crc16(key) % SLOTS);
+    // Braces are looked for on the way: keys are short, and a call of memchr costs
+    // more than all of this.
+    let (first, eights) = in_words(key);
+    let (mut crc, mut found) = first.map_or((0, 0), |word| (extend(0, word), braces(word)));
+    for eight in eights {
+        let word = u64::from_be_bytes(*eight);
+        crc = extend(crc, word);
+        found |= braces(word);
     }
+    if found == 0 {
+        return Slot(crc % SLOTS);
+    }
+    slot_of_tag(key)
+}
+
+/// [`slot_of`] a key with a brace.
+#[cold]
+fn slot_of_tag(key: &[u8]) -> Slot {
     let tag = match memchr::memchr(b'{', key) {
         None => key,
         Some(open) => match memchr::memchr(b'}', &key[open + 1..]) {
@@ -133,6 +165,11 @@ mod tests {
 
     #[test]
     fn braces_are_seen_at_every_place() {
+        let has_brace = |key: &[u8]| {
+            let (first, eights) = in_words(key);
+            let words = eights.iter().map(|eight| u64::from_be_bytes(*eight));
+            first.into_iter().chain(words).any(|word| braces(word) != 0)
+        };
         for length in 0..40 {
             let mut key = vec![0xFFu8; length];
             assert!(!has_brace(&key));

@@ -53,6 +53,25 @@ pub struct Home {
     pub position: Position,
 }
 
+/// What [`Store::find_mut`] has found.
+pub struct Found<'a> {
+    pub place: Place,
+    entry: EntryMut<'a>,
+    bit: bool,
+}
+
+impl<'a> Found<'a> {
+    #[inline]
+    pub fn look(&self) -> EntryRef<'_> {
+        self.entry.look()
+    }
+
+    #[inline]
+    pub fn into_change(self) -> EntryMut<'a> {
+        before_change(self.entry, self.bit)
+    }
+}
+
 /// Entries, and what is counted about them.
 pub struct Store {
     pub slots: Vec<SlotKeys>,
@@ -115,13 +134,12 @@ impl Store {
         i64::try_from(mean).ok().map(UnixMs)
     }
 
+    /// Finds a key, and its entry.
     #[inline]
-    pub fn find(&self, home: Home, key: &[u8]) -> Option<Place> {
-        let place = self.slots.get(home.slot)?.index.find(home.position, key)?;
-        Some(Place {
-            slot: home.slot,
-            place,
-        })
+    pub fn find(&self, home: Home, key: &[u8]) -> Option<(Place, EntryRef<'_>)> {
+        let slot = home.slot;
+        let (place, entry) = self.slots.get(slot)?.index.find(home.position, key)?;
+        Some((Place { slot, place }, entry))
     }
 
     /// The slot of a home, if any slot exists yet.
@@ -145,25 +163,25 @@ impl Store {
         entry.into_ref()
     }
 
-    /// THE place that every change or removal of an entry passes before it
-    /// happens: a snapshot that has not met the entry yet encodes the old value
-    /// here. Afterwards the entry carries the bit of the cut at hand.
     #[inline]
-    fn before_change(&mut self, place: Place) -> EntryMut<'_> {
+    fn changing(&mut self, place: Place) -> EntryMut<'_> {
         let bit = self.snapshot;
-        let mut entry = self.slots[place.slot].index.entry_mut(place.place);
-        if entry.look().snapshot() != bit {
-            entry.set_snapshot(bit);
-        }
-        entry
+        before_change(self.slots[place.slot].index.entry_mut(place.place), bit)
     }
 
-    /// The entry at a place, of which the caller changes the value outside or
-    /// the encoding. What that does to its deadlines is told by
+    /// As [`Store::find`]; the caller may change the value outside, or the encoding,
+    /// once [`Found::into_change`] was called. What that does to deadlines is told by
     /// [`Store::note_elements`].
     #[inline]
-    pub fn change(&mut self, place: Place) -> EntryMut<'_> {
-        self.before_change(place)
+    pub fn find_mut(&mut self, home: Home, key: &[u8]) -> Option<Found<'_>> {
+        let (slot, bit) = (home.slot, self.snapshot);
+        let (place, entry) = self
+            .slots
+            .get_mut(slot)?
+            .index
+            .find_mut(home.position, key)?;
+        let place = Place { slot, place };
+        Some(Found { place, entry, bit })
     }
 
     /// Adds an entry for a key that is not there.
@@ -204,7 +222,7 @@ impl Store {
         draft.snapshot = self.snapshot;
         let expire_at = draft.expire_at;
         let draft = draft.settle()?;
-        self.before_change(place);
+        self.changing(place);
         let index = &mut self.slots[place.slot].index;
         let mut entry = index.entry_mut(place.place);
         let (was_scattered, old) = (entry.look().is_scattered(), entry.look().expire_at());
@@ -234,7 +252,7 @@ impl Store {
     /// As [`Store::remove`], but leaves the tables as large as they are, for a
     /// walk along a line; call [`Store::shrink`] afterwards.
     pub fn remove_only(&mut self, place: Place) -> Option<Box<Value>> {
-        self.before_change(place);
+        self.changing(place);
         let entry = self.slots[place.slot].index.remove(place.place);
         let (expire_at, scattered) = (entry.look().expire_at(), entry.look().is_scattered());
         self.scattered -= usize::from(scattered);
@@ -256,7 +274,7 @@ impl Store {
         place: Place,
         expire_at: Option<UnixMs>,
     ) -> Result<(), OutOfMemory> {
-        self.before_change(place);
+        self.changing(place);
         let index = &mut self.slots[place.slot].index;
         let mut entry = index.entry_mut(place.place);
         let (was_scattered, old) = (entry.look().is_scattered(), entry.look().expire_at());
@@ -274,7 +292,7 @@ impl Store {
     /// The number of an entry that is kept as a number, to be changed.
     #[inline]
     pub fn number(&mut self, place: Place) -> Option<&mut i64> {
-        self.before_change(place).into_number()
+        self.changing(place).into_number()
     }
 
     /// Overwrites part of a string in place and marks it raw: inline if it
@@ -285,7 +303,7 @@ impl Store {
         offset: usize,
         bytes: &[u8],
     ) -> Result<Option<usize>, OutOfMemory> {
-        self.before_change(place);
+        self.changing(place);
         let mut entry = self.slots[place.slot].index.entry_mut(place.place);
         let Some(Value::String(string)) = entry.outside() else {
             return Ok(entry.overwrite_inline(offset, bytes));
@@ -304,7 +322,7 @@ impl Store {
     /// The value of an entry that lies outside, to be changed.
     #[inline]
     pub fn outside(&mut self, place: Place) -> Option<&mut Value> {
-        self.before_change(place).into_outside()
+        self.changing(place).into_outside()
     }
 
     #[inline]
@@ -500,6 +518,17 @@ impl Drop for Store {
     fn drop(&mut self) {
         while self.dismantle(usize::MAX, &mut Vec::new()) {}
     }
+}
+
+/// THE place that every change or removal of an entry passes before it happens: a
+/// snapshot that has not met the entry yet encodes the old value here. Afterwards
+/// the entry carries `bit`, that of the cut at hand.
+#[inline]
+fn before_change(mut entry: EntryMut<'_>, bit: bool) -> EntryMut<'_> {
+    if entry.look().snapshot() != bit {
+        entry.set_snapshot(bit);
+    }
+    entry
 }
 
 /// Makes room for more bytes: doubles a small string, grows a large one by an

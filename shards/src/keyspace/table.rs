@@ -69,6 +69,21 @@ fn tag_of(word: u64) -> u32 {
     (word >> TAG_SHIFT) as u32
 }
 
+/// Whether two keys are the same. Those of up to 16 bytes are compared in reads
+/// that overlap: a call of memcmp costs more.
+#[inline]
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    fn ends<const N: usize>(key: &[u8]) -> Option<(&[u8; N], &[u8; N])> {
+        key.first_chunk().zip(key.last_chunk())
+    }
+    one.len() == other.len()
+        && match one.len() {
+            8..=16 => ends::<8>(one) == ends::<8>(other),
+            4..8 => ends::<4>(one) == ends::<4>(other),
+            _ => one == other,
+        }
+}
+
 /// Bit `i` is set if word `i` has the tag. (An empty word looks like tag 0.)
 #[inline]
 fn matches(line: &Line, tag: u32) -> u32 {
@@ -153,9 +168,9 @@ impl Table {
         ((line as u64) << TAG_BITS).div_ceil(self.lines.len() as u64) as u32
     }
 
-    /// Finds a key whose hash has `tag`.
+    /// Finds a key whose hash has `tag`, and its entry.
     #[inline]
-    pub fn find(&self, tag: u32, key: &[u8]) -> Option<Spot> {
+    pub fn find(&self, tag: u32, key: &[u8]) -> Option<(Spot, EntryRef<'_>)> {
         let count = self.lines.len();
         let mut at = self.home(tag);
         for _ in 0..count {
@@ -166,11 +181,12 @@ impl Table {
                 let word = line.0[index as usize];
                 // SAFETY: words that are not zero hold addresses of entries
                 // that belong to the table; `self` is borrowed.
-                if word != 0 && unsafe { entry_at(word) }.key() == key {
-                    return Some(Spot {
-                        line: at as u32,
-                        index,
-                    });
+                let entry = (word != 0).then(|| unsafe { entry_at(word) });
+                if let Some(entry) = entry
+                    && is_same(entry.key(), key)
+                {
+                    let line = at as u32;
+                    return Some((Spot { line, index }, entry));
                 }
                 found &= found - 1;
             }
@@ -180,6 +196,14 @@ impl Table {
             at = if at + 1 == count { 0 } else { at + 1 };
         }
         None
+    }
+
+    /// As [`Table::find`]; the entry may be changed in place.
+    #[inline]
+    pub fn find_mut(&mut self, tag: u32, key: &[u8]) -> Option<(Spot, EntryMut<'_>)> {
+        let (spot, entry) = self.find(tag, key)?;
+        // SAFETY: the entry is the table's, which is borrowed exclusively.
+        Some((spot, unsafe { entry.into_mut() }))
     }
 
     /// Has the processor fetch the line where a search for `tag` begins.
@@ -512,7 +536,7 @@ impl Table {
                     "what may expire is marked"
                 );
                 assert_eq!(
-                    self.find(tag_of(*word), entry.key()),
+                    self.find(tag_of(*word), entry.key()).map(|(spot, _)| spot),
                     Some(spot),
                     "it is found"
                 );
@@ -579,6 +603,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn keys_of_every_length_differ_in_every_byte() {
+        for length in 0..40 {
+            let key = vec![7u8; length];
+            assert!(is_same(&key, &key.clone()));
+            assert!(!is_same(&key, &vec![7u8; length + 1]));
+            for at in 0..length {
+                let mut other = key.clone();
+                other[at] = 8;
+                assert!(!is_same(&key, &other), "{length} {at}");
+            }
+        }
+    }
+
     fn entry(slab: &mut Slab, key: &[u8]) -> Entry {
         let payload = Payload::Bytes(b"v", Encoding::Embstr);
         let draft = Draft {
@@ -615,7 +653,8 @@ mod tests {
             }
         }
         for (i, key) in keys.iter().enumerate() {
-            let spot = table.find(hash(key.as_bytes()), key.as_bytes()).unwrap();
+            let (spot, found) = table.find(hash(key.as_bytes()), key.as_bytes()).unwrap();
+            assert_eq!(found.key(), key.as_bytes());
             table.remove(spot).free(&mut slab);
             if i % 3 == 0 {
                 table.shrink();

@@ -1,7 +1,7 @@
 //! Writes replies, RESP2 or RESP3, straight into an output buffer.
 
 use crate::error::{CommandError, ProtocolError};
-use crate::number::float_text;
+use crate::number::{float_text, number_line};
 
 /// The protocol version a connection speaks (HELLO).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -236,6 +236,12 @@ impl<'a> Reply<'a> {
         if let Ok(digit @ 0..10) = u8::try_from(number) {
             let line = [kind, b'0'.wrapping_add(digit), b'\r', b'\n'];
             return self.out.extend_from_slice(&line);
+        }
+        if let Some((line, len)) = number_line(kind, number) {
+            // A copy of a length that is not known is a call.
+            let end = self.out.len().saturating_add(len);
+            self.out.extend_from_slice(&line);
+            return self.out.truncate(end);
         }
         self.out.push(kind);
         self.line(itoa::Buffer::new().format(number).as_bytes());

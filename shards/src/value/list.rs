@@ -180,8 +180,10 @@ impl List {
         elements: impl ExactSizeIterator<Item = &'e [u8]> + Clone,
         limit: Limit,
     ) -> Result<(), OutOfMemory> {
-        let bytes = elements.clone().map(<[u8]>::len).sum();
-        self.prepare(limit, elements.len(), bytes)?;
+        if let Self::Listpack(_) = self {
+            let bytes = elements.clone().map(<[u8]>::len).sum();
+            self.prepare(limit, elements.len(), bytes)?;
+        }
         match (self, end) {
             (Self::Listpack(flat), End::Back) => listpack::append(flat, elements),
             (Self::Listpack(flat), End::Front) => listpack::prepend(flat, elements),

@@ -96,8 +96,13 @@ impl Node {
         }
     }
 
-    /// Whether so many bytes more are to go to this end of it.
+    /// Whether so many bytes more go to this end of it without any ado.
     #[inline]
+    fn has_room(&self, end: End, more: usize) -> bool {
+        self.room(end) >= more && self.live() + more <= NODE_BYTES
+    }
+
+    /// Whether so many bytes more are to go to this end of it.
     fn takes(&self, end: End, more: usize) -> bool {
         let filled = self.live() + more;
         filled <= REARRANGED_UP_TO || filled <= NODE_BYTES && self.room(end) >= more
@@ -306,18 +311,29 @@ impl Quicklist {
     #[inline]
     pub fn push(&mut self, end: End, element: Element<'_>) -> Result<(), OutOfMemory> {
         let encoded = Encoded::new(element);
+        match self.end_node(end) {
+            Some(node) if node.has_room(end, encoded.len()) => node.push(end, &encoded),
+            _ => self.push_elsewhere(end, &encoded)?,
+        }
+        self.len += 1;
+        Ok(())
+    }
+
+    /// Adds an element to the node at an end, which must be rearranged for that, or
+    /// in a node of its own.
+    #[cold]
+    fn push_elsewhere(&mut self, end: End, encoded: &Encoded<'_>) -> Result<(), OutOfMemory> {
         let more = encoded.len();
         match self.end_node(end) {
             Some(node) if node.takes(end, more) => {
                 let before = node.bytes.capacity();
                 node.make_room(end, more)?;
-                node.push(end, &encoded);
+                node.push(end, encoded);
                 let grown = node.bytes.capacity() - before;
                 self.bytes += grown;
             }
-            _ => self.push_node(end, &encoded)?,
+            _ => self.push_node(end, encoded)?,
         }
-        self.len += 1;
         Ok(())
     }
 

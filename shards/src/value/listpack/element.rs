@@ -144,6 +144,12 @@ impl<'a> Encoded<'a> {
     /// Writes it to a place of its length.
     #[inline]
     pub fn write(&self, place: &mut [u8]) {
+        if let ((1, 1), [head, text @ .., back]) = ((self.head_len, self.back_len), &mut *place) {
+            *head = self.head[0];
+            text.copy_from_slice(self.text);
+            *back = self.back[0];
+            return;
+        }
         let (head, rest) = place.split_at_mut(self.head_len);
         let (text, back) = rest.split_at_mut(self.text.len());
         head.copy_from_slice(self.head());
@@ -154,6 +160,12 @@ impl<'a> Encoded<'a> {
     /// Writes it to the end; there is room.
     #[inline]
     pub fn append_to(&self, bytes: &mut Vec<u8>) {
+        if (self.head_len, self.back_len) == (1, 1) {
+            bytes.push(self.head[0]);
+            bytes.extend_from_slice(self.text);
+            bytes.push(self.back[0]);
+            return;
+        }
         bytes.extend_from_slice(self.head());
         bytes.extend_from_slice(self.text);
         bytes.extend_from_slice(self.back());
