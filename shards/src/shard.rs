@@ -89,6 +89,19 @@ impl Shard {
         Ok(())
     }
 
+    /// [`Shard::apply`] of a part of a request on several keys, all of which are
+    /// known: where each of them belongs, in order. Their memory is being fetched.
+    #[inline]
+    pub(crate) fn apply_known(
+        &mut self,
+        now: UnixMs,
+        request: &Request<'_>,
+        known: &[Located],
+        out: &mut Vec<u8>,
+    ) -> Result<(), CommandError> {
+        self.run(now, request, known, &mut Cargo::default(), out)
+    }
+
     /// [`Shard::apply`] of a part of a request, which brings or takes away a
     /// value.
     #[inline]
@@ -96,6 +109,18 @@ impl Shard {
         &mut self,
         now: UnixMs,
         request: &Request<'_>,
+        cargo: &mut Cargo,
+        out: &mut Vec<u8>,
+    ) -> Result<(), CommandError> {
+        self.run(now, request, &[], cargo, out)
+    }
+
+    #[inline]
+    fn run(
+        &mut self,
+        now: UnixMs,
+        request: &Request<'_>,
+        known: &[Located],
         cargo: &mut Cargo,
         out: &mut Vec<u8>,
     ) -> Result<(), CommandError> {
@@ -109,6 +134,7 @@ impl Shard {
         {
             db.hint(located, key);
         }
+        db.know(known);
         let mut context = Context {
             db,
             reply: Reply::new(out, request.protocol),
@@ -175,6 +201,13 @@ impl Shard {
     #[inline]
     pub fn locate(&self, key: &[u8]) -> Located {
         self.dbs[0].locate(key)
+    }
+
+    /// What [`Located`] tells of a key beside its slot; the same for all shards
+    /// that were given the same seed.
+    #[inline]
+    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
+        self.dbs[0].hash(key)
     }
 
     /// Deletes entries that are due at `now`, visiting about `budget` lines and

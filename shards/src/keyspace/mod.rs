@@ -104,7 +104,7 @@ pub struct Object {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Located {
     pub slot: Slot,
-    hash: u64,
+    pub(crate) hash: u64,
 }
 
 /// What INFO tells about a database.
@@ -171,6 +171,7 @@ impl Keyspace {
             now,
             touch,
             hint: None,
+            known: &[],
         }
     }
 
@@ -225,6 +226,12 @@ impl Keyspace {
             slot: slot_of(key),
             hash: hash(&self.hasher, key),
         }
+    }
+
+    /// What [`Located`] tells of a key beside its slot.
+    #[inline]
+    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
+        hash(&self.hasher, key)
     }
 
     /// Has the processor fetch the line of the table where the search for a key
@@ -320,7 +327,9 @@ pub struct Db<'a> {
     effects: &'a mut Effects,
     now: UnixMs,
     touch: bool,
-    hint: Option<(&'a [u8], Located)>,
+    /// Where the bytes at this place belong. They are not read through it.
+    hint: Option<(*const [u8], Located)>,
+    known: &'a [Located],
 }
 
 impl<'a> Db<'a> {
@@ -330,27 +339,45 @@ impl<'a> Db<'a> {
     pub fn hint(&mut self, located: Located, key: &'a [u8]) {
         self.hint = Some((key, located));
     }
+
+    /// Says where all keys of the request belong, in its order, and that their
+    /// memory is being fetched.
+    #[inline]
+    pub fn know(&mut self, known: &'a [Located]) {
+        self.known = known;
+    }
+
+    /// What [`Db::know`] was told.
+    #[inline]
+    pub fn known(&self) -> &'a [Located] {
+        self.known
+    }
 }
 
 impl Db<'_> {
-    /// Has the memory of several keys fetched at once, before they are looked
-    /// at one by one. Of no use for a single key.
-    pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
-        const TOGETHER: usize = 16;
-        let mut keys = keys.map(|key| self.keyspace.locate(key));
-        loop {
-            let mut located = [None; TOGETHER];
-            for (place, key) in located.iter_mut().zip(&mut keys) {
-                self.keyspace.prefetch_line(&key);
-                *place = Some(key);
-            }
-            for key in located.iter().flatten() {
-                self.keyspace.prefetch_entry(key);
-            }
-            if located[TOGETHER - 1].is_none() {
-                return;
-            }
+    /// Finds out where several keys belong and has their memory fetched, before
+    /// they are looked at one by one: for as many as there are places.
+    #[inline]
+    pub fn fetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]>, places: &mut [Option<Located>]) {
+        for (place, key) in places.iter_mut().zip(keys) {
+            let located = self.locate(key);
+            self.keyspace.prefetch_line(&located);
+            *place = Some(located);
         }
+        for located in places.iter().flatten() {
+            self.keyspace.prefetch_entry(located);
+        }
+    }
+
+    /// As [`Db::hint`], for a key that is borrowed until [`Db::forget_hint`] at least.
+    #[inline]
+    pub fn hint_for_now(&mut self, located: Located, key: &[u8]) {
+        self.hint = Some((key, located));
+    }
+
+    #[inline]
+    pub fn forget_hint(&mut self) {
+        self.hint = None;
     }
 
     /// The instant of the request.
@@ -379,13 +406,17 @@ impl Db<'_> {
 
     #[inline]
     fn home(&self, key: &[u8]) -> Home {
-        let located = match self.hint {
-            // The hinted slice is borrowed as long as this lives, so the same
-            // address and length are the same bytes.
+        self.keyspace.home(&self.locate(key))
+    }
+
+    #[inline]
+    fn locate(&self, key: &[u8]) -> Located {
+        match self.hint {
+            // The hinted slice is borrowed as long as the hint is there, so the
+            // same address and length are the same bytes.
             Some((hinted, located)) if std::ptr::eq(hinted, key) => located,
             _ => self.keyspace.locate(key),
-        };
-        self.keyspace.home(&located)
+        }
     }
 
     /// Finds a key that has not expired.

@@ -12,6 +12,7 @@ use crate::keyspace::Located;
 use crate::resp::Protocol;
 use crate::shard::Request;
 use crate::types::{DbIndex, ShardId, Span, Waiting};
+use std::ops::Range;
 
 /// Who waits for a reply: the connection `key` of its core, if it still is
 /// client `id`, at `place` in the order of its replies.
@@ -195,6 +196,8 @@ pub(super) enum Item {
     Part {
         call: Call,
         member: usize,
+        /// Where its keys end in `located`.
+        keys_end: u32,
         reply: Option<ReplyEnd>,
     },
     /// Run this block for a client of the sender. The block is away while it waits.
@@ -269,12 +272,16 @@ pub struct Batch {
     pub(super) spans: Vec<Span>,
     pub(super) bytes: Vec<u8>,
     pub(super) locks: Vec<(ShardId, Lock)>,
+    /// Where the keys of a convoy's parts belong.
+    pub(super) located: Vec<Located>,
     pub(super) replies: Vec<u8>,
     /// The box is on its way back: read the replies, not the items.
     pub(super) answered: bool,
     /// The convoy that the box belongs to: it carries its parts and nothing
     /// else, and the locks of this ticket end with the last of them.
     pub(super) convoy: Option<Ticket>,
+    /// The keys of the convoy are not locked yet: the box asks for that, too.
+    pub(super) unlocked: bool,
 }
 
 /// Bytes of arguments from which on a box is closed and another begun.
@@ -337,8 +344,45 @@ impl Batch {
         true
     }
 
+    /// Where the keys of a part begin that comes next.
+    #[inline]
+    pub(super) fn keys_end(&self) -> u32 {
+        short(self.located.len())
+    }
+
+    /// Adds a key to the last item, a part of a convoy; its arguments are to follow.
+    #[inline]
+    pub(super) fn add_key(&mut self, located: Located) {
+        self.located.push(located);
+        if let Some(Item::Part { keys_end, .. }) = self.items.last_mut() {
+            *keys_end += 1;
+        }
+    }
+
+    /// Where the keys of item `index` lie in `located`, a part of a convoy.
+    #[inline]
+    pub(super) fn keys(&self, index: usize) -> Range<usize> {
+        let end = |index: usize| match self.items.get(index) {
+            Some(Item::Part { keys_end, .. }) => *keys_end as usize,
+            _ => 0,
+        };
+        index.checked_sub(1).map_or(0, end)..end(index)
+    }
+
+    /// What a convoy is to lock with this box's keys.
+    pub(super) fn key_locks(&self) -> impl Iterator<Item = Lock> {
+        let exclusive = matches!(self.items.first(), Some(Item::Part { call, .. }) if call.write);
+        let lock = move |located: &Located| Lock {
+            scope: Scope::Key(located.hash),
+            exclusive,
+        };
+        self.located.iter().map(lock)
+    }
+
     /// Takes the last item out again.
     pub(super) fn pop(&mut self) {
+        let last = self.items.len().saturating_sub(1);
+        self.located.truncate(self.keys(last).start);
         self.items.pop();
         self.spans_end.pop();
         let spans = self.spans_end.last().map_or(0, |end| *end as usize);
@@ -380,6 +424,8 @@ impl Batch {
         self.spans_end.clear();
         self.spans.clear();
         self.locks.clear();
+        self.located.clear();
+        self.unlocked = false;
         self.answered = false;
         self.convoy = None;
         for buffer in [&mut self.bytes, &mut self.replies] {

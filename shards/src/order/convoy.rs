@@ -6,9 +6,10 @@
 //! carry them there, and stay in it until all shards have granted. The answered
 //! boxes come back to it, and when the last is in, all replies are merged.
 
-use super::batch::{Batch, Call, Client, Item, Lock, Scope, Ticket};
+use super::batch::{Batch, Call, Client, Item, Lock, Ticket};
 use super::split::{after_line, element_len, integer_reply};
 use crate::command::{Args, Merge, OwnedArgs};
+use crate::keyspace::Located;
 use crate::resp::Reply;
 use crate::types::ShardId;
 
@@ -79,33 +80,29 @@ impl Convoy {
         self.boxes.iter().flatten().count()
     }
 
-    /// Takes a request in: its keys with their positions, shards and locks, in
-    /// order. False if there is no memory for it; then it leaves nothing but locks.
+    /// Takes a request in: its keys with their positions, shards and places there,
+    /// in order. False if there is no memory for it; then it leaves nothing.
     pub fn join(
         &mut self,
         (client, call, merge): (Client, Call, Merge),
         (args, step): (Args<'_>, usize),
-        keys: impl Iterator<Item = (usize, ShardId, u64)>,
+        keys: impl Iterator<Item = (usize, ShardId, Located)>,
         mut empty: impl FnMut() -> Box<Batch>,
     ) -> bool {
         let member = self.members.len();
         let owners = self.owners.len();
-        for (at, shard, hash) in keys {
+        for (at, shard, located) in keys {
             let batch = self.boxes[shard.index()].get_or_insert_with(&mut empty);
             if batch.last_part() != Some(member) {
                 let part = Item::Part {
                     call,
                     member,
+                    keys_end: batch.keys_end(),
                     reply: None,
                 };
                 batch.push(part, args.get(0).into_iter());
             }
-            // First of all: every shard that has a box is to grant something.
-            let lock = Lock {
-                scope: Scope::Key(hash),
-                exclusive: call.write,
-            };
-            batch.locks.push((shard, lock));
+            batch.add_key(located);
             self.owners.push(shard);
             for arg in args.from(at).first(step).iter() {
                 if !batch.extend(arg) {
@@ -125,14 +122,19 @@ impl Convoy {
         true
     }
 
-    /// Takes out what a request has put in that found no memory. Its locks
-    /// stay: they harm nobody.
+    /// Takes out what a request has put in that found no memory. A shard that has
+    /// nothing to do then takes no part: it would have nothing to grant.
     #[cold]
-    fn retract(&mut self, member: usize, owners: usize) {
+    pub fn retract(&mut self, member: usize, owners: usize) {
         self.owners.truncate(owners);
-        for batch in self.boxes.iter_mut().flatten() {
-            if batch.last_part() == Some(member) {
+        for place in &mut self.boxes {
+            if let Some(batch) = place
+                && batch.last_part() == Some(member)
+            {
                 batch.pop();
+                if batch.is_empty() {
+                    *place = None;
+                }
             }
         }
     }
@@ -149,17 +151,20 @@ impl Convoy {
     }
 
     /// What one shard is to lock.
-    pub fn locks_of(&mut self, shard: ShardId) -> Vec<Lock> {
-        let batch = self.boxes[shard.index()].as_mut();
-        let locks = batch.into_iter().flat_map(|batch| batch.locks.drain(..));
-        locks.map(|(_, lock)| lock).collect()
+    pub fn locks_of(&self, shard: ShardId) -> Vec<Lock> {
+        let batch = self.boxes[shard.index()].iter();
+        batch.flat_map(|batch| batch.key_locks()).collect()
     }
 
-    /// Everybody's locks, grouped by shard, in shard order.
-    pub fn take_locks(&mut self, all: &mut Vec<(ShardId, Lock)>) {
-        for batch in self.boxes.iter_mut().flatten() {
-            all.append(&mut batch.locks);
-        }
+    /// What all shards but `own` are to lock, in shard order.
+    pub fn locks(&self, own: Option<ShardId>) -> impl Iterator<Item = (ShardId, Lock)> {
+        let boxes = (0..).map(ShardId).zip(&self.boxes);
+        boxes
+            .filter(move |(shard, _)| Some(*shard) != own)
+            .flat_map(|(shard, batch)| {
+                let locks = batch.iter().flat_map(|batch| batch.key_locks());
+                locks.map(move |lock| (shard, lock))
+            })
     }
 
     /// All boxes are back: merges the replies to member `index` into `out`.

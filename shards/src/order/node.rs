@@ -72,7 +72,6 @@ pub struct Node {
     pub shard: Shard,
     /// What requests from other cores and transactions are timed with.
     pub watch: Watch,
-    hasher: ahash::RandomState,
     locks: Locks,
     /// Requests that wait for locks, under tickets of this node with [`PARKED`].
     parked: Slab<Parked>,
@@ -115,8 +114,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// Node `id` of `shards`, around its shard. `seed` must be the same on all
-    /// nodes; it keys the hash of locks.
+    /// Node `id` of `shards`, around its shard. The shards of all nodes must have
+    /// been given the same seed: what locks a key is its hash there.
     pub fn new(id: ShardId, shards: u16, shard: Shard, seed: u64) -> Self {
         let hasher = ahash::RandomState::with_seeds(seed, 1, 2, 3);
         Self {
@@ -132,7 +131,6 @@ impl Node {
             long: LongReplies::new(hasher.clone()),
             waiters: Waiters::new(hasher.clone()),
             blocked: Blocked::new(hasher.clone()),
-            hasher,
             transactions: Slab::new(),
             open: None,
             convoys: Slab::new(),
@@ -229,16 +227,24 @@ impl Node {
         self.place_in(room, row, args)
     }
 
-    fn place_in(&self, room: Owners, row: &Row, args: Args<'_>) -> Placement {
-        match (room.found(row, args, |key| self.owner(key)), row.run) {
-            // Refused wherever it runs; here is nearest.
-            (None, _) => Placement::One(self.id),
-            (Some(owners), run) => match owners.only() {
-                Some(only) => Placement::One(only),
-                None if matches!(run, Run::OneShard(_)) => Placement::One(self.id),
-                // The cursor of a walk is looked at when it begins.
-                None => Placement::Several(owners),
-            },
+    fn place_in(&self, mut room: Owners, row: &Row, args: Args<'_>) -> Placement {
+        let mut places = std::mem::take(&mut room.located);
+        places.clear();
+        let owner = |key: &[u8]| {
+            let located = self.shard.locate(key);
+            places.push(located);
+            self.owner_of(&located)
+        };
+        // Refused wherever it runs; here is nearest.
+        let Some(mut owners) = room.found(row, args, owner) else {
+            return Placement::One(self.id);
+        };
+        owners.located = places;
+        match (owners.only(), row.run) {
+            (Some(only), _) => Placement::One(only),
+            (None, Run::OneShard(_)) => Placement::One(self.id),
+            // The cursor of a walk is looked at when it begins.
+            (None, _) => Placement::Several(owners),
         }
     }
 
@@ -456,7 +462,7 @@ impl Node {
     /// What stands for a key in the locks: for that of every database, so that
     /// a request on the same key of two (MOVE, COPY) needs nothing special.
     fn hash(&self, key: &[u8]) -> u64 {
-        self.hasher.hash_one(key)
+        self.shard.hash(key)
     }
 
     /// Runs a request on this shard: whether it failed, or why there is no reply.

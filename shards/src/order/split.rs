@@ -1,6 +1,7 @@
 //! Cuts a request into one part per shard, and puts the replies together.
 
 use crate::command::{Args, Find, OwnedArgs, Row, Run, flags};
+use crate::keyspace::Located;
 use crate::types::ShardId;
 
 /// Room for the arguments of a part; most need no more.
@@ -13,6 +14,8 @@ pub struct Owners {
     pub positions: Vec<usize>,
     /// The shard of each.
     pub shards: Vec<ShardId>,
+    /// Where each belongs there, if that was asked.
+    pub located: Vec<Located>,
 }
 
 impl Owners {
@@ -27,9 +30,11 @@ impl Owners {
         mut self,
         row: &Row,
         args: Args<'_>,
-        of: impl Fn(&[u8]) -> ShardId,
+        of: impl FnMut(&[u8]) -> ShardId,
     ) -> Option<Self> {
-        let Self { positions, shards } = &mut self;
+        let Self {
+            positions, shards, ..
+        } = &mut self;
         positions.clear();
         shards.clear();
         if row.flags.has(flags::SORTS) && crate::command::reaches_any_key(args) {

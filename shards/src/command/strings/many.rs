@@ -65,18 +65,13 @@ pub static COMMANDS: &[Row] = &[
     },
 ];
 
-/// Keys of one request that are fetched ahead: more would drive one another
-/// out of the cache.
-const FETCHED_AHEAD: usize = 64;
-
 fn mget(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    ctx.db.prefetch(args.from(1).iter().take(FETCHED_AHEAD));
     ctx.reply.array(args.len() - 1);
-    for key in args.from(1).iter() {
+    ctx.each_key(args, 1, |ctx, _, key| {
         // What is no string reads as if it were not there.
         super::reply_string(&mut ctx.reply, ctx.db.read_string(key).unwrap_or(None));
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// The keys and values of `args`, in order.
@@ -94,15 +89,17 @@ fn pairs<'a>(
 }
 
 fn mset(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let keys = pairs(args, "mset")?.map(|(key, _)| key);
-    ctx.db.prefetch(keys.take(FETCHED_AHEAD));
-    for (done, (key, value)) in pairs(args, "mset")?.enumerate() {
-        if let Err(error) = ctx.db.set(key, value, Ttl::Clear) {
-            ctx.cut_off(args.first(1 + 2 * done));
+    if args.len().is_multiple_of(2) {
+        return Err(CommandError::WrongArity("mset".into()));
+    }
+    ctx.each_key(args, 2, |ctx, at, key| {
+        if let Err(error) = ctx.db.set(key, &args[at + 1], Ttl::Clear) {
+            ctx.cut_off(args.first(at));
             return Err(error);
         }
         ctx.changed(key, Event::Set);
-    }
+        Ok(())
+    })?;
     ctx.reply.ok();
     Ok(())
 }
@@ -178,6 +175,22 @@ mod tests {
                 "MSETNX z 1 b",
                 "-ERR wrong number of arguments for 'msetnx' command",
             ),
+        ]);
+    }
+
+    #[test]
+    fn more_keys_than_are_fetched_at_once() {
+        let keys: Vec<String> = (0..40).map(|key| format!("k{}", key % 37)).collect();
+        let pairs = keys.iter().enumerate();
+        let pairs: Vec<String> = pairs.map(|(at, key)| format!("{key} v{at:02}")).collect();
+        let last = |at: usize| if at < 3 { at + 37 } else { at };
+        let values: String = (0..40)
+            .map(|at| format!("|$3|v{:02}", last(at % 37)))
+            .collect();
+        Engine::new().talk(&[
+            (&format!("MSET {}", pairs.join(" ")), "+OK"),
+            ("DBSIZE", ":37"),
+            (&format!("MGET {}", keys.join(" ")), &format!("*40{values}")),
         ]);
     }
 

@@ -1,9 +1,10 @@
 //! Convoys: requests of one round, as their home core sends them on their way.
 
 use super::Node;
-use crate::command::{Args, Cargo, Merge, Row};
+use crate::command::{Args, Merge, Row};
 use crate::error::CommandError;
-use crate::order::batch::{Batch, Call, Client, Item, Ticket};
+use crate::keyspace::{Keyspace, Located};
+use crate::order::batch::{Batch, Call, Client, Item, Lock, ReplyEnd, Ticket};
 use crate::order::convoy::Convoy;
 use crate::order::split::{Owners, part_step};
 use crate::order::watch::Ran;
@@ -18,6 +19,34 @@ pub(super) const EVERYWHERE: u32 = 1 << 27;
 
 /// Empty convoys that are kept.
 const SPARE_CONVOYS: usize = 16;
+
+/// Keys of a box whose entries are fetched ahead of the part that is to run, and
+/// beyond them those of which only the lines of the tables are.
+const ENTRIES_AHEAD: usize = 12;
+const LINES_AHEAD: usize = 24;
+
+/// How far the memory of a box's keys has been fetched.
+#[derive(Default)]
+struct Fetched {
+    entries: usize,
+    lines: usize,
+}
+
+impl Fetched {
+    /// Fetches what lies ahead of the part whose keys end there.
+    #[inline]
+    fn fetch(&mut self, keyspace: &Keyspace, located: &[Located], end: usize) {
+        let lines = located.len().min(end + LINES_AHEAD).max(self.lines);
+        for key in &located[self.lines..lines] {
+            keyspace.prefetch_line(key);
+        }
+        let entries = located.len().min(end + ENTRIES_AHEAD).max(self.entries);
+        for key in &located[self.entries..entries] {
+            keyspace.prefetch_entry(key);
+        }
+        (self.entries, self.lines) = (entries, lines);
+    }
+}
 
 impl Node {
     /// Has a request travel with the convoy that is being filled.
@@ -42,17 +71,22 @@ impl Node {
             .unwrap_or_else(|| self.spare_convoys.pop().unwrap_or_default());
         convoy.writes = call.write;
         convoy.boxes.resize_with(usize::from(self.shards), || None);
-        let keys = owners.positions.iter().zip(&owners.shards);
-        let keys = keys.map(|(at, shard)| {
-            let key = args.get(*at).unwrap_or_default();
-            (*at, *shard, self.hasher.hash_one(key))
+        let keys = owners.positions.iter().zip(&owners.shards).enumerate();
+        let keys = keys.map(|(index, (at, shard))| {
+            let locate = || self.shard.locate(args.get(*at).unwrap_or_default());
+            let located = owners.located.get(index).copied();
+            (*at, *shard, located.unwrap_or_else(locate))
         });
         let spare = &mut self.spare;
         let fits = convoy.join((client, call, merge), (args, part_step(row)), keys, || {
             spare.pop().unwrap_or_default()
         });
         let full = convoy.is_full();
-        self.open = Some(convoy);
+        if convoy.members.is_empty() {
+            self.spare_convoys.push(convoy);
+        } else {
+            self.open = Some(convoy);
+        }
         self.reuse(owners);
         if !fits {
             let mut reply = Vec::new();
@@ -81,8 +115,10 @@ impl Node {
         if let Some(partner) = partner.filter(|_| self.id == self.coordinator) {
             self.begin_with(partner, ticket, &mut convoy);
         } else {
+            // What this shard is to lock it knows itself: it is told only when.
+            let known = everywhere && self.id != self.coordinator;
             let mut locks = std::mem::take(&mut self.lock_room);
-            convoy.take_locks(&mut locks);
+            locks.extend(convoy.locks(known.then_some(self.id)));
             self.ask_for_place(ticket, &locks);
             locks.clear();
             self.lock_room = locks;
@@ -96,12 +132,9 @@ impl Node {
     /// that it needs, and when it is back answered, the work here may begin.
     fn begin_with(&mut self, partner: ShardId, ticket: Ticket, convoy: &mut Convoy) {
         let granted = self.try_lock(ticket, convoy.locks_of(self.id));
-        let Some(mut batch) = convoy.boxes[partner.index()].take() else {
-            return;
-        };
-        if granted {
+        if granted && let Some(mut batch) = convoy.boxes[partner.index()].take() {
             convoy.locking = false;
-            batch.convoy = Some(ticket);
+            (batch.convoy, batch.unlocked) = (Some(ticket), true);
             // What has been ordered before it must not come later.
             let before = self.outgoing[partner.index()].take();
             let before = before.map(|before| (partner, before));
@@ -109,9 +142,15 @@ impl Node {
             self.departing.push((partner, batch));
             return;
         }
-        let locks = std::mem::take(&mut batch.locks);
-        convoy.boxes[partner.index()] = Some(batch);
+        let locks: Vec<(ShardId, Lock)> = convoy.locks(Some(self.id)).collect();
         self.order_there(partner, ticket, &locks);
+    }
+
+    /// What a convoy of this node is to lock here.
+    pub(super) fn own_locks(&mut self, ticket: Ticket) -> Vec<Lock> {
+        let own = self.id;
+        let convoy = self.convoy(ticket);
+        convoy.map_or_else(Vec::new, |convoy| convoy.locks_of(own))
     }
 
     fn convoy(&mut self, ticket: Ticket) -> Option<&mut Box<Convoy>> {
@@ -164,9 +203,8 @@ impl Node {
         if batch.answered {
             self.take_parts(now, from, ticket, batch);
         } else {
-            if !batch.locks.is_empty() {
-                let locks = batch.locks.drain(..).map(|(_, lock)| lock).collect();
-                self.locks.queue(ticket, locks);
+            if std::mem::take(&mut batch.unlocked) {
+                self.locks.queue(ticket, batch.key_locks().collect());
                 self.mind_waits();
             }
             self.run_or_hold(now, from, ticket, batch);
@@ -207,18 +245,35 @@ impl Node {
 
     /// Runs the parts of a convoy on this shard and releases its locks here.
     fn run_parts(&mut self, now: UnixMs, ticket: Ticket, batch: &mut Batch) {
+        let mut out = std::mem::take(&mut batch.replies);
+        let mut fetched = Fetched::default();
+        let mut began = (self.watch.clock)();
         for index in 0..batch.items.len() {
             let Item::Part { call, .. } = batch.items[index] else {
                 continue;
             };
+            let keys = batch.keys(index);
+            let keyspace = self.shard.keyspace(call.db);
+            fetched.fetch(keyspace, &batch.located, keys.end);
+            let request = call.request(batch.args(index));
             self.shard.effects().open_block();
-            let answer = self.run_in(now, &call, index, &mut Cargo::default(), batch);
+            let known = &batch.located[keys];
+            let ran = self.shard.apply_known(now, &request, known, &mut out);
             self.shard.effects().close_block();
-            let answer = answer.expect("a part of a convoy never waits");
+            let ended = (self.watch.clock)();
+            let answer = ReplyEnd {
+                end: out.len(),
+                ran: Ran {
+                    failed: ran.is_err(),
+                    ticks: ended.saturating_sub(began),
+                },
+            };
+            began = ended;
             if let Item::Part { reply, .. } = &mut batch.items[index] {
                 *reply = Some(answer);
             }
         }
+        batch.replies = out;
         self.release_here(ticket);
         batch.answered = true;
     }

@@ -19,6 +19,10 @@ impl Node {
                 self.order_there(target, ticket, group);
             }
         }
+        // What it is to lock there its home core knows.
+        if is_eager(ticket) && ticket.home != self.id {
+            self.order_there(ticket.home, ticket, &[]);
+        }
     }
 
     /// As coordinator: another shard is told to lock.
@@ -34,9 +38,14 @@ impl Node {
         batch.push(Item::Lock { ticket, locks_end }, std::iter::empty());
     }
 
-    /// The coordinator says: lock this.
+    /// The coordinator says: lock this; nothing if this node knows what.
     pub(super) fn lock_here(&mut self, ticket: Ticket, locks: &[(ShardId, Lock)]) {
-        self.lock(ticket, locks.iter().map(|(_, lock)| *lock).collect());
+        let locks = if locks.is_empty() {
+            self.own_locks(ticket)
+        } else {
+            locks.iter().map(|(_, lock)| *lock).collect()
+        };
+        self.lock(ticket, locks);
     }
 
     /// A ticket asks for its locks on this shard; `granted` will name it.
@@ -54,8 +63,7 @@ impl Node {
     /// done on one shard finds what it has not done yet, and what it comes after,
     /// locked.
     pub(super) fn try_lock(&mut self, ticket: Ticket, locks: Vec<Lock>) -> bool {
-        const EAGER: u32 = CONVOY | EVERYWHERE;
-        let granted = if ticket.number & EAGER == EAGER {
+        let granted = if is_eager(ticket) {
             self.locks.queue(ticket, locks)
         } else {
             self.locks.lock(ticket, locks)
@@ -63,4 +71,10 @@ impl Node {
         self.mind_waits();
         granted
     }
+}
+
+/// Whether a ticket is that of a convoy on all shards.
+fn is_eager(ticket: Ticket) -> bool {
+    const EAGER: u32 = CONVOY | EVERYWHERE;
+    ticket.number & EAGER == EAGER
 }

@@ -1,6 +1,9 @@
 //! What convoys wait for, and what they do not.
 
-use super::{Scene, said};
+use super::{Client, DbIndex, Scene, call_of, row, said, words};
+use crate::command::Merge;
+use crate::order::convoy::Convoy;
+use crate::types::ShardId;
 
 /// A convoy of node 1 has its places on all shards, its boxes are on their way.
 fn on_its_way(line: &str) -> Scene {
@@ -94,4 +97,35 @@ fn a_convoy_has_no_place_behind_a_read_of_the_whole_shard() {
     scene.settle();
     let replies = scene.said();
     assert!(replies.contains(&said(1, ":0")) && replies.contains(&said(4, "$1 2")));
+}
+
+#[test]
+fn a_request_that_finds_no_memory_leaves_nothing_in_its_convoy() {
+    let scene = Scene::new();
+    let mut convoy = Convoy::default();
+    convoy.boxes.resize_with(3, || None);
+    let who = (
+        Client::NOBODY,
+        call_of(row("MGET"), DbIndex(0)),
+        Merge::KeyOrder,
+    );
+    let args = words("MGET a@0 b@1");
+    let key = |at| {
+        let located = scene.nodes[0].shard.locate(&args.args()[at]);
+        (at, ShardId(at as u16 - 1), located)
+    };
+    let (one, both) = ([key(1)], [key(1), key(2)]);
+    assert!(convoy.join(who, (args.args(), 1), one.into_iter(), Box::default));
+    assert!(convoy.join(who, (args.args(), 1), both.into_iter(), Box::default));
+    let locks: Vec<_> = convoy.locks(None).collect();
+    assert_eq!((locks.len(), convoy.shards()), (3, 2));
+    convoy.members.pop();
+    convoy.retract(1, 1);
+    assert_eq!(
+        convoy.shards(),
+        1,
+        "a shard without work would grant nothing"
+    );
+    assert_eq!(convoy.locks(None).collect::<Vec<_>>(), locks[..1]);
+    assert!(convoy.boxes[0].as_ref().unwrap().keys(0) == (0..1));
 }
