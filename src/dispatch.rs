@@ -20,7 +20,7 @@ use crate::session::connection::Kind;
 use shards::command::{Args, flags};
 use shards::order::{Call, Placement};
 use shards::resp::{Limits, Partial, Reply, Status, parse};
-use shards::{CommandError, Located, ProtocolError, Row, ShardId, Span, until_nul};
+use shards::{CommandError, Located, ProtocolError, Row, ShardId, Span, is_same, until_nul};
 
 /// Longest request whatever the configuration says: with the box that carries it
 /// to another core it stays below the 4 GiB that a span can name.
@@ -239,6 +239,7 @@ fn parse_group(
     };
     // What a command before AUTH may be depends on the commands before it.
     let at_most = if limits.authenticated { GROUP } else { 1 };
+    let mut last = LastKey::default();
     while group.len() < at_most {
         let start = partial.start;
         let before = group.last().map_or(0, |parsed: &Parsed| parsed.spans_end);
@@ -247,8 +248,7 @@ fn parse_group(
                 if spans.len() == before {
                     continue;
                 }
-                let args = Args::new(input, &spans[before..]);
-                group.push(look_up(core, start, spans.len(), args));
+                group.push(look_up(core, &mut last, start, (input, spans), before));
             }
             Ok(Status::Inline(request)) => return End::Inline { start, request },
             Ok(Status::Incomplete(_)) => {
@@ -264,16 +264,42 @@ fn parse_group(
     End::More
 }
 
+/// The first key of the request before: a pipeline often goes to one key, which then
+/// is located and fetched once.
+#[derive(Default)]
+struct LastKey<'a>(Option<(&'a [u8], Located)>);
+
+impl<'a> LastKey<'a> {
+    #[inline]
+    fn locate(&mut self, core: &Core, key: &'a [u8]) -> Located {
+        match self.0 {
+            Some((last, located)) if is_same(last, key) => located,
+            _ => {
+                let located = core.node.shard.locate(key);
+                self.0 = Some((key, located));
+                located
+            }
+        }
+    }
+}
+
 /// Finds a request's row and where its first key belongs.
 #[inline]
-fn look_up(core: &Core, start: usize, spans_end: usize, args: Args<'_>) -> Parsed {
+fn look_up<'a>(
+    core: &Core,
+    last: &mut LastKey<'a>,
+    start: usize,
+    (input, spans): (&'a [u8], &[Span]),
+    before: usize,
+) -> Parsed {
+    let args = Args::new(input, &spans[before..]);
     let entry = registry().find(&args[0]);
-    let first_key = entry.and_then(|entry| args.get(entry.first_key?));
+    let first_key = entry.and_then(|entry| args.spans().get(entry.first_key?));
     Parsed {
         start,
-        spans_end,
+        spans_end: spans.len(),
         entry,
-        located: first_key.map(|key| core.node.shard.locate(key)),
+        located: first_key.map(|span| last.locate(core, span.of(input))),
         single: entry.is_some_and(|entry| entry.has_one_key(args.len())),
     }
 }
@@ -289,25 +315,18 @@ fn prefetch(core: &Core, key: u32, group: &[Parsed]) {
         .node
         .shard
         .keyspace(core.connections[key as usize].session.db);
-    let own = |parsed: &&Parsed| {
-        parsed
-            .located
-            .is_some_and(|located| core.node.owner_of(&located) == core.id)
-    };
-    for located in group
-        .iter()
-        .filter(own)
-        .filter_map(|parsed| parsed.located.as_ref())
-    {
-        keyspace.prefetch_line(located);
-    }
-    for located in group
-        .iter()
-        .filter(own)
-        .filter_map(|parsed| parsed.located.as_ref())
-    {
-        keyspace.prefetch_entry(located);
-    }
+    own_keys(core, group).for_each(|it| keyspace.prefetch_line(it));
+    own_keys(core, group).for_each(|it| keyspace.prefetch_entry(it));
+}
+
+/// The first keys of requests that belong here; of neighbours that are the same, one.
+#[inline]
+fn own_keys<'g>(core: &Core, group: &'g [Parsed]) -> impl Iterator<Item = &'g Located> {
+    let mut last = None;
+    let located = group.iter().filter_map(|parsed| parsed.located.as_ref());
+    located.filter(move |located| {
+        last.replace(**located) != Some(**located) && core.node.owner_of(located) == core.id
+    })
 }
 
 /// An inline request has come back as an array: parse and run that.
@@ -327,7 +346,7 @@ fn inline(core: &mut Core, key: u32, request: &[u8]) -> Step {
         return Step::Next;
     }
     let args = Args::new(request, &spans);
-    let parsed = look_up(core, 0, spans.len(), args);
+    let parsed = look_up(core, &mut LastKey::default(), 0, (request, &spans), 0);
     run(core, key, &parsed, args)
 }
 

@@ -34,4 +34,4 @@ pub use shard::{Request, Shard};
 pub use types::{
     DbIndex, LongReplies, Settings, ShardId, Slot, Span, Thresholds, Type, UnixMs, Waiting,
 };
-pub use value::{Collection, Encoding, listpack};
+pub use value::{Collection, Encoding, is_same, listpack};

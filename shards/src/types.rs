@@ -99,6 +99,15 @@ pub struct Span {
     pub len: u32,
 }
 
+impl Span {
+    /// What lies there.
+    #[inline]
+    pub fn of(self, buffer: &[u8]) -> &[u8] {
+        let start = self.start as usize;
+        &buffer[start..start + self.len as usize]
+    }
+}
+
 /// A source of random numbers (SplitMix64) that its seed decides.
 #[derive(Clone, Debug)]
 pub struct Random(u64);

@@ -89,8 +89,7 @@ impl<'a> Args<'a> {
 
     #[inline]
     fn slice(&self, span: Span) -> &'a [u8] {
-        let start = span.start as usize;
-        &self.buffer[start..start + span.len as usize]
+        span.of(self.buffer)
     }
 }
 

@@ -26,6 +26,7 @@
 
 use super::entry::{Entry, EntryMut, EntryRef};
 use super::slab::{OutOfMemory, Slab};
+use crate::value::is_same;
 
 /// Bits of the hash that a word keeps.
 pub const TAG_BITS: u32 = 18;
@@ -67,21 +68,6 @@ pub struct Table {
 #[inline]
 fn tag_of(word: u64) -> u32 {
     (word >> TAG_SHIFT) as u32
-}
-
-/// Whether two keys are the same. Those of up to 16 bytes are compared in reads
-/// that overlap: a call of memcmp costs more.
-#[inline]
-fn is_same(one: &[u8], other: &[u8]) -> bool {
-    fn ends<const N: usize>(key: &[u8]) -> Option<(&[u8; N], &[u8; N])> {
-        key.first_chunk().zip(key.last_chunk())
-    }
-    one.len() == other.len()
-        && match one.len() {
-            8..=16 => ends::<8>(one) == ends::<8>(other),
-            4..8 => ends::<4>(one) == ends::<4>(other),
-            _ => one == other,
-        }
 }
 
 /// Bit `i` is set if word `i` has the tag. (An empty word looks like tag 0.)
@@ -599,20 +585,6 @@ mod tests {
             for tag in 0..4 {
                 let wanted = tag << (32 - TAG_BITS);
                 assert_eq!(matches(&line, tag), matches_plainly(&line, wanted));
-            }
-        }
-    }
-
-    #[test]
-    fn keys_of_every_length_differ_in_every_byte() {
-        for length in 0..40 {
-            let key = vec![7u8; length];
-            assert!(is_same(&key, &key.clone()));
-            assert!(!is_same(&key, &vec![7u8; length + 1]));
-            for at in 0..length {
-                let mut other = key.clone();
-                other[at] = 8;
-                assert!(!is_same(&key, &other), "{length} {at}");
             }
         }
     }

@@ -156,3 +156,39 @@ pub fn copy(bytes: &[u8]) -> Result<Vec<u8>, OutOfMemory> {
     copy.extend_from_slice(bytes);
     Ok(copy)
 }
+
+/// Whether two texts are the same. Those of 4 to 32 bytes, as most keys and elements
+/// are, are compared in reads that overlap, because a call of memcmp costs more; the
+/// end first, where they differ as a rule.
+#[inline]
+pub fn is_same(one: &[u8], other: &[u8]) -> bool {
+    fn ends<const N: usize>(text: &[u8]) -> Option<(&[u8; N], &[u8; N])> {
+        text.last_chunk().zip(text.first_chunk())
+    }
+    one.len() == other.len()
+        && match one.len() {
+            8..=16 => ends::<8>(one) == ends::<8>(other),
+            17..=32 => ends::<16>(one) == ends::<16>(other),
+            4..8 => ends::<4>(one) == ends::<4>(other),
+            _ => one == other,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_every_length_differ_in_every_byte() {
+        for length in 0..40 {
+            let text = vec![7u8; length];
+            assert!(is_same(&text, &text.clone()));
+            assert!(!is_same(&text, &vec![7u8; length + 1]));
+            for at in 0..length {
+                let mut other = text.clone();
+                other[at] = 8;
+                assert!(!is_same(&text, &other), "{length} {at}");
+            }
+        }
+    }
+}

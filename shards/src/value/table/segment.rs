@@ -20,6 +20,7 @@
 
 use crate::error::OutOfMemory;
 use crate::types::UnixMs;
+use crate::value::is_same;
 
 const TAG_BITS: u32 = 12;
 /// Tags are below this.
@@ -128,7 +129,7 @@ impl Segment {
             if word == EMPTY {
                 return None;
             }
-            if tag_of(word) == tag && self.key_at(offset_of(word)) == key {
+            if tag_of(word) == tag && is_same(self.key_at(offset_of(word)), key) {
                 return Some(slot);
             }
             slot = next(slot, self.index.len());
