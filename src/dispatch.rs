@@ -10,6 +10,8 @@
 //! keys located, then the memory they will touch is prefetched, then they run.
 //! A group that follows from one receive thus waits for memory about once.
 
+mod ahead;
+
 use crate::commands::transaction::{self, Unqueued};
 use crate::commands::{self, Entry, Flow, Run, registry};
 use crate::coordinator::gather;
@@ -158,7 +160,7 @@ fn execute(
     loop {
         let start = partial.start;
         let end = parse_group(core, key, input, partial, spans, group);
-        prefetch(core, key, group);
+        ahead::fetch(core, key, group, (input, spans));
         core.lap = 0;
         let mut first = 0;
         let mut step = Step::Next;
@@ -302,31 +304,6 @@ fn look_up<'a>(
         located: first_key.map(|span| last.locate(core, span.of(input))),
         single: entry.is_some_and(|entry| entry.has_one_key(args.len())),
     }
-}
-
-/// Has the memory that a group of requests will touch fetched ahead: first the
-/// lines of the tables, then the entries they lead to.
-#[inline]
-fn prefetch(core: &Core, key: u32, group: &[Parsed]) {
-    if group.len() < 2 {
-        return;
-    }
-    let keyspace = core
-        .node
-        .shard
-        .keyspace(core.connections[key as usize].session.db);
-    own_keys(core, group).for_each(|it| keyspace.prefetch_line(it));
-    own_keys(core, group).for_each(|it| keyspace.prefetch_entry(it));
-}
-
-/// The first keys of requests that belong here; of neighbours that are the same, one.
-#[inline]
-fn own_keys<'g>(core: &Core, group: &'g [Parsed]) -> impl Iterator<Item = &'g Located> {
-    let mut last = None;
-    let located = group.iter().filter_map(|parsed| parsed.located.as_ref());
-    located.filter(move |located| {
-        last.replace(**located) != Some(**located) && core.node.owner_of(located) == core.id
-    })
 }
 
 /// An inline request has come back as an array: parse and run that.

@@ -253,6 +253,21 @@ impl Keyspace {
         }
     }
 
+    /// Has elements of the value at a key fetched, if it is so large that they are not
+    /// in the processor's cache anyway.
+    pub fn fetch_elements<'e>(
+        &self,
+        located: &Located,
+        key: &[u8],
+        elements: impl Iterator<Item = &'e [u8]>,
+    ) {
+        if let Some((_, entry)) = self.store.find(self.home(located), key)
+            && let Some(value) = entry.outside()
+        {
+            value.fetch(elements);
+        }
+    }
+
     /// Deletes every key; the memory is freed by [`Keyspace::free_some`].
     pub fn clear(&mut self) {
         if self.store.slots.is_empty() {

@@ -113,6 +113,14 @@ impl Value {
         }
     }
 
+    /// Has elements fetched; see [`table::Table::fetch`].
+    #[inline]
+    pub fn fetch<'e>(&self, elements: impl Iterator<Item = &'e [u8]>) {
+        if let Self::Set(Set::Table(table)) | Self::Hash(Hash::Table(table)) = self {
+            table.fetch(elements);
+        }
+    }
+
     /// Bytes it holds on the heap, for deciding how to free it.
     pub fn heap_bytes(&self) -> usize {
         match self {

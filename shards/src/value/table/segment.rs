@@ -136,6 +136,29 @@ impl Segment {
         }
     }
 
+    /// Reads the word where a search for `tag` begins.
+    #[inline]
+    pub fn touch_index(&self, tag: u32) -> u32 {
+        let slot = home(tag, self.index.len());
+        self.index.get(slot).copied().unwrap_or(EMPTY)
+    }
+
+    /// Reads the beginning of the first record with `tag`.
+    #[inline]
+    pub fn touch_record(&self, tag: u32) -> u8 {
+        if self.len == 0 {
+            return 0;
+        }
+        let mut slot = home(tag, self.index.len());
+        while self.index[slot] != EMPTY {
+            if tag_of(self.index[slot]) == tag {
+                return self.bytes[offset_of(self.index[slot])];
+            }
+            slot = next(slot, self.index.len());
+        }
+        0
+    }
+
     /// The record whose word is at `slot`; nothing if the slot is empty.
     #[inline]
     pub fn record(&self, slot: usize) -> Option<Record<'_>> {

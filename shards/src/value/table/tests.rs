@@ -198,3 +198,33 @@ fn a_member_of_sixteen_bytes_takes_less_than_thirty() {
     assert!(table.heap_bytes() < 200_000 * 30, "{}", table.heap_bytes());
     while table.free_some(10) {}
 }
+
+/// Fetching reads what may not be there: keys that are not, segments without any.
+#[test]
+fn keys_are_fetched_whether_or_not_they_are_there() {
+    let mut table = Table::new(true, 3).unwrap();
+    let keys: Vec<String> = (0..20_000).map(|number| number.to_string()).collect();
+    for key in &keys {
+        let value = [b'x'; 20];
+        let record = Record {
+            key: key.as_bytes(),
+            value: &value,
+            expire_at: None,
+        };
+        assert!(table.insert(&record).unwrap());
+    }
+    assert!(table.heap_bytes > CACHED_BYTES);
+    for some in keys.chunks(40).step_by(50) {
+        table.fetch(some.iter().map(String::as_bytes));
+    }
+    table.fetch((0..1000).map(|_| &b"not there"[..]));
+    table.fetch(std::iter::empty());
+    // As if segments were there that have nothing any more.
+    let emptied = Segment::new(true, 0, 0);
+    assert_eq!(
+        (emptied.touch_index(7), emptied.touch_record(7)),
+        (u32::MAX, 0)
+    );
+    table.check();
+    assert_eq!(table.len(), keys.len());
+}
