@@ -159,6 +159,22 @@ fn call_of(row: &Row) -> Call {
     }
 }
 
+/// The same for work that surely is as long each time, and takes as much memory in
+/// all as the reply to KEYS: what this machine does to whoever runs on it.
+fn control(keys: usize) {
+    let pieces = keys / 256;
+    let (mut longest, mut sum) = (Duration::ZERO, 0u64);
+    for piece in 0..pieces {
+        let start = now();
+        for step in 0..50_000u64 {
+            sum = std::hint::black_box(sum.rotate_left(5) ^ step).wrapping_add(piece as u64);
+        }
+        std::mem::forget(std::hint::black_box(vec![1u8; 256 * 23]));
+        longest = longest.max(now() - start);
+    }
+    println!("control: the longest of {pieces} equal pieces of work {longest:?} ({sum})");
+}
+
 fn main() {
     let mut asked = std::env::args().filter_map(|argument| argument.parse().ok());
     let keys: usize = asked.next().unwrap_or(5_000_000);
@@ -167,6 +183,7 @@ fn main() {
         // Several times, because what takes long once is the machine's.
         let keys_of_all = &[&b"keys"[..], b"*"][..];
         for words in [keys_of_all, keys_of_all, keys_of_all, &[b"flushall"]] {
+            control(keys);
             cores.longest.fill(Duration::ZERO);
             (cores.replied, cores.long) = (0, 0);
             let took = cores.ask(words);
