@@ -8,6 +8,7 @@ one of two shards on CPUs 0 and 1, in turn, at pipeline 1, 16 and 100. With two 
 each connection asks for keys of the core that has accepted it: that whose thread works
 when it sends PINGs. Quoted: user+system time of the process per request.
 """
+import atexit
 import os
 import select
 import socket
@@ -51,6 +52,7 @@ class Server:
         self.process = subprocess.Popen(
             ["taskset", "-c", cpus, "target/release/cordis-server", "--port", str(self.port),
              "--bind", "127.0.0.1", "--shards", str(shards)], stdout=subprocess.DEVNULL)
+        atexit.register(self.process.kill)
         for _ in range(100):
             try:
                 socket.create_connection(("127.0.0.1", self.port)).close()

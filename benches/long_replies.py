@@ -7,6 +7,7 @@ One shard on CPU 0 beside redis-server, the client on CPU 1. Each collection is 
 three times; quoted are user+system time of the process per reply, and by how much
 its peak RSS during the replies is above its RSS before them.
 """
+import atexit
 import os
 import re
 import socket
@@ -42,6 +43,7 @@ class Server:
         command = ["taskset", "-c", "0", *command, "--port", str(port), "--bind", "127.0.0.1"]
         self.name = name
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        atexit.register(self.process.kill)
         for _ in range(100):
             try:
                 self.socket = socket.create_connection(("127.0.0.1", port))
