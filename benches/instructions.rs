@@ -178,6 +178,13 @@ impl Nodes {
             located: None,
         };
         match placement {
+            Placement::One(owner)
+                if owner.index() == home
+                    && !node.is_unlocked()
+                    && node.must_wait(client.id, &call, args) =>
+            {
+                node.park(client, call, args);
+            }
             Placement::One(owner) if owner.index() == home => {
                 let _ = node
                     .shard
