@@ -57,7 +57,9 @@ class Server:
         else:
             program = os.path.join(ROOT, "target/release/cordis-server")
             command = [program, *common, "--shards", str(options.shards), "--maxclients", "15000"]
-        self.process = subprocess.Popen(["taskset", "-c", options.server_cpus, *command], stdout=subprocess.DEVNULL)
+        # Whatever else runs on this machine has the CPUs that the server leaves free.
+        self.process = subprocess.Popen(
+            ["nice", "-n", "-20", "taskset", "-c", options.server_cpus, *command], stdout=subprocess.DEVNULL)
         for _ in range(100):
             try:
                 self.connect().close()
@@ -138,8 +140,84 @@ class Prober:
         """Ends it; every latency, in seconds."""
         return array.array("d", (latency for _, latency in self.samples()))
 
-    def result(self):
-        return described(self.latencies())
+
+class Witness:
+    """Tells the machine's pauses from the server's: a process of real-time priority
+    on each CPU in use, that only sleeps. When it wakes up late, nothing of ordinary
+    priority, thus no server, could keep it from running: the host or the kernel did."""
+
+    LATE = 0.0005
+
+    def __init__(self, options):
+        cpus = {int(cpu) for cpu in f"{options.server_cpus},{options.client_cpus}".split(",")}
+        self.children = [self.start(cpu) for cpu in sorted(cpus)]
+
+    def start(self, cpu):
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(read)
+            os.sched_setaffinity(0, {cpu})
+            try:
+                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(20))
+            except PermissionError:
+                os._exit(0)
+            self.watch(write)
+        os.close(write)
+        return child, read
+
+    @classmethod
+    def watch(cls, write):
+        import gc
+        import signal
+
+        gc.disable()
+        stop, late = [], array.array("d")
+        signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+        while not stop:
+            began = time.perf_counter()
+            time.sleep(cls.LATE)
+            ended = time.perf_counter()
+            if ended - began > 2 * cls.LATE:
+                late.extend((began + cls.LATE, ended))
+        with os.fdopen(write, "wb") as pipe:
+            late.tofile(pipe)
+        os._exit(0)
+
+    def pauses(self):
+        """Ends it; when a CPU ran nothing: from and until, in seconds (perf_counter)."""
+        pauses = []
+        for child, read in self.children:
+            os.kill(child, 15)
+            with os.fdopen(read, "rb") as pipe:
+                flat = array.array("d", pipe.read())
+            os.waitpid(child, 0)
+            pauses += zip(flat[::2], flat[1::2])
+        return sorted(pauses)
+
+
+def judged(samples, pauses):
+    """The latencies, and what is left of each beside pauses of the machine."""
+    import bisect
+
+    merged = []
+    for began, ended in pauses:
+        if merged and began <= merged[-1][1]:
+            merged[-1][1] = max(ended, merged[-1][1])
+        else:
+            merged.append([began, ended])
+    ends, own = [ended for _, ended in merged], array.array("d")
+    for at, latency in samples:
+        left, index = latency, bisect.bisect_right(ends, at)
+        while index < len(merged) and merged[index][0] < at + latency:
+            left -= min(merged[index][1], at + latency) - max(merged[index][0], at)
+            index += 1
+        own.append(left)
+    lost = sum(ended - began for began, ended in merged)
+    longest = max((ended - began for began, ended in merged), default=0)
+    return (f"{described([latency for _, latency in samples])}; the machine stood still {len(merged)} times, "
+            f"{lost * 1000:.0f} ms together, {longest * 1000:.2f} ms at most; beside that: p99.9 "
+            f"{quantile(own, 999) * 1000:.2f} ms, max {max(own) * 1000:.2f} ms, over 1 ms: {sum(l > 0.001 for l in own)}")
 
 
 def encode(*words):
@@ -170,9 +248,9 @@ def load(server, options, keys):
 
 
 def growth(server, options):
-    prober, began = Prober(server), time.time()
+    witness, prober, began = Witness(options), Prober(server), time.time()
     load(server, options, options.keys)
-    print(f"growth to {options.keys} keys in {time.time() - began:.0f} s; {prober.result()}")
+    print(f"growth to {options.keys} keys in {time.time() - began:.0f} s; {judged(prober.samples(), witness.pauses())}")
 
 
 def warm_up(server, options):
@@ -194,7 +272,7 @@ def expiry(server, options):
             key, ttl = b"k%015d" % i, b"%d" % random.randint(1000, 5000)
             file.write(b"*5\r\n$3\r\nSET\r\n$16\r\n%s\r\n$32\r\nvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv\r\n$2\r\nPX\r\n$%d\r\n%s\r\n" % (key, len(ttl), ttl))
         file.flush()
-        prober = Prober(server)
+        witness, prober = Witness(options), Prober(server)
         cli = ["taskset", "-c", options.client_cpus, "redis-cli", "-p", str(server.port), "--pipe"]
         with open(file.name, "rb") as requests:
             subprocess.run(cli, stdin=requests, stdout=subprocess.DEVNULL, check=True)
@@ -206,7 +284,7 @@ def expiry(server, options):
             back = time.time() - due
     print(f"RSS: {before} KiB before, {peak} KiB loaded, {server.rss_kb()} KiB at the end; nine tenths were back "
           + ("never within 15 s" if back is None else f"{back:+.1f} s from when the last key was due"))
-    print(f"expiry of {options.keys} keys; {prober.result()}")
+    print(f"expiry of {options.keys} keys; {judged(prober.samples(), witness.pauses())}")
 
 
 def free(server, options):
@@ -237,7 +315,7 @@ def free(server, options):
         took = time.perf_counter() - began
         time.sleep(4)
         print(f"\n  {command} of {options.keys}: DEL {took * 1000:.2f} ms, "
-              f"{rss} KiB of RSS before, {server.rss_kb()} after; {prober.result()}", end="")
+              f"{rss} KiB of RSS before, {server.rss_kb()} after; {described(prober.latencies())}", end="")
     print()
 
 

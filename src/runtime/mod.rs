@@ -8,5 +8,6 @@ pub mod log;
 pub mod memory;
 pub mod mesh;
 pub mod park;
+pub mod pressure;
 pub mod ring;
 pub mod ticks;

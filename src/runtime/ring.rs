@@ -295,11 +295,10 @@ impl Ring {
     }
 
     /// As [`Ring::enter`], waiting for `want` completions beside those of the
-    /// sends that are submitted with this: after `patience` one is enough, and
-    /// after `at_most` none.
-    pub fn wait(&mut self, want: u32, patience: Duration, at_most: Duration) {
+    /// sends that are submitted with this, and not longer than `patience`.
+    pub fn wait(&mut self, want: u32, patience: Duration) {
         self.drain_backlog();
-        let time = Timespec::from(at_most);
+        let time = Timespec::from(patience);
         let mut arguments = SubmitArgs::new().timespec(&time);
         let mut want = want as usize + std::mem::take(&mut self.sends_queued);
         if want > 1 {
