@@ -19,7 +19,7 @@ import time
 
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 5
 CONNECTIONS, KEYS = 50, 1000
-REQUESTS = {1: 60_000, 16: 400_000, 100: 800_000}
+REQUESTS = {1: 200_000, 16: 2_000_000, 100: 6_000_000}
 VALUE = b"x" * 32
 
 

@@ -323,6 +323,44 @@ fn a_hundred_thousand_requests_in_one_pipeline() {
     }
 }
 
+/// A flood is received differently from single requests and from large values. One
+/// connection goes from each to each.
+#[test]
+fn floods_large_values_and_single_requests_in_turn() {
+    let cordis = Server::cordis(2, &[]);
+    let mut client = cordis.connect();
+    let large = "v".repeat(3_000_000);
+    for round in 0..3 {
+        let mut requests = Vec::new();
+        for i in 0..60_000 {
+            requests.push(words(&["INCR", &format!("{round}:{}", i % 7)]));
+            if i % 25_000 == 24_000 {
+                requests.push(words(&["SET", "large", &large]));
+                requests.push(words(&["STRLEN", "large"]));
+            }
+        }
+        let mut counts = [0; 7];
+        let mut key = 0;
+        for (i, reply) in client.pipeline(&requests).iter().enumerate() {
+            match requests[i][0].as_slice() {
+                b"SET" => assert_eq!(show(&reply.raw), show(b"+OK\r\n"), "request {i}"),
+                b"STRLEN" => assert_eq!(reply.integer(), large.len() as i64, "request {i}"),
+                _ => {
+                    counts[key] += 1;
+                    assert_eq!(reply.integer(), counts[key], "request {i} of round {round}");
+                    key = (key + 1) % counts.len();
+                }
+            }
+        }
+        for _ in 0..40 {
+            assert_eq!(
+                client.call(&["STRLEN", "large"]).integer(),
+                large.len() as i64
+            );
+        }
+    }
+}
+
 #[test]
 fn big_values_come_back_whole() {
     let cordis = Server::cordis(2, &[]);

@@ -10,7 +10,7 @@ mod upkeep;
 
 use crate::core::{Core, SPARE_BYTES_MAX};
 use crate::dispatch::{self, Scratch};
-use crate::runtime::ring::Completion;
+use crate::runtime::ring::{BUFFER_BYTES, Completion};
 use crate::session::Session;
 use crate::session::connection::{BACKLOG_BYTES_MAX, Connection, Phase, TURN_BACKLOG_BYTES};
 use shards::order::Unblock;
@@ -65,6 +65,7 @@ pub fn complete(
 fn received(core: &mut Core, scratch: &mut Scratch, key: u32, bytes: &[u8], more: bool) {
     let connection = &mut core.connections[key as usize];
     connection.receiving = more;
+    connection.note_received(bytes.len() == BUFFER_BYTES);
     core.activity.received(&mut connection.last_tick);
     if connection.phase == Phase::Open {
         dispatch::receive(core, scratch, key, bytes);
@@ -75,6 +76,9 @@ fn received(core: &mut Core, scratch: &mut Scratch, key: u32, bytes: &[u8], more
         {
             // The client is ahead of us: its kernel buffer takes the rest.
             connection.pausing = true;
+            if connection.stalled && connection.may_execute() {
+                connection.floods();
+            }
             core.ring.stop_receiving(key);
         }
     }
@@ -192,11 +196,20 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
         Phase::Open => {
             let paused = !connection.receiving && !connection.pausing && !connection.said_all;
             let most = input_max(connection, core.config.client_query_buffer_limit);
-            // Not at the first byte of room: stopping and starting cost, too.
-            let most = if connection.stalled { most / 2 } else { most };
+            let most = match (connection.stalled, connection.in_bulk()) {
+                (false, _) => most,
+                // One buffer a turn is all that it may have executed.
+                (true, true) => BUFFER_BYTES,
+                // Not at the first byte of room: stopping and starting cost, too.
+                (true, false) => most / 2,
+            };
             if paused && connection.backlog() <= most {
                 connection.receiving = true;
-                core.ring.receive(key, connection.socket.as_fd());
+                if connection.in_bulk() && connection.backlog() <= BUFFER_BYTES {
+                    core.ring.receive_once(key, connection.socket.as_fd());
+                } else {
+                    core.ring.receive(key, connection.socket.as_fd());
+                }
             }
         }
         Phase::Closing => {

@@ -77,7 +77,8 @@ mod tests {
 
     #[test]
     fn the_total_is_found() {
-        let text = b"some avg10=0.00 avg60=1.50 avg300=2.00 total=1234567\nfull avg10=0.00 total=9\n";
+        let text =
+            b"some avg10=0.00 avg60=1.50 avg300=2.00 total=1234567\nfull avg10=0.00 total=9\n";
         assert_eq!(some_total(text), Some(1_234_567));
         assert_eq!(some_total(b"some avg10=0.00 total=x\n"), None);
         assert_eq!(some_total(b"full avg10=0.00 total=9\n"), None);

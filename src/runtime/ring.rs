@@ -62,7 +62,8 @@ pub enum Completion {
         socket: io::Result<OwnedFd>,
         more: bool,
     },
-    /// Bytes arrived. Unless `more`, [`Ring::receive`] must be called again.
+    /// Bytes arrived. Unless `more`, nothing more is received until
+    /// [`Ring::receive`] or [`Ring::receive_once`] is called again.
     Received {
         token: u32,
         buffer: Buffer,
@@ -198,6 +199,16 @@ impl Ring {
     /// Receives from `socket` until a completion says otherwise.
     pub fn receive(&mut self, token: u32, socket: BorrowedFd<'_>) {
         let entry = opcode::RecvMulti::new(Fd(socket.as_raw_fd()), GROUP).build();
+        self.push(entry, Kind::Receive, token);
+    }
+
+    /// Receives from `socket` once, into one buffer.
+    pub fn receive_once(&mut self, token: u32, socket: BorrowedFd<'_>) {
+        let any = std::ptr::null_mut();
+        let entry = opcode::Recv::new(Fd(socket.as_raw_fd()), any, BUFFER_BYTES as u32)
+            .buf_group(GROUP)
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT);
         self.push(entry, Kind::Receive, token);
     }
 

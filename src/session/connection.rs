@@ -48,7 +48,11 @@ pub const TURN_BYTES: usize = 16 << 10;
 
 /// Unexecuted bytes from which on the socket of a connection that only waits
 /// for its turn is no longer read.
-pub const TURN_BACKLOG_BYTES: usize = 256 << 10;
+pub const TURN_BACKLOG_BYTES: usize = 64 << 10;
+
+/// A connection that has sent a flood is received from a buffer at a time until so
+/// many receives in a row did not fill theirs.
+const SHORT_RECEIVES: u8 = 16;
 
 /// Bytes of complete but unexecuted requests from which on the socket is no
 /// longer read.
@@ -107,8 +111,11 @@ pub struct Connection {
     pub socket: OwnedFd,
     pub session: Session,
     pub phase: Phase,
-    /// A multishot receive is armed.
+    /// A receive is armed.
     pub receiving: bool,
+    /// Its receives are to be of one buffer until this is zero; see
+    /// [`Connection::floods`].
+    bulk: u8,
     /// The tick in which it last sent something.
     pub last_tick: u32,
     /// The turn in which it last executed something, and how many bytes of it.
@@ -168,6 +175,7 @@ impl Connection {
             session,
             phase: Phase::Open,
             receiving: false,
+            bulk: 0,
             last_tick: u32::MAX,
             turn: 0,
             executed: 0,
@@ -204,6 +212,27 @@ impl Connection {
             && !self.paused
             && self.order.len() < PLACES_MAX
             && self.output_bytes() < OUTPUT_BYTES_SOFT
+    }
+
+    /// Something was received, and it was a buffer full.
+    #[inline]
+    pub fn note_received(&mut self, full: bool) {
+        if self.bulk > 0 {
+            self.bulk = if full { SHORT_RECEIVES } else { self.bulk - 1 };
+        }
+    }
+
+    /// It has sent much more than its turns allow to execute. A multishot receive
+    /// takes all that the kernel has, megabytes, which then is copied and kept; so
+    /// from now on it is received from a buffer at a time, as its turn comes.
+    pub fn floods(&mut self) {
+        self.bulk = SHORT_RECEIVES;
+    }
+
+    /// Whether it is received from a buffer at a time.
+    #[inline]
+    pub fn in_bulk(&self) -> bool {
+        self.bulk > 0
     }
 
     /// Bytes that may still be executed in this turn.
