@@ -34,7 +34,8 @@ impl Pressure {
         Self {
             file: File::open(FILE).ok(),
             looked_at: now,
-            waited_us: 0,
+            // The first look finds no increase.
+            waited_us: u64::MAX,
             contended: false,
         }
     }
@@ -100,12 +101,12 @@ mod tests {
         let mut pressure = Pressure::new(began);
         pressure.file = Some(File::open(&path).unwrap());
         let at = |ms| began + Duration::from_millis(ms);
-        assert!(!pressure.is_high(at(1_000)), "the first look");
+        assert!(!pressure.is_high(at(200)), "the first look");
         write(5_020_000).unwrap();
-        assert!(!pressure.is_high(at(1_050)), "too early to look again");
-        assert!(pressure.is_high(at(1_100)));
+        assert!(!pressure.is_high(at(250)), "too early to look again");
+        assert!(pressure.is_high(at(300)));
         write(5_030_000).unwrap();
-        assert!(!pressure.is_high(at(1_200)), "10 %");
+        assert!(!pressure.is_high(at(400)), "10 %");
         write(9_000_000).unwrap();
         assert!(!pressure.is_high(at(3_000)), "who knows when that was");
         std::fs::write(&path, "nonsense").unwrap();
