@@ -259,12 +259,15 @@ pub struct Core {
 }
 
 /// What was received since the last tick.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Activity {
     tick: u32,
     /// Connections that have sent something.
-    active: u32,
-    receives: u32,
+    pub active: u32,
+    /// Completions that a core waits for: receives, and other cores that rang.
+    pub receives: u32,
+    /// Messages of other cores.
+    pub messages: u32,
 }
 
 impl Activity {
@@ -284,15 +287,13 @@ impl Activity {
         self.receives += 1;
     }
 
-    /// Ends the tick: active connections and receives.
-    pub fn next(&mut self) -> (u32, u32) {
-        let ended = (self.active, self.receives);
-        *self = Self {
+    /// Ends the tick: what there was in it.
+    pub fn next(&mut self) -> Self {
+        let next = Self {
             tick: self.tick.wrapping_add(1),
-            active: 0,
-            receives: 0,
+            ..Self::default()
         };
-        ended
+        std::mem::replace(self, next)
     }
 }
 
