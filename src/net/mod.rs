@@ -193,25 +193,7 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
     }
     let connection = &mut core.connections[key as usize];
     match connection.phase {
-        Phase::Open => {
-            let paused = !connection.receiving && !connection.pausing && !connection.said_all;
-            let most = input_max(connection, core.config.client_query_buffer_limit);
-            let most = match (connection.stalled, connection.in_bulk()) {
-                (false, _) => most,
-                // One buffer a turn is all that it may have executed.
-                (true, true) => BUFFER_BYTES,
-                // Not at the first byte of room: stopping and starting cost, too.
-                (true, false) => most / 2,
-            };
-            if paused && connection.backlog() <= most {
-                connection.receiving = true;
-                if connection.in_bulk() && connection.backlog() <= BUFFER_BYTES {
-                    core.ring.receive_once(key, connection.socket.as_fd());
-                } else {
-                    core.ring.receive(key, connection.socket.as_fd());
-                }
-            }
-        }
+        Phase::Open => receive_again(core, key),
         Phase::Closing => {
             if connection.in_flight == 0 && !connection.has_output() && !connection.is_waiting() {
                 connection.close();
@@ -229,6 +211,32 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
         core.discard(key);
         core.connections.remove(key as usize);
         core.shared.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Has the kernel receive again what it was told to leave alone, once there is room.
+#[inline]
+fn receive_again(core: &mut Core, key: u32) {
+    let connection = &mut core.connections[key as usize];
+    if connection.receiving || connection.pausing || connection.said_all {
+        return;
+    }
+    let most = input_max(connection, core.config.client_query_buffer_limit);
+    let most = match (connection.stalled, connection.in_bulk()) {
+        (false, _) => most,
+        // One buffer a turn is all that it may have executed.
+        (true, true) => BUFFER_BYTES,
+        // Not at the first byte of room: stopping and starting cost, too.
+        (true, false) => most / 2,
+    };
+    if connection.backlog() > most {
+        return;
+    }
+    connection.receiving = true;
+    if connection.in_bulk() && connection.backlog() <= BUFFER_BYTES {
+        core.ring.receive_once(key, connection.socket.as_fd());
+    } else {
+        core.ring.receive(key, connection.socket.as_fd());
     }
 }
 
