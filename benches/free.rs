@@ -5,7 +5,7 @@
 use rustix::time::{ClockId, clock_gettime};
 use shards::command::Run;
 use shards::resp::{Limits, Partial, Protocol, Reply, parse};
-use shards::{Args, COMMANDS, DbIndex, Request, Settings, Shard, UnixMs};
+use shards::{Args, COMMANDS, Request, Settings, Shard, UnixMs};
 use std::time::Duration;
 
 #[global_allocator]
@@ -46,15 +46,7 @@ fn run(shard: &mut Shard, at: UnixMs, words: &[Vec<u8>]) -> Duration {
         Run::EachShard { part, .. } => part,
         _ => panic!("a command on one shard"),
     };
-    let request = Request {
-        handler,
-        args,
-        db: DbIndex(0),
-        protocol: Protocol::Resp2,
-        no_touch: false,
-        alone: false,
-        located: None,
-    };
+    let request = Request::new(handler, args);
     let mut out = Vec::new();
     let start = now();
     let result = shard.apply(at, &request, &mut out);

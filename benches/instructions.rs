@@ -9,10 +9,10 @@
 //! the nodes exchange boxes until all is answered. How many turns and boxes that
 //! took goes to stderr.
 
-use shards::command::{Handler, Run, flags};
+use shards::command::{Handler, Run};
 use shards::order::{Call, Client, Node, Placement};
 use shards::resp::{Limits, Partial, Protocol, Reply, Status, parse};
-use shards::{Args, COMMANDS, DbIndex, Request, Row, Settings, Shard, ShardId, UnixMs};
+use shards::{Args, COMMANDS, Request, Row, Settings, Shard, ShardId, UnixMs};
 use std::hint::black_box;
 
 const KEYS: usize = 1_000;
@@ -90,15 +90,7 @@ impl Bench {
             {
                 left -= 1;
                 if executed {
-                    let request = Request {
-                        handler,
-                        args: Args::new(&input, &self.spans),
-                        db: DbIndex(0),
-                        protocol: Protocol::Resp2,
-                        no_touch: false,
-                        alone: false,
-                        located: None,
-                    };
+                    let request = Request::new(handler, Args::new(&input, &self.spans));
                     let _ = self.shard.apply(UnixMs(1), &request, &mut self.out);
                 }
                 black_box(&self.spans);
@@ -166,17 +158,7 @@ impl Nodes {
             place: 0,
         };
         let placement = node.place(row, args);
-        let call = Call {
-            handler: row.run.whole(),
-            row: 0,
-            db: DbIndex(0),
-            protocol: Protocol::Resp2,
-            no_touch: false,
-            alone: false,
-            write: row.flags.has(flags::WRITE),
-            keys: row.keys,
-            located: None,
-        };
+        let call = Call::of(row);
         match placement {
             Placement::One(owner)
                 if owner.index() == home

@@ -3,10 +3,9 @@
 //! `cargo bench --bench whole [-- keys]`, 5,000,000 by default.
 
 use rustix::time::{ClockId, clock_gettime};
-use shards::command::{OwnedArgs, flags};
+use shards::command::OwnedArgs;
 use shards::order::{Batch, Call, Client, Node, Placement};
-use shards::resp::Protocol;
-use shards::{COMMANDS, DbIndex, Row, Settings, Shard, ShardId, UnixMs};
+use shards::{COMMANDS, Row, Settings, Shard, ShardId, UnixMs};
 use std::time::Duration;
 
 #[global_allocator]
@@ -56,7 +55,7 @@ impl Cores {
                 b"0123456789abcdefghijklmnopqrstuv",
             ]);
             let owner = cores.nodes[0].owner(&words.args()[1]);
-            let call = call_of(row("set"));
+            let call = Call::of(row("set"));
             let shard = &mut cores.nodes[owner.index()].shard;
             let done = shard.apply(NOW, &call.request(words.args()), &mut Vec::new());
             assert!(done.is_ok());
@@ -88,7 +87,10 @@ impl Cores {
         };
         self.timed(home, |node| {
             let args = words.args();
-            let call = call_of(row);
+            let call = Call {
+                alone: true,
+                ..Call::of(row)
+            };
             match node.place(row, args) {
                 Placement::Several(owners) => node.begin(NOW, client, call, row, args, owners),
                 Placement::One(_) => {
@@ -143,20 +145,6 @@ fn row(name: &str) -> &'static Row {
     let mut rows = COMMANDS.iter().copied().flatten();
     rows.find(|row| row.name.eq_ignore_ascii_case(name))
         .expect("there is such a command")
-}
-
-fn call_of(row: &Row) -> Call {
-    Call {
-        handler: row.run.whole(),
-        row: 0,
-        db: DbIndex(0),
-        protocol: Protocol::Resp2,
-        no_touch: false,
-        alone: true,
-        write: row.flags.has(flags::WRITE),
-        keys: row.keys,
-        located: None,
-    }
 }
 
 /// The same for work that surely is as long each time, and takes as much memory in

@@ -24,6 +24,23 @@ pub struct Request<'a> {
     pub located: Option<(usize, Located)>,
 }
 
+impl<'a> Request<'a> {
+    /// On database 0, in RESP2, not to wait, with keys that nobody has looked at.
+    /// Change what is otherwise.
+    #[inline]
+    pub fn new(handler: Handler, args: Args<'a>) -> Self {
+        Self {
+            handler,
+            args,
+            db: DbIndex(0),
+            protocol: Protocol::Resp2,
+            no_touch: false,
+            alone: false,
+            located: None,
+        }
+    }
+}
+
 /// The databases of one core.
 pub struct Shard {
     dbs: Vec<Keyspace>,

@@ -49,15 +49,9 @@ fn apply(shard: &mut Shard, now: UnixMs, db: DbIndex, args: Args<'_>) -> Vec<u8>
     if !row.arity.accepts(args.len()) {
         return out;
     }
-    let handler = row.run.whole();
     let request = Request {
-        handler,
-        args,
         db,
-        protocol: Protocol::Resp2,
-        no_touch: false,
-        alone: false,
-        located: None,
+        ..Request::new(row.run.whole(), args)
     };
     // An error is a reply like any other here.
     let _ = shard.apply(now, &request, &mut out);

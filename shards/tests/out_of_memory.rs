@@ -13,7 +13,7 @@
 
 use shards::command::OwnedArgs;
 use shards::command::digest::DIGEST_VALUE;
-use shards::resp::{Limits, Partial, Protocol, Status, parse};
+use shards::resp::{Limits, Partial, Status, parse};
 use shards::{Args, COMMANDS, DbIndex, Request, Row, Settings, Shard, UnixMs};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -213,15 +213,7 @@ fn row_of(name: &[u8]) -> &'static Row {
 
 fn apply(shard: &mut Shard, row: &Row, args: Args<'_>, out: &mut Vec<u8>) -> bool {
     assert!(row.arity.accepts(args.len()));
-    let request = Request {
-        handler: row.run.whole(),
-        args,
-        db: DbIndex(0),
-        protocol: Protocol::Resp2,
-        no_touch: false,
-        alone: false,
-        located: None,
-    };
+    let request = Request::new(row.run.whole(), args);
     shard.apply(NOW, &request, out).is_ok()
 }
 

@@ -226,13 +226,9 @@ pub fn object_here(core: &mut Core, db: DbIndex, key: &[u8]) -> Answer {
     let words: [&[u8]; 3] = [b"DEBUG", b"OBJECT", key];
     let args = shards::command::OwnedArgs::new(words);
     let request = Request {
-        handler: shards::command::debug_object,
-        args: args.args(),
         db,
-        protocol: Protocol::Resp2,
         no_touch: true,
-        alone: false,
-        located: None,
+        ..Request::new(shards::command::debug_object, args.args())
     };
     let mut reply = Vec::new();
     match core.node.shard.apply(core.now, &request, &mut reply) {

@@ -11,7 +11,7 @@
 //! One step of the scheduler lets one thing happen; the seed decides which.
 
 use crate::rng::Rng;
-use shards::command::{OwnedArgs, Row, flags};
+use shards::command::{OwnedArgs, Row};
 use shards::order::{Batch, Block, Call, Client, Manner, Node, ServerStep, Ticket, Watched};
 use shards::resp::Protocol;
 use shards::{COMMANDS, DbIndex, Settings, Shard, ShardId, UnixMs};
@@ -196,7 +196,7 @@ impl Blocks {
     fn direct(&mut self, name: &str, db: DbIndex, args: &[&[u8]]) -> Vec<u8> {
         let args = words(args);
         let owner = self.nodes[0].owner(&args.args()[1]);
-        let call = self.call(row(name), db);
+        let call = call_of(name, db);
         let mut out = Vec::new();
         let shard = &mut self.nodes[owner.index()].shard;
         let _ = shard.apply(NOW, &call.request(args.args()), &mut out);
@@ -212,20 +212,6 @@ impl Blocks {
     /// What the counter says.
     pub fn counter(&mut self) -> Vec<u8> {
         self.direct("get", DbIndex(0), &[b"GET", b"counter"])
-    }
-
-    pub fn call(&self, row: &'static Row, db: DbIndex) -> Call {
-        Call {
-            handler: row.run.whole(),
-            row: 0,
-            db,
-            protocol: Protocol::Resp2,
-            no_touch: false,
-            alone: false,
-            write: row.flags.has(flags::WRITE),
-            keys: row.keys,
-            located: None,
-        }
     }
 
     /// Lets things happen until `count` operations have begun and everything
@@ -460,7 +446,7 @@ impl Blocks {
 
     fn single(&mut self, index: usize, db: DbIndex, name: &str, args: &[&[u8]], part: Part) {
         let op = self.invoke(index, vec![part], false);
-        let (call, args) = (self.call(row(name), db), words(args));
+        let (call, args) = (call_of(name, db), words(args));
         let person = &self.people[index];
         let (home, client) = (person.home, person.client(index, op));
         let node = &mut self.nodes[home.index()];
@@ -702,6 +688,13 @@ impl Person {
             id: self.id,
             place: op as u32,
         }
+    }
+}
+
+pub fn call_of(name: &str, db: DbIndex) -> Call {
+    Call {
+        db,
+        ..Call::of(row(name))
     }
 }
 

@@ -2,7 +2,7 @@
 //! follows them, however they are cut, sees each block's part on a shard at once,
 //! and ends with the same data.
 
-use crate::blocks::{Blocks, DBS, NOW, Part, bulk, row, words};
+use crate::blocks::{Blocks, DBS, NOW, Part, bulk, call_of, words};
 use crate::replay::{Commands, number};
 use shards::{DbIndex, Settings, Shard};
 use std::collections::{HashMap, HashSet};
@@ -86,7 +86,7 @@ fn same(world: &mut Blocks, node: usize, logs: &[Vec<u8>]) -> Result<(), String>
             b"SELECT" => db = DbIndex(number(command[1])? as u16),
             name => {
                 let name = String::from_utf8_lossy(name).to_lowercase();
-                let (call, args) = (world.call(row(&name), db), words(&command));
+                let (call, args) = (call_of(&name, db), words(&command));
                 let mut reply = Vec::new();
                 let _ = follower.apply(NOW, &call.request(args.args()), &mut reply);
                 if reply.starts_with(b"-") {
@@ -103,7 +103,7 @@ fn same(world: &mut Blocks, node: usize, logs: &[Vec<u8>]) -> Result<(), String>
         if world.nodes[node].owner(&key) != world.nodes[node].id() {
             continue;
         }
-        let (call, args) = (world.call(row("get"), db), words(&[b"GET", &key]));
+        let (call, args) = (call_of("get", db), words(&[b"GET", &key]));
         let ask = |shard: &mut Shard| {
             let mut reply = Vec::new();
             let _ = shard.apply(NOW, &call.request(args.args()), &mut reply);

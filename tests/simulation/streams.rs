@@ -12,10 +12,9 @@
 //! readers went away.
 
 use crate::rng::Rng;
-use shards::command::{OwnedArgs, Row, flags};
+use shards::command::{OwnedArgs, Row};
 use shards::order::{Batch, Call, Client, Node, Placement, Rest, Ticket};
-use shards::resp::Protocol;
-use shards::{COMMANDS, CommandError, DbIndex, LongReplies, Settings, Shard, ShardId, UnixMs};
+use shards::{COMMANDS, CommandError, LongReplies, Settings, Shard, ShardId, UnixMs};
 use std::collections::{BTreeMap, VecDeque};
 
 const NOW: UnixMs = UnixMs(1_700_000_000_000);
@@ -83,20 +82,6 @@ fn row(name: &str) -> &'static Row {
     let mut rows = COMMANDS.iter().copied().flatten();
     rows.find(|row| row.name.eq_ignore_ascii_case(name))
         .unwrap()
-}
-
-fn call_of(row: &Row, alone: bool) -> Call {
-    Call {
-        handler: row.run.whole(),
-        row: 0,
-        db: DbIndex(0),
-        protocol: Protocol::Resp2,
-        no_touch: false,
-        alone,
-        write: row.flags.has(flags::WRITE),
-        keys: row.keys,
-        located: None,
-    }
 }
 
 fn key(list: usize) -> String {
@@ -252,7 +237,10 @@ impl Streams {
             person.requests.push_back(None);
         }
         self.requests += 1;
-        let call = call_of(row, true);
+        let call = Call {
+            alone: true,
+            ..Call::of(row)
+        };
         match placement {
             Placement::One(owner) if owner.index() == home => {
                 if !self.broken && node.must_wait(client.id, &call, args) {
@@ -278,7 +266,7 @@ impl Streams {
             let words = OwnedArgs::new(line.split(' ').map(str::as_bytes));
             let args = words.args();
             let owner = self.nodes[0].owner(&args[1]);
-            let request = call_of(row("rpush"), false).request(args);
+            let request = Call::of(row("rpush")).request(args);
             let put = self.nodes[owner.index()]
                 .shard
                 .apply(NOW, &request, &mut Vec::new());
@@ -432,7 +420,7 @@ impl Streams {
             let words = OwnedArgs::new(["LRANGE", &key(list), "0", "-1"].map(str::as_bytes));
             let args = words.args();
             let owner = self.nodes[0].owner(&args[1]);
-            let call = call_of(row("lrange"), false);
+            let call = Call::of(row("lrange"));
             let mut out = Vec::new();
             let shard = &mut self.nodes[owner.index()].shard;
             let read = shard.apply(NOW, &call.request(args), &mut out);

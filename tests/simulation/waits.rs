@@ -12,10 +12,9 @@
 //! rest once those who still wait are sent away.
 
 use crate::rng::Rng;
-use shards::command::{OwnedArgs, Row, flags};
+use shards::command::{OwnedArgs, Row};
 use shards::order::{Batch, Call, Client, Node, Placement, Unblock};
-use shards::resp::Protocol;
-use shards::{COMMANDS, CommandError, DbIndex, Settings, Shard, ShardId, UnixMs};
+use shards::{COMMANDS, CommandError, Settings, Shard, ShardId, UnixMs};
 use std::collections::{BTreeMap, VecDeque};
 
 const NOW: UnixMs = UnixMs(1_700_000_000_000);
@@ -163,15 +162,8 @@ impl Waits {
         let node = &mut self.nodes[home];
         let placement = node.place(row, args);
         let call = Call {
-            handler: row.run.whole(),
-            row: 0,
-            db: DbIndex(0),
-            protocol: Protocol::Resp2,
-            no_touch: false,
             alone: true,
-            write: row.flags.has(flags::WRITE),
-            keys: row.keys,
-            located: None,
+            ..Call::of(row)
         };
         let client = Client {
             key: index as u32,
@@ -323,16 +315,7 @@ impl Waits {
         let words = OwnedArgs::new(["LRANGE", &key(number), "0", "-1"].map(str::as_bytes));
         let args = words.args();
         let owner = self.nodes[0].owner(&args[1]);
-        let row = row("lrange");
-        let request = shards::Request {
-            handler: row.run.whole(),
-            args,
-            db: DbIndex(0),
-            protocol: Protocol::Resp2,
-            no_touch: true,
-            alone: false,
-            located: None,
-        };
+        let request = Call::of(row("lrange")).request(args);
         let mut out = Vec::new();
         let read = self.nodes[owner.index()]
             .shard

@@ -6,9 +6,8 @@
 
 use crate::rng::Rng;
 use crate::workload::{Mode, Op, VERBS, Verb, Workload};
-use shards::command::{OwnedArgs, flags};
+use shards::command::OwnedArgs;
 use shards::order::{Batch, Call, Client, Node, Placement, Ticket};
-use shards::resp::Protocol;
 use shards::{Settings, Shard, ShardId, UnixMs};
 use std::collections::VecDeque;
 
@@ -358,15 +357,10 @@ impl World {
             return false;
         }
         let call = Call {
-            handler: row.run.whole(),
             row: op.verb as u16,
             db: op.db,
-            protocol: Protocol::Resp2,
-            no_touch: false,
-            alone: false,
-            write: row.flags.has(flags::WRITE),
-            keys: row.keys,
             located,
+            ..Call::of(row)
         };
         let now = UnixMs(self.clocks[home.index()]);
         self.ops[id as usize].owner = owner;
@@ -589,14 +583,7 @@ impl World {
 /// A request that the world itself makes.
 fn call_of(verb: Verb, db: shards::DbIndex) -> Call {
     Call {
-        handler: verb.row().run.whole(),
-        row: 0,
         db,
-        protocol: Protocol::Resp2,
-        no_touch: false,
-        alone: false,
-        write: false,
-        keys: verb.row().keys,
-        located: None,
+        ..Call::of(verb.row())
     }
 }

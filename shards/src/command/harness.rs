@@ -53,13 +53,9 @@ impl Engine {
 
     fn apply(&mut self, handler: Handler, args: Args<'_>) -> String {
         let request = Request {
-            handler,
-            args,
             db: self.db,
             protocol: self.protocol,
-            no_touch: false,
-            alone: false,
-            located: None,
+            ..Request::new(handler, args)
         };
         let mut out = Vec::new();
         let _ = self.shard.apply(self.now, &request, &mut out);

@@ -6,7 +6,7 @@
 use super::node::Unblock;
 use super::program::Task;
 use super::watch::{Ran, Rest};
-use crate::command::{Args, Begin, Cargo, Find, Handler, KeySpec, Write};
+use crate::command::{Args, Begin, Cargo, Find, Handler, KeySpec, Row, Write, flags};
 use crate::effects::BlockId;
 use crate::keyspace::Located;
 use crate::resp::Protocol;
@@ -80,6 +80,23 @@ pub struct Call {
 }
 
 impl Call {
+    /// A request of this row whose keys nobody has looked at: on database 0, in
+    /// RESP2, not to wait, counted with row 0. Change what is otherwise.
+    #[inline]
+    pub fn of(row: &Row) -> Self {
+        Self {
+            handler: row.run.whole(),
+            row: 0,
+            db: DbIndex(0),
+            protocol: Protocol::Resp2,
+            no_touch: false,
+            alone: false,
+            write: row.flags.has(flags::WRITE),
+            keys: row.keys,
+            located: None,
+        }
+    }
+
     /// The argument that `located` is about.
     #[inline]
     fn first_key(&self) -> Option<usize> {

@@ -9,7 +9,6 @@ use crate::command::{
 };
 use crate::error::CommandError;
 use crate::keyspace::{StringRef, Ttl, slot_of};
-use crate::resp::Protocol;
 use crate::shard::Shard;
 use crate::types::{DbIndex, Settings, ShardId, Type, UnixMs, Waiting};
 use std::collections::{BTreeMap, VecDeque};
@@ -95,7 +94,8 @@ impl Scene {
         };
         let call = Call {
             alone: self.alone,
-            ..call_of(row, self.db)
+            db: self.db,
+            ..Call::of(row)
         };
         let waiting = Client {
             key: 0,
@@ -185,20 +185,6 @@ impl Scene {
 
     fn said(&mut self) -> Vec<(u64, String)> {
         std::mem::take(&mut self.replies)
-    }
-}
-
-fn call_of(row: &Row, db: DbIndex) -> Call {
-    Call {
-        handler: row.run.whole(),
-        row: 0,
-        db,
-        protocol: Protocol::Resp2,
-        no_touch: false,
-        alone: false,
-        write: row.flags.has(flags::WRITE),
-        keys: row.keys,
-        located: None,
     }
 }
 
@@ -365,7 +351,7 @@ fn what_expires_during_keys_is_met_all_the_same_and_is_gone_for_others() {
     for (line, reply) in [("GET k3@0", "$-1"), ("RANDOMKEY", "$-1")] {
         let args = words(line);
         let mut out = Vec::new();
-        let call = call_of(row(line.split(' ').next().unwrap()), DbIndex(0));
+        let call = Call::of(row(line.split(' ').next().unwrap()));
         let _ = shard.apply(later, &call.request(args.args()), &mut out);
         assert_eq!(text(&out), reply);
     }
@@ -743,17 +729,9 @@ fn who_waits_for_a_key_is_not_starved_by_transactions() {
     }
     scene.said();
     let args = words("BLPOP a@0 0");
-    let row = row("blpop");
     let call = Call {
-        handler: row.run.whole(),
-        row: 0,
-        db: DbIndex(0),
-        protocol: Protocol::Resp2,
-        no_touch: false,
         alone: true,
-        write: true,
-        keys: row.keys,
-        located: None,
+        ..Call::of(row("blpop"))
     };
     let client = Client {
         key: 0,

@@ -11,7 +11,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use shards::command::OwnedArgs;
-use shards::resp::{Limits, Partial, Protocol, Status, parse};
+use shards::resp::{Limits, Partial, Status, parse};
 use shards::{Args, COMMANDS, DbIndex, Request, Row, Settings, Shard, UnixMs};
 
 const BEFORE_EVERYTHING: UnixMs = UnixMs(i64::MIN);
@@ -104,15 +104,7 @@ fn apply(shard: &mut Shard, now: UnixMs, row: &Row, args: Args<'_>) -> Vec<u8> {
     if !row.arity.accepts(args.len()) {
         return b"arity".to_vec();
     }
-    let request = Request {
-        handler: row.run.whole(),
-        args,
-        db: DbIndex(0),
-        protocol: Protocol::Resp2,
-        no_touch: false,
-        alone: false,
-        located: None,
-    };
+    let request = Request::new(row.run.whole(), args);
     let mut out = Vec::new();
     let failed = shard.apply(now, &request, &mut out).is_err();
     assert_eq!(failed, out.first() == Some(&b'-'));

@@ -118,7 +118,6 @@ mod tests {
     use super::rebuild;
     use crate::command::harness::{Engine, text};
     use crate::command::{Args, Context, Outcome, OwnedArgs};
-    use crate::resp::Protocol;
     use crate::shard::Request;
 
     fn remake(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
@@ -130,15 +129,7 @@ mod tests {
     fn made_anew(engine: &mut Engine, key: &str) -> String {
         engine.shard.effects().record(true);
         let args = OwnedArgs::new([&b"REMAKE"[..], key.as_bytes()]);
-        let request = Request {
-            handler: remake,
-            args: args.args(),
-            db: engine.db,
-            protocol: Protocol::Resp2,
-            no_touch: false,
-            alone: false,
-            located: None,
-        };
+        let request = Request::new(remake, args.args());
         let _ = engine.shard.apply(engine.now, &request, &mut Vec::new());
         let log = text(&engine.shard.effects().take());
         let log = log.replace("*2|$6|SELECT|$1|0|", "");

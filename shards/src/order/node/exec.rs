@@ -33,6 +33,21 @@ fn watch(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     Ok(())
 }
 
+/// A request whose keys, if it has any, are nobody's concern on its way.
+fn keyless(handler: Handler, row: u16, manner: Manner) -> Call {
+    Call {
+        handler,
+        row,
+        db: manner.db,
+        protocol: manner.protocol,
+        no_touch: true,
+        alone: false,
+        write: false,
+        keys: &[],
+        located: None,
+    }
+}
+
 impl Node {
     /// WATCH: from now on changes of these keys count for the client, by its
     /// id. Replies `+OK` through [`Node::replies`] when every shard knows.
@@ -61,17 +76,7 @@ impl Node {
             Some((group.first()?.0, OwnedArgs::new(parts)))
         };
         let parts = own.chunk_by(|a, b| a.0 == b.0).filter_map(part).collect();
-        let call = Call {
-            handler: watch,
-            row,
-            db: manner.db,
-            protocol: manner.protocol,
-            no_touch: true,
-            alone: false,
-            write: false,
-            keys: &[],
-            located: None,
-        };
+        let call = keyless(watch, row, manner);
         let transaction = Transaction::new(client, call, Then::Merge(Merge::Ok), parts);
         self.begin_unlocked(now, transaction, None);
         self.pump(now);
@@ -173,21 +178,10 @@ impl Node {
     /// What a request that waits here holds: a block, as a request.
     pub(super) fn parked_block(&self, home: ShardId, client: Client, task: Task) -> Parked {
         const NOTHING: Handler = |_, _| Ok(());
-        let call = Call {
-            handler: NOTHING,
-            row: task.row,
-            db: task.manner.db,
-            protocol: task.manner.protocol,
-            no_touch: true,
-            alone: false,
-            write: false,
-            keys: &[],
-            located: None,
-        };
         Parked {
             home,
             client,
-            call,
+            call: keyless(NOTHING, task.row, task.manner),
             args: OwnedArgs::default(),
             task: Some(Box::new(task)),
         }

@@ -1,6 +1,6 @@
 //! What convoys wait for, and what they do not.
 
-use super::{Client, DbIndex, Scene, call_of, row, said, words};
+use super::{Call, Client, Scene, row, said, words};
 use crate::command::Merge;
 use crate::order::convoy::Convoy;
 use crate::types::ShardId;
@@ -104,11 +104,7 @@ fn a_request_that_finds_no_memory_leaves_nothing_in_its_convoy() {
     let scene = Scene::new();
     let mut convoy = Convoy::default();
     convoy.boxes.resize_with(3, || None);
-    let who = (
-        Client::NOBODY,
-        call_of(row("MGET"), DbIndex(0)),
-        Merge::KeyOrder,
-    );
+    let who = (Client::NOBODY, Call::of(row("MGET")), Merge::KeyOrder);
     let args = words("MGET a@0 b@1");
     let key = |at| {
         let located = scene.nodes[0].shard.locate(&args.args()[at]);
