@@ -17,10 +17,10 @@
 //! A client that goes away has its core drop the reply. No lock depends on it.
 
 use super::{Node, Parked};
-use crate::command::{Cargo, Long, OwnedArgs};
+use crate::command::{Cargo, Long};
 use crate::order::batch::{Batch, Call, Client, Item, Scope, Ticket};
 use crate::order::watch::{Ran, Rest};
-use crate::types::{ShardId, UnixMs};
+use crate::types::UnixMs;
 use hashbrown::HashMap;
 use std::collections::{BTreeSet, VecDeque};
 
@@ -29,10 +29,7 @@ const HURRY_MS: i64 = 1000;
 
 /// A reply that is under way.
 struct LongReply {
-    home: ShardId,
-    client: Client,
-    call: Call,
-    args: OwnedArgs,
+    request: Parked,
     /// All of it is as of then.
     began: UnixMs,
     long: Long,
@@ -109,18 +106,8 @@ impl Node {
         (long, ran): (Long, Ran),
         piece: Vec<u8>,
     ) {
-        let Parked {
-            home,
-            client,
-            call,
-            args,
-            ..
-        } = request;
         let reply = LongReply {
-            home,
-            client,
-            call,
-            args,
+            request,
             began: now,
             long,
             ticks: ran.ticks,
@@ -181,13 +168,12 @@ impl Node {
             long: Some(reply.long),
             ..Cargo::default()
         };
-        let (call, args) = (
-            Call {
-                no_touch: true,
-                ..reply.call
-            },
-            reply.args.args(),
-        );
+        let request = &reply.request;
+        let call = Call {
+            no_touch: true,
+            ..request.call
+        };
+        let args = request.args.args();
         let ran = self.apply(reply.began, &call, args, &mut cargo, &mut piece);
         let Some(ran) = ran.ok().filter(|ran| !ran.failed) else {
             // It has gone after all: the clock has leapt. Half of the reply is out.
@@ -206,8 +192,8 @@ impl Node {
             failed: false,
             ticks: reply.ticks,
         };
-        let (home, client) = (reply.home, reply.client);
-        self.answer_late(home, client, &reply.call, reply.args.args(), ran, piece);
+        let (home, client) = (request.home, request.client);
+        self.answer_late(home, client, &request.call, args, ran, piece);
         self.end_long(now, ticket, &reply);
         false
     }
@@ -225,12 +211,13 @@ impl Node {
 
     /// Brings a piece to the client's core.
     fn hand_out(&mut self, reply: &LongReply, rest: Rest, piece: Vec<u8>) {
-        let (client, row) = (reply.client, reply.call.row);
-        if reply.home == self.id {
+        let request = &reply.request;
+        let (client, row) = (request.client, request.call.row);
+        if request.home == self.id {
             return self.answer_piece(client, row, rest, piece);
         }
         let item = Item::Piece { client, row, rest };
-        self.batch_for(reply.home)
+        self.batch_for(request.home)
             .push(item, std::iter::once(&piece[..]));
     }
 

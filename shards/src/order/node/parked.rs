@@ -22,6 +22,19 @@ pub(super) struct Parked {
     pub task: Option<Box<Task>>,
 }
 
+impl Parked {
+    /// A request whose arguments are another's: they are copied.
+    pub fn new(home: ShardId, client: Client, call: Call, args: Args<'_>) -> Self {
+        Self {
+            home,
+            client,
+            call,
+            args: OwnedArgs::new(args.iter()),
+            task: None,
+        }
+    }
+}
+
 /// A client of some core, to whom order is promised.
 pub(super) type Origin = (ShardId, u64);
 
@@ -50,14 +63,7 @@ impl Node {
 
     /// Has a request of one of this core's clients wait.
     pub fn park(&mut self, client: Client, call: Call, args: Args<'_>) {
-        let args = OwnedArgs::new(args.iter());
-        self.hold_up(Parked {
-            home: self.id,
-            client,
-            call,
-            args,
-            task: None,
-        });
+        self.hold_up(Parked::new(self.id, client, call, args));
     }
 
     pub(super) fn is_held_up(&self, origin: Origin, call: &Call, args: Args<'_>) -> bool {
@@ -140,14 +146,7 @@ impl Node {
         batch: &mut Batch,
     ) -> bool {
         if !self.locks.is_empty() && self.is_held_up((home, client.id), call, batch.args(index)) {
-            let args = OwnedArgs::new(batch.args(index).iter());
-            self.hold_up(Parked {
-                home,
-                client,
-                call: *call,
-                args,
-                task: None,
-            });
+            self.hold_up(Parked::new(home, client, *call, batch.args(index)));
             return false;
         }
         let ran = self.run_in(now, call, index, &mut Cargo::default(), batch);
@@ -158,47 +157,34 @@ impl Node {
             }
             (Ok(_), _) => {}
             (Err(why), _) => {
-                let args = OwnedArgs::new(batch.args(index).iter());
-                self.put_aside(home, client, *call, args, why);
+                let request = Parked::new(home, client, *call, batch.args(index));
+                self.put_aside(request, why);
             }
         }
         false
     }
 
     /// A request that ran without a ticket has no reply yet.
-    pub(super) fn put_aside(
-        &mut self,
-        home: ShardId,
-        client: Client,
-        call: Call,
-        args: OwnedArgs,
-        why: Unanswered,
-    ) {
+    pub(super) fn put_aside(&mut self, request: Parked, why: Unanswered) {
         match why {
             Unanswered::Waits(waiting) => self.add_waiter(Waiter {
-                home,
-                client,
-                call,
-                args,
+                home: request.home,
+                client: request.client,
+                call: request.call,
+                args: request.args,
                 waiting,
                 elsewhere: false,
             }),
             // What its client sends after it is not to overtake it.
-            Unanswered::Long => self.hold_up(Parked {
-                home,
-                client,
-                call,
-                args,
-                task: None,
-            }),
+            Unanswered::Long => self.hold_up(request),
         }
     }
 
     /// The reply to a request of one of this core's clients, for keys of this
     /// shard, is long, as it said. It comes in pieces through [`Node::replies`].
     pub fn reply_at_length(&mut self, now: UnixMs, client: Client, call: Call, args: Args<'_>) {
-        let args = OwnedArgs::new(args.iter());
-        self.put_aside(self.id, client, call, args, Unanswered::Long);
+        let request = Parked::new(self.id, client, call, args);
+        self.put_aside(request, Unanswered::Long);
         self.pump(now);
     }
 
@@ -279,19 +265,13 @@ impl Node {
         ran: Result<Ran, Unanswered>,
         reply: Vec<u8>,
     ) {
-        let Parked {
-            home,
-            client,
-            call,
-            args,
-            ..
-        } = request;
         let ran = match ran {
             Ok(ran) => ran,
-            Err(why) => return self.put_aside(home, client, call, args, why),
+            Err(why) => return self.put_aside(request, why),
         };
+        let (home, client, call) = (request.home, request.client, request.call);
         match self.shard.onward() {
-            None => self.answer_late(home, client, &call, args.args(), ran, reply),
+            None => self.answer_late(home, client, &call, request.args.args(), ran, reply),
             Some(Write { handler, args }) => {
                 let call = Call { handler, ..call };
                 self.walk(now, home, client, call, args.args());

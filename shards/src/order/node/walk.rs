@@ -12,7 +12,7 @@
 //! take a path of their own.
 
 use super::{Node, Parked};
-use crate::command::{Args, OwnedArgs, cursor_of};
+use crate::command::{Args, cursor_of};
 use crate::error::CommandError;
 use crate::keyspace::cursor_slot;
 use crate::order::batch::{Call, Client, Item};
@@ -45,13 +45,7 @@ impl Node {
             }
             return;
         }
-        let request = Parked {
-            home,
-            client,
-            call,
-            args: OwnedArgs::new(args.iter()),
-            task: None,
-        };
+        let request = Parked::new(home, client, call, args);
         if !self.locks.is_empty() && self.is_held_up((home, client.id), &call, args) {
             self.hold_up(request);
         } else if let Some(long) = self.run_late(now, request) {
