@@ -35,7 +35,6 @@ use crate::types::{ShardId, Type, UnixMs, Waiting};
 use hashbrown::{HashMap, HashSet};
 use slab::Slab;
 use std::collections::BTreeSet;
-use std::rc::Rc;
 
 /// Marks the numbers of tickets that hold a key which is offered, or is to be
 /// looked at for those who wait for it.
@@ -600,27 +599,12 @@ impl Node {
             ..call
         };
         self.transactions.insert(Transaction {
-            client,
             ticket,
-            parent: None,
-            call,
             protocol: scattered.call.protocol,
-            parts: Rc::default(),
-            step: 0,
             request: Some(scattered.request.clone()),
-            further: None,
-            ticks: 0,
-            unblocked: None,
-            participants: Vec::new(),
             locking: false,
-            owners: Vec::new(),
             missing: writes.len(),
-            replies: Vec::new(),
-            sum: 0,
-            error: None,
-            sliced: Vec::new(),
-            parcel: None,
-            then,
+            ..Transaction::new(client, call, then, Vec::new())
         });
         for write in writes {
             let call = Call {
