@@ -237,10 +237,30 @@ impl<'a> Decision<'a> {
     }
 }
 
-impl Decision<'_> {
+impl<'a> Decision<'a> {
     /// See [`Context::wait_for`].
     pub fn wait_for(&self, of: Type, until: Option<UnixMs>) -> Outcome {
         wait_for(self.alone, of, until)
+    }
+
+    /// The first of the keys that has any elements, where `read` replied how many
+    /// each has, or the error for one of another type.
+    pub fn first_with_any(
+        &self,
+        keys: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Option<&'a [u8]>, CommandError> {
+        let mut found = keys.zip(self.read).filter(|(_, read)| **read != b":0\r\n");
+        match found.next() {
+            Some((_, read)) if read.first() == Some(&b'-') => Err(CommandError::WrongType),
+            Some((key, _)) => Ok(Some(key)),
+            None => Ok(None),
+        }
+    }
+
+    /// There is this one write, and its reply is the reply.
+    pub fn reply_as_written(&mut self, handler: Handler, args: OwnedArgs) {
+        self.writes.push(Write { handler, args });
+        self.written_reply = true;
     }
 }
 

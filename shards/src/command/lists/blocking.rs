@@ -4,13 +4,13 @@
 //! appears; over shards its decision is made again. See `order`.
 
 use super::moving::{
-    DESTINATION, Popping, decide_move, end_of, first_with_any, lmove_read, lmpop_read, lmpop_write,
+    DESTINATION, Popping, decide_move, end_of, lmove_read, lmpop_read, lmpop_write,
     move_into_reply, multi_pop_into_reply,
 };
 use super::pop_into_reply;
 use crate::command::args::{deadline, keys_and_deadline};
 use crate::command::spec::{Access, Arity, Begin, Command, Find, Group, KeySpec, flags};
-use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, Row, Run, Write};
+use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, Row, Run};
 use crate::error::CommandError;
 use crate::types::Type;
 use crate::value::End;
@@ -176,16 +176,12 @@ fn brpop_decide(decision: &mut Decision<'_>) -> Outcome {
 
 fn decide_pop(decision: &mut Decision<'_>, end: End) -> Outcome {
     let (keys, until) = keys_and_deadline(decision.args, decision.now)?;
-    let Some(key) = first_with_any(keys, decision.read)? else {
+    let Some(key) = decision.first_with_any(keys)? else {
         decision.wait_for(Type::List, until)?;
         decision.reply.null_array();
         return Ok(());
     };
-    decision.writes.push(Write {
-        handler: pop_write,
-        args: OwnedArgs::new([end.pop_name(), key]),
-    });
-    decision.written_reply = true;
+    decision.reply_as_written(pop_write, OwnedArgs::new([end.pop_name(), key]));
     Ok(())
 }
 
@@ -261,17 +257,11 @@ fn blmpop_decide(decision: &mut Decision<'_>) -> Outcome {
     let popping = Popping::parse(decision.args.from(1))?;
     let until = deadline(&decision.args[1], decision.now)?;
     let keys = decision.args.from(3).iter().take(popping.keys);
-    let Some(key) = first_with_any(keys, decision.read)? else {
+    let Some(key) = decision.first_with_any(keys)? else {
         decision.wait_for(Type::List, until)?;
         decision.reply.null_array();
         return Ok(());
     };
-    let mut buffer = itoa::Buffer::new();
-    let count = buffer.format(popping.count).as_bytes();
-    decision.writes.push(Write {
-        handler: lmpop_write,
-        args: OwnedArgs::new([popping.end.pop_name(), key, count]),
-    });
-    decision.written_reply = true;
+    decision.reply_as_written(lmpop_write, popping.request(key));
     Ok(())
 }

@@ -282,6 +282,13 @@ impl Popping {
         let count = count.unwrap_or(1);
         Ok(Self { keys, end, count })
     }
+
+    /// The request that takes from `key` what is asked for.
+    pub fn request(&self, key: &[u8]) -> OwnedArgs {
+        let mut buffer = itoa::Buffer::new();
+        let count = buffer.format(self.count).as_bytes();
+        OwnedArgs::new([self.end.pop_name(), key, count])
+    }
 }
 
 fn lmpop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
@@ -316,14 +323,14 @@ pub fn multi_pop_into_reply(
     Ok(popped > 0)
 }
 
-/// For each key how many elements there are; null if it is no list.
+/// The length of each key.
 pub(super) fn lmpop_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let keys = args.from(1);
     ctx.reply.array(keys.len());
     for key in keys.iter() {
         match ctx.db.lookup_as::<List>(key) {
             Ok(list) => ctx.reply.integer(list.map_or(0, |list| list.len()) as i64),
-            Err(_) => ctx.reply.null(),
+            Err(error) => ctx.reply.error(&error),
         }
     }
     Ok(())
@@ -332,31 +339,11 @@ pub(super) fn lmpop_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 fn lmpop_decide(decision: &mut Decision<'_>) -> Outcome {
     let popping = Popping::parse(decision.args)?;
     let keys = decision.args.from(2).iter().take(popping.keys);
-    let Some(key) = first_with_any(keys, decision.read)? else {
-        decision.reply.null_array();
-        return Ok(());
-    };
-    let mut buffer = itoa::Buffer::new();
-    let count = buffer.format(popping.count).as_bytes();
-    decision.writes.push(Write {
-        handler: lmpop_write,
-        args: OwnedArgs::new([popping.end.pop_name(), key, count]),
-    });
-    decision.written_reply = true;
-    Ok(())
-}
-
-/// The first key of which [`lmpop_read`] has found anything.
-pub(super) fn first_with_any<'a>(
-    keys: impl Iterator<Item = &'a [u8]>,
-    read: &[&[u8]],
-) -> Result<Option<&'a [u8]>, CommandError> {
-    let mut found = keys.zip(read).filter(|(_, read)| **read != b":0\r\n");
-    match found.next() {
-        Some((_, read)) if *read == b"$-1\r\n" => Err(CommandError::WrongType),
-        Some((key, _)) => Ok(Some(key)),
-        None => Ok(None),
+    match decision.first_with_any(keys)? {
+        Some(key) => decision.reply_as_written(lmpop_write, popping.request(key)),
+        None => decision.reply.null_array(),
     }
+    Ok(())
 }
 
 /// LPOP or RPOP with a count, with the reply of LMPOP.

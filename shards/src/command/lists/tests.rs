@@ -142,6 +142,7 @@ fn decisions_over_shards() {
     let list: &[u8] = b"*2\r\n$1\r\na\r\n$2\r\nbb\r\n";
     let (none, other): (&[u8], &[u8]) = (b"$-1\r\n", b":0\r\n");
     let wrong = "WRONGTYPE Operation against a key holding the wrong kind of value";
+    let error = b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n";
     for (line, read, reply, writes) in [
         (
             "LMOVE s d LEFT RIGHT",
@@ -173,11 +174,11 @@ fn decisions_over_shards() {
         ),
         (
             "LMPOP 2 a b RIGHT COUNT 2",
-            [b":9\r\n", none],
+            [b":9\r\n", error],
             "",
             &["RPOP a 2"],
         ),
-        ("LMPOP 2 a b RIGHT COUNT 2", [other, none], wrong, &[]),
+        ("LMPOP 2 a b RIGHT COUNT 2", [other, error], wrong, &[]),
         ("LMPOP 2 a b LEFT", [b":0\r\n", b":0\r\n"], "*-1|", &[]),
     ] {
         let (said, written) = decide(line, &read);
@@ -198,7 +199,10 @@ fn parts_over_shards() {
             engine.part("LMOVE l one none s"),
             "*4|*2|$1|1|$1|c|*2|$1|z|$1|z|$-1|:0|"
         );
-        assert_eq!(engine.part("LMPOP l one none s"), "*4|:3|:1|:0|$-1|");
+        assert_eq!(
+            engine.part("LMPOP l one none s"),
+            "*4|:3|:1|:0|-WRONGTYPE Operation against a key holding the wrong kind of value|"
+        );
     }
 }
 

@@ -3,10 +3,10 @@
 //! On one shard a request that finds nothing runs again when one of its keys
 //! appears; over shards its decision is made again. See `order`.
 
-use super::pops::{End, Popping, Shape, first_with_any, pop, zmpop_read, zmpop_write};
+use super::pops::{End, Popping, Shape, pop, zmpop_read, zmpop_write};
 use crate::command::args::{deadline, keys_and_deadline};
 use crate::command::spec::{Access, Arity, Begin, Command, Find, Group, KeySpec, flags};
-use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, Row, Run, Write};
+use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, Row, Run};
 use crate::error::CommandError;
 use crate::types::Type;
 
@@ -130,16 +130,12 @@ fn bzpopmax_decide(decision: &mut Decision<'_>) -> Outcome {
 
 fn decide_pop(decision: &mut Decision<'_>, end: End) -> Outcome {
     let (keys, until) = keys_and_deadline(decision.args, decision.now)?;
-    let Some(key) = first_with_any(keys, decision.read)? else {
+    let Some(key) = decision.first_with_any(keys)? else {
         decision.wait_for(Type::Zset, until)?;
         decision.reply.null_array();
         return Ok(());
     };
-    decision.writes.push(Write {
-        handler: pop_write,
-        args: OwnedArgs::new([end.pop_name(), key]),
-    });
-    decision.written_reply = true;
+    decision.reply_as_written(pop_write, OwnedArgs::new([end.pop_name(), key]));
     Ok(())
 }
 
@@ -170,15 +166,11 @@ fn bzmpop_decide(decision: &mut Decision<'_>) -> Outcome {
     let popping = Popping::parse(decision.args.from(1))?;
     let until = deadline(&decision.args[1], decision.now)?;
     let keys = decision.args.from(3).iter().take(popping.keys);
-    let Some(key) = first_with_any(keys, decision.read)? else {
+    let Some(key) = decision.first_with_any(keys)? else {
         decision.wait_for(Type::Zset, until)?;
         decision.reply.null_array();
         return Ok(());
     };
-    decision.writes.push(Write {
-        handler: zmpop_write,
-        args: popping.request(key),
-    });
-    decision.written_reply = true;
+    decision.reply_as_written(zmpop_write, popping.request(key));
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::reply_member;
 use crate::command::spec::{Arity, Command, Group, KeySpec, flags};
-use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, Row, Run, Write};
+use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, Row, Run};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::number::parse_i64;
@@ -255,29 +255,11 @@ pub(super) fn zmpop_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 fn zmpop_decide(decision: &mut Decision<'_>) -> Outcome {
     let popping = Popping::parse(decision.args)?;
     let keys = decision.args.from(2).iter().take(popping.keys);
-    let Some(key) = first_with_any(keys, decision.read)? else {
-        decision.reply.null_array();
-        return Ok(());
-    };
-    decision.writes.push(Write {
-        handler: zmpop_write,
-        args: popping.request(key),
-    });
-    decision.written_reply = true;
-    Ok(())
-}
-
-/// The first key of which [`zmpop_read`] has found anything.
-pub(super) fn first_with_any<'a>(
-    keys: impl Iterator<Item = &'a [u8]>,
-    read: &[&[u8]],
-) -> Result<Option<&'a [u8]>, CommandError> {
-    let mut found = keys.zip(read).filter(|(_, read)| **read != b":0\r\n");
-    match found.next() {
-        Some((_, read)) if read.first() == Some(&b'-') => Err(CommandError::WrongType),
-        Some((key, _)) => Ok(Some(key)),
-        None => Ok(None),
+    match decision.first_with_any(keys)? {
+        Some(key) => decision.reply_as_written(zmpop_write, popping.request(key)),
+        None => decision.reply.null_array(),
     }
+    Ok(())
 }
 
 /// ZPOPMIN or ZPOPMAX with a count, with the reply of ZMPOP.
