@@ -524,26 +524,19 @@ fn key_uses(args: Args<'_>) -> Result<Vec<KeyUse>, CommandError> {
     let mut uses = Vec::new();
     for spec in entry.keys {
         let mut positions = Vec::new();
-        if spec.positions(args, &mut positions).is_none() {
+        let fits = spec.positions(args, &mut positions).is_some();
+        // A keyword may be missing; keys at a place of their own may not.
+        let none_here = positions.is_empty() && matches!(spec.begin, Begin::Index(_));
+        if !fits || none_here {
+            if entry.flags.has(flags::NO_MANDATORY_KEYS) {
+                return Ok(Vec::new());
+            }
             return fail("ERR Invalid arguments specified for command");
         }
-        let words = access_words(spec, args);
+        let words = spec.access_of(args);
         uses.extend(positions.into_iter().map(|at| (at, words)));
     }
     Ok(uses)
-}
-
-/// Where an option changes what is done with the key (`variable_flags`), that
-/// option is GET: without it the key is only overwritten.
-fn access_words(spec: &KeySpec, args: Args<'_>) -> &'static [&'static str] {
-    let Some((&"variable_flags", words)) = spec.access.0.split_last() else {
-        return spec.access.0;
-    };
-    let get = |arg: &[u8]| arg.eq_ignore_ascii_case(b"get");
-    match args.iter().skip(3).any(get) {
-        true => words,
-        false => &["OW", "update"],
-    }
 }
 
 fn getkeys(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {

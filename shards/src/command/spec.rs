@@ -193,7 +193,12 @@ pub struct KeySpec {
     pub access: Access,
     /// What COMMAND INFO says of it; empty for nothing.
     pub notes: &'static str,
+    /// With `variable_flags`: what a request with these arguments does.
+    pub vary: Option<Vary>,
 }
+
+/// From the arguments of a request, name included, to the words of [`Access`].
+pub type Vary = fn(Args<'_>) -> &'static [&'static str];
 
 impl KeySpec {
     /// The one key at argument 1.
@@ -225,6 +230,7 @@ impl KeySpec {
             },
             access: Access(access),
             notes: "",
+            vary: None,
         }
     }
 
@@ -239,7 +245,22 @@ impl KeySpec {
             },
             access: Access(access),
             notes: "",
+            vary: None,
         }
+    }
+
+    /// The same with options that decide what is done with the key.
+    #[must_use]
+    pub const fn varying(self, vary: Vary) -> Self {
+        Self {
+            vary: Some(vary),
+            ..self
+        }
+    }
+
+    /// What a request with these arguments does with the keys.
+    pub fn access_of(&self, args: Args<'_>) -> &'static [&'static str] {
+        self.vary.map_or(self.access.0, |vary| vary(args))
     }
 
     /// The same with notes.

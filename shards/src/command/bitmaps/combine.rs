@@ -41,6 +41,7 @@ const fn keys_from(at: i32, last: i32, access: &'static [&'static str]) -> KeySp
         },
         access: Access(access),
         notes: "",
+        vary: None,
     }
 }
 

@@ -28,7 +28,8 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(2),
         keys: &[
             KeySpec::first(&["RW", "access", "update", "variable_flags"])
-                .noted("This command allows both access and modification of the key"),
+                .noted("This command allows both access and modification of the key")
+                .varying(bitfield_access),
         ],
         flags: flags::WRITE.with(flags::DENYOOM),
         tips: &[],
@@ -259,6 +260,25 @@ impl Window {
     fn touched(&self, operation: &Operation) -> &[u8] {
         &self.bytes[..operation.end_byte() - self.first_byte]
     }
+}
+
+/// It only reads if it has GET, and OVERFLOW, which changes nothing by itself,
+/// alone. Of a request that is malformed the worst is assumed.
+fn bitfield_access(args: Args<'_>) -> &'static [&'static str] {
+    let mut at = 2;
+    while let Some(word) = args.get(at) {
+        let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
+        let words = match () {
+            () if is(b"get") => 3,
+            () if is(b"overflow") => 2,
+            () => return &["RW", "access", "update"],
+        };
+        at += words;
+        if at > args.len() {
+            return &["RW", "access", "update"];
+        }
+    }
+    &["RO", "access"]
 }
 
 fn bitfield(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {

@@ -144,6 +144,7 @@ const fn stored_by(word: &'static str, from: i32) -> KeySpec {
         },
         access: Access(&["OW", "update"]),
         notes: "",
+        vary: None,
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) const DESTINATION: KeySpec = KeySpec {
     },
     access: Access(&["RW", "insert"]),
     notes: "",
+    vary: None,
 };
 
 /// Keys after their number.
@@ -33,6 +34,7 @@ const NUMBERED: KeySpec = KeySpec {
     },
     access: Access(&["RW", "access", "delete"]),
     notes: "",
+    vary: None,
 };
 
 pub static COMMANDS: &[Row] = &[

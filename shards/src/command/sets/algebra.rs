@@ -147,6 +147,7 @@ pub static COMMANDS: &[Row] = &[
             },
             access: Access(&["RO", "access"]),
             notes: "",
+            vary: None,
         }],
         flags: flags::READONLY.with(flags::MOVABLEKEYS),
         tips: &[],

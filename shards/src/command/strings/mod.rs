@@ -46,7 +46,8 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(3),
         keys: &[
             KeySpec::first(&["RW", "access", "update", "variable_flags"])
-                .noted("RW and ACCESS due to the optional `GET` argument"),
+                .noted("RW and ACCESS due to the optional `GET` argument")
+                .varying(set_access),
         ],
         flags: flags::WRITE.with(flags::DENYOOM),
         tips: &[],
@@ -268,6 +269,15 @@ fn clock_option<'a>(
         NewTtl::Unsaid => Ok(NewTtl::At(clock, number)),
         NewTtl::At(same, _) if same == clock => Ok(NewTtl::At(clock, number)),
         _ => Err(CommandError::Syntax),
+    }
+}
+
+/// Without GET the key is only overwritten.
+fn set_access(args: Args<'_>) -> &'static [&'static str] {
+    let get = |arg: &[u8]| arg.eq_ignore_ascii_case(b"get");
+    match args.iter().skip(3).any(get) {
+        true => &["RW", "access", "update"],
+        false => &["OW", "update"],
     }
 }
 

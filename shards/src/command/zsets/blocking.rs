@@ -22,6 +22,7 @@ const NUMBERED: KeySpec = KeySpec {
     },
     access: Access(TAKEN),
     notes: "",
+    vary: None,
 };
 
 pub static COMMANDS: &[Row] = &[
