@@ -336,6 +336,10 @@ fn run(core: &mut Core, key: u32, parsed: &Parsed, args: Args<'_>) -> Step {
     }
     let entry = match admit(connection, parsed.entry, args) {
         Ok(entry) => entry,
+        Err(_) if parsed.entry.is_none() && is_http(&args[0]) => {
+            drop_http(core, key);
+            return Step::Stall;
+        }
         Err(refused) => {
             refuse(core, key, refused.row, &refused.error);
             return Step::Next;
@@ -506,6 +510,24 @@ fn admit(
         });
     }
     Ok(entry)
+}
+
+/// The request line or a header of HTTP. A web page can make a browser send a
+/// POST to a server that only its user can reach, with commands in its body.
+fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
+}
+
+/// Closes the connection: nothing that follows runs, and this has no answer.
+#[cold]
+fn drop_http(core: &mut Core, key: u32) {
+    let connection = &mut core.connections[key as usize];
+    tracing::debug!(
+        client = connection.session.id,
+        "closed: it speaks HTTP, maybe for a web page that is not to come here"
+    );
+    connection.phase = crate::session::connection::Phase::Closing;
+    core.mark_dirty(key);
 }
 
 /// Bytes of an unknown command's name and of its arguments that are echoed.

@@ -65,6 +65,15 @@ const INPUTS: &[(&str, &[u8])] = &[
     ),
     ("minus zero", b"*-0\r\nPING\r\n"),
     (
+        "a form sent by a web page",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\nPING\r\n",
+    ),
+    ("a header of HTTP", b"host: localhost\r\nPING\r\n"),
+    (
+        "the same in a multibulk request",
+        b"*1\r\n$4\r\nPost\r\n*1\r\n$4\r\nPING\r\n",
+    ),
+    (
         "+inline request after a multibulk one",
         b"*1\r\n$4\r\nPING\r\nPING\r\n*1\r\n$4\r\nPING\r\n",
     ),
