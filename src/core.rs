@@ -134,6 +134,8 @@ pub struct Gathering {
     pub client: Client,
     /// The block that the command is part of, and not a request of its own.
     pub within: Option<Ticket>,
+    /// Of the command.
+    pub row: u16,
     /// Answers that have not come in yet.
     pub missing: u16,
     /// In core order.

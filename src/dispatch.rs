@@ -691,7 +691,7 @@ fn serve(
         Ok(Flow::Ask(question, finish)) => {
             gather::ask(
                 core,
-                (key, None),
+                (key, None, entry.number),
                 (question, finish),
                 args,
                 commands::answer,
@@ -701,7 +701,7 @@ fn serve(
             return Step::Next;
         }
         Ok(Flow::Wait(job, finish)) => {
-            gather::wait(core, (key, None), job, finish, args);
+            gather::wait(core, (key, None, entry.number), job, finish, args);
             timed(core);
             core.spare_buffers.push(out);
             return Step::Next;

@@ -150,6 +150,11 @@ fn calls_are_counted_and_timed() {
             client.call(&["CLIENT", "GETNAME"]);
             client.call(&["DBSIZE"]);
             client.call(&["NOSUCH"]);
+            // Fails when all cores have said that they do not know the client.
+            client.call(&["CLIENT", "KILL", "192.0.2.1:1"]);
+            client.call(&["MULTI"]);
+            client.call(&["CLIENT", "KILL", "192.0.2.1:1"]);
+            client.call(&["EXEC"]);
             let info = client.call(&["INFO", "commandstats"]).to_string();
             let mut lines: Vec<String> = info.lines().map(without_times).collect();
             lines.sort();

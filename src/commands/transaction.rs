@@ -349,16 +349,16 @@ fn run_server_step(core: &mut Core, step: &ServerStep) {
         );
         let took = ticks::now().saturating_sub(began);
         core.stats.ran(step.row, ticks::to_ns(took));
-        let within = Some(*ticket);
+        let asker = (key, Some(*ticket), step.row);
         match ran {
             // Nothing that may be queued has to wait for earlier replies.
             Ok(Flow::Done | Flow::Later | Flow::Pending) => {}
             Ok(Flow::Ask(question, finish)) => {
                 let ask = (question, finish);
-                return gather::ask(core, (key, within), ask, args, super::answer);
+                return gather::ask(core, asker, ask, args, super::answer);
             }
             Ok(Flow::Wait(job, finish)) => {
-                return gather::wait(core, (key, within), job, finish, args);
+                return gather::wait(core, asker, job, finish, args);
             }
             Ok(Flow::Engine(row)) => {
                 let text = format!("ERR {} is not allowed inside MULTI", row.name);

@@ -13,17 +13,21 @@ use shards::resp::{Protocol, Reply};
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// Who wants a reply: the connection, the block that the command is part of, and
+/// the row of the command.
+pub type Asker = (u32, Option<Ticket>, u16);
+
 /// Asks all cores, this one included, which answers with `answer`; `finish`
 /// writes the reply.
 pub fn ask(
     core: &mut Core,
-    (key, within): (u32, Option<Ticket>),
+    asker: Asker,
     (question, finish): (Question, Finish),
     args: Args<'_>,
     answer: impl FnOnce(&mut Core, &Question) -> Answer,
 ) {
     let question = Arc::new(question);
-    let ticket = await_answers(core, (key, within), core.shards, finish, args);
+    let ticket = await_answers(core, asker, core.shards, finish, args);
     core.ask_others(ticket, &question);
     // The others first: the own answer may take its time.
     let own = answer(core, &question);
@@ -32,14 +36,8 @@ pub fn ask(
 
 /// Has a thread of the blocking pool do a job; `finish` writes the reply. The
 /// answer is picked up in a turn of the loop, at the latest by its heartbeat.
-pub fn wait(
-    core: &mut Core,
-    (key, within): (u32, Option<Ticket>),
-    job: Job,
-    finish: Finish,
-    args: Args<'_>,
-) {
-    let ticket = await_answers(core, (key, within), 1, finish, args);
+pub fn wait(core: &mut Core, asker: Asker, job: Job, finish: Finish, args: Args<'_>) {
+    let ticket = await_answers(core, asker, 1, finish, args);
     let finished = Rc::clone(&core.finished);
     crate::runtime::jobs::run(job, move |answer| {
         finished.borrow_mut().push((ticket, answer))
@@ -58,7 +56,7 @@ pub fn take_finished(core: &mut Core) {
 /// make, and all later requests back.
 fn await_answers(
     core: &mut Core,
-    (key, within): (u32, Option<Ticket>),
+    (key, within, row): Asker,
     count: u16,
     finish: Finish,
     args: Args<'_>,
@@ -77,6 +75,7 @@ fn await_answers(
     let gathering = Gathering {
         client,
         within,
+        row,
         missing: count,
         answers: (0..core.shards).map(|_| None).collect(),
         finish,
@@ -103,6 +102,7 @@ fn complete(core: &mut Core, gathering: Gathering) {
     let Gathering {
         client,
         within,
+        row,
         answers,
         finish,
         request,
@@ -125,6 +125,7 @@ fn complete(core: &mut Core, gathering: Gathering) {
         out.clear();
         Reply::new(&mut out, Protocol::Resp2).error(&error);
         core.stats.count_error(&error.to_bytes());
+        core.stats.rows[usize::from(row)].failed += 1;
     }
     if let Some(ticket) = within {
         resume(core, ticket, client, out);
