@@ -9,6 +9,7 @@ use crate::stats::{HZ, RowStats, Stats};
 use shards::command::{Args, Arity, Group, flags};
 use shards::{CommandError, DbIndex, UnixMs};
 use std::fmt::Write;
+use std::sync::atomic::Ordering;
 
 pub static COMMANDS: &[ServerRow] = &[ServerRow {
     name: "info",
@@ -230,6 +231,11 @@ fn memory(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
         total,
     } = figures.memory;
     let ratio = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
+    // As MEMORY STATS tells them.
+    let startup = figures.core.shared.startup_bytes.load(Ordering::Relaxed);
+    let clients = figures.sum.client_bytes;
+    let overhead = startup + clients;
+    let dataset = allocated.saturating_sub(overhead);
     for (name, bytes) in [
         ("used_memory", allocated),
         ("used_memory_rss", rss),
@@ -239,7 +245,9 @@ fn memory(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
     }
     write!(
         text,
-        "used_memory_peak_perc:{:.2}%\r\nallocator_allocated:{allocated}\r\n\
+        "used_memory_peak_perc:{:.2}%\r\nused_memory_overhead:{overhead}\r\n\
+         used_memory_startup:{startup}\r\nused_memory_dataset:{dataset}\r\n\
+         used_memory_dataset_perc:{:.2}%\r\nallocator_allocated:{allocated}\r\n\
          allocator_active:{active}\r\nallocator_resident:{resident}\r\n\
          total_system_memory:{total}\r\ntotal_system_memory_human:{}\r\n\
          maxmemory:0\r\nmaxmemory_human:0B\r\nmaxmemory_policy:noeviction\r\n\
@@ -247,8 +255,10 @@ fn memory(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
          allocator_rss_ratio:{:.2}\r\nallocator_rss_bytes:{}\r\n\
          rss_overhead_ratio:{:.2}\r\nrss_overhead_bytes:{}\r\n\
          mem_fragmentation_ratio:{:.2}\r\nmem_fragmentation_bytes:{}\r\n\
+         mem_clients_slaves:0\r\nmem_clients_normal:{clients}\r\n\
          mem_allocator:jemalloc-5.3.0\r\nactive_defrag_running:0\r\n",
         100.0 * ratio(allocated, peak),
+        100.0 * ratio(dataset, allocated.saturating_sub(startup)),
         human(total),
         ratio(active, allocated),
         active.saturating_sub(allocated),
