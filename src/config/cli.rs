@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
@@ -44,10 +45,14 @@ pub fn load(args: impl IntoIterator<Item = OsString>) -> Result<Start, StartErro
 }
 
 /// CPUs that this process may use: its affinity and the quota of its control
-/// groups, both versions, are respected.
+/// groups, both versions, are respected. Counted once, at the start: a thread
+/// that is pinned later would count its own CPU alone.
 pub fn usable_cpus() -> u16 {
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    u16::try_from(cpus).unwrap_or(SHARDS_MAX).min(SHARDS_MAX)
+    static CPUS: OnceLock<u16> = OnceLock::new();
+    *CPUS.get_or_init(|| {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        u16::try_from(cpus).unwrap_or(SHARDS_MAX).min(SHARDS_MAX)
+    })
 }
 
 fn load_from(args: Vec<Vec<u8>>, mut config: Config) -> Result<Start, StartError> {
@@ -103,7 +108,7 @@ fn gather(args: Vec<Vec<u8>>) -> Result<(Vec<OsString>, Vec<Given>), StartError>
         gathered.push(OsString::from_vec(first));
     }
     while let Some(arg) = args.next() {
-        let Some(option) = arg.strip_prefix(b"--") else {
+        let Some(option) = arg.strip_prefix(b"--").filter(|name| !name.is_empty()) else {
             let shown = String::from_utf8_lossy(&arg);
             let text = format!("'{shown}': unexpected; options are --directive value (see --help)");
             return Err(StartError::new(&text));
@@ -340,6 +345,10 @@ mod tests {
                 "--unixsocket: not available in this server; remove it, or give \"\"",
             ),
             (&["-x"], "-x: unknown directive; --help lists all"),
+            (
+                &["--", "--port", "1"],
+                "'--': unexpected; options are --directive value (see --help)",
+            ),
             (
                 &["--shards", "0"],
                 "--shards 0: argument must be between 1 and 1024 inclusive; \

@@ -2,10 +2,12 @@
 //!
 //! A line is `directive value…`; see `words.rs` for quotes. Lines that are
 //! empty or begin with `#` say nothing. `include path` reads another file in
-//! place. Later lines win.
+//! place, or with `*`, `?` or `[` in it all files of such names, if there are
+//! any, in the order of their names. Later lines win.
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -73,7 +75,9 @@ pub fn read_text(
                     "files include each other too deeply; remove the circle",
                 ));
             }
-            read_nested(config, &bytes_path(path), depth + 1)?;
+            for path in named(path) {
+                read_nested(config, &path, depth + 1)?;
+            }
             continue;
         }
         let Some(directive) = table::find(name) else {
@@ -90,6 +94,48 @@ pub fn read_text(
             .map_err(|reason| wrong(&with_remedy(&reason, &directive.expects())))?;
     }
     Ok(())
+}
+
+/// The files that an `include` names: the one, or those that match.
+fn named(path: &[u8]) -> Vec<PathBuf> {
+    let is_pattern = |part: &[u8]| part.iter().any(|byte| b"*?[".contains(byte));
+    if !is_pattern(path) {
+        return vec![bytes_path(path)];
+    }
+    let mut found = vec![PathBuf::new()];
+    for part in bytes_path(path).components() {
+        let pattern = part.as_os_str().as_bytes();
+        if !is_pattern(pattern) {
+            found.iter_mut().for_each(|path| path.push(part));
+            continue;
+        }
+        found = found
+            .iter()
+            .flat_map(|path| matching(path, pattern))
+            .collect();
+    }
+    found.retain(|path| path.exists());
+    found
+}
+
+/// What matches in a folder (the current one, if empty), in the order of names;
+/// as for a shell, a hidden name only if the pattern begins with a dot.
+fn matching(folder: &Path, pattern: &[u8]) -> Vec<PathBuf> {
+    let read = match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    };
+    let mut names: Vec<_> = fs::read_dir(read)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.file_name()))
+        .filter(|name| {
+            let hidden = name.as_bytes().starts_with(b".") && !pattern.starts_with(b".");
+            !hidden && shards::glob::matches(pattern, name.as_bytes())
+        })
+        .collect();
+    names.sort();
+    names.iter().map(|name| folder.join(name)).collect()
 }
 
 /// The reason, and what to give instead where that is known.
@@ -286,6 +332,39 @@ mod tests {
         let config = read_str(&format!("include {}\ntcp-keepalive 20", path.display())).unwrap();
         assert_eq!((config.timeout_s, config.tcp_keepalive_s), (9, 20));
         fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn includes_name_many_files() {
+        let folder = std::env::temp_dir().join(format!("cordis-globs-{}", std::process::id()));
+        let write = |name: &str, text: &str| {
+            fs::create_dir_all(folder.join(name).parent().unwrap()).unwrap();
+            fs::write(folder.join(name), text).unwrap();
+        };
+        write("a/2.conf", "timeout 2\n");
+        write("a/1.conf", "timeout 1\nmaxclients 11\n");
+        write("a/.3.conf", "timeout 3\n");
+        write("a/4.txt", "timeout 4\n");
+        write("b/1.conf", "tcp-keepalive 7\n");
+        let at = folder.display();
+        let config = read_str(&format!("include {at}/[a-b]/*.conf\n")).unwrap();
+        assert_eq!((config.timeout_s, config.maxclients), (2, 11));
+        assert_eq!(config.tcp_keepalive_s, 7);
+        assert_eq!(
+            read_str(&format!("include {at}/a/.?.conf"))
+                .unwrap()
+                .timeout_s,
+            3
+        );
+        // None is no mistake; one that cannot be read is.
+        assert_eq!(
+            read_str(&format!("include {at}/*.conf\n")),
+            Ok(self::config())
+        );
+        write("b/2.conf", "nosuch\n");
+        let error = read_str(&format!("include {at}/*/2.conf\n")).unwrap_err();
+        assert!(error.contains("b/2.conf, line 1: 'nosuch'"), "{error}");
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
