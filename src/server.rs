@@ -14,6 +14,7 @@ use crate::stats::slowlog::SlowLog;
 use shards::order::Node;
 use shards::{Shard, UnixMs};
 use slab::Slab;
+use socket2::Socket;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -110,7 +111,7 @@ struct Part {
 async fn serve(part: Part) {
     let ready = part.ready.clone();
     match set_up(part) {
-        Ok((mut core, sockets, park)) => {
+        Ok((mut core, (sockets, same), park)) => {
             // The executor's first park may take tens of milliseconds: before
             // the first client, not after.
             glommio::timer::sleep(Duration::from_millis(1)).await;
@@ -121,6 +122,12 @@ async fn serve(part: Part) {
             // The receiver goes away only if another core could not start.
             let _ = ready.send(Ok(()));
             driver::run(&mut core, &mut listeners, &park).await;
+            // The kernel takes rings apart some time after the process has ended,
+            // and what waits in them keeps its socket: who starts the server anew
+            // would find its port in use.
+            for socket in same {
+                let _ = socket.shutdown(std::net::Shutdown::Both);
+            }
             let _ = ready.send(Ok(()));
         }
         Err(error) => {
@@ -129,7 +136,10 @@ async fn serve(part: Part) {
     }
 }
 
-fn set_up(part: Part) -> Result<(Core, Vec<socket2::Socket>, Park), StartError> {
+/// Listening sockets, and second descriptors of the same to end listening with.
+type Sockets = (Vec<Socket>, Vec<Socket>);
+
+fn set_up(part: Part) -> Result<(Core, Sockets, Park), StartError> {
     let failed = |what: &str, error: std::io::Error| {
         StartError::new(&format!(
             "shards: cannot set up {what} ({error}); raise memlock (ulimit -l) and nofile (ulimit -n), or lower --shards"
@@ -150,6 +160,8 @@ fn set_up(part: Part) -> Result<(Core, Vec<socket2::Socket>, Park), StartError> 
     let listen = |address: &SocketAddr| listener::listen(*address, config.tcp_backlog, true);
     let sockets: Result<Vec<_>, _> = addresses.iter().map(listen).collect();
     let sockets = sockets.map_err(|error| failed("a core's listening socket", error))?;
+    let same: Result<Vec<_>, _> = sockets.iter().map(Socket::try_clone).collect();
+    let same = same.map_err(|error| failed("a core's listening socket", error))?;
     mesh.publish_ring(ring.fd());
     let slots = mesh.id().slots(config.shards);
     let shard = Shard::new(config.databases, slots, seed, config.engine.clone());
@@ -186,7 +198,7 @@ fn set_up(part: Part) -> Result<(Core, Vec<socket2::Socket>, Park), StartError> 
         finished: Rc::default(),
     };
     core.watch_as_configured();
-    Ok((core, sockets, park))
+    Ok((core, (sockets, same), park))
 }
 
 fn announce(config: &Config, addresses: &[SocketAddr]) {

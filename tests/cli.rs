@@ -244,6 +244,8 @@ fn rewritten_files_keep_what_was_set() {
     let text = fs::read_to_string(&path).expect("the file is still there");
     assert!(text.contains("# my comment\n"), "{text}");
     assert!(text.contains("timeout 33\n"), "{text}");
+    // The number of CPUs, which nobody has set.
+    assert!(!text.contains("shards"), "{text}");
     let server = Server::cordis_from_file(name, &[]);
     let mut client = server.connect();
     let reply = client.call(&["CONFIG", "GET", "timeout"]).value();
@@ -300,6 +302,20 @@ fn signals_stop_it_cleanly() {
             );
             assert!(clients.iter_mut().all(support::client::Client::is_closed));
         }
+    }
+}
+
+/// The kernel takes the rings of a process apart after its end.
+#[test]
+fn its_port_is_free_as_soon_as_it_has_ended() {
+    for round in 0..8 {
+        let mut cordis = Server::cordis(2, &[]);
+        let _client = cordis.connect();
+        cordis.signal("TERM");
+        cordis.wait_for_end();
+        // Binds as the server does: the address may be in use, but not listened on.
+        let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, cordis.port()));
+        assert!(bound.is_ok(), "round {round}: {bound:?}");
     }
 }
 
