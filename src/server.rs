@@ -22,11 +22,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
+const NO_DESCRIPTORS: &str = "maxclients: nofile is too small for a single client; \
+                              raise it (ulimit -n) or lower --shards";
+
 /// Serves until a signal or SHUTDOWN ends it.
 ///
 /// # Errors
 /// What keeps the server from starting; nothing is running then.
-pub fn run(config: Config) -> Result<(), StartError> {
+pub fn run(mut config: Config) -> Result<(), StartError> {
     abort_on_panic();
     log::start(&config)?;
     std::env::set_current_dir(&config.dir).map_err(|error| {
@@ -38,9 +41,14 @@ pub fn run(config: Config) -> Result<(), StartError> {
     boot::probe()?;
     let addresses = listener::addresses(&config)?;
     if let Err(possible) = boot::raise_descriptor_limit(&config) {
+        // Whoever is beyond it must be told, and cannot without a descriptor.
+        config.maxclients = match u32::try_from(possible) {
+            Ok(possible @ 1..) => possible,
+            _ => return Err(StartError::new(NO_DESCRIPTORS)),
+        };
         tracing::warn!(
             possible,
-            "maxclients: nofile (ulimit -n) is too low for so many clients"
+            "maxclients: lowered, because nofile (ulimit -n) is too low for more"
         );
     }
     let shared = Arc::new(Shared {

@@ -371,6 +371,40 @@ fn too_little_memlock_is_named() {
     }
 }
 
+/// Who comes beyond the limit can then be told so, as Redis does it.
+#[test]
+fn maxclients_follows_the_descriptors_there_are() {
+    let dir = TempDir::new();
+    let limited = |limit: u32| {
+        let script = dir.path().join(format!("limited-{limit}.sh"));
+        let text = format!("#!/bin/sh\nulimit -n {limit}\nexec {CORDIS} \"$@\"\n");
+        fs::write(&script, text).expect("own folder is writable");
+        let runs = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(&script, runs).expect("it is our own");
+        let script = script.to_str();
+        script
+            .expect("temporary folders have plain names")
+            .to_owned()
+    };
+    let cordis = Server::of_script(&limited(200), dir.path(), &["--shards", "1"]);
+    let reply = cordis
+        .connect()
+        .call(&["CONFIG", "GET", "maxclients"])
+        .value();
+    let clients: usize = reply.pairs()[0].1.text().parse().expect("it is a number");
+    assert!((1..200).contains(&clients), "{clients}");
+    let mut connected: Vec<_> = (0..clients).map(|_| cordis.connect()).collect();
+    assert_eq!(connected[0].call(&["PING"]).raw, b"+PONG\r\n");
+    assert_eq!(
+        cordis.connect().read().raw,
+        b"-ERR max number of clients reached\r\n"
+    );
+    let port = free_port().to_string();
+    let mut command = mortal("timeout");
+    command.args(["60", &limited(100), "--port", &port]);
+    refusal(&mut command, &["maxclients", "nofile", "ulimit -n"]);
+}
+
 /// Builds release, which takes minutes; `tests/run.sh` asks for it.
 #[test]
 #[ignore = "builds release: tests/run.sh runs it"]
