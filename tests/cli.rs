@@ -4,9 +4,10 @@
 mod support;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use support::server::{CORDIS, Server, TempDir, free_port, mortal};
 use support::wait_until;
 
@@ -307,18 +308,28 @@ fn signals_stop_it_cleanly() {
 
 /// The kernel takes the rings of a process apart after its end.
 #[test]
-fn its_port_is_free_as_soon_as_it_has_ended() {
-    let is_taken = |_: &u32| {
+fn another_takes_its_place_at_once() {
+    for signal in ["TERM", "KILL", "KILL", "KILL"] {
         let mut cordis = Server::cordis(2, &[]);
         let _client = cordis.connect();
-        cordis.signal("TERM");
+        cordis.signal(signal);
         cordis.wait_for_end();
-        // Binds as the server does: the address may be in use, but not listened on.
-        TcpListener::bind((Ipv4Addr::LOCALHOST, cordis.port())).is_err()
-    };
-    // A port that is free is anybody's, and tests run side by side.
-    let taken = (0..12).filter(is_taken).count();
-    assert!(taken <= 2, "{taken} of 12 ports were not free");
+        let port = cordis.port().to_string();
+        let mut next = mortal(CORDIS)
+            .args(["--port", &port, "--bind", "127.0.0.1", "--shards", "2"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("setpriv (util-linux) is installed");
+        let mut said = String::new();
+        let out = next.stdout.take().expect("it is piped");
+        let read = BufReader::new(out).read_line(&mut said);
+        next.kill().expect("it is ours");
+        next.wait().expect("it is ours");
+        assert!(
+            read.is_ok() && said.contains("ready"),
+            "after SIG{signal}: {said}"
+        );
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One core's listening sockets.
 pub struct Listeners {
@@ -74,7 +74,7 @@ pub fn addresses(config: &Config) -> Result<Vec<SocketAddr>, StartError> {
                 name == address.ip().to_string() || name == "::*" || name == "*"
             })
         });
-        match check(address, config.tcp_backlog) {
+        match wait_until_free(address, config.tcp_backlog) {
             Ok(()) => usable.push(address),
             Err(error) if optional && is_missing(&error) => {}
             Err(error) => return Err(describe(address, &error)),
@@ -121,6 +121,24 @@ fn describe(address: SocketAddr, error: &io::Error) -> StartError {
         ),
     };
     StartError::new(&text)
+}
+
+/// The kernel takes the rings of a process apart some time after its end, and with
+/// them its listening sockets. Who takes the place of another server waits so long.
+const PORT_PATIENCE: Duration = Duration::from_secs(1);
+
+fn wait_until_free(address: SocketAddr, backlog: u32) -> io::Result<()> {
+    let began = Instant::now();
+    loop {
+        match check(address, backlog) {
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < PORT_PATIENCE =>
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Binds without sharing, to find out whether the address is free.
