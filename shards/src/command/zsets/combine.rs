@@ -304,7 +304,8 @@ impl Rows {
     }
 
     fn into_zset(self, limits: &ZsetLimits) -> Result<Zset, OutOfMemory> {
-        let mut zset = Zset::new();
+        let members = self.rows.iter().map(|(start, end, _)| end - start);
+        let mut zset = Zset::to_hold(members, limits);
         for (start, end, score) in self.rows {
             zset.set(&self.text[start..end], score, limits)?;
         }
@@ -358,6 +359,27 @@ fn narrow(
     Ok(rows)
 }
 
+/// As [`Zset::to_hold`]; [`Zset::fit`] is due in the end, as inputs may share members.
+fn room_for_union(
+    lens: &[usize],
+    limits: &ZsetLimits,
+    look: Look<'_>,
+) -> Result<Zset, CommandError> {
+    if lens.iter().copied().fold(0, usize::saturating_add) > limits.entries {
+        return Ok(Zset::large(limits));
+    }
+    let mut longest = 0;
+    for input in 0..lens.len() {
+        look(input, &mut |it| {
+            it.for_each(|member, _| {
+                longest = longest.max(member.len_bytes());
+                Ok::<_, CommandError>(())
+            })
+        })?;
+    }
+    Ok(Zset::to_hold([longest], limits))
+}
+
 fn unite(
     options: &Options,
     lens: &[usize],
@@ -368,7 +390,7 @@ fn unite(
     // scores are added.
     let mut order: Vec<usize> = (0..lens.len()).collect();
     order.sort_by_key(|input| lens[*input]);
-    let mut union = Zset::new();
+    let mut union = room_for_union(lens, limits, look)?;
     for input in order {
         look(input, &mut |it| {
             Ok(it.for_each(|member, score| {
@@ -382,7 +404,7 @@ fn unite(
             })?)
         })?;
     }
-    Ok(union)
+    Ok(union.fit(limits)?)
 }
 
 fn combine(

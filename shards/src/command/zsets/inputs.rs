@@ -124,7 +124,9 @@ impl Copied {
             return Ok(None);
         };
         let (scored, rest) = Bulks::line(rest).expect("whether it has scores comes first");
-        let (mut bulks, mut zset) = (Bulks(rest), Zset::new());
+        let members = Bulks(rest).step_by(if scored == 0 { 1 } else { 2 });
+        let mut zset = Zset::to_hold(members.map(<[u8]>::len), limits);
+        let mut bulks = Bulks(rest);
         while let Some(member) = bulks.next() {
             let score = match scored {
                 0 => 1.0,
@@ -215,7 +217,9 @@ pub fn store_at(decision: &mut Decision<'_>, key: &[u8], result: &Zset) -> Outco
 /// The other half of [`store_at`].
 fn put_members(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let key = &args[1];
-    let (limits, mut result) = (limits(ctx), Zset::new());
+    let limits = limits(ctx);
+    let members = args.from(2).iter().step_by(2).map(<[u8]>::len);
+    let mut result = Zset::to_hold(members, &limits);
     let mut words = args.from(2).iter();
     while let (Some(member), Some(score)) = (words.next(), words.next()) {
         result.set(member, score_of(score), &limits)?;

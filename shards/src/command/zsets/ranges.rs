@@ -217,9 +217,11 @@ impl<'a> Query<'a> {
 
     /// A sorted set of what is asked for.
     fn select(&self, zset: ZsetRef<'_>, limits: &ZsetLimits) -> Result<Zset, CommandError> {
-        let mut selected = Zset::new();
+        let ranks = self.ranks(zset);
+        let members = zset.range(ranks.clone(), false);
+        let mut selected = Zset::to_hold(members.map(|(member, _)| member.len_bytes()), limits);
         // In order, whatever the direction: so it is appended.
-        for (member, score) in zset.range(self.ranks(zset), false) {
+        for (member, score) in zset.range(ranks, false) {
             member.with_bytes(|member| selected.set(member, score, limits))?;
         }
         Ok(selected)

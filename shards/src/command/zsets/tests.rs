@@ -210,6 +210,35 @@ fn newer_replies() {
     }
 }
 
+/// A small sorted set forgets the sign of -0, a large one does not. A result that is
+/// large has never been small.
+#[test]
+fn large_results_keep_the_sign_of_zero() {
+    let mut engine = Engine::new();
+    engine.shard.settings.encodings.zset_max_listpack_entries = 2;
+    let three = "*6|$1|x|$2|-0|$1|y|$2|-0|$1|z|$2|-0";
+    let two = "*4|$1|x|$1|0|$1|y|$1|0";
+    engine.talk(&[
+        ("ZADD a 1 x 2 y 3 z", ":3"),
+        ("ZADD b 1 x 2 y", ":2"),
+        ("ZUNIONSTORE d 1 a WEIGHTS -0", ":3"),
+        ("ZRANGE d 0 -1 WITHSCORES", three),
+        ("ZINTERSTORE d 1 a WEIGHTS -0", ":3"),
+        ("ZRANGE d 0 -1 WITHSCORES", three),
+        ("ZUNIONSTORE d 2 a b WEIGHTS -0 -0", ":3"),
+        ("ZRANGE d 0 -1 WITHSCORES", three),
+        ("ZUNIONSTORE d 2 b b WEIGHTS -0 -0", ":2"),
+        ("ZRANGE d 0 -1 WITHSCORES", two),
+        ("OBJECT ENCODING d", "$8|listpack"),
+        ("ZUNIONSTORE a 1 a WEIGHTS -0", ":3"),
+        ("ZRANGESTORE d a 0 -1", ":3"),
+        ("ZRANGE d 0 -1 WITHSCORES", three),
+        ("ZRANGESTORE d a 0 1", ":2"),
+        ("ZRANGE d 0 -1 WITHSCORES", two),
+        ("OBJECT ENCODING d", "$8|listpack"),
+    ]);
+}
+
 #[test]
 fn random_members_are_any_members() {
     for entries in [128, 0] {

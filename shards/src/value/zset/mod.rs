@@ -85,6 +85,43 @@ impl Zset {
         Self::Listpack(Vec::new())
     }
 
+    /// An empty one that is large whatever it holds.
+    pub fn large(limits: &ZsetLimits) -> Self {
+        Self::Skiplist(Box::new(Large::new(limits.seed)))
+    }
+
+    /// An empty one for members of these lengths: large from the start if they make it
+    /// large, as in Redis, whose results are no listpacks on the way: a listpack forgets
+    /// the sign of a score of -0.
+    pub fn to_hold(members: impl IntoIterator<Item = usize>, limits: &ZsetLimits) -> Self {
+        let mut small = 0..limits.entries;
+        let fits = |len| small.next().is_some() && len <= limits.value;
+        if members.into_iter().all(fits) {
+            Self::new()
+        } else {
+            Self::large(limits)
+        }
+    }
+
+    /// Makes it small again if it could be.
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub fn fit(self, limits: &ZsetLimits) -> Result<Self, OutOfMemory> {
+        let fits = |view: ZsetRef<'_>| {
+            let mut members = view.iter().map(|(member, _)| member.len_bytes());
+            view.len() <= limits.entries && members.all(|len| len <= limits.value)
+        };
+        if matches!(self, Self::Listpack(_)) || !fits(self.view()) {
+            return Ok(self);
+        }
+        let mut small = Self::new();
+        for (member, score) in self.view().iter() {
+            member.with_bytes(|member| small.set(member, score, limits))?;
+        }
+        Ok(small)
+    }
+
     /// Gives a member the score that `choose` makes of its present one, if it
     /// makes any; it must not make NaN.
     ///
