@@ -314,6 +314,8 @@ pub struct Shared {
     pub next_client: AtomicU64,
     /// Connected clients of all cores, for maxclients.
     pub clients: AtomicU64,
+    /// All is in place: cores take clients from here on.
+    pub serving: AtomicBool,
     /// The server is asked to stop; every core looks once per heartbeat.
     pub stopping: AtomicBool,
 }

@@ -15,6 +15,7 @@ use shards::order::Node;
 use shards::{Shard, UnixMs};
 use slab::Slab;
 use socket2::Socket;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -60,6 +61,7 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
         next_slow: AtomicU64::new(0),
         next_client: AtomicU64::new(1),
         clients: AtomicU64::new(0),
+        serving: AtomicBool::new(false),
         stopping: AtomicBool::new(false),
     });
     ticks::calibrate();
@@ -91,9 +93,11 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
         tracing::warn!("directives of Redis without effect here: {names}");
     }
     stop_on_signals(&shared)?;
-    announce(&config, &addresses);
     let startup_bytes = memory::read().allocated;
     shared.startup_bytes.store(startup_bytes, Ordering::Relaxed);
+    announce(&config, &addresses);
+    // The first client finds the log written and signals attended to.
+    shared.serving.store(true, Ordering::Relaxed);
     // Each core says once more that it is there: at its end. The process does
     // not wait for the executors, which take seconds to wind down.
     drop(ready);
@@ -129,6 +133,9 @@ async fn serve(part: Part) {
             let mut listeners = listener::Listeners::new(&mut core, sockets);
             // The receiver goes away only if another core could not start.
             let _ = ready.send(Ok(()));
+            while !core.shared.serving.load(Ordering::Relaxed) {
+                glommio::timer::sleep(Duration::from_millis(1)).await;
+            }
             driver::run(&mut core, &mut listeners, &park).await;
             // The kernel takes rings apart some time after the process has ended,
             // and what waits in them keeps its socket: who starts the server anew
@@ -211,7 +218,9 @@ fn set_up(part: Part) -> Result<(Core, Sockets, Park), StartError> {
 
 fn announce(config: &Config, addresses: &[SocketAddr]) {
     let list: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    println!(
+    // Whoever closed standard output does not want to know.
+    let _ = writeln!(
+        std::io::stdout(),
         "cordis-server {} ready on {}, {} shards, pid {}",
         env!("CARGO_PKG_VERSION"),
         list.join(" and "),
