@@ -5,7 +5,7 @@
 use rustix::time::{ClockId, clock_gettime};
 use shards::command::Run;
 use shards::resp::{Limits, Partial, Protocol, Reply, parse};
-use shards::{Args, COMMANDS, Request, Settings, Shard, UnixMs};
+use shards::{Args, Request, Settings, Shard, UnixMs, row};
 use std::time::Duration;
 
 #[global_allocator]
@@ -39,9 +39,7 @@ fn run(shard: &mut Shard, at: UnixMs, words: &[Vec<u8>]) -> Duration {
     let mut spans = Vec::new();
     parse(&input, &mut Partial::default(), &mut spans, &LIMITS).expect("it is a request");
     let args = Args::new(&input, &spans);
-    let mut rows = COMMANDS.iter().copied().flatten();
-    let row = rows.find(|row| row.name.as_bytes() == words[0].as_slice());
-    let handler = match row.expect("it is a command").run {
+    let handler = match row(&words[0]).expect("it is a command").run {
         Run::OneShard(handler) => handler,
         Run::EachShard { part, .. } => part,
         _ => panic!("a command on one shard"),

@@ -12,7 +12,7 @@
 use shards::command::{Handler, Run};
 use shards::order::{Call, Client, Node, Placement};
 use shards::resp::{Limits, Partial, Protocol, Reply, Status, parse};
-use shards::{Args, COMMANDS, Request, Row, Settings, Shard, ShardId, UnixMs};
+use shards::{Args, Request, Row, Settings, Shard, ShardId, UnixMs, row};
 use std::hint::black_box;
 
 const KEYS: usize = 1_000;
@@ -131,7 +131,7 @@ impl Nodes {
 
     /// Sends requests through all nodes in turn.
     fn play(&mut self, name: &str, input: &[u8], count: usize) {
-        let row = row(name);
+        let row = row(name).unwrap_or_else(|| panic!("no such scenario: {name}"));
         let (mut partial, mut spans) = (Partial::default(), Vec::new());
         (self.turns, self.boxes) = (0, 0);
         for number in 0..count {
@@ -201,14 +201,8 @@ impl Nodes {
     }
 }
 
-fn row(name: &str) -> &'static Row {
-    let mut rows = COMMANDS.iter().flat_map(|family| family.iter());
-    rows.find(|row| row.name == name)
-        .unwrap_or_else(|| panic!("no such scenario: {name}"))
-}
-
 fn handler(name: &str) -> Handler {
-    match row(name).run {
+    match row(name).expect("there is such a command").run {
         Run::OneShard(handler) => handler,
         Run::EachShard { part, .. } => part,
         _ => panic!("no such scenario: {name}"),

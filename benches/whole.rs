@@ -5,7 +5,7 @@
 use rustix::time::{ClockId, clock_gettime};
 use shards::command::OwnedArgs;
 use shards::order::{Batch, Call, Client, Node, Placement};
-use shards::{COMMANDS, Row, Settings, Shard, ShardId, UnixMs};
+use shards::{Settings, Shard, ShardId, UnixMs, row};
 use std::time::Duration;
 
 #[global_allocator]
@@ -55,7 +55,7 @@ impl Cores {
                 b"0123456789abcdefghijklmnopqrstuv",
             ]);
             let owner = cores.nodes[0].owner(&words.args()[1]);
-            let call = Call::of(row("set"));
+            let call = Call::of(row("set").expect("there is such a command"));
             let shard = &mut cores.nodes[owner.index()].shard;
             let done = shard.apply(NOW, &call.request(words.args()), &mut Vec::new());
             assert!(done.is_ok());
@@ -77,7 +77,7 @@ impl Cores {
         let began = now();
         let (words, row) = (
             OwnedArgs::new(words.iter().copied()),
-            row(std::str::from_utf8(words[0]).expect("a name")),
+            row(words[0]).expect("there is such a command"),
         );
         let home = self.nodes.len() - 1;
         let client = Client {
@@ -139,12 +139,6 @@ impl Cores {
         }
         any
     }
-}
-
-fn row(name: &str) -> &'static Row {
-    let mut rows = COMMANDS.iter().copied().flatten();
-    rows.find(|row| row.name.eq_ignore_ascii_case(name))
-        .expect("there is such a command")
 }
 
 /// The same for work that surely is as long each time, and takes as much memory in

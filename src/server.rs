@@ -65,29 +65,7 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
         stopping: AtomicBool::new(false),
     });
     ticks::calibrate();
-    let cpus = boot::cpus();
-    let pinned = usize::from(config.shards) <= cpus.len();
-    let seed = u64::from_le_bytes(random());
-    let (ready, readiness) = mpsc::channel();
-    let mut threads = Vec::new();
-    for mesh in connect(config.shards) {
-        let index = mesh.id().0;
-        let part = Part {
-            mesh,
-            config: config.clone(),
-            addresses: addresses.clone(),
-            shared: Arc::clone(&shared),
-            seed,
-            ready: ready.clone(),
-        };
-        let cpu = pinned.then(|| cpus[usize::from(index)]);
-        threads.push(boot::start(index, cpu, move || serve(part))?);
-    }
-    for _ in 0..config.shards {
-        readiness
-            .recv()
-            .map_err(|_| StartError::new("shards: a core ended while starting"))??;
-    }
+    let readiness = start_cores(&config, &addresses, &shared)?;
     if !config.without_effect.is_empty() {
         let names = config.without_effect.join(" ");
         tracing::warn!("directives of Redis without effect here: {names}");
@@ -100,13 +78,44 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
     shared.serving.store(true, Ordering::Relaxed);
     // Each core says once more that it is there: at its end. The process does
     // not wait for the executors, which take seconds to wind down.
-    drop(ready);
     for _ in 0..config.shards {
         if readiness.recv().is_err() {
             break;
         }
     }
     Ok(())
+}
+
+/// Starts all cores and waits until each is ready. They serve as soon as
+/// [`Shared::serving`] is set, and what is returned tells when one has ended.
+fn start_cores(
+    config: &Config,
+    addresses: &[SocketAddr],
+    shared: &Arc<Shared>,
+) -> Result<mpsc::Receiver<Result<(), StartError>>, StartError> {
+    let cpus = boot::cpus();
+    let pinned = usize::from(config.shards) <= cpus.len();
+    let seed = u64::from_le_bytes(random());
+    let (ready, readiness) = mpsc::channel();
+    for mesh in connect(config.shards) {
+        let index = mesh.id().0;
+        let part = Part {
+            mesh,
+            config: config.clone(),
+            addresses: addresses.to_vec(),
+            shared: Arc::clone(shared),
+            seed,
+            ready: ready.clone(),
+        };
+        let cpu = pinned.then(|| cpus[usize::from(index)]);
+        boot::start(index, cpu, move || serve(part))?;
+    }
+    for _ in 0..config.shards {
+        readiness
+            .recv()
+            .map_err(|_| StartError::new("shards: a core ended while starting"))??;
+    }
+    Ok(readiness)
 }
 
 /// What a core is made of before it runs.

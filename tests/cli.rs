@@ -177,6 +177,9 @@ fn features_that_are_missing_are_refused_by_name() {
         ("notify-keyspace-events", "KEA"),
         ("maxmemory-policy", "allkeys-lru"),
         ("tls-port", "6380"),
+        ("rename-command", "FLUSHALL"),
+        ("loadmodule", "/tmp/no.so"),
+        ("user", "default"),
     ] {
         refusal(
             &mut server(&[&format!("--{name}"), value]),

@@ -51,7 +51,7 @@ fn a_writer_waits_for_keys_and_a_reader_does_not() {
         let server = server(shards);
         let (mut reader, mut writer) = (server.connect(), server.connect());
         let mut passed = 0;
-        for round in 0..5 {
+        for round in 1.. {
             let (mut walker, _) = begun(&server);
             let new = format!("key:new:{round}");
             writer.send(&["SET", &new, "v"]);
@@ -72,9 +72,13 @@ fn a_writer_waits_for_keys_and_a_reader_does_not() {
                 assert_eq!(news, 1, "a write came in between");
             }
             assert_eq!(reader.call(&["DEL", &new]).integer(), 1);
+            // A read that waits for KEYS is the only one of its round. On a machine
+            // with much else to do it may be by chance.
+            if round >= 5 && passed > round + 2 {
+                break;
+            }
+            assert!(round < 50, "{passed} reads passed, {shards} shards");
         }
-        // A read that waits for KEYS is the only one of its round.
-        assert!(passed > 7, "{passed} reads passed, {shards} shards");
     }
 }
 

@@ -22,7 +22,7 @@ mod types;
 mod value;
 mod watch;
 
-pub use command::{Args, COMMANDS, Command, Context, Outcome, Row};
+pub use command::{Args, COMMANDS, Command, Context, Outcome, Row, row};
 pub use effects::{Effects, Event};
 pub use error::{CommandError, ProtocolError, until_nul};
 pub use keyspace::{

@@ -10,7 +10,7 @@
 use shards::command::OwnedArgs;
 use shards::order::{Block, Client, Manner, Node};
 use shards::resp::{Limits, Partial, Protocol, Status, parse};
-use shards::{Args, COMMANDS, DbIndex, Request, Row, Settings, Shard, ShardId, UnixMs};
+use shards::{Args, COMMANDS, DbIndex, Request, Settings, Shard, ShardId, UnixMs, row};
 
 const DBS: u16 = 2;
 const KEYS: &[&str] = &["a", "b", "c", "d", "{t}e", "", "l", "m"];
@@ -37,14 +37,8 @@ impl Random {
     }
 }
 
-fn row_of(name: &[u8]) -> &'static Row {
-    let name = name.to_ascii_lowercase();
-    let mut rows = COMMANDS.iter().flat_map(|family| family.iter());
-    rows.find(|row| row.name.as_bytes() == name).unwrap()
-}
-
 fn apply(shard: &mut Shard, now: UnixMs, db: DbIndex, args: Args<'_>) -> Vec<u8> {
-    let row = row_of(&args[0]);
+    let row = row(&args[0]).unwrap();
     let mut out = Vec::new();
     if !row.arity.accepts(args.len()) {
         return out;
@@ -453,7 +447,7 @@ fn blocks_leave_their_effects_together() {
             for _ in 0..random.below(6) {
                 let words = request(&mut random, now);
                 let args = OwnedArgs::new(words.iter().map(|word| word.as_bytes()));
-                let row = row_of(words[0].as_bytes());
+                let row = row(&words[0]).unwrap();
                 if row.arity.accepts(words.len()) {
                     assert!(block.push(0, row, None, args.args()));
                 }

@@ -14,7 +14,7 @@
 use shards::command::OwnedArgs;
 use shards::command::digest::DIGEST_VALUE;
 use shards::resp::{Limits, Partial, Status, parse};
-use shards::{Args, COMMANDS, DbIndex, Request, Row, Settings, Shard, UnixMs};
+use shards::{Args, DbIndex, Request, Row, Settings, Shard, UnixMs, row};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::process::Command;
@@ -205,12 +205,6 @@ fn on_others() -> Vec<Scenario> {
     ]
 }
 
-fn row_of(name: &[u8]) -> &'static Row {
-    let mut rows = COMMANDS.iter().flat_map(|family| family.iter());
-    rows.find(|row| row.name.as_bytes().eq_ignore_ascii_case(name))
-        .unwrap()
-}
-
 fn apply(shard: &mut Shard, row: &Row, args: Args<'_>, out: &mut Vec<u8>) -> bool {
     assert!(row.arity.accepts(args.len()));
     let request = Request::new(row.run.whole(), args);
@@ -220,7 +214,7 @@ fn apply(shard: &mut Shard, row: &Row, args: Args<'_>, out: &mut Vec<u8>) -> boo
 fn run(shard: &mut Shard, words: &[String]) {
     let args = OwnedArgs::new(words.iter().map(|word| word.as_bytes()));
     let mut out = Vec::new();
-    let done = apply(shard, row_of(words[0].as_bytes()), args.args(), &mut out);
+    let done = apply(shard, row(&words[0]).unwrap(), args.args(), &mut out);
     assert!(done, "{}", out.escape_ascii());
 }
 
@@ -234,7 +228,12 @@ fn contents(shard: &mut Shard) -> String {
     apply(shard, &DIGEST_VALUE, keys.args(), &mut out);
     let deadlines = fields("HPEXPIRETIME a FIELDS 6");
     let deadlines = OwnedArgs::new(deadlines.iter().map(|word| word.as_bytes()));
-    apply(shard, row_of(b"HPEXPIRETIME"), deadlines.args(), &mut out);
+    apply(
+        shard,
+        row("HPEXPIRETIME").unwrap(),
+        deadlines.args(),
+        &mut out,
+    );
     shard.keyspace(DbIndex(0)).check_invariants();
     out.escape_ascii().to_string()
 }
@@ -253,7 +252,7 @@ fn replay(shard: &mut Shard) -> impl FnMut(&[u8]) {
             assert_eq!(status, Ok(Status::Complete));
             let args = Args::new(log, &spans);
             if &args[0] != b"SELECT" {
-                assert!(apply(shard, row_of(&args[0]), args, &mut Vec::new()));
+                assert!(apply(shard, row(&args[0]).unwrap(), args, &mut Vec::new()));
             }
         }
     }
@@ -272,7 +271,7 @@ fn play(scenario: &Scenario, allocation: usize) -> bool {
     primary.effects().record(true);
     let (before, changes) = (contents(&mut primary), primary.effects().changes());
     let args = OwnedArgs::new(scenario.request.iter().map(|word| word.as_bytes()));
-    let row = row_of(scenario.request[0].as_bytes());
+    let row = row(&scenario.request[0]).unwrap();
     let mut out = Vec::new();
     LEFT.set(Some(allocation));
     let done = apply(&mut primary, row, args.args(), &mut out);

@@ -104,7 +104,7 @@ fn gather(args: Vec<Vec<u8>>) -> Result<(Vec<OsString>, Vec<Given>), StartError>
     let mut others = Vec::new();
     let mut gathered = vec![OsString::from("cordis-server")];
     let mut args = args.into_iter().peekable();
-    if let Some(first) = args.next_if(|arg| !arg.starts_with(b"--")) {
+    if let Some(first) = args.next_if(|arg| !arg.starts_with(b"--") && !is_misshaped(arg)) {
         gathered.push(OsString::from_vec(first));
     }
     while let Some(arg) = args.next() {
@@ -138,6 +138,12 @@ fn gather(args: Vec<Vec<u8>>) -> Result<(Vec<OsString>, Vec<Given>), StartError>
         gathered.push(OsString::from_vec(line));
     }
     Ok((gathered, others))
+}
+
+/// One dash and more than one letter, or a letter that means nothing: such as
+/// the `-p` of clients.
+fn is_misshaped(arg: &[u8]) -> bool {
+    arg.len() > 1 && arg[0] == b'-' && !matches!(arg, b"-v" | b"-h")
 }
 
 fn command() -> Command {
@@ -344,7 +350,10 @@ mod tests {
                 &["--unixsocket", "/x"],
                 "--unixsocket: not available in this server; remove it, or give \"\"",
             ),
-            (&["-x"], "-x: unknown directive; --help lists all"),
+            (
+                &["-p", "6380"],
+                "'-p': unexpected; options are --directive value (see --help)",
+            ),
             (
                 &["--", "--port", "1"],
                 "'--': unexpected; options are --directive value (see --help)",

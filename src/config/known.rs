@@ -13,19 +13,29 @@ use super::words::parse_memory;
 /// A directive without effect.
 pub struct Known {
     pub name: &'static str,
-    /// The one value that is accepted; nothing if any is.
-    only: Option<&'static str>,
+    accepts: Accepts,
+}
+
+/// Which values do not ask for anything that there is not.
+enum Accepts {
+    Any,
+    Only(&'static str),
+    Nothing,
 }
 
 const fn any(name: &'static str) -> Known {
-    Known { name, only: None }
+    let accepts = Accepts::Any;
+    Known { name, accepts }
 }
 
 const fn only(name: &'static str, value: &'static str) -> Known {
-    Known {
-        name,
-        only: Some(value),
-    }
+    let accepts = Accepts::Only(value);
+    Known { name, accepts }
+}
+
+const fn none(name: &'static str) -> Known {
+    let accepts = Accepts::Nothing;
+    Known { name, accepts }
 }
 
 static KNOWN: &[Known] = &[
@@ -95,6 +105,7 @@ static KNOWN: &[Known] = &[
     any("lfu-decay-time"),
     any("lfu-log-factor"),
     any("list-compress-depth"),
+    none("loadmodule"),
     only("locale-collate", ""),
     any("lua-time-limit"),
     only("masterauth", ""),
@@ -125,6 +136,7 @@ static KNOWN: &[Known] = &[
     any("repl-diskless-sync-max-replicas"),
     any("repl-ping-replica-period"),
     any("repl-timeout"),
+    none("rename-command"),
     only("replica-announce-ip", ""),
     only("replica-announce-port", "0"),
     any("replica-announced"),
@@ -171,6 +183,7 @@ static KNOWN: &[Known] = &[
     any("tracking-table-max-keys"),
     only("unixsocket", ""),
     only("unixsocketperm", "0"),
+    none("user"),
 ];
 
 /// The row with this name, in any case; `slave` in it stands for `replica`.
@@ -186,8 +199,10 @@ impl Known {
     /// # Errors
     /// It does.
     pub fn check(&self, words: &[Vec<u8>]) -> Result<(), Reason> {
-        let Some(only) = self.only else {
-            return Ok(());
+        let only = match self.accepts {
+            Accepts::Any => return Ok(()),
+            Accepts::Only(value) => value,
+            Accepts::Nothing => return Err("not available in this server; remove it".into()),
         };
         let value = words.join(&b' ');
         let same_bytes = || {
@@ -240,6 +255,10 @@ mod tests {
         assert_eq!(
             check("aclfile", "/etc/users.acl"),
             Err("not available in this server; remove it, or give \"\"".to_owned())
+        );
+        assert_eq!(
+            check("rename-command", "FLUSHALL "),
+            Err("not available in this server; remove it".to_owned())
         );
     }
 }

@@ -1,7 +1,7 @@
 //! One pinned executor per core, and what the machine grants for them.
 
 use crate::config::{Config, StartError};
-use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use glommio::{LocalExecutorBuilder, Placement};
 use std::time::Duration;
 
 /// Registered I/O memory per executor, bytes: the least that glommio's timers
@@ -14,11 +14,9 @@ const PREEMPT: Duration = Duration::from_millis(100);
 /// Descriptors beside those of clients: rings, listeners, eventfds, files.
 const OTHER_DESCRIPTORS: u64 = 128;
 
-/// A core's thread.
-pub type Thread = ExecutorJoinHandle<()>;
-
-/// Starts the executor of core `index` on CPU `cpu` (or anywhere) and runs `main` in it.
-pub fn start<F, G>(index: u16, cpu: Option<usize>, main: G) -> Result<Thread, StartError>
+/// Starts the executor of core `index` on CPU `cpu` (or anywhere) and runs `main` in
+/// it. Nobody waits for its end: a core tells by itself.
+pub fn start<F, G>(index: u16, cpu: Option<usize>, main: G) -> Result<(), StartError>
 where
     G: FnOnce() -> F + Send + 'static,
     F: Future<Output = ()> + 'static,
@@ -28,6 +26,7 @@ where
         .io_memory(IO_MEMORY)
         .preempt_timer(PREEMPT)
         .spawn(main)
+        .map(drop)
         .map_err(|error| {
             StartError::new(&format!(
                 "shards: cannot start the executor of shard {index} ({error}); raise memlock (ulimit -l) or lower --shards"

@@ -11,10 +11,10 @@
 //! One step of the scheduler lets one thing happen; the seed decides which.
 
 use crate::rng::Rng;
-use shards::command::{OwnedArgs, Row};
+use shards::command::OwnedArgs;
 use shards::order::{Batch, Block, Call, Client, Manner, Node, ServerStep, Ticket, Watched};
 use shards::resp::Protocol;
-use shards::{COMMANDS, DbIndex, Settings, Shard, ShardId, UnixMs};
+use shards::{DbIndex, Settings, Shard, ShardId, UnixMs, row};
 use std::collections::VecDeque;
 
 pub const NOW: UnixMs = UnixMs(1_700_000_000_000);
@@ -112,11 +112,6 @@ pub struct Blocks {
     fair: bool,
     /// What the log of each node said, each time it was taken.
     pub logs: Vec<Vec<Vec<u8>>>,
-}
-
-pub fn row(name: &str) -> &'static Row {
-    let mut rows = COMMANDS.iter().copied().flatten();
-    rows.find(|row| row.name == name).unwrap()
 }
 
 pub fn words(words: &[&[u8]]) -> OwnedArgs {
@@ -510,7 +505,7 @@ impl Blocks {
     }
 
     fn push(&self, block: &mut Block, name: &str, args: &[&[u8]]) {
-        assert!(block.push(0, row(name), None, words(args).args()));
+        assert!(block.push(0, row(name).unwrap(), None, words(args).args()));
     }
 
     fn write_counter(&mut self, index: usize) {
@@ -694,7 +689,7 @@ impl Person {
 pub fn call_of(name: &str, db: DbIndex) -> Call {
     Call {
         db,
-        ..Call::of(row(name))
+        ..Call::of(row(name).unwrap())
     }
 }
 

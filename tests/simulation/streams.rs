@@ -12,9 +12,9 @@
 //! readers went away.
 
 use crate::rng::Rng;
-use shards::command::{OwnedArgs, Row};
+use shards::command::OwnedArgs;
 use shards::order::{Batch, Call, Client, Node, Placement, Rest, Ticket};
-use shards::{COMMANDS, CommandError, LongReplies, Settings, Shard, ShardId, UnixMs};
+use shards::{CommandError, LongReplies, Settings, Shard, ShardId, UnixMs, row};
 use std::collections::{BTreeMap, VecDeque};
 
 const NOW: UnixMs = UnixMs(1_700_000_000_000);
@@ -76,12 +76,6 @@ pub struct Streams {
     pub long: usize,
     /// Locks are not looked at.
     broken: bool,
-}
-
-fn row(name: &str) -> &'static Row {
-    let mut rows = COMMANDS.iter().copied().flatten();
-    rows.find(|row| row.name.eq_ignore_ascii_case(name))
-        .unwrap()
 }
 
 fn key(list: usize) -> String {
@@ -205,7 +199,7 @@ impl Streams {
         }
         let (line, asked) = self.choose();
         let words = OwnedArgs::new(line.split(' ').map(str::as_bytes));
-        let (args, row) = (words.args(), row(line.split(' ').next().unwrap()));
+        let (args, row) = (words.args(), row(line.split(' ').next().unwrap()).unwrap());
         let home = self.people[index].home;
         let node = &mut self.nodes[home];
         let placement = match row.run {
@@ -266,7 +260,7 @@ impl Streams {
             let words = OwnedArgs::new(line.split(' ').map(str::as_bytes));
             let args = words.args();
             let owner = self.nodes[0].owner(&args[1]);
-            let request = Call::of(row("rpush")).request(args);
+            let request = Call::of(row("rpush").unwrap()).request(args);
             let put = self.nodes[owner.index()]
                 .shard
                 .apply(NOW, &request, &mut Vec::new());
@@ -420,7 +414,7 @@ impl Streams {
             let words = OwnedArgs::new(["LRANGE", &key(list), "0", "-1"].map(str::as_bytes));
             let args = words.args();
             let owner = self.nodes[0].owner(&args[1]);
-            let call = Call::of(row("lrange"));
+            let call = Call::of(row("lrange").unwrap());
             let mut out = Vec::new();
             let shard = &mut self.nodes[owner.index()].shard;
             let read = shard.apply(NOW, &call.request(args), &mut out);

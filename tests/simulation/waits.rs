@@ -12,9 +12,9 @@
 //! rest once those who still wait are sent away.
 
 use crate::rng::Rng;
-use shards::command::{OwnedArgs, Row};
+use shards::command::OwnedArgs;
 use shards::order::{Batch, Call, Client, Node, Placement, Unblock};
-use shards::{COMMANDS, CommandError, Settings, Shard, ShardId, UnixMs};
+use shards::{CommandError, Settings, Shard, ShardId, UnixMs, row};
 use std::collections::{BTreeMap, VecDeque};
 
 const NOW: UnixMs = UnixMs(1_700_000_000_000);
@@ -62,12 +62,6 @@ pub struct Waits {
     pub served: usize,
     /// One box in so many gets lost.
     lost_one_in: Option<usize>,
-}
-
-fn row(name: &str) -> &'static Row {
-    let mut rows = COMMANDS.iter().copied().flatten();
-    rows.find(|row| row.name.eq_ignore_ascii_case(name))
-        .unwrap()
 }
 
 fn key(number: usize) -> String {
@@ -158,7 +152,7 @@ impl Waits {
     fn send(&mut self, index: usize, line: &str, waits_for: Vec<usize>) {
         let Person { id, home, .. } = self.people[index];
         let words = OwnedArgs::new(line.split(' ').map(str::as_bytes));
-        let (args, row) = (words.args(), row(line.split(' ').next().unwrap()));
+        let (args, row) = (words.args(), row(line.split(' ').next().unwrap()).unwrap());
         let node = &mut self.nodes[home];
         let placement = node.place(row, args);
         let call = Call {
@@ -315,7 +309,7 @@ impl Waits {
         let words = OwnedArgs::new(["LRANGE", &key(number), "0", "-1"].map(str::as_bytes));
         let args = words.args();
         let owner = self.nodes[0].owner(&args[1]);
-        let request = Call::of(row("lrange")).request(args);
+        let request = Call::of(row("lrange").unwrap()).request(args);
         let mut out = Vec::new();
         let read = self.nodes[owner.index()]
             .shard

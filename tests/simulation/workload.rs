@@ -6,7 +6,7 @@
 
 use crate::rng::Rng;
 use shards::command::OwnedArgs;
-use shards::{COMMANDS, DbIndex, Row, ShardId, slot_of};
+use shards::{DbIndex, Row, ShardId, row, slot_of};
 use std::sync::OnceLock;
 
 /// The kind of a run.
@@ -84,11 +84,7 @@ impl Verb {
     /// The engine's row for it.
     pub fn row(self) -> &'static Row {
         static ROWS: OnceLock<Vec<&'static Row>> = OnceLock::new();
-        let find = |verb: &Verb| {
-            let mut rows = COMMANDS.iter().copied().flatten();
-            rows.find(|row| row.name == verb.name())
-                .expect("the engine has the command")
-        };
+        let find = |verb: &Verb| row(verb.name()).expect("the engine has the command");
         ROWS.get_or_init(|| VERBS.iter().map(find).collect())[self as usize]
     }
 }

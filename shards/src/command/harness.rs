@@ -1,6 +1,6 @@
 //! Runs commands on one shard, for the tests of the command families.
 
-use super::{Args, COMMANDS, Handler, OwnedArgs, Run};
+use super::{Args, Handler, OwnedArgs, Run, row};
 use crate::resp::{Limits, Partial, Protocol, Status, parse};
 use crate::shard::{Request, Shard};
 use crate::types::{DbIndex, Settings, UnixMs};
@@ -11,6 +11,8 @@ pub struct Engine {
     pub now: UnixMs,
     pub db: DbIndex,
     pub protocol: Protocol,
+    /// As CLIENT NO-TOUCH.
+    pub no_touch: bool,
 }
 
 impl Engine {
@@ -20,6 +22,7 @@ impl Engine {
             now: UnixMs(1_000_000_000_000),
             db: DbIndex(0),
             protocol: Protocol::Resp2,
+            no_touch: false,
         }
     }
 
@@ -28,8 +31,7 @@ impl Engine {
         let args = words(line);
         let args = args.args();
         let name = args[0].to_ascii_lowercase();
-        let mut rows = COMMANDS.iter().flat_map(|family| family.iter());
-        let mut row = rows.find(|row| row.name.as_bytes() == name).unwrap();
+        let mut row = row(&name).unwrap();
         if let (false, Some(sub)) = (row.subcommands.is_empty(), args.get(1)) {
             let full = [&name, &b"|"[..], &sub.to_ascii_lowercase()].concat();
             let mut rows = row.subcommands.iter();
@@ -42,10 +44,7 @@ impl Engine {
     /// Runs what a shard is asked to read for a request on several shards.
     pub fn part(&mut self, line: &str) -> String {
         let args = words(line);
-        let name = args.args()[0].to_ascii_lowercase();
-        let mut rows = COMMANDS.iter().copied().flatten();
-        let row = rows.find(|row| row.name.as_bytes() == name).unwrap();
-        let Run::ReadThenWrite { read, .. } = row.run else {
+        let Run::ReadThenWrite { read, .. } = row(&args.args()[0]).unwrap().run else {
             panic!("{line}")
         };
         self.apply(read, args.args())
@@ -55,6 +54,7 @@ impl Engine {
         let request = Request {
             db: self.db,
             protocol: self.protocol,
+            no_touch: self.no_touch,
             ..Request::new(handler, args)
         };
         let mut out = Vec::new();

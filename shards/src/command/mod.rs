@@ -523,6 +523,13 @@ impl<'a> Context<'a> {
     }
 }
 
+/// The row of the command with this name, in any case. It goes through all rows:
+/// who serves requests looks names up in a table made of them once.
+pub fn row(name: impl AsRef<[u8]>) -> Option<&'static Row> {
+    let is = |row: &&Row| row.name.as_bytes().eq_ignore_ascii_case(name.as_ref());
+    COMMANDS.iter().copied().flatten().find(is)
+}
+
 /// All families of the engine.
 pub static COMMANDS: &[&[Row]] = &[
     strings::COMMANDS,

@@ -414,6 +414,11 @@ impl Db<'_> {
         self.touch
     }
 
+    /// Looks refresh access times from here on, whatever the client asked for.
+    pub fn touch_from_here(&mut self) {
+        self.touch = true;
+    }
+
     #[inline]
     pub(crate) fn effects(&mut self) -> &mut Effects {
         self.effects

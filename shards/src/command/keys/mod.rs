@@ -192,6 +192,8 @@ fn exists(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn touch(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    // To refresh access times is what it is for: CLIENT NO-TOUCH does not stop it.
+    ctx.db.touch_from_here();
     let found = args
         .from(1)
         .iter()

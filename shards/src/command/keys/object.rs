@@ -198,6 +198,11 @@ mod tests {
             ("OBJECT IDLETIME text", ":3"),
             ("OBJECT ENCODING text", "$6|embstr"),
             ("OBJECT IDLETIME text", ":3"),
+        ]);
+        engine.no_touch = true;
+        engine.talk(&[
+            ("GET text", "$5|hello"),
+            ("OBJECT IDLETIME text", ":3"),
             ("TOUCH text", ":1"),
             ("OBJECT IDLETIME text", ":0"),
         ]);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::command::harness::{Engine, text, words};
-use crate::command::{COMMANDS as ALL, Decision};
+use crate::command::{Decision, row};
 use crate::resp::Protocol;
 
 const ENCODINGS: [(i64, &str); 2] = [(-2, "listpack"), (1, "quicklist")];
@@ -115,9 +115,7 @@ fn effects_are_what_happened() {
 /// What a request on two shards decides after reading.
 fn decide(line: &str, read: &[&[u8]]) -> (String, Vec<String>) {
     let args = words(line);
-    let name = line.split(' ').next().unwrap().to_lowercase();
-    let row = ALL.iter().copied().flatten().find(|row| row.name == name);
-    let Run::ReadThenWrite { decide, .. } = row.unwrap().run else {
+    let Run::ReadThenWrite { decide, .. } = row(&args.args()[0]).unwrap().run else {
         panic!("{line}")
     };
     let (settings, mut out) = (Settings::default(), Vec::new());

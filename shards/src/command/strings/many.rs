@@ -154,7 +154,7 @@ fn msetnx_decide(decision: &mut Decision<'_>) -> Outcome {
 mod tests {
     use crate::command::harness::Engine;
     use crate::command::harness::{text, words};
-    use crate::command::{Decision, Run};
+    use crate::command::{Decision, Run, row};
     use crate::resp::{Protocol, Reply};
 
     /// Recorded from redis-server 7.0.15.
@@ -196,11 +196,7 @@ mod tests {
 
     #[test]
     fn msetnx_in_two_hops() {
-        let msetnx = super::COMMANDS
-            .iter()
-            .find(|row| row.name == "msetnx")
-            .unwrap();
-        let Run::ReadThenWrite { decide, .. } = msetnx.run else {
+        let Run::ReadThenWrite { decide, .. } = row("msetnx").unwrap().run else {
             panic!()
         };
         let args = words("MSETNX a 1 b 2");
