@@ -4,6 +4,7 @@
 //! `&mut Core`: nothing in it is shared, locked or counted.
 
 use crate::config::{Authority, Config};
+use crate::net::activity::Activity;
 use crate::runtime::mesh::Mesh;
 use crate::runtime::ring::Ring;
 use crate::runtime::ticks;
@@ -258,45 +259,6 @@ pub struct Core {
     pub shared: Arc<Shared>,
     /// Answers of jobs that ran on other threads, and what they are for.
     pub finished: Rc<RefCell<Vec<(u32, Answer)>>>,
-}
-
-/// What was received since the last tick.
-#[derive(Clone, Copy, Default)]
-pub struct Activity {
-    tick: u32,
-    /// Connections that have sent something.
-    pub active: u32,
-    /// Completions that a core waits for: receives, and other cores that rang.
-    pub receives: u32,
-    /// Messages of other cores.
-    pub messages: u32,
-}
-
-impl Activity {
-    /// A connection has sent something; `last_tick` is its own memory of it.
-    #[inline]
-    pub fn received(&mut self, last_tick: &mut u32) {
-        self.receives += 1;
-        if *last_tick != self.tick {
-            *last_tick = self.tick;
-            self.active += 1;
-        }
-    }
-
-    /// Another core has rung: it has requests or replies for us.
-    #[inline]
-    pub fn rung(&mut self) {
-        self.receives += 1;
-    }
-
-    /// Ends the tick: what there was in it.
-    pub fn next(&mut self) -> Self {
-        let next = Self {
-            tick: self.tick.wrapping_add(1),
-            ..Self::default()
-        };
-        std::mem::replace(self, next)
-    }
 }
 
 /// What all cores can see: set at start or changed rarely.

@@ -2,7 +2,8 @@
 
 use crate::commands::registry;
 use crate::config::{Authority, Config, StartError};
-use crate::core::{Activity, Core, Message, Shared};
+use crate::core::{Core, Message, Shared};
+use crate::net::activity::Activity;
 use crate::net::{driver, listener};
 use crate::runtime::mesh::{Mesh, connect};
 use crate::runtime::park::Park;

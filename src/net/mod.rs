@@ -4,8 +4,10 @@
 //! stays in the slab until the kernel has no operation left for it, so that a
 //! token always means the same socket.
 
+pub mod activity;
 pub mod driver;
 pub mod listener;
+mod pace;
 mod upkeep;
 
 use crate::core::{Core, SPARE_BYTES_MAX};
@@ -66,7 +68,7 @@ fn received(core: &mut Core, scratch: &mut Scratch, key: u32, bytes: &[u8], more
     let connection = &mut core.connections[key as usize];
     connection.receiving = more;
     connection.note_received(bytes.len() == BUFFER_BYTES);
-    core.activity.received(&mut connection.last_tick);
+    core.activity.received(&mut connection.share);
     if connection.phase == Phase::Open {
         dispatch::receive(core, scratch, key, bytes);
         let connection = &mut core.connections[key as usize];

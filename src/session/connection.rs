@@ -18,6 +18,7 @@
 //! Invariant: the first place of `order`, if any, is waiting, or a long reply that
 //! is not over and whose pieces are sent as they come.
 
+use crate::net::activity::Share;
 use crate::session::Session;
 use rustix::net::Shutdown;
 use shards::order::{Client, Ticket};
@@ -116,8 +117,8 @@ pub struct Connection {
     /// Its receives are to be of one buffer until this is zero; see
     /// [`Connection::floods`].
     bulk: u8,
-    /// The tick in which it last sent something.
-    pub last_tick: u32,
+    /// Its share of what the core receives.
+    pub share: Share,
     /// The turn in which it last executed something, and how many bytes of it.
     turn: u32,
     executed: usize,
@@ -176,7 +177,7 @@ impl Connection {
             phase: Phase::Open,
             receiving: false,
             bulk: 0,
-            last_tick: u32::MAX,
+            share: Share::new(),
             turn: 0,
             executed: 0,
             killed: false,
