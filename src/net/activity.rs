@@ -56,7 +56,7 @@ impl Activity {
     pub fn active(&self) -> u32 {
         let all = u64::from(self.of_clients);
         // Lossless: not more than there are connections.
-        (all * all / self.squares.max(1)) as u32
+        ((all * all + self.squares / 2) / self.squares.max(1)) as u32
     }
 
     /// Ends the tick: what there was in it.
@@ -104,7 +104,7 @@ mod tests {
             activity.received(&mut shares[0]);
             activity.rung();
             let tick = activity.next();
-            assert_eq!((tick.receives, tick.active()), (5, 2), "{round}");
+            assert_eq!((tick.receives, tick.active()), (5, 3), "{round}");
         }
     }
 }

@@ -27,12 +27,11 @@ const COALESCE: Duration = Duration::from_micros(300);
 const COALESCE_CONTENDED: Duration = Duration::from_millis(1);
 /// At most one in so many of the active connections is waited for.
 const ACTIVE_PER_AWAITED: u32 = 3;
-/// While others wait for the CPUs, all but one in so many are waited for …
-const ACTIVE_PER_UNAWAITED: u32 = 20;
-/// … but not more than give so much work, beside which a wake-up is cheap. Measured on
-/// keys of the core's own with half of the connections, four fifths and all but one in
-/// twenty: 8.9, 8.2 and 7.7 us of CPU per request at pipeline 1; at pipeline 100, where
-/// each receive is work for 30 us, a tenth of the throughput was lost without this limit.
+/// While others wait for the CPUs, all active connections but one are waited for, yet
+/// not more than give so much work, beside which a wake-up is cheap. Measured on keys
+/// of the core's own with half of the connections, four fifths and nearly all: 8.9, 8.2
+/// and 7.7 us of CPU per request at pipeline 1; at pipeline 100, where each receive is
+/// work for 30 us, a tenth of the throughput was lost without this limit.
 const WORK_PER_WAKE_UP: Duration = Duration::from_micros(300);
 /// A core is busy that works for more than one part in so many of the time.
 const BUSY: u32 = 3;
@@ -151,9 +150,8 @@ impl Plan {
         let (most, patience) = if contended {
             let per_receive = (worked / receives.max(1)).as_nanos().max(1);
             let worth = WORK_PER_WAKE_UP.as_nanos() / per_receive;
-            let most = active - active.div_ceil(ACTIVE_PER_UNAWAITED);
             let worth = u32::try_from(worth).unwrap_or(u32::MAX);
-            (most.min(worth), COALESCE_CONTENDED)
+            (active.saturating_sub(1).min(worth), COALESCE_CONTENDED)
         } else {
             (active / ACTIVE_PER_AWAITED, COALESCE)
         };
@@ -196,7 +194,7 @@ mod tests {
         let busy = load(8_000, &[(30, 33)]);
         assert_eq!(Plan::of(&busy, false).want, 10);
         let plan = Plan::of(&busy, true);
-        assert_eq!((plan.want, plan.patience), (28, COALESCE_CONTENDED));
+        assert_eq!((plan.want, plan.patience), (29, COALESCE_CONTENDED));
         // Not more than comes in time, ...
         assert_eq!(Plan::of(&load(8_000, &[(30, 5)]), false).want, 4);
         assert_eq!(Plan::of(&load(2_000, &[(30, 5)]), true).want, 15);
