@@ -4,10 +4,10 @@
 //! `&mut Core`: nothing in it is shared, locked or counted.
 
 use crate::config::{Authority, Config};
-use crate::net::activity::Activity;
 use crate::runtime::mesh::Mesh;
 use crate::runtime::ring::Ring;
 use crate::runtime::ticks;
+use crate::session::activity::Activity;
 use crate::session::{ClientFilter, Connection, Session};
 use crate::stats::Stats;
 use crate::stats::latency::{EventKind, Events};

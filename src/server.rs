@@ -3,12 +3,12 @@
 use crate::commands::registry;
 use crate::config::{Authority, Config, StartError};
 use crate::core::{Core, Message, Shared};
-use crate::net::activity::Activity;
 use crate::net::{driver, listener};
 use crate::runtime::mesh::{Mesh, connect};
 use crate::runtime::park::Park;
 use crate::runtime::ring::Ring;
 use crate::runtime::{boot, clock, log, memory, ticks};
+use crate::session::activity::Activity;
 use crate::stats::Stats;
 use crate::stats::latency::Events;
 use crate::stats::slowlog::SlowLog;

@@ -4,7 +4,6 @@
 //! stays in the slab until the kernel has no operation left for it, so that a
 //! token always means the same socket.
 
-pub mod activity;
 pub mod driver;
 pub mod listener;
 mod pace;

@@ -4,9 +4,9 @@
 //! few requests have come, and answers them together. It must not wait for those
 //! who wait for it, so it asks for less than it expects to come.
 
-use super::activity::Activity;
 use crate::runtime::clock;
 use crate::runtime::pressure::Pressure;
+use crate::session::activity::Activity;
 use std::time::{Duration, Instant};
 
 /// After traffic, the core waits in its ring for so long before it parks.

@@ -18,8 +18,8 @@
 //! Invariant: the first place of `order`, if any, is waiting, or a long reply that
 //! is not over and whose pieces are sent as they come.
 
-use crate::net::activity::Share;
 use crate::session::Session;
+use crate::session::activity::Share;
 use rustix::net::Shutdown;
 use shards::order::{Client, Ticket};
 use shards::resp::Partial;

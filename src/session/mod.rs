@@ -1,5 +1,6 @@
 //! One client: who it is and how it wants to be answered.
 
+pub mod activity;
 pub mod connection;
 mod filter;
 pub mod queue;
