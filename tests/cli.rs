@@ -466,3 +466,35 @@ fn run_sh_passes_its_arguments_on() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("replica"));
 }
+
+/// Clients of all cores ask at once; the file is whole whenever somebody reads it.
+#[test]
+fn rewriting_from_many_cores_at_once_keeps_the_file_whole() {
+    let dir = TempDir::new();
+    let path = dir.path().join("cordis.conf");
+    let comments = "# a comment\n".repeat(2000);
+    fs::write(&path, format!("{comments}timeout 11\n# the end\n")).expect("own folder is writable");
+    let name = path.to_str().expect("temporary folders have plain names");
+    let server = Server::cordis_from_file(name, &["--shards", "4"]);
+    let mut clients: Vec<_> = (0..16).map(|_| server.connect()).collect();
+    for round in 0..20 {
+        for client in &mut clients {
+            client.send(&["CONFIG", "SET", "tcp-keepalive", &round.to_string()]);
+            client.send(&["CONFIG", "REWRITE"]);
+        }
+        let text = fs::read_to_string(&path).expect("the file is there");
+        assert!(text.starts_with(&comments) && text.contains("# the end\n"));
+        for client in &mut clients {
+            assert_eq!(client.read().to_string(), "OK");
+            assert_eq!(client.read().to_string(), "OK");
+        }
+    }
+    let text = fs::read_to_string(&path).expect("the file is there");
+    assert!(text.contains("\ntcp-keepalive 19\n"), "{text}");
+    let files = fs::read_dir(dir.path()).expect("it is there");
+    let left = files.filter(|file| {
+        let name = file.as_ref().map(|file| file.file_name());
+        name.is_ok_and(|name| name.to_string_lossy().contains("tmp"))
+    });
+    assert_eq!(left.count(), 0);
+}

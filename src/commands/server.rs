@@ -8,6 +8,7 @@ use crate::runtime::log;
 use crate::session::connection::Phase;
 use shards::command::{Args, Arity, Flags, Group, flags};
 use shards::{CommandError, ShardId};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -206,12 +207,12 @@ fn config_resetstat(_: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError>
 }
 
 fn config_rewrite(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
-    let config = call.core.config.clone();
-    let Some(path) = config.config_file.clone() else {
+    let Some(path) = call.core.config.config_file.clone() else {
         let text = "ERR The server is running without a config file";
         return Err(CommandError::Static(text));
     };
-    let rewrite = move || match config::rewrite(&config, &path) {
+    let shared = Arc::clone(&call.core.shared);
+    let rewrite = move || match shared.config.rewrite(&path) {
         Ok(()) => Answer::Done,
         Err(reason) => Answer::Text(reason.as_bytes().to_vec()),
     };

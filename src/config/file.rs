@@ -8,7 +8,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::table::{self, bytes_path, directives, os_reason};
@@ -147,8 +147,9 @@ pub fn with_remedy(reason: &str, expects: &str) -> String {
 }
 
 /// Writes the file that the server was started with back, so that it says what
-/// `config` says. The old file or the new one is there at any instant. It waits
-/// for the disk: keep it off the executors.
+/// `config` says. The old file or the new one is there at any instant, but of two
+/// calls at once one would undo the other: see `Authority::rewrite`, which
+/// has it done one at a time. It waits for the disk.
 ///
 /// # Errors
 /// What the operating system says; the old file is untouched.
@@ -230,10 +231,8 @@ fn directive_of(line: &[u8]) -> Option<table::DirectiveId> {
 
 /// Puts `content` where `path` is, whole or not at all.
 fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = PathBuf::from(name);
-    let written = write_durably(&temporary, path, content);
+    let (temporary, file) = create_beside(path)?;
+    let written = write_durably(file, &temporary, path, content);
     if written.is_err() {
         // The error that matters is the first one.
         let _ = fs::remove_file(&temporary);
@@ -241,8 +240,32 @@ fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
     written
 }
 
-fn write_durably(temporary: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let mut file = fs::File::create(temporary)?;
+/// A new file in the folder of `path`, which nobody but its owner may read yet. Its
+/// name is nobody else's: another server may rewrite the same file, even one that
+/// has the same process id in a container of its own.
+fn create_beside(path: &Path) -> std::io::Result<(PathBuf, fs::File)> {
+    /// So many files that were left behind are a fault of their own.
+    const TRIES: u32 = 1000;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    for number in 0..TRIES {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{}.{number}.tmp", std::process::id()));
+        let temporary = PathBuf::from(name);
+        match options.open(&temporary) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            opened => return opened.map(|file| (temporary, file)),
+        }
+    }
+    Err(std::io::ErrorKind::AlreadyExists.into())
+}
+
+fn write_durably(
+    mut file: fs::File,
+    temporary: &Path,
+    path: &Path,
+    content: &[u8],
+) -> std::io::Result<()> {
     let mode = fs::metadata(path).map_or(0o644, |old| old.permissions().mode());
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.write_all(content)?;

@@ -21,13 +21,12 @@ mod words;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use shards::{CommandError, Settings};
 
 pub use cli::{Start, load};
-pub use file::rewrite;
 pub use table::{DirectiveId, directives};
 pub use words::parse_memory;
 
@@ -298,15 +297,26 @@ impl Config {
     }
 }
 
-/// The configuration that CONFIG SET changes. Its lock is taken by that command
-/// alone and held for some microseconds.
+/// The configuration that CONFIG SET changes.
 #[derive(Debug)]
-pub struct Authority(Mutex<Config>);
+pub struct Authority {
+    /// Its lock is held for some microseconds.
+    newest: Mutex<Config>,
+    /// Held while the file is written, which waits for the disk.
+    file: Mutex<()>,
+}
 
 impl Authority {
     /// The configuration that all cores start with.
     pub fn new(config: Config) -> Self {
-        Self(Mutex::new(config))
+        Self {
+            newest: Mutex::new(config),
+            file: Mutex::new(()),
+        }
+    }
+
+    fn newest(&self) -> MutexGuard<'_, Config> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the configuration and returns the copy to send around.
@@ -317,10 +327,23 @@ impl Authority {
         &self,
         change: impl FnOnce(&mut Config) -> Result<(), E>,
     ) -> Result<Box<Config>, E> {
-        let mut config = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut config = self.newest();
         change(&mut config)?;
         config.revision += 1;
         Ok(Box::new(config.clone()))
+    }
+
+    /// CONFIG REWRITE: writes what is set now to the file `path`. One call at a
+    /// time, whichever cores ask: what each finds there is what the one before has
+    /// left, and the last to write has the newest configuration. It waits for the
+    /// disk: keep it off the executors.
+    ///
+    /// # Errors
+    /// What the operating system says; the old file is untouched.
+    pub fn rewrite(&self, path: &Path) -> Result<(), Reason> {
+        let _one_at_a_time = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let config = self.newest().clone();
+        file::rewrite(&config, path)
     }
 }
 
@@ -517,6 +540,51 @@ mod tests {
         assert!(error.ends_with(" - No such file or directory"), "{error}");
         let error = set(&mut config, &[("dir", "/etc/passwd")]).unwrap_err();
         assert!(error.ends_with(" - Not a directory"), "{error}");
+    }
+
+    /// Whoever reads the file meanwhile sees one whole file or another, and the end
+    /// is what was set last.
+    #[test]
+    fn many_rewrite_the_file_at_once() {
+        let folder = std::env::temp_dir().join(format!("cordis-crowd-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join("cordis.conf");
+        let comments = "# a comment\n".repeat(2000);
+        std::fs::write(&path, format!("{comments}timeout 0\n# the end\n")).unwrap();
+        let authority = Authority::new(config());
+        let (writers, rewrites) = (8, 20);
+        let left = std::sync::atomic::AtomicUsize::new(writers);
+        let work = |number: u32| {
+            for _ in 0..rewrites {
+                let change = |config: &mut Config| {
+                    config.timeout_s += 1;
+                    config.tcp_keepalive_s = number;
+                    Ok::<(), Reason>(())
+                };
+                authority.change(change).unwrap();
+                authority.rewrite(&path).unwrap();
+            }
+            left.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        };
+        std::thread::scope(|scope| {
+            for number in 0..writers {
+                let work = &work;
+                scope.spawn(move || work(number as u32));
+            }
+            while left.load(std::sync::atomic::Ordering::Relaxed) > 0 {
+                let text = std::fs::read_to_string(&path).unwrap();
+                assert!(text.starts_with(&comments), "{} bytes", text.len());
+                assert!(text.contains("# the end\n"), "{} bytes", text.len());
+            }
+        });
+        let mut written = config();
+        file::read(&mut written, &path).unwrap();
+        assert_eq!(written.timeout_s, writers as u32 * rewrites);
+        assert_eq!(written.timeout_s, authority.newest().timeout_s);
+        assert_eq!(written.tcp_keepalive_s, authority.newest().tcp_keepalive_s);
+        let files = std::fs::read_dir(&folder).unwrap().count();
+        assert_eq!(files, 1, "a temporary file stayed");
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
