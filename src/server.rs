@@ -3,6 +3,7 @@
 use crate::commands::registry;
 use crate::config::{Authority, Config, StartError};
 use crate::core::{Core, Message, Shared};
+use crate::net::listener::Claimed;
 use crate::net::{driver, listener};
 use crate::runtime::mesh::{Mesh, connect};
 use crate::runtime::park::Park;
@@ -41,7 +42,8 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
         ))
     })?;
     boot::probe()?;
-    let addresses = listener::addresses(&config)?;
+    let claimed = listener::claim_all(&config)?;
+    let addresses: Vec<SocketAddr> = claimed.iter().map(|(address, _)| *address).collect();
     if let Err(possible) = boot::raise_descriptor_limit(&config) {
         // Whoever is beyond it must be told, and cannot without a descriptor.
         config.maxclients = match u32::try_from(possible) {
@@ -66,7 +68,7 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
         stopping: AtomicBool::new(false),
     });
     ticks::calibrate();
-    let readiness = start_cores(&config, &addresses, &shared)?;
+    let readiness = start_cores(&config, claimed, &shared)?;
     if !config.without_effect.is_empty() {
         let names = config.without_effect.join(" ");
         tracing::warn!("directives of Redis without effect here: {names}");
@@ -91,19 +93,23 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
 /// [`Shared::serving`] is set, and what is returned tells when one has ended.
 fn start_cores(
     config: &Config,
-    addresses: &[SocketAddr],
+    claimed: Vec<Claimed>,
     shared: &Arc<Shared>,
 ) -> Result<mpsc::Receiver<Result<(), StartError>>, StartError> {
     let cpus = boot::cpus();
     let pinned = usize::from(config.shards) <= cpus.len();
     let seed = u64::from_le_bytes(random());
     let (ready, readiness) = mpsc::channel();
+    let (addresses, claims): (Vec<SocketAddr>, Vec<Socket>) = claimed.into_iter().unzip();
+    let mut claims = Some(claims);
     for mesh in connect(config.shards) {
         let index = mesh.id().0;
         let part = Part {
             mesh,
             config: config.clone(),
-            addresses: addresses.to_vec(),
+            addresses: addresses.clone(),
+            // The claims are the first core's sockets.
+            sockets: claims.take().unwrap_or_default(),
             shared: Arc::clone(shared),
             seed,
             ready: ready.clone(),
@@ -124,6 +130,8 @@ struct Part {
     mesh: Mesh<Message>,
     config: Config,
     addresses: Vec<SocketAddr>,
+    /// Those that there are already, in the order of the addresses.
+    sockets: Vec<Socket>,
     shared: Arc<Shared>,
     seed: u64,
     ready: mpsc::Sender<Result<(), StartError>>,
@@ -174,6 +182,7 @@ fn set_up(part: Part) -> Result<(Core, Sockets, Park), StartError> {
         mesh,
         config,
         addresses,
+        mut sockets,
         shared,
         seed,
         ..
@@ -182,9 +191,10 @@ fn set_up(part: Part) -> Result<(Core, Sockets, Park), StartError> {
     let park = Park::new().map_err(|error| failed("a core's eventfd", error))?;
     ring.register_eventfd(park.eventfd())
         .map_err(|error| failed("a core's eventfd", error))?;
-    let listen = |address: &SocketAddr| listener::listen(*address, config.tcp_backlog, true);
-    let sockets: Result<Vec<_>, _> = addresses.iter().map(listen).collect();
-    let sockets = sockets.map_err(|error| failed("a core's listening socket", error))?;
+    for address in &addresses[sockets.len()..] {
+        let socket = listener::join(*address, config.tcp_backlog);
+        sockets.push(socket.map_err(|error| failed("a core's listening socket", error))?);
+    }
     let same: Result<Vec<_>, _> = sockets.iter().map(Socket::try_clone).collect();
     let same = same.map_err(|error| failed("a core's listening socket", error))?;
     mesh.publish_ring(ring.fd());

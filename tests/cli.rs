@@ -75,6 +75,14 @@ const BAD_ARGUMENTS: &[(&[&str], &[&str])] = &[
     (&["--bind", "203.0.113.77"], &["bind", "203.0.113.77"]),
     (&["--bind", "not an address"], &["bind"]),
     (
+        &["--bind", "127.0.0.1", "127.0.0.1"],
+        &["bind", "127.0.0.1", "twice"],
+    ),
+    (
+        &["--bind", "*", "127.0.0.1"],
+        &["bind", "127.0.0.1", "twice"],
+    ),
+    (
         &["--dir", "/nonexistent/folder"],
         &["dir", "/nonexistent/folder"],
     ),
@@ -118,6 +126,41 @@ fn a_port_in_use_is_refused() {
     ];
     refusal(&mut server(&args), &["port", &port, "in use"]);
     assert_eq!(first.connect().call(&["PING"]).raw, b"+PONG\r\n");
+}
+
+/// Whichever comes first has the port for itself, also while both still start.
+#[test]
+fn of_two_that_start_at_once_one_serves() {
+    for shards in ["1", "4"] {
+        for _ in 0..5 {
+            let port = free_port().to_string();
+            let args = ["--port", &port, "--bind", "127.0.0.1", "--shards", shards];
+            let mut both: Vec<_> = (0..2)
+                .map(|_| {
+                    let mut command = mortal(CORDIS);
+                    command.args(args).stdout(Stdio::piped());
+                    command.stderr(Stdio::piped());
+                    command.spawn().expect("setpriv (util-linux) is installed")
+                })
+                .collect();
+            // Who serves says so; who does not ends without a word.
+            let says: Vec<bool> = both
+                .iter_mut()
+                .map(|server| {
+                    let mut said = String::new();
+                    let out = server.stdout.take().expect("it is piped");
+                    let read = BufReader::new(out).read_line(&mut said);
+                    read.is_ok() && said.contains("ready")
+                })
+                .collect();
+            for server in &mut both {
+                server.kill().expect("it is ours");
+                server.wait().expect("it is ours");
+            }
+            let serve = says.iter().filter(|says| **says).count();
+            assert_eq!(serve, 1, "of two with {shards} shard(s)");
+        }
+    }
 }
 
 /// Configuration files that must be refused: text, line, and what is named.

@@ -2,7 +2,10 @@
 //!
 //! The kernel spreads connections over the cores' sockets (SO_REUSEPORT). The
 //! same option would let a second server start silently on a port in use, so
-//! [`check`] binds each address once without it first.
+//! [`claim`] binds each address without it first and shares the socket only then.
+//! It stays open and becomes the first core's: from the claim to the end of the
+//! process nobody else can bind the address, and no connection that comes before
+//! the cores are ready is lost.
 
 use crate::config::{Config, StartError};
 use crate::core::Core;
@@ -43,9 +46,15 @@ impl Listeners {
     }
 }
 
-/// The addresses to listen on. A `bind` of `-address` is skipped when the
+/// An address to listen on, and the socket that keeps others from it.
+pub type Claimed = (SocketAddr, Socket);
+
+/// Claims the addresses to listen on. A `bind` of `-address` is skipped when the
 /// machine does not have it; `*` is every IPv4 address and `::*` every IPv6 one.
-pub fn addresses(config: &Config) -> Result<Vec<SocketAddr>, StartError> {
+///
+/// # Errors
+/// An address that cannot be had, with the remedy; nothing is claimed then.
+pub fn claim_all(config: &Config) -> Result<Vec<Claimed>, StartError> {
     let mut addresses = Vec::new();
     for name in &config.bind {
         let (name, optional) = match name.strip_prefix('-') {
@@ -67,25 +76,37 @@ pub fn addresses(config: &Config) -> Result<Vec<SocketAddr>, StartError> {
             }
         }
     }
-    let mut usable = Vec::new();
+    let mut claimed: Vec<Claimed> = Vec::new();
     for address in addresses {
         let optional = config.bind.iter().any(|name| {
             name.strip_prefix('-').is_some_and(|name| {
                 name == address.ip().to_string() || name == "::*" || name == "*"
             })
         });
-        match wait_until_free(address, config.tcp_backlog) {
-            Ok(()) => usable.push(address),
+        if claimed.iter().any(|(other, _)| overlap(*other, address)) {
+            return Err(StartError::new(&format!(
+                "bind: {} is given twice, or by a wildcard as well; give each address once",
+                address.ip()
+            )));
+        }
+        match once_free(|| claim(address, config.tcp_backlog)) {
+            Ok(socket) => claimed.push((address, socket)),
             Err(error) if optional && is_missing(&error) => {}
             Err(error) => return Err(describe(address, &error)),
         }
     }
-    if usable.is_empty() {
+    if claimed.is_empty() {
         return Err(StartError::new(
             "bind: no address to listen on; give one, e.g. --bind 127.0.0.1",
         ));
     }
-    Ok(usable)
+    Ok(claimed)
+}
+
+/// Whether a socket on one keeps others from the other.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let all = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one == other || all && one.is_ipv4() == other.is_ipv4()
 }
 
 fn resolve(name: &str, port: u16) -> io::Result<SocketAddr> {
@@ -127,10 +148,11 @@ fn describe(address: SocketAddr, error: &io::Error) -> StartError {
 /// them its listening sockets. Who takes the place of another server waits so long.
 const PORT_PATIENCE: Duration = Duration::from_secs(1);
 
-fn wait_until_free(address: SocketAddr, backlog: u32) -> io::Result<()> {
+/// Listens as soon as the address is free.
+fn once_free(mut listen: impl FnMut() -> io::Result<Socket>) -> io::Result<Socket> {
     let began = Instant::now();
     loop {
-        match check(address, backlog) {
+        match listen() {
             Err(error)
                 if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < PORT_PATIENCE =>
             {
@@ -141,13 +163,21 @@ fn wait_until_free(address: SocketAddr, backlog: u32) -> io::Result<()> {
     }
 }
 
-/// Binds without sharing, to find out whether the address is free.
-fn check(address: SocketAddr, backlog: u32) -> io::Result<()> {
-    listen(address, backlog, false).map(drop)
+/// The first socket on `address`, which fails if anybody else has one; from then on
+/// the address can be shared within the process.
+fn claim(address: SocketAddr, backlog: u32) -> io::Result<Socket> {
+    let socket = listen(address, backlog, false)?;
+    socket.set_reuse_port(true)?;
+    Ok(socket)
 }
 
-/// A core's socket on `address`.
-pub fn listen(address: SocketAddr, backlog: u32, shared: bool) -> io::Result<Socket> {
+/// A further core's socket on an address that this process has claimed. Another
+/// process that tries to claim it may be in the way for an instant.
+pub fn join(address: SocketAddr, backlog: u32) -> io::Result<Socket> {
+    once_free(|| listen(address, backlog, true))
+}
+
+fn listen(address: SocketAddr, backlog: u32, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
