@@ -321,13 +321,26 @@ impl Core {
     #[inline]
     pub fn deliver(&mut self) {
         while let Some(client) = self.node.begun_to_wait() {
-            if let Some(connection) = self.client(client.key, client.id) {
-                connection.waits(client.place);
+            if let Some(connection) = self.client(client.key, client.id)
+                && connection.waits(client.place)
+            {
+                // Nobody will be there to take what it waits for.
+                self.mark_dirty(client.key);
             }
         }
-        if !self.node.has_replies() {
-            return;
+        // Long replies that nobody reads are dropped, and what that lets through may
+        // be the next of them.
+        while self.node.has_replies() {
+            for ticket in self.hand_out() {
+                self.node.drop_reply(self.now, ticket);
+            }
         }
+    }
+
+    /// The replies that have come so far; gives those back of which nobody wants the
+    /// rest.
+    #[inline]
+    fn hand_out(&mut self) -> Vec<Ticket> {
         let Self {
             node,
             connections,
@@ -378,18 +391,13 @@ impl Core {
                 dirty.push(client.key);
             }
         });
-        if !unread.is_empty() {
-            for ticket in unread {
-                node.drop_reply(self.now, ticket);
-            }
-            self.deliver();
-        }
         if !slow.is_empty() {
             self.secret.clear();
         }
         for (client, row, ticks, request) in slow {
             self.note(client.key, client.id, row, ticks, request.args());
         }
+        unread
     }
 
     /// Lets the clients that a pause has held up go on.

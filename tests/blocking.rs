@@ -229,6 +229,37 @@ fn who_goes_away_takes_nothing_along() {
     }
 }
 
+/// Who has only ended its side of the stream still reads: what is taken for it arrives.
+#[test]
+fn who_has_said_all_gets_what_is_there_and_takes_nothing_later() {
+    for server in servers() {
+        let mut other = server.connect();
+        let keys = keys(8);
+        let all = [&["BLPOP".to_owned()], &keys[..], &["0".to_owned()]].concat();
+        for n in 0..40 {
+            let key = &keys[n % keys.len()];
+            let one = ["BLPOP".to_owned(), key.clone(), "0".to_owned()];
+            let to = ["BLMOVE", key, "to", "LEFT", "LEFT", "0"].map(str::to_owned);
+            let requests = [&one[..], &all[..], &to[..]];
+            other.call(&["RPUSH", key, "there"]);
+            let mut asking = server.connect();
+            asking.send(requests[n % requests.len()]);
+            asking.finish_sending();
+            let reply = asking.read_to_end();
+            let name = &server.name;
+            assert!(reply.ends_with(b"$5\r\nthere\r\n"), "{name} {n}: {reply:?}");
+            assert_eq!(other.call(&["EXISTS", key]).integer(), 0, "{name}");
+            // There is nothing any more: it does not wait.
+            let mut asking = server.connect();
+            asking.send(requests[n % requests.len()]);
+            asking.finish_sending();
+            assert_eq!(asking.read_to_end(), b"", "{name} {n}");
+            assert_eq!(other.call(&["RPUSH", key, "late"]).integer(), 1);
+            assert_eq!(other.call(&["LPOP", key]).bytes(), b"late", "{name} {n}");
+        }
+    }
+}
+
 #[test]
 fn clients_are_unblocked_on_request() {
     for server in servers() {

@@ -477,10 +477,11 @@ pub fn list_here(core: &Core, filter: &ClientFilter) -> Answer {
 }
 
 /// Closes the matching clients of this core. One that waits for a reply, the
-/// one that asked among them, gets it first.
+/// one that asked among them, gets it first, unless it is closing already: then it
+/// may never read what it is sent.
 pub fn kill_here(core: &mut Core, filter: &ClientFilter) -> Answer {
     let meant = |connection: &Connection| {
-        connection.phase == Phase::Open && filter.matches(&connection.session)
+        connection.phase != Phase::Closed && filter.matches(&connection.session)
     };
     let keys: Vec<usize> = core
         .connections
@@ -490,7 +491,7 @@ pub fn kill_here(core: &mut Core, filter: &ClientFilter) -> Answer {
         .collect();
     for key in &keys {
         let connection = &mut core.connections[*key];
-        if connection.is_waiting() {
+        if connection.phase == Phase::Open && connection.is_waiting() && !connection.is_unread() {
             connection.phase = Phase::Closing;
             connection.killed = true;
         } else {

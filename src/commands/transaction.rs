@@ -209,6 +209,7 @@ fn exec(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
             let client = connection.client(key, kind);
             // What follows is to be run as the block's commands will want it.
             connection.barrier = serves;
+            connection.runs_block = serves;
             core.node.exec(core.now, client, how, queue.block);
             core.deliver();
             run_server_steps(core);
@@ -333,11 +334,14 @@ fn run_server_step(core: &mut Core, step: &ServerStep) {
     } = step;
     let mut out = Vec::new();
     let entry = registry().by_number(*row);
-    if let Some(Run::Server(row)) = entry.map(|entry| &entry.run)
-        && core.client(client.key, client.id).is_some()
-    {
+    if let Some(Run::Server(row)) = entry.map(|entry| &entry.run) {
         let key = client.key;
+        assert!(
+            core.client(key, client.id).is_some(),
+            "a session stays until its block is over"
+        );
         let args = args.args();
+        core.secret.clear();
         let began = ticks::now();
         let ran = (row.run)(
             &mut Call {
@@ -349,6 +353,9 @@ fn run_server_step(core: &mut Core, step: &ServerStep) {
         );
         let took = ticks::now().saturating_sub(began);
         core.stats.ran(step.row, ticks::to_ns(took));
+        if took >= core.noteworthy_ticks {
+            core.note(key, client.id, step.row, took, args);
+        }
         let asker = (key, Some(*ticket), step.row);
         match ran {
             // Nothing that may be queued has to wait for earlier replies.

@@ -111,9 +111,7 @@ fn complete(core: &mut Core, gathering: Gathering) {
     let answers: Vec<Answer> = answers.into_iter().flatten().collect();
     let mut out = Vec::new();
     if core.client(client.key, client.id).is_none() {
-        if let Some(ticket) = within {
-            resume(core, ticket, client, out);
-        }
+        assert!(within.is_none(), "a session stays until its block is over");
         return;
     }
     let mut call = Call {
@@ -137,7 +135,7 @@ fn complete(core: &mut Core, gathering: Gathering) {
 }
 
 /// A command of the server in a block has its reply: the block goes on, as the
-/// client now wants it. A client that has gone leaves the rest as it was.
+/// client now wants it.
 pub fn resume(core: &mut Core, ticket: Ticket, client: Client, mut reply: Vec<u8>) {
     let mut manner = None;
     if let Some(connection) = core.client(client.key, client.id) {

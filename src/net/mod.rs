@@ -184,14 +184,7 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
     if connection.said_all && !connection.stalled && connection.phase == Phase::Open {
         connection.phase = Phase::Closing;
     }
-    if (connection.said_all || connection.phase != Phase::Open)
-        && let Some((client, owner)) = connection.blocked(key)
-    {
-        // Nobody will be there to take what it waits for.
-        connection.close();
-        connection.unblock();
-        core.node.unblock(client, owner, Unblock::Gone);
-    }
+    give_up_waiting(core, key);
     let connection = &mut core.connections[key as usize];
     match connection.phase {
         Phase::Open => receive_again(core, key),
@@ -208,10 +201,39 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
         }
     }
     let connection = &mut core.connections[key as usize];
-    if connection.phase == Phase::Closed && !connection.receiving && connection.in_flight == 0 {
+    if connection.phase == Phase::Closed
+        && !connection.receiving
+        && connection.in_flight == 0
+        && !connection.runs_block
+    {
         core.discard(key);
         core.connections.remove(key as usize);
         core.shared.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A client that has gone, or has said all, does not wait in a blocking command: nobody
+/// would be there to take what it waits for. One that has only ended its side of the
+/// stream is told what it asks for if that is on its way: before it is known to wait it
+/// may have been served, and even then it may be served at this moment. So the answer,
+/// which is empty if it was not, is awaited.
+#[inline]
+fn give_up_waiting(core: &mut Core, key: u32) {
+    let connection = &mut core.connections[key as usize];
+    let Some((client, owner)) = connection.blocked(key) else {
+        return;
+    };
+    if connection.killed {
+        connection.close();
+    }
+    let is_gone = connection.phase == Phase::Closed;
+    if is_gone || connection.said_all && connection.is_parked() {
+        if !is_gone {
+            connection.phase = Phase::Closing;
+        }
+        connection.unblock();
+        core.node.unblock(client, owner, Unblock::Gone);
+        core.deliver();
     }
 }
 

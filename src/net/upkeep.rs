@@ -32,7 +32,7 @@ pub fn visit(core: &mut Core) {
         let limit = core.config.output_limits.normal;
         let timed_out = core.config.timeout_s > 0
             && quiet_ms > i64::from(core.config.timeout_s) * 1000
-            && !connection.is_waiting()
+            && (!connection.is_waiting() || connection.is_unread())
             && !connection.is_blocked();
         let over = exceeds(connection, limit, core.now);
         if timed_out || over {

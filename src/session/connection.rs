@@ -146,6 +146,9 @@ pub struct Connection {
     pub paused: bool,
     /// A blocking command is under way, and may be waiting.
     blocked: Option<Blocked>,
+    /// A block with commands of the server is under way. They run on this session, so
+    /// it stays until they have, whatever becomes of the client.
+    pub runs_block: bool,
 
     /// Received bytes that are not yet executed, from `partial.start` on.
     pub input: Vec<u8>,
@@ -192,6 +195,7 @@ impl Connection {
             barrier: false,
             paused: false,
             blocked: None,
+            runs_block: false,
             input: Vec::new(),
             partial: Partial::default(),
             spans: Vec::new(),
@@ -478,6 +482,7 @@ impl Connection {
         if self.order.is_empty() {
             self.barrier = false;
             self.blocked = None;
+            self.runs_block = false;
             self.impatient = false;
             self.held.clear();
         }
@@ -539,11 +544,13 @@ impl Connection {
         self.impatient = true;
     }
 
-    /// The blocking command at `place` has begun to wait.
-    pub fn waits(&mut self, place: u32) {
+    /// The blocking command at `place` has begun to wait; whether it does so in vain,
+    /// because its client has ended its side of the stream.
+    pub fn waits(&mut self, place: u32) -> bool {
         if let Some(blocked) = &mut self.blocked {
             blocked.waits |= blocked.place == place;
         }
+        self.said_all
     }
 
     /// The blocking command that is under way: who waits, and on which shard
@@ -560,7 +567,18 @@ impl Connection {
 
     /// Whether the client waits in a blocking command, or for the end of a pause.
     pub fn is_blocked(&self) -> bool {
-        self.blocked.is_some_and(|blocked| blocked.waits) || self.paused
+        self.is_parked() || self.paused
+    }
+
+    /// Whether the client is known to wait in a blocking command. Before that its
+    /// request may just be served on another core.
+    pub fn is_parked(&self) -> bool {
+        self.blocked.is_some_and(|blocked| blocked.waits)
+    }
+
+    /// Whether what it waits for is that its client reads a long reply.
+    pub fn is_unread(&self) -> bool {
+        matches!(self.order.front(), Some(Place::Flowing { .. }))
     }
 
     /// The blocking command under way is given up.

@@ -201,7 +201,8 @@ impl Waits {
         let index = self.rng.below(self.people.len());
         let how = [Unblock::Timeout, Unblock::Error, Unblock::Gone][self.rng.below(3)];
         self.unblock(index, how);
-        if how == Unblock::Gone {
+        // Else it has only ended its side of the stream, and waits for the answer.
+        if how == Unblock::Gone && self.rng.one_in(2) {
             self.next_id += 1;
             self.people[index] = Person {
                 id: self.next_id,

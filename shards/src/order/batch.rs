@@ -254,6 +254,9 @@ pub(super) enum Item {
     Recall { client: Client },
     /// To the home core: done, and no offer was made here.
     Recalled { client: Client },
+    /// There is something for this client, which only a transaction can take. It keeps
+    /// its place on this shard until that has ended.
+    Turn { client: Client },
     /// To the home core: the request of this client waits from now on.
     Waits { client: Client },
     /// A client of the sender is to wait no longer.
@@ -270,6 +273,8 @@ pub(super) struct Noted {
     pub call: Call,
     pub client: Client,
     pub waiting: Waiting,
+    /// See [`Waiter::moves`](super::waiters::Waiter::moves).
+    pub moves: bool,
 }
 
 /// Where an item's reply ends; it begins where the one before ends.

@@ -102,6 +102,8 @@ pub struct Node {
     serial: u32,
     /// Tickets that have been granted here and not yet acted on.
     granted: VecDeque<Ticket>,
+    /// [`Node::pump`] is at work further up.
+    pumping: bool,
     outgoing: Vec<Option<Box<Batch>>>,
     /// Boxes that are complete: answered ones on their way back, full ones,
     /// and those of convoys.
@@ -142,6 +144,7 @@ impl Node {
             server_steps: VecDeque::new(),
             serial: 0,
             granted: VecDeque::new(),
+            pumping: false,
             departing: Vec::new(),
             outgoing: (0..shards).map(|_| None).collect(),
             spare: Vec::new(),
@@ -305,6 +308,7 @@ impl Node {
                 | Item::Offer { .. }
                 | Item::Recall { .. }
                 | Item::Recalled { .. }
+                | Item::Turn { .. }
                 | Item::Waits { .. }
                 | Item::Unblock { .. } => {
                     self.receive_waiting(now, from, &batch, index);
@@ -531,11 +535,23 @@ impl Node {
     }
 
     /// Acts on what has been granted on this shard until nothing more follows.
+    ///
+    /// What it does may call it again: a waiter that is served begins a transaction,
+    /// whose locks are granted, which serves the next. The call inside leaves that to
+    /// the one outside, or a crowd of waiters would be a stack as deep as it is long.
     #[inline]
     fn pump(&mut self, now: UnixMs) {
+        if std::mem::replace(&mut self.pumping, true) {
+            return;
+        }
+        self.act_on_grants(now);
+        self.pumping = false;
+    }
+
+    fn act_on_grants(&mut self, now: UnixMs) {
         loop {
             if self.has_appeared() {
-                self.serve(now);
+                self.serve_appeared(now);
             }
             if self.run_held(now) {
                 continue;

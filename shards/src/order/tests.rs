@@ -2,18 +2,20 @@
 
 mod long;
 
-use super::{Batch, Call, Client, Node, Placement, Rest, Ticket};
+use super::{Batch, Block, Call, Client, Manner, Node, Placement, Rest, Ticket};
 use crate::command::{
     Args, Arity, Begin, COMMANDS, Command, Context, Group, KeySpec, OwnedArgs, Row, Run, Write,
     flags,
 };
 use crate::error::CommandError;
 use crate::keyspace::{StringRef, Ttl, slot_of};
+use crate::resp::Protocol;
 use crate::shard::Shard;
 use crate::types::{DbIndex, Settings, ShardId, Type, UnixMs, Waiting};
 use std::collections::{BTreeMap, VecDeque};
 
 mod convoys;
+mod waiting;
 
 const NOW: UnixMs = UnixMs(1_700_000_000_000);
 const SHARDS: u16 = 3;
@@ -33,6 +35,8 @@ struct Scene {
     flows: Vec<(u16, u64, Ticket)>,
     /// Clients who were told that the rest of their reply is lost.
     lost: Vec<u64>,
+    /// What the clocks show.
+    now: UnixMs,
 }
 
 fn row(name: &str) -> &'static Row {
@@ -79,6 +83,7 @@ impl Scene {
             heard: BTreeMap::new(),
             flows: Vec::new(),
             lost: Vec::new(),
+            now: NOW,
         }
     }
 
@@ -87,6 +92,7 @@ impl Scene {
         let args = words(line);
         let args = args.args();
         let row = row(line.split(' ').next().unwrap());
+        let now = self.now;
         let node = &mut self.nodes[usize::from(home)];
         let placement = match row.run {
             Run::OneShard(_) => Placement::One(node.owner(&args[1])),
@@ -111,15 +117,41 @@ impl Scene {
             }
             Placement::One(_) => {
                 let mut reply = Vec::new();
-                match node.shard.apply(NOW, &call.request(args), &mut reply) {
-                    Err(CommandError::Long) => node.reply_at_length(NOW, waiting, call, args),
+                match node.shard.apply(now, &call.request(args), &mut reply) {
+                    Err(CommandError::Long) => node.reply_at_length(now, waiting, call, args),
                     Err(CommandError::Blocked(why)) => node.wait(waiting, call, args, why),
                     _ => self.replies.push((client, text(&reply))),
                 }
             }
-            Placement::Several(owners) => node.begin(NOW, waiting, call, row, args, owners),
+            Placement::Several(owners) => node.begin(now, waiting, call, row, args, owners),
         }
-        self.nodes[usize::from(home)].serve(NOW);
+        self.nodes[usize::from(home)].serve(self.now);
+        self.collect(home);
+    }
+
+    /// A client of node `home` has a block run whose keys all lie there.
+    fn exec(&mut self, home: u16, client: u64, lines: &[String]) {
+        let mut block = Box::<Block>::default();
+        for line in lines {
+            let row = row(line.split(' ').next().unwrap());
+            assert!(block.push(0, row, None, words(line).args()));
+        }
+        let manner = Manner {
+            db: self.db,
+            protocol: Protocol::Resp2,
+            no_touch: false,
+        };
+        let waiting = Client {
+            key: 0,
+            id: client,
+            place: 0,
+        };
+        let mut reply = Vec::new();
+        let who = (client, || waiting);
+        let node = &mut self.nodes[usize::from(home)];
+        let over = node.exec_here(self.now, who, (0, manner), block, &mut reply);
+        assert!(over.is_some(), "none of its keys is locked");
+        self.replies.push((client, text(&reply)));
         self.collect(home);
     }
 
@@ -138,8 +170,8 @@ impl Scene {
                 Rest::Lost => self.lost.push(client),
             }
         });
-        let channels = &mut self.channels;
-        node.outgoing(NOW, |target, batch| {
+        let (channels, now) = (&mut self.channels, self.now);
+        node.outgoing(now, |target, batch| {
             channels[usize::from(home * SHARDS + target.0)].push_back(batch);
         });
     }
@@ -149,7 +181,7 @@ impl Scene {
         let Some(batch) = self.channels[usize::from(from * SHARDS + to)].pop_front() else {
             return false;
         };
-        self.nodes[usize::from(to)].receive(NOW, ShardId(from), batch);
+        self.nodes[usize::from(to)].receive(self.now, ShardId(from), batch);
         self.collect(to);
         true
     }
@@ -163,7 +195,7 @@ impl Scene {
     /// A node takes a step of what is not over.
     fn go_on(&mut self, node: u16) -> bool {
         let more = self.nodes[usize::from(node)].has_slices();
-        self.nodes[usize::from(node)].go_on(NOW);
+        self.nodes[usize::from(node)].go_on(self.now);
         self.collect(node);
         more
     }

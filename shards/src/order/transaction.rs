@@ -10,7 +10,7 @@ use crate::command::{
 };
 use crate::keyspace::Parcel;
 use crate::resp::{Protocol, Reply};
-use crate::types::{DbIndex, ShardId};
+use crate::types::{DbIndex, ShardId, Waiting};
 use std::rc::Rc;
 
 /// A part's error: of the first shard, in shard order, that had one.
@@ -40,6 +40,8 @@ pub struct Transaction {
     pub ticks: u64,
     /// It is to wait no longer; it ends so unless there is something for it.
     pub unblocked: Option<Unblock>,
+    /// It has waited before.
+    pub retries: Option<Retry>,
     /// Who takes part: more than have a part, if some hold destinations only.
     pub participants: Vec<ShardId>,
     /// Not all have granted yet: `missing` counts grants.
@@ -56,6 +58,15 @@ pub struct Transaction {
     /// What a shard has taken away.
     pub parcel: Option<Box<Parcel>>,
     pub then: Then,
+}
+
+/// A request that has waited for a key is tried anew.
+#[derive(Clone, Copy)]
+pub struct Retry {
+    /// What it waits for, and until when.
+    pub waiting: Waiting,
+    /// The shard that keeps its place among those who wait.
+    pub turn: Option<ShardId>,
 }
 
 /// What becomes of the parts' replies.
@@ -102,6 +113,7 @@ impl Transaction {
             further: None,
             ticks: 0,
             unblocked: None,
+            retries: None,
             participants,
             locking: true,
             owners: Vec::new(),

@@ -28,6 +28,11 @@ pub struct Waiter {
     /// It has keys on other shards: its home core decides who serves it, and
     /// when it has waited long enough.
     pub elsewhere: bool,
+    /// To serve it takes more than the keys it waits for (BLMOVE to another shard).
+    pub moves: bool,
+    /// Its turn has come, and its home core tries to serve it. It keeps its place:
+    /// nobody behind it is served from its keys before it is known how that ended.
+    pub tries: bool,
 }
 
 /// All that wait on one shard.
@@ -53,6 +58,11 @@ impl Waiters {
 
     pub fn get(&self, index: usize) -> &Waiter {
         &self.all[index]
+    }
+
+    /// Whether a request's turn has come; see [`Waiter::tries`].
+    pub fn set_tries(&mut self, index: usize, tries: bool) {
+        self.all[index].tries = tries;
     }
 
     /// One more waits, behind those who wait already.

@@ -12,9 +12,10 @@
 //!   A shard where one appears locks it and *offers* it, with what was read of
 //!   it. The home core then recalls the request from all other shards; each
 //!   answers, or has an offer under way. With all answers in, it takes the first
-//!   in the order of the request and gives the other locks back. If taking it
-//!   needs another shard, too (BLMOVE), it gives all back and tries the whole
-//!   request anew.
+//!   in the order of the request and gives the other locks back.
+//! - If to serve it takes another shard, too (BLMOVE), the shard tells the home core
+//!   that its turn has come, which tries the whole request anew. Until that has ended
+//!   nobody behind it is served, and if it has ended in vain it has its old place.
 //!
 //! A key that is locked when it appears is looked at when its turn comes: a ticket
 //! of its own waits in the queue of the lock, behind the requests that wait there
@@ -23,14 +24,15 @@
 //! another key that is locked, one ticket waits for all of its keys.
 
 use super::Node;
-use crate::command::{Args, Cargo, Decide, OwnedArgs, Row, Run};
+use crate::command::{Args, Cargo, Decide, KeySpec, OwnedArgs, Row, Run};
 use crate::error::CommandError;
 use crate::order::batch::{Batch, Call, Client, Item, Lock, Noted, Scope, Ticket};
 use crate::order::split::{Owners, after_line, in_key_order};
-use crate::order::transaction::{PlannedWrite, Then, Transaction};
+use crate::order::transaction::{PlannedWrite, Retry, Then, Transaction};
 use crate::order::waiters::Waiter;
 use crate::order::watch::Ran;
 use crate::resp::{Protocol, Reply};
+use crate::shard::Shard;
 use crate::types::{ShardId, Type, UnixMs, Waiting};
 use hashbrown::{HashMap, HashSet};
 use slab::Slab;
@@ -43,7 +45,8 @@ pub(super) const OFFERED: u32 = 1 << 30;
 /// How waiting ends from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unblock {
-    /// The client has gone: no reply.
+    /// The client has gone: an empty reply, by which its core knows that it was not
+    /// served.
     Gone,
     /// As if the time were over.
     Timeout,
@@ -139,6 +142,8 @@ impl Node {
             args,
             waiting,
             elsewhere: false,
+            moves: false,
+            tries: false,
         });
     }
 
@@ -178,6 +183,10 @@ impl Node {
 
     /// Serves those who wait for what has appeared.
     pub fn serve(&mut self, now: UnixMs) {
+        self.pump(now);
+    }
+
+    pub(super) fn serve_appeared(&mut self, now: UnixMs) {
         while self.has_appeared() {
             if self.shard.effects().take_swapped() {
                 self.look_again();
@@ -241,6 +250,9 @@ impl Node {
         loop {
             let index = self.waiters.nth(key, nth)?;
             let waiter = self.waiters.get(index);
+            if waiter.tries {
+                return None;
+            }
             if waiter.waiting.of == of && self.shard.holds(now, waiter.call.db, key, of) {
                 return Some((index, nth));
             }
@@ -255,10 +267,19 @@ impl Node {
         while let Some((index, at)) = self.next_waiter(now, &key, of, nth) {
             nth = at;
             let waiter = self.waiters.get(index);
+            if waiter.moves {
+                self.looked(ticket);
+                return self.give_turn(now, index);
+            }
             if waiter.elsewhere {
-                // It has the ticket from now on.
-                self.offer(now, index, &key, of, ticket);
-                return;
+                let first = self.first_ready(now, index, &key, of);
+                if first == key {
+                    // It has the ticket from now on.
+                    self.offer(now, index, &key, of, ticket);
+                    return;
+                }
+                self.offer(now, index, &first, of, None);
+                continue;
             }
             let locks = self.locks_of(&waiter.call, waiter.args.args());
             let free = |lock: &Lock| match lock.scope {
@@ -314,6 +335,62 @@ impl Node {
         true
     }
 
+    /// The first of a waiter's keys here that it can be offered: `key`, or one that it
+    /// named before that and for which there is something, too.
+    fn first_ready(&mut self, now: UnixMs, index: usize, key: &[u8], of: Type) -> Box<[u8]> {
+        let Self {
+            waiters,
+            shard,
+            locks,
+            ..
+        } = self;
+        let waiter = waiters.get(index);
+        let db = waiter.call.db;
+        let mut named = waiter.args.args().iter().skip(1);
+        let first = named.find(|other| {
+            let is_free = |shard: &Shard| locks.allows(shard.hash(other), true);
+            *other == key || is_free(shard) && shard.holds(now, db, other, of)
+        });
+        first.unwrap_or(key).into()
+    }
+
+    /// Tells the home core of a waiter that there is something for it, which only a
+    /// transaction with other shards can take.
+    fn give_turn(&mut self, now: UnixMs, index: usize) {
+        self.waiters.set_tries(index, true);
+        let Waiter { home, client, .. } = *self.waiters.get(index);
+        if home == self.id {
+            self.take_turn(now, self.id, client);
+        } else {
+            let item = Item::Turn { client };
+            self.batch_for(home).push(item, std::iter::empty());
+        }
+    }
+
+    /// The turn of one of this core's clients has come on a shard: its request is tried
+    /// anew. If somebody has taken the element meanwhile, it goes on waiting in its
+    /// place, and until the same instant.
+    fn take_turn(&mut self, now: UnixMs, from: ShardId, client: Client) {
+        if self.blocked.of_client(client).is_none() {
+            return self.forget(from, client);
+        }
+        if let Some(scattered) = self.blocked.take(client.id) {
+            self.try_anew(now, &scattered, Some(from));
+        }
+    }
+
+    /// Runs a request anew that has waited; `turn`: a shard keeps its place.
+    fn try_anew(&mut self, now: UnixMs, scattered: &Scattered, turn: Option<ShardId>) {
+        let (client, call, row) = (scattered.client, scattered.call, scattered.row);
+        let args = scattered.request.args();
+        let owners = Owners::find(row, args, |key| self.owner(key));
+        let owners = owners.expect("the keys of a request that waits are known");
+        let waiting = scattered.waiting;
+        self.close_convoy(now);
+        let composed = self.compose(client, call, row, args, owners);
+        self.begin_composed(now, composed, Some(Retry { waiting, turn }));
+    }
+
     /// Locks a key for a waiter that waits on other shards, too, unless `held` has
     /// it locked already, and tells its home core what was read of it.
     fn offer(&mut self, now: UnixMs, index: usize, key: &[u8], of: Type, held: Option<Ticket>) {
@@ -363,6 +440,8 @@ impl Node {
     /// A transaction that may wait has found nothing: every shard notes its
     /// keys, then releases them.
     pub(super) fn scatter(&mut self, transaction: Transaction, waiting: Waiting) {
+        // It has waited before, and its time goes on.
+        let waiting = transaction.retries.map_or(waiting, |retry| retry.waiting);
         let (Then::Decide { decide, row }, Some(request)) = (transaction.then, transaction.request)
         else {
             return;
@@ -389,6 +468,7 @@ impl Node {
                 call,
                 client,
                 waiting,
+                moves: row.keys.iter().any(is_destination),
             };
             if *shard == self.id {
                 self.note(self.id, noted, part);
@@ -440,6 +520,7 @@ impl Node {
                 let (key, read) = (key.unwrap_or_default(), read.unwrap_or_default());
                 self.offered(now, from, client, ticket, key, read);
             }
+            Item::Turn { client } => self.take_turn(now, from, client),
             Item::Waits { client } => self.blocked.begun.push(client),
             Item::Unblock { client, how } => self.unblock_here(from, client, how),
             Item::Recall { client } => self.recall(now, from, client),
@@ -450,6 +531,11 @@ impl Node {
 
     /// Notes the keys of a request that waits on other shards, too.
     fn note(&mut self, home: ShardId, noted: Noted, args: OwnedArgs) {
+        if let Some(index) = self.waiters.of_client(home, noted.client.id) {
+            // It has tried in vain. What has appeared meanwhile is looked at.
+            self.waiters.set_tries(index, false);
+            return self.look_for(index);
+        }
         self.add_waiter(Waiter {
             home,
             client: noted.client,
@@ -457,7 +543,18 @@ impl Node {
             args,
             waiting: noted.waiting,
             elsewhere: true,
+            moves: noted.moves,
+            tries: false,
         });
+    }
+
+    /// Has the keys of a waiter of several shards looked at.
+    fn look_for(&mut self, index: usize) {
+        let waiter = self.waiters.get(index);
+        let (of, args) = (waiter.waiting.of, waiter.args.clone());
+        for key in args.args().iter().skip(1) {
+            self.shard.effects().appeared(key, of);
+        }
     }
 
     /// A shard holds a key for one of this core's clients.
@@ -531,8 +628,9 @@ impl Node {
         if scattered.undecided == 0
             && let Some(scattered) = self.blocked.take(client.id)
         {
-            if scattered.ended != Some(Unblock::Gone) {
-                self.choose(now, &scattered);
+            match scattered.ended {
+                Some(Unblock::Gone) => self.answer_ended(&scattered, Unblock::Gone),
+                _ => self.choose(now, &scattered),
             }
             for (shard, ticket) in scattered.offers {
                 self.release(shard, ticket);
@@ -561,10 +659,7 @@ impl Node {
             }
             Ok(_) | Err(CommandError::Blocked(_)) => {
                 // Behind the locks that are released now.
-                let (call, row) = (scattered.call, scattered.row);
-                if let Some(owners) = Owners::find(row, args, |key| self.owner(key)) {
-                    self.begin(now, client, call, row, args, owners);
-                }
+                self.try_anew(now, scattered, None);
                 if let Some(how) = scattered.ended {
                     self.unblock(client, None, how);
                 }
@@ -617,7 +712,7 @@ impl Node {
     }
 
     /// Tells a shard that a client of this core no longer waits there.
-    fn forget(&mut self, shard: ShardId, client: Client) {
+    pub(super) fn forget(&mut self, shard: ShardId, client: Client) {
         if shard == self.id {
             self.unblock_here(self.id, client, Unblock::Gone);
         } else {
@@ -660,23 +755,31 @@ impl Node {
         }
     }
 
+    /// The reply to a request that has waited in vain.
+    fn answer_ended(&mut self, scattered: &Scattered, how: Unblock) {
+        let reply = ending(how, scattered.call.protocol);
+        let ran = Ran::ended(how == Unblock::Error);
+        self.answer(scattered.client, scattered.call.row, ran, None, &reply);
+    }
+
     fn end_scattered(&mut self, scattered: &Scattered, how: Unblock) {
         let client = scattered.client;
         for shard in &scattered.shards {
             self.forget(*shard, client);
         }
-        if let Some(reply) = ending(how, scattered.call.protocol) {
-            let failed = how == Unblock::Error;
-            self.answer(client, scattered.call.row, Ran::ended(failed), None, &reply);
-        }
+        self.answer_ended(scattered, how);
     }
 
     /// As [`Node::unblock`], on the shard where the request waits.
     fn unblock_here(&mut self, home: ShardId, client: Client, how: Unblock) {
         if let Some(index) = self.waiters.of_client(home, client.id) {
+            if self.waiters.get(index).tries {
+                // Those behind it have waited for how that ends.
+                self.look_for(index);
+            }
             let waiter = self.drop_waiter(index);
             let reply = ending(how, waiter.call.protocol);
-            if let Some(reply) = reply.filter(|_| !waiter.elsewhere) {
+            if !waiter.elsewhere {
                 let failed = how == Unblock::Error;
                 let args = waiter.args.args();
                 self.answer_late(home, client, &waiter.call, args, Ran::ended(failed), reply);
@@ -702,11 +805,10 @@ impl Node {
         }
         while let Some(index) = self.waiters.overdue(now) {
             let waiter = self.drop_waiter(index);
-            if let Some(reply) = ending(Unblock::Timeout, waiter.call.protocol) {
-                let (home, client, call) = (waiter.home, waiter.client, waiter.call);
-                let args = waiter.args.args();
-                self.answer_late(home, client, &call, args, Ran::ended(false), reply);
-            }
+            let reply = ending(Unblock::Timeout, waiter.call.protocol);
+            let (home, client, call) = (waiter.home, waiter.client, waiter.call);
+            let args = waiter.args.args();
+            self.answer_late(home, client, &call, args, Ran::ended(false), reply);
         }
         while let Some((until, client)) = self.blocked.deadlines.first().copied()
             && until <= now
@@ -744,11 +846,7 @@ fn keys_read<'a>(row: &Row, args: Args<'a>) -> Vec<&'a [u8]> {
 /// hold something. Who waited for that would be offered it for ever, in vain.
 fn keys_awaited<'a>(row: &Row, args: Args<'a>) -> Vec<&'a [u8]> {
     let mut positions = Vec::new();
-    for spec in row
-        .keys
-        .iter()
-        .filter(|spec| !spec.access.0.contains(&"insert"))
-    {
+    for spec in row.keys.iter().filter(|spec| !is_destination(spec)) {
         if spec.positions(args, &mut positions).is_none() {
             return Vec::new();
         }
@@ -756,16 +854,21 @@ fn keys_awaited<'a>(row: &Row, args: Args<'a>) -> Vec<&'a [u8]> {
     positions.iter().filter_map(|at| args.get(*at)).collect()
 }
 
+/// Whether these keys are written and not read.
+fn is_destination(spec: &KeySpec) -> bool {
+    spec.access.0.contains(&"insert")
+}
+
 /// The reply to a request that stops waiting.
-pub(super) fn ending(how: Unblock, protocol: Protocol) -> Option<Vec<u8>> {
+pub(super) fn ending(how: Unblock, protocol: Protocol) -> Vec<u8> {
     let mut out = Vec::new();
     let mut reply = Reply::new(&mut out, protocol);
     match how {
-        Unblock::Gone => return None,
+        Unblock::Gone => {}
         Unblock::Timeout => reply.null_array(),
         Unblock::Error => reply.error(&CommandError::Static(
             "UNBLOCKED client unblocked via CLIENT UNBLOCK",
         )),
     }
-    Some(out)
+    out
 }

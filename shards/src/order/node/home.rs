@@ -8,7 +8,7 @@ use crate::error::CommandError;
 use crate::keyspace::Parcel;
 use crate::order::batch::{Batch, Call, Client, Item, Lock, Scope, Ticket};
 use crate::order::split::{Owners, in_key_order, part_step};
-use crate::order::transaction::{PlannedWrite, Then, Transaction, plan};
+use crate::order::transaction::{PlannedWrite, Retry, Then, Transaction, plan};
 use crate::order::watch::Ran;
 use crate::resp::{Protocol, Reply};
 use crate::types::{ShardId, UnixMs};
@@ -49,9 +49,20 @@ impl Node {
             }
             _ => self.close_convoy(now),
         }
-        let Some((mut transaction, locks)) = self.compose(client, call, row, args, owners) else {
+        self.begin_composed(now, self.compose(client, call, row, args, owners), None);
+    }
+
+    /// Begins a transaction that is composed; `retries` if it has waited before.
+    pub(super) fn begin_composed(
+        &mut self,
+        now: UnixMs,
+        composed: Option<(Transaction, Vec<(ShardId, Lock)>)>,
+        retries: Option<Retry>,
+    ) {
+        let Some((mut transaction, locks)) = composed else {
             return;
         };
+        transaction.retries = retries;
         let index = self.transactions.vacant_key();
         let ticket = self.ticket(index, 0);
         transaction.ticket = ticket;
@@ -326,6 +337,10 @@ impl Node {
         failed: bool,
         reply: &[u8],
     ) {
+        if let Some(shard) = transaction.retries.and_then(|retry| retry.turn) {
+            // Behind the release of its locks.
+            self.forget(shard, transaction.client);
+        }
         let ticks = transaction.ticks;
         let slow = (ticks >= self.watch.slow).then(|| Box::new(transaction.request()));
         let (client, row, ran) = (
@@ -354,7 +369,7 @@ impl Node {
                 Err(CommandError::Blocked(waiting)) => match transaction.unblocked {
                     None => return self.scatter(transaction, waiting),
                     Some(how) => {
-                        out.extend(ending(how, transaction.protocol).unwrap_or_default());
+                        out.extend(ending(how, transaction.protocol));
                         (Decided::default(), how == Unblock::Error)
                     }
                 },

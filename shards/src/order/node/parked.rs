@@ -174,6 +174,8 @@ impl Node {
                 args: request.args,
                 waiting,
                 elsewhere: false,
+                moves: false,
+                tries: false,
             }),
             // What its client sends after it is not to overtake it.
             Unanswered::Long => self.hold_up(request),
