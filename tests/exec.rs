@@ -488,35 +488,43 @@ fn killed_while_their_exec_is_under_way_on_eight_shards() {
 /// connection while it waits for its turn.
 #[test]
 fn a_block_whose_client_is_gone_stays_in_its_database() {
+    const WALKS: usize = 10;
+    const KEYS: usize = 200_000;
     for shards in [1, 4] {
         let server = Server::cordis(shards, &[]);
         let mut other = server.connect();
-        other.call(&["DEBUG", "POPULATE", "200000"]);
-        let keys = other.call(&["DBSIZE"]).integer();
+        for many in 0..KEYS / 1000 {
+            let keys = (0..1000).flat_map(|n| [format!("key:{many}:{n}"), "v".to_owned()]);
+            other.call(
+                &["MSET".to_owned()]
+                    .into_iter()
+                    .chain(keys)
+                    .collect::<Vec<_>>(),
+            );
+        }
         for round in 0..10 {
             other.call(&["SELECT", "5"]);
             other.call(&["SET", "x", "1"]);
             // Walks through all keys are in the way of FLUSHDB.
             let mut walker = server.connect();
-            (0..8).for_each(|_| walker.send(&["KEYS", "nothing*"]));
-            let victim = server.connect();
+            (0..WALKS).for_each(|_| walker.send(&["KEYS", "*n*o*t*h*i*n*g"]));
+            let mut victim = server.connect();
             let mut bytes = Vec::new();
             for line in ["MULTI", "SELECT 5", "FLUSHDB", "CONFIG RESETSTAT", "EXEC"] {
                 encode(&words(line), &mut bytes);
             }
-            let mut victim = victim;
             victim.send_raw(&bytes);
             rustix::net::sockopt::set_socket_linger(victim.stream(), Some(Duration::from_secs(0)))
                 .expect("it is open");
             drop(victim);
-            (0..8).for_each(|_| assert_eq!(walker.read().raw, b"*0\r\n"));
+            (0..WALKS).for_each(|_| assert_eq!(walker.read().raw, b"*0\r\n"));
             wait_until("the block has run, or its client was gone before", || {
                 let list = other.call(&["CLIENT", "LIST"]).to_string();
                 list.lines().filter(|line| line.contains("id=")).count() == 2
             });
             other.call(&["SELECT", "0"]);
             let left = other.call(&["DBSIZE"]).integer();
-            assert_eq!(left, keys, "round {round} on {shards} shards");
+            assert_eq!(left, KEYS as i64, "round {round} on {shards} shards");
         }
     }
 }
