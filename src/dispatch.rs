@@ -19,7 +19,7 @@ use crate::core::{self, Core, SPARE_BYTES_MAX};
 use crate::runtime::ticks;
 use crate::session::Connection;
 use crate::session::connection::Kind;
-use shards::command::{Args, flags};
+use shards::command::{Args, Group, flags};
 use shards::order::{Call, Placement};
 use shards::resp::{Limits, Partial, Reply, Status, parse};
 use shards::{CommandError, Located, ProtocolError, Row, ShardId, Span, is_same, until_nul};
@@ -363,7 +363,8 @@ fn run(core: &mut Core, key: u32, parsed: &Parsed, args: Args<'_>) -> Step {
             }
         }
         Run::Server(row) => {
-            if serve(core, key, entry, row.run, args) == Step::Stall {
+            if overtakes(core, key, entry) || serve(core, key, entry, row.run, args) == Step::Stall
+            {
                 return Step::Stall;
             }
         }
@@ -653,6 +654,18 @@ fn across(core: &mut Core, key: u32, owner: ShardId, call: Call, args: Args<'_>)
         Reply::new(&mut reply, call.protocol).error(&CommandError::OutOfMemory);
         connection.answer(client.place, &reply);
     }
+}
+
+/// Whether a server command would come before what its client has running elsewhere,
+/// whose batch has not even left: what it tells or changes may depend on that. (Those of
+/// transactions see to their order themselves.)
+fn overtakes(core: &mut Core, key: u32, entry: &Entry) -> bool {
+    let connection = &mut core.connections[key as usize];
+    let overtakes = connection.is_waiting()
+        && !entry.concerns_connection_alone()
+        && entry.group != Group::Transactions;
+    connection.barrier |= overtakes;
+    overtakes
 }
 
 /// A server command: a function on the session.

@@ -299,3 +299,40 @@ fn memory_is_accounted_for() {
     assert!(report.contains("jemalloc statistics"), "{report}");
     assert!(!client.call(&["MEMORY", "DOCTOR"]).to_string().is_empty());
 }
+
+/// What the server tells of itself comes after what its client has sent before, on
+/// whatever core that runs.
+#[test]
+fn questions_do_not_overtake_commands() {
+    for server in [
+        Server::redis(&[]),
+        Server::cordis(4, &["--enable-debug-command", "yes"]),
+    ] {
+        let mut client = server.connect();
+        for n in 0..40 {
+            let key = format!("key:{n}");
+            let words = |line: &str| line.split(' ').map(Vec::from).collect::<Vec<Vec<u8>>>();
+            let replies = client.pipeline(&[
+                words(&format!("SET {key} 1")),
+                words("INFO keyspace"),
+                words(&format!("APPEND {key} 2")),
+                words(&format!("DEBUG OBJECT {key}")),
+                words("CONFIG RESETSTAT"),
+                words(&format!("GET {key}")),
+                words("INFO stats"),
+                words("FLUSHALL"),
+                words("INFO keyspace"),
+            ]);
+            let text = |at: usize| replies[at].value().text();
+            let name = &server.name;
+            assert!(text(1).contains("db0:keys=1,"), "{name}: {}", text(1));
+            assert!(text(3).contains(" encoding:raw "), "{name}: {}", text(3));
+            assert!(
+                text(6).contains("keyspace_hits:1\r\n"),
+                "{name}: {}",
+                text(6)
+            );
+            assert!(!text(8).contains("db0"), "{name}: {}", text(8));
+        }
+    }
+}

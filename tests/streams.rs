@@ -292,3 +292,33 @@ fn a_key_that_expires_while_it_is_read_is_read_to_its_end() {
         assert!(stats.contains("expired_keys:1\r\n"), "{stats}");
     }
 }
+
+/// Long replies and large ones of several shards in one pipeline, read at once: those of
+/// later places wait without holding up the first.
+#[test]
+fn long_replies_of_several_shards_are_pipelined() {
+    for shards in shards() {
+        let server = Server::cordis(shards, &[]);
+        let mut client = server.connect();
+        for key in 0..4 {
+            let name = format!("list:{key}");
+            fill(&mut client, &["RPUSH", &name], |number| {
+                vec![element(number)]
+            });
+            client.call(&["SET", &format!("big:{key}"), &"x".repeat(150_000)]);
+        }
+        // Clients of every core.
+        for _ in 0..4 * shards {
+            let mut client = server.connect();
+            let mut requests = Vec::new();
+            for key in 0..4 {
+                requests.push(words(&["LRANGE", &format!("list:{key}"), "0", "-1"]));
+                requests.push(words(&["GET", &format!("big:{}", (key + 1) % 4)]));
+            }
+            for reply in client.pipeline(&requests).chunks(2) {
+                assert_whole(&reply[0].value(), 0);
+                assert_eq!(reply[1].bytes().len(), 150_000);
+            }
+        }
+    }
+}

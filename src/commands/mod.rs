@@ -307,6 +307,12 @@ impl Entry {
         }
     }
 
+    /// Whether it concerns its connection alone, and so has no order with what others
+    /// do, nor with what its own connection does on other cores.
+    pub fn concerns_connection_alone(&self) -> bool {
+        self.group == Group::Connection && !self.flags.has(shards::command::flags::ADMIN)
+    }
+
     /// The subcommand called `name`, in any case.
     pub fn subcommand(&self, name: &[u8]) -> Option<&Entry> {
         let named = |sub: &&Entry| name.eq_ignore_ascii_case(sub.name.as_bytes());

@@ -269,8 +269,7 @@ pub fn enqueue(
     let added = match &entry.run {
         Run::Engine(row) => queue.block.push(entry.number, row, located, args),
         Run::Server(_) => {
-            // What concerns the connection alone has no order with anything else.
-            let apart = entry.group != Group::Connection || entry.flags.has(flags::ADMIN);
+            let apart = !entry.concerns_connection_alone();
             queue.block.push_server(entry.number, apart, args)
         }
     };

@@ -36,7 +36,7 @@ const PLACES_MAX: usize = 256;
 /// further requests wait until the client has read.
 pub const OUTPUT_BYTES_SOFT: usize = 1 << 20;
 
-/// Output bytes below which the next piece of a long reply is asked for.
+/// Bytes that may be sent now below which the next piece of a long reply is asked for.
 const OUTPUT_BYTES_LOW: usize = 128 << 10;
 
 /// Bytes of replies that are sent although others are on their way.
@@ -433,10 +433,15 @@ impl Connection {
     }
 
     /// Whether the client has read so much that the next piece of a long reply is
-    /// to be asked for: whose.
+    /// to be asked for: whose. Replies in later places do not count: they cannot leave
+    /// before this one has ended.
     #[inline]
     pub fn wants_more(&mut self) -> Option<Ticket> {
-        if self.phase == Phase::Closed || self.output_bytes() >= OUTPUT_BYTES_LOW {
+        if !self.is_unread() || self.phase == Phase::Closed {
+            return None;
+        }
+        let pieces: usize = self.pieces.iter().map(Vec::len).sum();
+        if self.out.len() + self.in_flight + pieces >= OUTPUT_BYTES_LOW {
             return None;
         }
         match self.order.front_mut() {
