@@ -75,8 +75,8 @@ as_root() {
 install_packages() {
     local policy=/usr/sbin/policy-rc.d made=no
     if ! command -v apt-get > /dev/null; then
-        echo "tests/run.sh: install redis-server 7.0, redis-cli, redis-benchmark, setpriv and" \
-            "python3 with venv; this is not Debian, so it cannot be done from here" >&2
+        echo "tests/run.sh: install redis-server 7.0, redis-cli, redis-benchmark, setpriv," \
+            "valgrind and python3 with venv; this is not Debian, so it cannot be done from here" >&2
         exit 1
     fi
     if [ ! -e "$policy" ]; then
@@ -86,7 +86,7 @@ install_packages() {
     fi
     as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
-        redis-server redis-tools util-linux python3-venv
+        redis-server redis-tools util-linux python3-venv valgrind
     if [ "$made" = yes ]; then
         as_root rm -f "$policy"
     elif command -v service > /dev/null; then
@@ -98,7 +98,7 @@ install_needed() {
     exec 9> "$lock"
     flock 9
     local program
-    for program in redis-server redis-cli redis-benchmark setpriv python3; do
+    for program in redis-server redis-cli redis-benchmark setpriv valgrind python3; do
         if ! command -v "$program" > /dev/null; then
             install_packages
             break
@@ -123,6 +123,7 @@ step "format" cargo fmt --all --check
 step "clippy" cargo clippy --all-targets --workspace -- -D warnings
 # The harness shows the seeds and the servers' output of tests that failed.
 step "tests" cargo test --workspace --no-fail-fast
+step "instructions" tests/instructions.sh
 step "run.sh" cargo test --test cli -- --ignored
 step "fuzz, $fuzz_seconds s a target" tests/fuzz/run.sh "$fuzz_seconds"
 
