@@ -12,6 +12,7 @@ mod server;
 mod session;
 mod stats;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 /// jemalloc: cheapest where memory that one core allocated is freed on another.
@@ -21,7 +22,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     let started = config::load(std::env::args_os().skip(1)).and_then(|start| match start {
         config::Start::Print(text) => {
-            print!("{text}");
+            // Whoever reads only a part of it has what he wants.
+            let _ = std::io::stdout().write_all(text.as_bytes());
             Ok(())
         }
         config::Start::Serve(config) => server::run(*config),
@@ -29,7 +31,8 @@ fn main() -> ExitCode {
     match started {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("cordis-server: {error}");
+            // The status says it, too, where nobody listens.
+            let _ = writeln!(std::io::stderr(), "cordis-server: {error}");
             ExitCode::FAILURE
         }
     }

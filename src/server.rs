@@ -34,13 +34,15 @@ const NO_DESCRIPTORS: &str = "maxclients: nofile is too small for a single clien
 /// What keeps the server from starting; nothing is running then.
 pub fn run(mut config: Config) -> Result<(), StartError> {
     abort_on_panic();
-    log::start(&config)?;
+    outlive_terminals()?;
     std::env::set_current_dir(&config.dir).map_err(|error| {
         let dir = config.dir.display();
         StartError::new(&format!(
             "--dir {dir}: {error}; give a folder that this user may enter"
         ))
     })?;
+    // A relative path is one from that folder, as in Redis.
+    log::start(&config)?;
     boot::probe()?;
     let claimed = listener::claim_all(&config)?;
     let addresses: Vec<SocketAddr> = claimed.iter().map(|(address, _)| *address).collect();
@@ -258,12 +260,22 @@ fn abort_on_panic() {
     }));
 }
 
+/// SIGHUP has no effect, as in Redis: a terminal that closes, or whoever rotates logs
+/// and signals each writer, does not end the server.
+fn outlive_terminals() -> Result<(), StartError> {
+    let unread = Arc::new(AtomicBool::new(false));
+    let ignored = signal_hook::flag::register(signal_hook::consts::SIGHUP, unread);
+    ignored.map(drop).map_err(no_signals)
+}
+
+fn no_signals(error: std::io::Error) -> StartError {
+    StartError::new(&format!("signals: cannot be handled ({error})"))
+}
+
 /// SIGTERM and SIGINT end the server; every core sees it within a heartbeat.
 fn stop_on_signals(shared: &Arc<Shared>) -> Result<(), StartError> {
     use signal_hook::consts::{SIGINT, SIGTERM};
-    let failed =
-        |error: std::io::Error| StartError::new(&format!("signals: cannot be handled ({error})"));
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).map_err(no_signals)?;
     let shared = Arc::clone(shared);
     let wait = move || {
         for signal in signals.forever() {
@@ -274,7 +286,7 @@ fn stop_on_signals(shared: &Arc<Shared>) -> Result<(), StartError> {
     std::thread::Builder::new()
         .name("signals".into())
         .spawn(wait)
-        .map_err(failed)?;
+        .map_err(no_signals)?;
     Ok(())
 }
 

@@ -445,19 +445,27 @@ fn maxclients_follows_the_descriptors_there_are() {
             .expect("temporary folders have plain names")
             .to_owned()
     };
-    let cordis = Server::of_script(&limited(200), dir.path(), &["--shards", "1"]);
-    let reply = cordis
-        .connect()
-        .call(&["CONFIG", "GET", "maxclients"])
-        .value();
-    let clients: usize = reply.pairs()[0].1.text().parse().expect("it is a number");
-    assert!((1..200).contains(&clients), "{clients}");
-    let mut connected: Vec<_> = (0..clients).map(|_| cordis.connect()).collect();
-    assert_eq!(connected[0].call(&["PING"]).raw, b"+PONG\r\n");
-    assert_eq!(
-        cordis.connect().read().raw,
-        b"-ERR max number of clients reached\r\n"
-    );
+    // Each address takes sockets of each shard.
+    let addresses: Vec<String> = (1..=16).map(|last| format!("127.0.0.{last}")).collect();
+    let mut many = vec!["--shards", "8", "--bind"];
+    many.extend(addresses.iter().map(String::as_str));
+    for (limit, args) in [(200, &["--shards", "1"][..]), (600, &many)] {
+        let cordis = Server::of_script(&limited(limit), dir.path(), args);
+        let reply = cordis
+            .connect()
+            .call(&["CONFIG", "GET", "maxclients"])
+            .value();
+        let clients: u32 = reply.pairs()[0].1.text().parse().expect("it is a number");
+        assert!((1..limit).contains(&clients), "{clients}");
+        let mut connected: Vec<_> = (0..clients).map(|_| cordis.connect()).collect();
+        for client in &mut connected {
+            assert_eq!(client.call(&["PING"]).raw, b"+PONG\r\n");
+        }
+        assert_eq!(
+            cordis.connect().read().raw,
+            b"-ERR max number of clients reached\r\n"
+        );
+    }
     let port = free_port().to_string();
     let mut command = mortal("timeout");
     command.args(["60", &limited(100), "--port", &port]);
@@ -540,4 +548,67 @@ fn rewriting_from_many_cores_at_once_keeps_the_file_whole() {
         name.is_ok_and(|name| name.to_string_lossy().contains("tmp"))
     });
     assert_eq!(left.count(), 0);
+}
+
+/// Logs are rotated by moving the file away; who does so often sends SIGHUP as well.
+#[test]
+fn a_log_that_was_moved_away_is_begun_anew() {
+    for shards in [1, 4] {
+        let mut server = Server::cordis(
+            shards,
+            &["--logfile", "own.log", "--enable-debug-command", "yes"],
+        );
+        let path = |name: &str| server.dir().join(name);
+        let text = |name: &str| fs::read_to_string(path(name)).unwrap_or_default();
+        let mut clients: Vec<_> = (0..8).map(|_| server.connect()).collect();
+        let mut say = |line: &str| {
+            for client in &mut clients {
+                assert_eq!(client.call(&["DEBUG", "LOG", line]).to_string(), "OK");
+            }
+        };
+        say("before");
+        // The path is one from the folder given with --dir.
+        assert_eq!(text("own.log").matches("before").count(), 8);
+        fs::rename(path("own.log"), path("old.log")).expect("own folder is writable");
+        server.signal("HUP");
+        say("after");
+        assert_eq!(text("own.log").matches("after").count(), 8);
+        assert_eq!(text("old.log").matches("after").count(), 0);
+        for _ in 0..50 {
+            server.signal("HUP");
+            say("still there");
+        }
+        server.assert_alive();
+    }
+}
+
+/// Who started it may have stopped reading what it says.
+#[test]
+fn closed_pipes_end_nothing() {
+    let run = |args: &[&str]| {
+        let mut command = server(args);
+        let (out, err) = (Stdio::piped(), Stdio::piped());
+        let mut child = command.stdout(out).stderr(err).spawn().expect("it starts");
+        drop((child.stdout.take(), child.stderr.take()));
+        child
+    };
+    let refused = run(&["--nosuch", "1"]).wait().expect("it is ours");
+    assert_eq!(refused.code(), Some(1));
+    for asked in ["--help", "--version"] {
+        let status = run(&[asked]).wait().expect("it is ours");
+        assert_eq!(status.code(), Some(0), "{asked}");
+    }
+    let port = free_port();
+    let args = ["--port", &port.to_string(), "--bind", "127.0.0.1"];
+    let args = [&args[..], &["--loglevel", "debug"]].concat();
+    let mut serving = run(&[&args[..], &["--enable-debug-command", "yes"]].concat());
+    wait_until("it serves", || {
+        support::client::Client::try_connect(port).is_ok()
+    });
+    let mut client = support::client::Client::connect(port);
+    for _ in 0..3 {
+        assert_eq!(client.call(&["DEBUG", "LOG", "unheard"]).raw, b"+OK\r\n");
+    }
+    client.send(&["SHUTDOWN", "NOSAVE"]);
+    assert_eq!(serving.wait().expect("it is ours").code(), Some(0));
 }

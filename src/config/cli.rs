@@ -251,7 +251,8 @@ fn check(config: &Config) -> Result<(), StartError> {
     let log = std::fs::OpenOptions::new()
         .append(true)
         .create(true)
-        .open(&config.logfile);
+        // Relative to the folder that the server will be in.
+        .open(config.dir.join(&config.logfile));
     log.map(drop).map_err(|error| {
         let reason = os_reason(&error);
         StartError::new(&format!(

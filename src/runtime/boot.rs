@@ -11,8 +11,12 @@ const IO_MEMORY: usize = 64 * 1024;
 /// default of 100 ms was never seen to.
 const PREEMPT: Duration = Duration::from_millis(100);
 
-/// Descriptors beside those of clients: rings, listeners, eventfds, files.
+/// Descriptors of the process beside those of clients and shards: files, mostly.
 const OTHER_DESCRIPTORS: u64 = 128;
+/// Of a shard: its rings and eventfds, eight when it was counted.
+const SHARD_DESCRIPTORS: u64 = 16;
+/// Of a shard for each address: a socket, and the second to end listening with.
+const LISTENING_DESCRIPTORS: u64 = 2;
 
 /// Starts the executor of core `index` on CPU `cpu` (or anywhere) and runs `main` in
 /// it. Nobody waits for its end: a core tells by itself.
@@ -70,7 +74,8 @@ pub fn cpus() -> Vec<usize> {
 /// The largest `maxclients` for which there are enough.
 pub fn raise_descriptor_limit(config: &Config) -> Result<(), u64> {
     use rustix::process::{Resource, getrlimit, setrlimit};
-    let other = OTHER_DESCRIPTORS + 16 * u64::from(config.shards);
+    let per_shard = SHARD_DESCRIPTORS + LISTENING_DESCRIPTORS * config.bind.len() as u64;
+    let other = OTHER_DESCRIPTORS + per_shard * u64::from(config.shards);
     let wanted = u64::from(config.maxclients) + other;
     let mut limit = getrlimit(Resource::Nofile);
     let Some(current) = limit.current.filter(|current| *current < wanted) else {
