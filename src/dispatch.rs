@@ -14,6 +14,7 @@ mod ahead;
 
 use crate::commands::transaction::{self, Unqueued};
 use crate::commands::{self, Entry, Flow, Run, registry};
+use crate::config::Config;
 use crate::coordinator::gather;
 use crate::core::{self, Core, SPARE_BYTES_MAX};
 use crate::runtime::ticks;
@@ -237,7 +238,7 @@ fn parse_group(
     let limits = Limits {
         bulk_len: core.node.shard.settings.proto_max_bulk_len,
         request_len: core.config.client_query_buffer_limit.min(REQUEST_BYTES_MAX),
-        authenticated: connection.session.authenticated,
+        authenticated: may_call(connection, &core.config),
     };
     // What a command before AUTH may be depends on the commands before it.
     let at_most = if limits.authenticated { GROUP } else { 1 };
@@ -334,7 +335,7 @@ fn run(core: &mut Core, key: u32, parsed: &Parsed, args: Args<'_>) -> Step {
     if !connection.may_execute() {
         return Step::Stall;
     }
-    let entry = match admit(connection, parsed.entry, args) {
+    let entry = match admit(connection, &core.config, parsed.entry, args) {
         Ok(entry) => entry,
         Err(_) if parsed.entry.is_none() && is_http(&args[0]) => {
             drop_http(core, key);
@@ -468,6 +469,7 @@ struct Refused {
 #[inline]
 fn admit(
     connection: &Connection,
+    config: &Config,
     entry: Option<&'static Entry>,
     args: Args<'_>,
 ) -> Result<&'static Entry, Refused> {
@@ -503,7 +505,7 @@ fn admit(
             error: CommandError::WrongArity(name),
         });
     }
-    if !connection.session.authenticated && !entry.flags.has(flags::NO_AUTH) {
+    if !may_call(connection, config) && !entry.flags.has(flags::NO_AUTH) {
         let error = CommandError::Static("NOAUTH Authentication required.");
         return Err(Refused {
             row: Some(entry.number),
@@ -511,6 +513,13 @@ fn admit(
         });
     }
     Ok(entry)
+}
+
+/// Whether the client is somebody, or need not be. Who has given no password is
+/// served while there is none, and no longer.
+#[inline]
+fn may_call(connection: &Connection, config: &Config) -> bool {
+    connection.session.authenticated || config.requirepass.is_empty()
 }
 
 /// The request line or a header of HTTP. A web page can make a browser send a

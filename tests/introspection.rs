@@ -270,6 +270,135 @@ fn paused_clients_wait() {
     assert!(began.elapsed().as_millis() >= 100);
 }
 
+/// A pause that would end beyond what the clock can show would hold for ever.
+#[test]
+fn a_pause_beyond_the_clock_is_refused() {
+    for shards in [1, 4] {
+        let cordis = Server::cordis(shards, &[]);
+        let mut client = cordis.connect();
+        for timeout in ["9223372036854775807", "9223372036854770000"] {
+            for mode in ["ALL", "WRITE"] {
+                let reply = client.call(&["CLIENT", "PAUSE", timeout, mode]);
+                assert_eq!(reply.raw, b"-ERR timeout is out of range\r\n", "{timeout}");
+            }
+        }
+        for key in ["a", "b", "c", "d", "e"] {
+            assert_eq!(client.call(&["SET", key, "v"]).raw, b"+OK\r\n");
+        }
+    }
+}
+
+/// What a value is where it differs from that of redis-server 7.0, and why.
+const OTHER_VALUES: &[(&str, &str)] = &[
+    // Each server has its own.
+    ("port", ""),
+    ("dir", ""),
+    // Dumps are not available yet.
+    ("save", ""),
+];
+
+/// What redis-server 7.0 does not have: of 7.2, with the values of its redis.conf, or
+/// our own.
+const FURTHER_VALUES: &[(&str, &str)] = &[
+    ("set-max-listpack-entries", "128"),
+    ("set-max-listpack-value", "64"),
+    ("shards", "2"),
+];
+
+/// Every directive of Redis has the value it has there, or no effect: then its
+/// default is accepted, and said to have none.
+#[test]
+fn defaults_are_those_of_redis() {
+    let all = |server: &Server| -> std::collections::BTreeMap<String, String> {
+        let reply = server.connect().call(&["CONFIG", "GET", "*"]).value();
+        let text = |(name, value): &(Value, Value)| (name.text(), value.text());
+        reply.pairs().iter().map(text).collect()
+    };
+    let redis = all(&Server::redis(&["--save", "3600 1 300 100 60 10000"]));
+    let ours = all(&Server::cordis(2, &["--enable-debug-command", "yes"]));
+    for (name, value) in &ours {
+        let other = OTHER_VALUES.iter().find(|(other, _)| other == name);
+        let further = FURTHER_VALUES.iter().find(|(other, _)| other == name);
+        match (redis.get(name), other, further) {
+            (Some(theirs), None, None) => assert_eq!(value, theirs, "{name}"),
+            (Some(_), Some((_, expected)), None) => {
+                assert!(expected.is_empty() || value == expected, "{name}: {value}");
+            }
+            (None, None, Some((_, expected))) => assert_eq!(value, expected, "{name}"),
+            _ => panic!("{name} is in a list that it does not belong to, or in none"),
+        }
+    }
+    let dir = support::server::TempDir::new();
+    let path = dir.path().join("redis.conf");
+    let missing: Vec<_> = redis
+        .iter()
+        .filter(|(name, _)| !ours.contains_key(*name))
+        .collect();
+    assert!(missing.len() > 100, "{missing:?}");
+    let lines = missing
+        .iter()
+        .map(|(name, value)| format!("{name} \"{value}\"\n"));
+    std::fs::write(&path, lines.collect::<String>()).expect("own folder is writable");
+    let path = path.to_str().expect("temporary folders have plain names");
+    let server = Server::cordis_from_file(path, &[]);
+    let log = server.log();
+    let named = log.lines().find(|line| line.contains("without effect"));
+    let named: Vec<&str> = named.unwrap_or_default().split(' ').collect();
+    for (name, _) in missing {
+        let name = name.replace("slave", "replica");
+        assert!(named.contains(&name.as_str()), "{name}");
+    }
+}
+
+/// While there is no password nobody is asked; who came without one, and has not
+/// given any since, is asked for the next.
+#[test]
+fn a_new_password_is_asked_of_who_has_given_none() {
+    let steps: &[(&str, &[&str])] = &[
+        ("admin", &["CONFIG", "SET", "requirepass", "one"]),
+        ("stranger", &["GET", "k"]),
+        ("guest", &["AUTH", "one"]),
+        ("admin", &["CONFIG", "SET", "requirepass", ""]),
+        ("stranger", &["SET", "k", "v"]),
+        ("stranger", &["MGET", "k", "a", "b", "c"]),
+        ("stranger", &["ACL", "WHOAMI"]),
+        // Came while there was no password.
+        ("visitor", &["PING"]),
+        ("admin", &["CONFIG", "SET", "requirepass", "two"]),
+        ("stranger", &["GET", "k"]),
+        ("stranger", &["MULTI"]),
+        ("visitor", &["GET", "k"]),
+        ("guest", &["GET", "k"]),
+        ("admin", &["GET", "k"]),
+        ("late", &["GET", "k"]),
+        // A reset looks at what is asked then.
+        ("visitor", &["RESET"]),
+        ("visitor", &["GET", "k"]),
+        ("admin", &["CONFIG", "SET", "requirepass", ""]),
+        ("late", &["GET", "k"]),
+        ("stranger", &["RESET"]),
+        ("admin", &["CONFIG", "SET", "requirepass", "three"]),
+        ("late", &["GET", "k"]),
+        ("stranger", &["GET", "k"]),
+        ("late", &["AUTH", "three"]),
+        ("late", &["GET", "k"]),
+    ];
+    let play = |server: &Server| -> Vec<String> {
+        // Who has not come yet does so with the first request.
+        let mut clients = std::collections::BTreeMap::new();
+        let steps = steps.iter().map(|(name, request)| {
+            let client = clients.entry(*name).or_insert_with(|| server.connect());
+            let reply = client.call(request).raw;
+            format!("{name} {request:?}: {}", support::show(&reply))
+        });
+        steps.collect()
+    };
+    let expected = play(&Server::redis(&[]));
+    for shards in [1, 4] {
+        assert_eq!(play(&Server::cordis(shards, &[])), expected, "{shards}");
+    }
+}
+
 #[test]
 fn memory_is_accounted_for() {
     let redis = Server::redis(&[]);

@@ -36,7 +36,8 @@ pub fn pause(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> 
     if timeout_ms < 0 {
         return Err(CommandError::Static("ERR timeout is negative"));
     }
-    let until = UnixMs(call.core.now.0.saturating_add(timeout_ms));
+    let until = call.core.now.0.checked_add(timeout_ms);
+    let until = UnixMs(until.ok_or(CommandError::Static("ERR timeout is out of range"))?);
     Ok(Flow::Ask(Question::Pause(Pause { until, all }), super::ok))
 }
 

@@ -194,12 +194,6 @@ pub fn configure_here(core: &mut Core, new: &Config) {
     core.config = new.clone();
     core.node.shard.settings = new.engine.clone();
     core.watch_as_configured();
-    if new.requirepass.is_empty() {
-        // Nobody needs to prove anything any more.
-        for (_, connection) in &mut core.connections {
-            connection.session.authenticated = true;
-        }
-    }
 }
 
 fn config_resetstat(_: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {

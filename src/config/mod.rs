@@ -279,7 +279,12 @@ impl Config {
             if protected && !self.enable_protected_configs.permits(local) {
                 return Err(refused(name, &"can't set protected config".into()));
             }
-            if directives.iter().any(|other| other.id == directive.id) {
+            // A directive may come under its name and its alias: the last one counts.
+            let before = &pairs[..directives.len()];
+            if before
+                .iter()
+                .any(|(other, _)| other.eq_ignore_ascii_case(name))
+            {
                 return Err(refused(name, &"duplicate parameter".into()));
             }
             directives.push(directive);
@@ -428,6 +433,25 @@ mod tests {
             Ok(vec![DirectiveId::Loglevel])
         );
         assert_eq!(config.loglevel, LogLevel::Debug);
+    }
+
+    /// As in redis-server: only the same name is the same parameter.
+    #[test]
+    fn set_takes_a_name_and_its_alias() {
+        let (name, alias) = ("hash-max-listpack-entries", "hash-max-ziplist-entries");
+        for pairs in [
+            [(name, "100"), (alias, "200")],
+            [(alias, "100"), (name, "200")],
+        ] {
+            let mut config = config();
+            set(&mut config, &pairs).unwrap();
+            assert_eq!(
+                get(&config, &[name, alias]),
+                [pair(name, "200"), pair(alias, "200")]
+            );
+            set(&mut config, &[(name, "1"), (alias, "x")]).unwrap_err();
+            assert_eq!(get(&config, &[name]), [pair(name, "200")]);
+        }
     }
 
     /// Texts as redis-server gives them.

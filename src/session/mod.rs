@@ -38,6 +38,8 @@ pub struct Session {
     pub lib_version: Box<[u8]>,
     pub db: DbIndex,
     pub protocol: Protocol,
+    /// It has given the password, or there was none when it came (or when it was
+    /// RESET). Who has not is served while there is none, and asked for the next one.
     pub authenticated: bool,
     pub reply_mode: ReplyMode,
     pub no_evict: bool,
