@@ -145,6 +145,10 @@ pub mod flags {
     /// Not shown by COMMAND: what is read before the second hop of a
     /// `ReadThenWrite` depends on the last argument, so each part gets it, too.
     pub const READS_LAST: Flags = Flags(1 << 24);
+    /// Not shown by COMMAND: what a `ReadThenWrite` reads of its first key depends
+    /// on the whole request, so each part is given that (`Cargo::key` says which
+    /// key is its own). What other keys hold does not matter.
+    pub const READS_WHOLE: Flags = Flags(1 << 27);
     /// Not shown by COMMAND: of lists, sets and sorted sets alike, and its
     /// patterns may name any key there is (`reaches_any_key`); then all shards
     /// take part, and all of each is locked.

@@ -82,6 +82,10 @@ impl Owners {
         let (skip, step) = (row.run.skip(), part_step(row));
         let count = 1 + step * self.positions.len();
         let targets = distinct(self.shards.get(skip..).unwrap_or_default());
+        if row.flags.has(flags::READS_WHOLE) {
+            let whole = |shard| (shard, OwnedArgs::new(args.iter()));
+            return targets.into_iter().map(whole).collect();
+        }
         let part = |target| {
             let own = self
                 .positions

@@ -1,5 +1,6 @@
 //! Small scenes: what waits for what, box by box.
 
+mod algebra;
 mod long;
 
 use super::{Batch, Block, Call, Client, Manner, Node, Placement, Rest, Ticket};
@@ -35,6 +36,8 @@ struct Scene {
     flows: Vec<(u16, u64, Ticket)>,
     /// Clients who were told that the rest of their reply is lost.
     lost: Vec<u64>,
+    /// Bytes of arguments and replies that have gone from node to node.
+    shipped: usize,
     /// What the clocks show.
     now: UnixMs,
 }
@@ -83,6 +86,7 @@ impl Scene {
             heard: BTreeMap::new(),
             flows: Vec::new(),
             lost: Vec::new(),
+            shipped: 0,
             now: NOW,
         }
     }
@@ -180,6 +184,10 @@ impl Scene {
     fn deliver(&mut self, from: u16, to: u16) -> bool {
         let Some(batch) = self.channels[usize::from(from * SHARDS + to)].pop_front() else {
             return false;
+        };
+        self.shipped += match batch.answered {
+            true => batch.replies.len(),
+            false => batch.bytes.len(),
         };
         self.nodes[usize::from(to)].receive(self.now, ShardId(from), batch);
         self.collect(to);

@@ -3,13 +3,13 @@
 use super::query::{Form, Found, Origin, Query, Storing};
 use super::{reply_distance, reply_point};
 use crate::command::spec::{Access, Arity, Begin, Command, Find, Group, KeySpec, flags};
-use crate::command::zsets::inputs::{Copied, limits_away, put_result, read, store_at};
+use crate::command::zsets::inputs::{put_result, read_result, store_read};
 use crate::command::zsets::{limits, reply_member};
 use crate::command::{Args, Context, Decision, Outcome, Row, Run};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::resp::Reply;
-use crate::value::{Collection, Zset, ZsetRef};
+use crate::value::{Zset, ZsetRef};
 
 const SEARCH_COMPLEXITY: &str =
     "O(N+log(M)) with N the number of places in the cells around the area and M that of all";
@@ -24,12 +24,15 @@ pub static COMMANDS: &[Row] = &[
         group: Group::Geo,
         arity: Arity::AtLeast(6),
         keys: RADIUS_KEYS,
-        flags: flags::WRITE.with(flags::DENYOOM).with(flags::MOVABLEKEYS),
+        flags: flags::WRITE
+            .with(flags::DENYOOM)
+            .with(flags::MOVABLEKEYS)
+            .with(flags::READS_WHOLE),
         tips: &[],
         subcommands: &[],
         run: Run::ReadThenWrite {
             whole: georadius,
-            read,
+            read: georadius_read,
             decide: georadius_decide,
             skip: 0,
         },
@@ -57,12 +60,15 @@ pub static COMMANDS: &[Row] = &[
         group: Group::Geo,
         arity: Arity::AtLeast(5),
         keys: RADIUS_BY_MEMBER_KEYS,
-        flags: flags::WRITE.with(flags::DENYOOM).with(flags::MOVABLEKEYS),
+        flags: flags::WRITE
+            .with(flags::DENYOOM)
+            .with(flags::MOVABLEKEYS)
+            .with(flags::READS_WHOLE),
         tips: &[],
         subcommands: &[],
         run: Run::ReadThenWrite {
             whole: georadiusbymember,
-            read,
+            read: georadiusbymember_read,
             decide: georadiusbymember_decide,
             skip: 0,
         },
@@ -110,12 +116,12 @@ pub static COMMANDS: &[Row] = &[
                 ..KeySpec::first(&["RO", "access"])
             },
         ],
-        flags: flags::WRITE.with(flags::DENYOOM),
+        flags: flags::WRITE.with(flags::DENYOOM).with(flags::READS_WHOLE),
         tips: &[],
         subcommands: &[],
         run: Run::ReadThenWrite {
             whole: geosearchstore,
-            read,
+            read: geosearchstore_read,
             decide: geosearchstore_decide,
             skip: 1,
         },
@@ -189,12 +195,20 @@ fn geosearchstore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     whole(ctx, args, GEOSEARCHSTORE)
 }
 
+fn geosearchstore_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    read(ctx, args, GEOSEARCHSTORE)
+}
+
 fn geosearchstore_decide(decision: &mut Decision<'_>) -> Outcome {
     decide(decision, GEOSEARCHSTORE)
 }
 
 fn georadius(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     whole(ctx, args, GEORADIUS)
+}
+
+fn georadius_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    read(ctx, args, GEORADIUS)
 }
 
 fn georadius_decide(decision: &mut Decision<'_>) -> Outcome {
@@ -207,6 +221,10 @@ fn georadius_ro(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn georadiusbymember(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     whole(ctx, args, GEORADIUSBYMEMBER)
+}
+
+fn georadiusbymember_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    read(ctx, args, GEORADIUSBYMEMBER)
 }
 
 fn georadiusbymember_decide(decision: &mut Decision<'_>) -> Outcome {
@@ -250,23 +268,23 @@ fn whole(ctx: &mut Context<'_>, args: Args<'_>, form: Form) -> Outcome {
     Ok(())
 }
 
-/// A search whose result is stored on another shard than its source.
-fn decide(decision: &mut Decision<'_>, form: Form) -> Outcome {
-    let limits = limits_away(decision.settings, decision.random);
-    // What the destination holds, if it was read too, does not matter.
-    let source = decision.read.get(..1).unwrap_or_default();
-    let copy = Copied::all(source, &limits)?.pop().flatten();
-    if copy.as_ref().is_some_and(|copy| copy.plain) {
-        return Err(CommandError::WrongType);
+/// A search whose result is stored on another shard than its source. A part with
+/// destinations only has nothing to look for.
+fn read(ctx: &mut Context<'_>, args: Args<'_>, form: Form) -> Outcome {
+    if ctx.cargo.key > 0 {
+        return read_result(ctx, None);
     }
-    let source = copy.as_ref().map(|copy| copy.zset.view());
-    let (query, found) = ask(decision.args, form, source)?;
-    let Some(destination) = query.destination else {
-        reply_found(&mut decision.reply, &query, &found);
-        return Ok(());
-    };
+    let limits = limits(ctx);
+    let source = ctx.db.read_as::<Zset>(&args[form.source])?;
+    let (query, found) = ask(args, form, source)?;
     let result = query.result(&found, &limits)?;
-    store_at(decision, destination, &result)
+    read_result(ctx, Some(&result))
+}
+
+fn decide(decision: &mut Decision<'_>, form: Form) -> Outcome {
+    // Whether a member is there is known where the source is.
+    let query = Query::parse(decision.args, form, None)?;
+    store_read(decision, query.destination.ok_or(CommandError::Syntax)?)
 }
 
 fn reply_found(reply: &mut Reply<'_>, query: &Query<'_>, found: &[Found<'_>]) {

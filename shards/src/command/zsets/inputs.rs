@@ -6,6 +6,7 @@
 //! result goes to another shard likewise ([`store_elsewhere`]).
 
 use super::limits;
+use crate::command::args::bulks;
 use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, Write};
 use crate::effects::Event;
 use crate::error::CommandError;
@@ -80,8 +81,6 @@ pub fn store(ctx: &mut Context<'_>, key: &[u8], result: Zset, event: Event) -> O
 /// An input that came from another shard.
 pub struct Copied {
     pub zset: Zset,
-    /// It was a plain set.
-    pub plain: bool,
 }
 
 /// Bulk strings one after the other, as [`read`] wrote them.
@@ -134,10 +133,7 @@ impl Copied {
             };
             zset.set(member, score, limits)?;
         }
-        Ok(Some(Self {
-            zset,
-            plain: scored == 0,
-        }))
+        Ok(Some(Self { zset }))
     }
 }
 
@@ -181,14 +177,41 @@ pub fn limits_away(settings: &Settings, seed: u64) -> ZsetLimits {
     }
 }
 
+/// What [`store_read`] is to store, of the first key of a request; nothing of others.
+pub fn read_result(ctx: &mut Context<'_>, result: Option<&Zset>) -> Outcome {
+    ctx.reply.array(1);
+    ctx.reply
+        .array(result.map_or(0, |result| result.view().len() * 2));
+    for (member, score) in result.iter().flat_map(|result| result.view().iter()) {
+        member.with_bytes(|member| ctx.reply.bulk(member));
+        ctx.reply.bulk(&score.to_le_bytes());
+    }
+    Ok(())
+}
+
+/// Has the shard of `key` store what [`read_result`] has replied of the first key.
+pub fn store_read(decision: &mut Decision<'_>, key: &[u8]) -> Outcome {
+    let read = decision.read.first().copied().unwrap_or_default();
+    if read.len() + key.len() > REQUEST_MAX {
+        return Err(CommandError::OutOfMemory);
+    }
+    let mut args = OwnedArgs::new([&b"ZADD"[..], key]);
+    let mut len: i64 = 0;
+    for pair in bulks(read) {
+        args.push(pair);
+        len += 1;
+    }
+    decision.writes.push(Write {
+        handler: put_members,
+        args,
+    });
+    decision.reply.integer(len / 2);
+    Ok(())
+}
+
 /// Has the shard of argument 1 store a result.
 pub fn store_elsewhere(decision: &mut Decision<'_>, result: &Zset) -> Outcome {
     let key = decision.args.get(1).unwrap_or_default();
-    store_at(decision, key, result)
-}
-
-/// Has the shard of `key` store a result.
-pub fn store_at(decision: &mut Decision<'_>, key: &[u8], result: &Zset) -> Outcome {
     let weight = |(member, _): (Element<'_>, f64)| member.len_bytes() + size_of::<f64>();
     let bytes: usize = result.view().iter().map(weight).sum();
     if bytes + key.len() > REQUEST_MAX {
@@ -214,7 +237,7 @@ pub fn store_at(decision: &mut Decision<'_>, key: &[u8], result: &Zset) -> Outco
     Ok(())
 }
 
-/// The other half of [`store_at`].
+/// The other half of [`store_elsewhere`] and [`store_read`].
 fn put_members(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let key = &args[1];
     let limits = limits(ctx);

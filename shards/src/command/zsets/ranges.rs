@@ -1,7 +1,7 @@
 //! Commands that reply or store the members of a range.
 
 use super::bounds::{Bounds, By};
-use super::inputs::{Copied, limits_away, store, store_elsewhere};
+use super::inputs::{read_result, store, store_read};
 use super::{limits, members_header, reply_found};
 use crate::command::args::integer;
 use crate::command::long::Piece;
@@ -9,7 +9,7 @@ use crate::command::spec::{Arity, Begin, Command, Group, KeySpec, flags};
 use crate::command::{Args, Context, Decision, Outcome, Row, Run};
 use crate::effects::Event;
 use crate::error::CommandError;
-use crate::value::{Collection, Zset, ZsetLimits, ZsetRef};
+use crate::value::{Zset, ZsetLimits, ZsetRef};
 use std::ops::Range;
 
 pub static COMMANDS: &[Row] = &[
@@ -70,12 +70,12 @@ pub static COMMANDS: &[Row] = &[
                 ..KeySpec::first(&["RO", "access"])
             },
         ],
-        flags: flags::WRITE.with(flags::DENYOOM),
+        flags: flags::WRITE.with(flags::DENYOOM).with(flags::READS_WHOLE),
         tips: &[],
         subcommands: &[],
         run: Run::ReadThenWrite {
             whole: zrangestore,
-            read: super::inputs::read,
+            read: zrangestore_read,
             decide: zrangestore_decide,
             skip: 1,
         },
@@ -293,24 +293,28 @@ const STORING: Form = Form {
     storing: true,
 };
 
-fn zrangestore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+/// What ZRANGESTORE is to store.
+fn selected(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Zset, CommandError> {
     let query = Query::parse(args.from(1), STORING)?;
     let limits = limits(ctx);
-    let selected = match ctx.db.read_as::<Zset>(&args[2])? {
-        Some(zset) => query.select(zset, &limits)?,
-        None => Zset::new(),
-    };
+    match ctx.db.read_as::<Zset>(&args[2])? {
+        Some(zset) => query.select(zset, &limits),
+        None => Ok(Zset::new()),
+    }
+}
+
+fn zrangestore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let selected = selected(ctx, args)?;
     store(ctx, &args[1], selected, Event::ZRangeStore)
 }
 
+/// The range is cut out where the source is.
+fn zrangestore_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let selected = selected(ctx, args)?;
+    read_result(ctx, Some(&selected))
+}
+
 fn zrangestore_decide(decision: &mut Decision<'_>) -> Outcome {
-    let query = Query::parse(decision.args.from(1), STORING)?;
-    let limits = limits_away(decision.settings, decision.random);
-    let sources = Copied::all(decision.read, &limits)?;
-    let selected = match sources.into_iter().flatten().next() {
-        Some(Copied { plain: true, .. }) => return Err(CommandError::WrongType),
-        Some(source) => query.select(source.zset.view(), &limits)?,
-        None => Zset::new(),
-    };
-    store_elsewhere(decision, &selected)
+    let destination = decision.args.get(1).unwrap_or_default();
+    store_read(decision, destination)
 }
