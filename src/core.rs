@@ -8,6 +8,7 @@ use crate::runtime::mesh::Mesh;
 use crate::runtime::ring::Ring;
 use crate::runtime::ticks;
 use crate::session::activity::Activity;
+use crate::session::connection::SPARE_BYTES_MAX;
 use crate::session::{ClientFilter, Connection, Session};
 use crate::stats::Stats;
 use crate::stats::latency::{EventKind, Events};
@@ -202,8 +203,34 @@ impl Call<'_> {
     }
 }
 
-/// Capacity up to which an empty buffer is kept for its next use.
-pub const SPARE_BYTES_MAX: usize = 64 * 1024;
+/// Empty output buffers, to be used again: a few, and none that is large.
+#[derive(Default)]
+pub struct SpareBuffers(Vec<Vec<u8>>);
+
+impl SpareBuffers {
+    /// Buffers that are kept.
+    const KEPT: usize = 256;
+
+    /// An empty buffer: a spare one if there is any.
+    #[inline]
+    pub fn take(&mut self) -> Vec<u8> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    /// A buffer is no longer used, and what it holds no longer needed.
+    #[inline]
+    pub fn keep(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() <= SPARE_BYTES_MAX && self.0.len() < Self::KEPT {
+            buffer.clear();
+            self.0.push(buffer);
+        }
+    }
+
+    /// Memory that they take.
+    pub fn bytes(&self) -> usize {
+        self.0.iter().map(Vec::capacity).sum()
+    }
+}
 
 /// Everything one core owns.
 pub struct Core {
@@ -252,7 +279,7 @@ pub struct Core {
     /// Connections with something to send, to close or to go on with.
     pub dirty: Vec<u32>,
     /// Empty output buffers, to be used again.
-    pub spare_buffers: Vec<Vec<u8>>,
+    pub spare_buffers: SpareBuffers,
     /// Empty blocks, for the next MULTI.
     #[allow(clippy::vec_box)] // they travel as boxes
     pub spare_blocks: Vec<Box<Block>>,

@@ -16,10 +16,10 @@ use crate::commands::transaction::{self, Unqueued};
 use crate::commands::{self, Entry, Flow, Run, registry};
 use crate::config::Config;
 use crate::coordinator::gather;
-use crate::core::{self, Core, SPARE_BYTES_MAX};
+use crate::core::{self, Core};
 use crate::runtime::ticks;
 use crate::session::Connection;
-use crate::session::connection::Kind;
+use crate::session::connection::{Kind, SPARE_BYTES_MAX};
 use shards::command::{Args, Group, flags};
 use shards::order::{Call, Placement};
 use shards::resp::{Limits, Partial, Reply, Status, parse};
@@ -31,6 +31,9 @@ const REQUEST_BYTES_MAX: usize = 3 << 30;
 
 /// Requests that are parsed before the first of them runs.
 const GROUP: usize = 32;
+
+/// Spans of requests for which memory is kept.
+const SPARE_SPANS: usize = SPARE_BYTES_MAX / size_of::<Span>();
 
 /// Memory that is used again from call to call. The loop of a core keeps it.
 #[derive(Default)]
@@ -75,6 +78,7 @@ pub fn receive(core: &mut Core, scratch: &mut Scratch, key: u32, bytes: &[u8]) {
         execute(core, group, key, bytes, &mut partial, spans);
         keep_rest(core, key, bytes, partial, spans);
         spans.clear();
+        spans.shrink_to(SPARE_SPANS);
         return;
     }
     if !append_input(connection, bytes) {
@@ -132,6 +136,7 @@ fn compact(connection: &mut Connection) {
         connection.input.shrink_to(SPARE_BYTES_MAX);
         connection.partial = Partial::default();
         connection.spans.clear();
+        connection.spans.shrink_to(SPARE_SPANS);
     } else if start > connection.input.len() / 2 {
         connection.input.drain(..start);
         let Connection { partial, spans, .. } = connection;
@@ -609,10 +614,8 @@ fn here(core: &mut Core, key: u32, call: &Call, args: Args<'_>) {
         0 => ticks::now(),
         lap => lap,
     };
-    if connection.out.capacity() == 0
-        && let Some(spare) = core.spare_buffers.pop()
-    {
-        connection.out = spare;
+    if connection.out.capacity() == 0 {
+        connection.out = core.spare_buffers.take();
     }
     let out = connection.reply_buffer();
     let before = out.len();
@@ -688,7 +691,7 @@ fn serve(
     let number = usize::from(entry.number);
     core.stats.commands += 1;
     core.connections[key as usize].session.last_command = Some(entry.number);
-    let mut out = core.spare_buffers.pop().unwrap_or_default();
+    let mut out = core.spare_buffers.take();
     core.secret.clear();
     let began = ticks::now();
     let flow = handler(
@@ -719,29 +722,29 @@ fn serve(
                 commands::answer,
             );
             timed(core);
-            core.spare_buffers.push(out);
+            core.spare_buffers.keep(out);
             return Step::Next;
         }
         Ok(Flow::Wait(job, finish)) => {
             gather::wait(core, (key, None, entry.number), job, finish, args);
             timed(core);
-            core.spare_buffers.push(out);
+            core.spare_buffers.keep(out);
             return Step::Next;
         }
         Ok(Flow::Engine(row)) => {
-            core.spare_buffers.push(out);
+            core.spare_buffers.keep(out);
             return instead(core, key, entry, row, args.from(1));
         }
         Ok(Flow::Pending) => {
             core.lap = 0;
-            core.spare_buffers.push(out);
+            core.spare_buffers.keep(out);
             return Step::Next;
         }
         Ok(Flow::Later) => {
             core.stats.commands -= 1;
             core.lap = 0;
             core.connections[key as usize].barrier = true;
-            core.spare_buffers.push(out);
+            core.spare_buffers.keep(out);
             return Step::Stall;
         }
         Err(error) => {
@@ -780,14 +783,13 @@ fn instead(
 
 /// Gives the reply that a server command has written to its connection.
 #[inline]
-fn hand_in(core: &mut Core, key: u32, mut out: Vec<u8>) {
+fn hand_in(core: &mut Core, key: u32, out: Vec<u8>) {
     let connection = &mut core.connections[key as usize];
     let buffer = connection.reply_buffer();
     let before = buffer.len();
     buffer.extend_from_slice(&out);
     connection.reply_written(before);
-    out.clear();
-    core.spare_buffers.push(out);
+    core.spare_buffers.keep(out);
 }
 
 /// The stream has lost its frame: say so, send it, close.

@@ -2,7 +2,7 @@
 
 use crate::commands::registry;
 use crate::config::{Authority, Config, StartError};
-use crate::core::{Core, Message, Shared};
+use crate::core::{Core, Message, Shared, SpareBuffers};
 use crate::net::listener::Claimed;
 use crate::net::{driver, listener};
 use crate::runtime::mesh::{Mesh, connect};
@@ -229,7 +229,7 @@ fn set_up(part: Part) -> Result<(Core, Sockets, Park), StartError> {
         row_flags: registry().flags(),
         now: clock::now(),
         dirty: Vec::new(),
-        spare_buffers: Vec::new(),
+        spare_buffers: SpareBuffers::default(),
         spare_blocks: Vec::new(),
         shared,
         finished: Rc::default(),

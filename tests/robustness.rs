@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use support::client::Client;
 use support::rng::{Rng, seed};
-use support::server::Server;
+use support::server::{Server, info_field};
 use support::{long_run, wait_until};
 
 /// A client that uses the server all along and must see no error.
@@ -294,4 +294,44 @@ fn a_server_with_more_shards_than_cores_serves() {
     }
     assert_eq!(client.call(&["DBSIZE"]).integer(), 500);
     cordis.assert_alive();
+}
+
+/// Buffers that were large once are not kept, neither those that blocks were answered
+/// from nor those of connections that go on working.
+#[test]
+fn large_requests_and_replies_leave_no_memory_behind() {
+    const ROUNDS: usize = 40;
+    let server = Server::cordis(4, &[]);
+    let mut client = server.connect();
+    let used = |client: &mut Client| -> usize {
+        let info = client.call(&["INFO", "memory"]).value().text();
+        let bytes = info_field(&info, "used_memory").map(str::parse);
+        bytes.expect("INFO has it").expect("a number")
+    };
+    client.call(&["SET", "big", &"x".repeat(1 << 20)]);
+    let before = used(&mut client);
+    let many: Vec<String> = (0..100_000).map(|n| format!("none:{n}")).collect();
+    let many = [&["DEL".to_owned()], &many[..]].concat();
+    let mut clients: Vec<Client> = (0..ROUNDS).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        let words = |words: &[&str]| words.iter().map(|word| Vec::from(*word)).collect();
+        let replies = client.pipeline(&[
+            words(&["MULTI"]),
+            words(&["GET", "big"]),
+            words(&["GET", "big"]),
+            words(&["EXEC"]),
+            words(&["PING"]),
+        ]);
+        assert_eq!(replies[3].value().items().len(), 2);
+        // Held back behind a reply of another core.
+        let gets = ["other:1", "big", "other:2", "big", "other:3"].map(|key| words(&["GET", key]));
+        assert_eq!(client.pipeline(&gets)[1].bytes().len(), 1 << 20);
+        assert_eq!(client.call(&many).integer(), 0);
+    }
+    // They all go on, so nothing is given up for want of work.
+    for client in &mut clients {
+        client.call(&["PING"]);
+    }
+    let kept = used(&mut client).saturating_sub(before);
+    assert!(kept < 24 << 20, "{kept} bytes are kept");
 }

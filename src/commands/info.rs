@@ -443,6 +443,7 @@ pub fn stats_here(core: &mut Core, histograms: bool) -> Answer {
         changes: core.node.shard.effects().changes(),
         ..CoreStats::default()
     };
+    sum.client_bytes = core.spare_buffers.bytes() as u64;
     for (_, connection) in &core.connections {
         let (input, output) = connection.buffer_bytes();
         sum.input_buffer_max = sum.input_buffer_max.max(input);

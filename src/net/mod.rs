@@ -9,7 +9,7 @@ pub mod listener;
 mod pace;
 mod upkeep;
 
-use crate::core::{Core, SPARE_BYTES_MAX};
+use crate::core::Core;
 use crate::dispatch::{self, Scratch};
 use crate::runtime::ring::{BUFFER_BYTES, Completion};
 use crate::session::Session;
@@ -18,9 +18,6 @@ use shards::order::Unblock;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
-
-/// Empty output buffers that a core keeps.
-const SPARE_BUFFERS: usize = 256;
 
 /// Acts on one completion.
 #[inline]
@@ -100,7 +97,7 @@ fn input_max(connection: &Connection, query_buffer_limit: usize) -> usize {
     }
 }
 
-fn sent_to(core: &mut Core, key: u32, mut buffer: Vec<u8>, sent: io::Result<usize>) {
+fn sent_to(core: &mut Core, key: u32, buffer: Vec<u8>, sent: io::Result<usize>) {
     let connection = &mut core.connections[key as usize];
     connection.in_flight = 0;
     match sent {
@@ -111,10 +108,7 @@ fn sent_to(core: &mut Core, key: u32, mut buffer: Vec<u8>, sent: io::Result<usiz
             connection.close();
         }
     }
-    if buffer.capacity() <= SPARE_BYTES_MAX && core.spare_buffers.len() < SPARE_BUFFERS {
-        buffer.clear();
-        core.spare_buffers.push(buffer);
-    }
+    core.spare_buffers.keep(buffer);
     core.mark_dirty(key);
 }
 

@@ -47,6 +47,9 @@ const HOLD_BYTES: usize = 16 << 10;
 /// longer.)
 pub const TURN_BYTES: usize = 16 << 10;
 
+/// Capacity up to which an empty buffer is kept for its next use.
+pub const SPARE_BYTES_MAX: usize = 64 << 10;
+
 /// Unexecuted bytes from which on the socket of a connection that only waits
 /// for its turn is no longer read.
 pub const TURN_BACKLOG_BYTES: usize = 64 << 10;
@@ -490,6 +493,7 @@ impl Connection {
             self.runs_block = false;
             self.impatient = false;
             self.held.clear();
+            self.held.shrink_to(SPARE_BYTES_MAX);
         }
     }
 
@@ -628,7 +632,7 @@ impl Connection {
     /// Bytes of buffers that this connection holds (CLIENT LIST's tot-mem and obl).
     pub fn buffer_bytes(&self) -> (usize, usize) {
         (
-            self.input.capacity(),
+            self.input.capacity() + self.spans.capacity() * size_of::<Span>(),
             self.out.capacity() + self.held.capacity() + self.pieces_bytes + self.in_flight,
         )
     }

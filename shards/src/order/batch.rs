@@ -284,6 +284,16 @@ pub(super) struct ReplyEnd {
     pub ran: Ran,
 }
 
+/// Items for which an empty box keeps memory.
+const KEEP_ITEMS: usize = 1024;
+
+/// Empties a vector, and gives memory for more than so many elements back.
+#[inline]
+pub(super) fn clear_to<T>(vector: &mut Vec<T>, keep: usize) {
+    vector.clear();
+    vector.shrink_to(keep);
+}
+
 /// Items from one node to another, and the replies to them.
 #[derive(Default)]
 pub struct Batch {
@@ -442,18 +452,17 @@ impl Batch {
 
     /// Empties the box for its next use. What a large value left is given back.
     pub(super) fn clear(&mut self) {
-        self.items.clear();
-        self.spans_end.clear();
-        self.spans.clear();
-        self.locks.clear();
-        self.located.clear();
+        // Requests of a hundred thousand keys come now and then, and boxes are many.
+        clear_to(&mut self.items, KEEP_ITEMS);
+        clear_to(&mut self.spans_end, KEEP_ITEMS);
+        clear_to(&mut self.spans, 4 * KEEP_ITEMS);
+        clear_to(&mut self.locks, KEEP_ITEMS);
+        clear_to(&mut self.located, KEEP_ITEMS);
         self.unlocked = false;
         self.answered = false;
         self.convoy = None;
-        for buffer in [&mut self.bytes, &mut self.replies] {
-            buffer.clear();
-            buffer.shrink_to(KEEP_BYTES);
-        }
+        clear_to(&mut self.bytes, KEEP_BYTES);
+        clear_to(&mut self.replies, KEEP_BYTES);
     }
 
     /// A box that says that a transaction of its receiver has been granted, as

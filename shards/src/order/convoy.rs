@@ -6,7 +6,7 @@
 //! carry them there, and stay in it until all shards have granted. The answered
 //! boxes come back to it, and when the last is in, all replies are merged.
 
-use super::batch::{Batch, Call, Client, Item, Lock, Ticket};
+use super::batch::{Batch, Call, Client, Item, Lock, Ticket, clear_to};
 use super::split::{after_line, element_len, integer_reply};
 use crate::command::{Args, Merge, OwnedArgs};
 use crate::keyspace::Located;
@@ -67,6 +67,9 @@ pub(super) struct Ended {
     /// What its parts took together.
     pub ticks: u64,
 }
+
+/// Keys for which an empty convoy keeps memory.
+const KEEP_KEYS: usize = 1024;
 
 impl Convoy {
     pub fn is_full(&self) -> bool {
@@ -260,11 +263,12 @@ impl Convoy {
         OwnedArgs::new(words)
     }
 
-    /// Empties the convoy for its next use, but for its boxes.
+    /// Empties the convoy for its next use, but for its boxes. What a large request left
+    /// is given back.
     pub fn clear(&mut self) {
         self.ticket = None;
-        self.members.clear();
-        self.owners.clear();
+        clear_to(&mut self.members, KEEP_KEYS);
+        clear_to(&mut self.owners, KEEP_KEYS);
         self.bytes = 0;
     }
 }

@@ -163,6 +163,9 @@ struct Behind {
     eager: bool,
 }
 
+/// Keys for which memory is kept when none is locked.
+const SPARE_KEYS: usize = 4096;
+
 /// Memory of long queues that is kept, and the capacity up to which it is.
 const SPARE: usize = 64;
 const SPARE_PLACES: usize = 64;
@@ -422,6 +425,9 @@ impl Locks {
             if let Scope::Key(key) = lock.scope {
                 self.leave(key, number, granted);
             }
+        }
+        if self.keys.is_empty() && self.keys.capacity() > SPARE_KEYS {
+            self.keys = HashTable::new();
         }
         if let Some(whole) = &mut self.whole
             && !whole.granted

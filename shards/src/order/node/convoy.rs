@@ -4,7 +4,7 @@ use super::Node;
 use crate::command::{Args, Merge, Row};
 use crate::error::CommandError;
 use crate::keyspace::{Keyspace, Located};
-use crate::order::batch::{Batch, Call, Client, Item, Lock, ReplyEnd, Ticket};
+use crate::order::batch::{Batch, Call, Client, Item, Lock, ReplyEnd, Ticket, clear_to};
 use crate::order::convoy::Convoy;
 use crate::order::split::{Owners, part_step};
 use crate::order::watch::Ran;
@@ -120,7 +120,7 @@ impl Node {
             let mut locks = std::mem::take(&mut self.lock_room);
             locks.extend(convoy.locks(known.then_some(self.id)));
             self.ask_for_place(ticket, &locks);
-            locks.clear();
+            clear_to(&mut locks, SPARE_KEYS);
             self.lock_room = locks;
         }
         self.convoys.insert(convoy);
