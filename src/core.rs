@@ -16,7 +16,7 @@ use crate::stats::slowlog::{SlowEntry, SlowLog, cut};
 use shards::command::{Args, Flags, OwnedArgs, flags};
 use shards::order::{Batch, Block, Client, Node, Replied, Rest, Ticket, Unblock, Watch};
 use shards::resp::Reply;
-use shards::{CommandError, DbIndex, ShardId, UnixMs};
+use shards::{CommandError, DbIndex, ReplyMax, ShardId, UnixMs};
 use slab::Slab;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -194,6 +194,14 @@ impl Call<'_> {
     /// Argument `at` of the request is a secret: nobody may see it in a log.
     pub fn redact(&mut self, at: usize) {
         self.core.secret.push(at);
+    }
+
+    /// [`Call::reply`], for a reply that a client can make as long as it likes: it is
+    /// cut where it is too long, and the command is to end with [`Reply::complete`].
+    pub fn long_reply(&mut self) -> Reply<'_> {
+        let max = self.core.node.shard.settings.reply_max.bytes;
+        let protocol = self.core.connections[self.key as usize].session.protocol;
+        Reply::until(self.out, protocol, max)
     }
 
     /// A writer in the client's protocol version.
@@ -413,7 +421,10 @@ impl Core {
             if connection.session.id != client.id {
                 return;
             }
-            connection.answer_in_pieces(client.place, reply, pieces);
+            match ran.too_long {
+                true => connection.close_at_limit(stats),
+                false => connection.answer_in_pieces(client.place, reply, pieces),
+            }
             if !std::mem::replace(&mut connection.dirty, true) {
                 dirty.push(client.key);
             }
@@ -438,7 +449,7 @@ impl Core {
         }
     }
 
-    /// What must be known of the configuration where commands are timed.
+    /// What must be known of the configuration where commands run and are timed.
     pub fn watch_as_configured(&mut self) {
         let slow_us = u64::try_from(self.config.slowlog_log_slower_than);
         let slow_ns = slow_us.map_or(u64::MAX, |us| us.saturating_mul(1000));
@@ -454,6 +465,7 @@ impl Core {
             clock: ticks::now,
             slow: self.noteworthy_ticks,
         };
+        self.node.shard.settings.reply_max = reply_max(&self.config);
         self.stats.tracking = self.config.latency_tracking;
         if !self.stats.tracking {
             self.stats.forget_histograms();
@@ -543,6 +555,24 @@ impl Core {
 
 /// Hands a piece of a long reply to its connection. If that does not want the rest,
 /// returns whose it is.
+/// How long the reply to one request may be: as long as its client's limit of output
+/// allows, and not longer than the machine's memory. Redis does not count what lies
+/// in its first buffer.
+fn reply_max(config: &Config) -> ReplyMax {
+    const UNCOUNTED: u64 = 16 << 10;
+    let memory = crate::runtime::memory::total();
+    let hard = config.output_limits.normal.hard_bytes;
+    let limit = Some(hard)
+        .filter(|hard| *hard > 0)
+        .map(|hard| hard.saturating_add(UNCOUNTED));
+    let closes = limit.is_some_and(|limit| limit < memory);
+    let bytes = limit.unwrap_or(memory).min(memory);
+    ReplyMax {
+        bytes: usize::try_from(bytes).unwrap_or(usize::MAX >> 1),
+        closes,
+    }
+}
+
 fn flow(
     connection: &mut Connection,
     place: u32,

@@ -634,6 +634,7 @@ fn here(core: &mut Core, key: u32, call: &Call, args: Args<'_>) {
             core.lap = 0;
             return;
         }
+        Err(CommandError::TooLong) => connection.close_at_limit(&mut core.stats),
         Err(error) => {
             core.stats.count_error(&error.to_bytes());
             core.stats.rows[usize::from(call.row)].failed += 1;
@@ -688,7 +689,6 @@ fn serve(
     handler: commands::Handler,
     args: Args<'_>,
 ) -> Step {
-    let number = usize::from(entry.number);
     core.stats.commands += 1;
     core.connections[key as usize].session.last_command = Some(entry.number);
     let mut out = core.spare_buffers.take();
@@ -747,17 +747,25 @@ fn serve(
             core.spare_buffers.keep(out);
             return Step::Stall;
         }
-        Err(error) => {
-            core.stats.count_error(&error.to_bytes());
-            core.stats.rows[number].failed += 1;
-            out.clear();
-            let protocol = core.connections[key as usize].session.protocol;
-            Reply::new(&mut out, protocol).error(&error);
-        }
+        Err(error) => failed(core, key, entry.number, &error, &mut out),
     }
     timed(core);
     hand_in(core, key, out);
     Step::Next
+}
+
+/// A server command has failed, or what it has written is too long.
+#[cold]
+fn failed(core: &mut Core, key: u32, row: u16, error: &CommandError, out: &mut Vec<u8>) {
+    let connection = &mut core.connections[key as usize];
+    if *error == CommandError::TooLong {
+        *out = Vec::new();
+        return connection.close_at_limit(&mut core.stats);
+    }
+    core.stats.count_error(&error.to_bytes());
+    core.stats.rows[usize::from(row)].failed += 1;
+    out.clear();
+    Reply::new(out, connection.session.protocol).error(error);
 }
 
 /// Runs a row of the engine for a command of the server.
@@ -787,7 +795,10 @@ fn hand_in(core: &mut Core, key: u32, out: Vec<u8>) {
     let connection = &mut core.connections[key as usize];
     let buffer = connection.reply_buffer();
     let before = buffer.len();
-    buffer.extend_from_slice(&out);
+    match buffer.try_reserve(out.len()) {
+        Ok(()) => buffer.extend_from_slice(&out),
+        Err(_) => connection.close_at_limit(&mut core.stats),
+    }
     connection.reply_written(before);
     core.spare_buffers.keep(out);
 }
@@ -796,6 +807,7 @@ fn hand_in(core: &mut Core, key: u32, out: Vec<u8>) {
 #[cold]
 fn protocol_error(core: &mut Core, key: u32, error: ProtocolError) {
     core.stats.count_error(b"ERR");
+    core.stats.query_limit_disconnections += u64::from(error == ProtocolError::QueryBufferLimit);
     let connection = &mut core.connections[key as usize];
     if error != ProtocolError::QueryBufferLimit {
         let protocol = connection.session.protocol;

@@ -66,6 +66,17 @@ fn used_memory(client: &mut Client) -> usize {
         .expect("a number")
 }
 
+/// The most memory that a process has had, bytes.
+fn most_memory(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid()));
+    let status = status.expect("the server runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    kib.and_then(|kib| kib.parse::<u64>().ok())
+        .expect("so many kB")
+        << 10
+}
+
 fn shards() -> impl Iterator<Item = u16> {
     [1, 4].into_iter()
 }
@@ -320,5 +331,85 @@ fn long_replies_of_several_shards_are_pipelined() {
                 assert_eq!(reply[1].bytes().len(), 150_000);
             }
         }
+    }
+}
+
+/// Requests whose replies have 300 MB and more: keys on whatever shard, on several,
+/// in blocks, by chance, of the server itself.
+fn greedy_requests() -> Vec<Vec<Vec<Vec<u8>>>> {
+    let repeated = |name: &str, keys: &[&str]| {
+        let keys = keys.iter().cycle().take(3000);
+        words(&[&[name], &keys.copied().collect::<Vec<&str>>()[..]].concat())
+    };
+    let block = |command: Vec<Vec<u8>>| {
+        let mut block = vec![words(&["MULTI"]), words(&["INCR", "count"])];
+        block.extend(std::iter::repeat_n(command, 10));
+        block.push(words(&["EXEC"]));
+        block
+    };
+    let docs: Vec<&str> = std::iter::repeat_n("SET", 300_000).collect();
+    let docs = words(&[&["COMMAND", "DOCS"], &docs[..]].concat());
+    vec![
+        vec![repeated("MGET", &["a"])],
+        vec![repeated("MGET", &["b"])],
+        vec![repeated("MGET", &["c"])],
+        vec![repeated("MGET", &["a", "b", "c", "d", "e"])],
+        vec![words(&["SRANDMEMBER", "set", "-3000"])],
+        vec![words(&["HRANDFIELD", "hash", "-3000", "WITHVALUES"])],
+        vec![words(&["ZRANDMEMBER", "zset", "-3000"])],
+        block(repeated("MGET", &["a"])),
+        block(repeated("MGET", &["a", "b", "c", "d", "e"])),
+        vec![docs],
+    ]
+}
+
+#[test]
+fn a_reply_ends_at_its_clients_limit() {
+    let limit = ["--client-output-buffer-limit", "normal 2mb 0 0"];
+    for server in [
+        Server::redis(&limit),
+        Server::cordis(1, &limit),
+        Server::cordis(4, &limit),
+    ] {
+        let mut client = server.connect();
+        let value = "v".repeat(100_000);
+        for request in [
+            &[
+                "MSET", "a", &value, "b", &value, "c", &value, "d", &value, "e", &value,
+            ][..],
+            &["SADD", "set", &value],
+            &["HSET", "hash", "field", &value],
+            &["ZADD", "zset", "1", &value],
+        ] {
+            assert!(!client.call(request).is_error());
+        }
+        let before = most_memory(&server);
+        let requests = greedy_requests();
+        let count = requests.len();
+        for pipeline in requests {
+            let mut greedy = server.connect();
+            let mut bytes = Vec::new();
+            let blocks = pipeline.len() > 1;
+            let name = String::from_utf8_lossy(&pipeline[0][0]).into_owned();
+            for request in &pipeline {
+                support::client::encode(request, &mut bytes);
+            }
+            greedy.send_raw(&bytes);
+            let heard = greedy.read_to_end();
+            assert!(heard.len() < 1000, "{name}: {} bytes", heard.len());
+            assert!(blocks || heard.is_empty(), "{name}");
+        }
+        let grown = most_memory(&server) - before;
+        assert!(grown < 80 << 20, "{} MiB", grown >> 20);
+        // What a block does it has done.
+        assert_eq!(client.call(&["GET", "count"]).value().text(), "2");
+        assert_eq!(client.call(&["STRLEN", "e"]).integer(), 100_000);
+        let stats = client.call(&["INFO", "stats"]).value().text();
+        let closed =
+            support::server::info_field(&stats, "client_output_buffer_limit_disconnections");
+        assert!(
+            closed.is_none_or(|closed| closed == count.to_string()),
+            "{closed:?}"
+        );
     }
 }

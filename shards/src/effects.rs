@@ -206,6 +206,11 @@ impl Effects {
         self.recording
     }
 
+    /// Whether the request at hand has changed something.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.changed
+    }
+
     /// Number of changes since start.
     pub fn changes(&self) -> u64 {
         self.changes

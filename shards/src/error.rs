@@ -115,6 +115,11 @@ pub enum CommandError {
     /// again to make it in pieces. Said only if [`crate::Context::alone`].
     #[error("ERR the reply is long")]
     Long,
+    /// No error for a client: the request has run, and counts, but its reply is
+    /// longer than the client may have, or than there is memory for. There is none,
+    /// and the client is to be closed.
+    #[error("ERR the reply is too long")]
+    TooLong,
     /// A text that only one command uses; the whole line, code included.
     #[error("{0}")]
     Static(&'static str),

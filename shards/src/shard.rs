@@ -4,7 +4,7 @@ use crate::command::{Args, Cargo, Context, Handler, Others, Write};
 use crate::effects::Effects;
 use crate::error::CommandError;
 use crate::keyspace::{ExpireProgress, Keyspace, Located};
-use crate::resp::{Protocol, Reply};
+use crate::resp::{Protocol, Reply, UNLIMITED};
 use crate::types::{DbIndex, Random, Settings, Type, UnixMs};
 use std::ops::Range;
 
@@ -41,6 +41,9 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Capacity of a buffer that stays when a reply in it was cut.
+const KEPT_BYTES: usize = 64 << 10;
+
 /// The databases of one core.
 pub struct Shard {
     dbs: Vec<Keyspace>,
@@ -69,7 +72,8 @@ impl Shard {
 
     /// Runs one request in one piece at the instant `now` and appends its reply
     /// (or its error) to `out`. Returns the error for statistics; after
-    /// [`CommandError::Blocked`] there is no reply yet.
+    /// [`CommandError::Blocked`] there is no reply yet, and after
+    /// [`CommandError::TooLong`] there will be none.
     ///
     /// `request.db` must be below the number of databases.
     #[inline]
@@ -80,11 +84,15 @@ impl Shard {
         out: &mut Vec<u8>,
     ) -> Result<(), CommandError> {
         let mut cargo = Cargo::default();
-        self.apply_with(now, request, &mut cargo, out)?;
-        if cargo.sliced.is_some() {
-            return self.apply_slices(now, request, cargo, out);
+        let reply_bytes_max = self.settings.reply_max.bytes;
+        let ran = self.run(now, request, &[], &mut cargo, reply_bytes_max, out);
+        if !cargo.owns_anything() {
+            // Its drop would look at all of it once more, in a call.
+            std::mem::forget(cargo);
+            return ran;
         }
-        Ok(())
+        ran?;
+        self.apply_slices(now, request, cargo, out)
     }
 
     /// Goes on with a request that works in slices until it is over.
@@ -100,10 +108,41 @@ impl Shard {
             self.apply_with(now, request, &mut cargo, out)?;
         }
         if let Some(sliced) = cargo.sliced {
-            let mut reply = Reply::new(out, request.protocol);
+            let length = out.len();
+            let end = length + self.settings.reply_max.bytes;
+            let mut reply = Reply::until(out, request.protocol, end);
             sliced.found.reply_whole(&mut reply);
+            if reply.is_cut() {
+                return Err(self.cut(request, out, length));
+            }
         }
         Ok(())
+    }
+
+    /// The reply that begins at `length` was cut. It is taken back; what the request
+    /// has done is not.
+    #[cold]
+    fn cut(&mut self, request: &Request<'_>, out: &mut Vec<u8>, length: usize) -> CommandError {
+        self.effects.finish(request.args.iter());
+        out.truncate(length);
+        out.shrink_to(KEPT_BYTES.max(length));
+        // An error would say that nothing has changed.
+        if self.settings.reply_max.closes || self.effects.has_changed() {
+            return CommandError::TooLong;
+        }
+        Self::refuse(request, out, CommandError::OutOfMemory)
+    }
+
+    /// Replies an error and gives it back; if there is no memory even for that, the
+    /// other one that leaves no reply.
+    #[inline]
+    fn refuse(request: &Request<'_>, out: &mut Vec<u8>, error: CommandError) -> CommandError {
+        let mut reply = Reply::until(out, request.protocol, UNLIMITED);
+        reply.error(&error);
+        match reply.is_cut() {
+            false => error,
+            true => CommandError::TooLong,
+        }
     }
 
     /// [`Shard::apply`] of a part of a request on several keys, all of which are
@@ -116,7 +155,13 @@ impl Shard {
         known: &[Located],
         out: &mut Vec<u8>,
     ) -> Result<(), CommandError> {
-        self.run(now, request, known, &mut Cargo::default(), out)
+        let reply_bytes_max = self.settings.reply_max.bytes;
+        let mut cargo = Cargo::default();
+        let ran = self.run(now, request, known, &mut cargo, reply_bytes_max, out);
+        if !cargo.owns_anything() {
+            std::mem::forget(cargo);
+        }
+        ran
     }
 
     /// [`Shard::apply`] of a part of a request, which brings or takes away a
@@ -129,7 +174,11 @@ impl Shard {
         cargo: &mut Cargo,
         out: &mut Vec<u8>,
     ) -> Result<(), CommandError> {
-        self.run(now, request, &[], cargo, out)
+        let reply_bytes_max = match cargo.inner {
+            false => self.settings.reply_max.bytes,
+            true => UNLIMITED,
+        };
+        self.run(now, request, &[], cargo, reply_bytes_max, out)
     }
 
     #[inline]
@@ -139,6 +188,7 @@ impl Shard {
         request: &Request<'_>,
         known: &[Located],
         cargo: &mut Cargo,
+        reply_bytes_max: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), CommandError> {
         let length = out.len();
@@ -154,7 +204,7 @@ impl Shard {
         db.know(known);
         let mut context = Context {
             db,
-            reply: Reply::new(out, request.protocol),
+            reply: Reply::until(out, request.protocol, length + reply_bytes_max),
             settings: &self.settings,
             alone: request.alone,
             cargo,
@@ -164,9 +214,13 @@ impl Shard {
         };
         match (request.handler)(&mut context, request.args) {
             Ok(()) => {
+                if context.reply.is_cut() {
+                    return Err(self.cut(request, out, length));
+                }
                 self.effects.finish(request.args.iter());
                 Ok(())
             }
+            Err(CommandError::TooLong) => Err(self.cut(request, out, length)),
             Err(error) => {
                 if matches!(error, CommandError::Long) {
                     context.db.uncount_hit();
@@ -176,8 +230,7 @@ impl Shard {
                 if matches!(error, CommandError::Blocked(_) | CommandError::Long) {
                     return Err(error);
                 }
-                Reply::new(out, request.protocol).error(&error);
-                Err(error)
+                Err(Self::refuse(request, out, error))
             }
         }
     }

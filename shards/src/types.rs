@@ -138,7 +138,17 @@ pub struct Settings {
     /// some ten microseconds.
     pub keys_per_step: usize,
     pub long_replies: LongReplies,
+    pub reply_max: ReplyMax,
     pub encodings: Thresholds,
+}
+
+/// How long the reply to one request may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplyMax {
+    /// At most half of the address space.
+    pub bytes: usize,
+    /// Who asks for more has to go; otherwise there is no memory for it.
+    pub closes: bool,
 }
 
 /// When a reply is long, and how long its pieces are.
@@ -184,6 +194,10 @@ impl Default for Settings {
                 elements: 16 << 10,
                 bytes: 1 << 20,
                 piece: 64 << 10,
+            },
+            reply_max: ReplyMax {
+                bytes: usize::MAX >> 1,
+                closes: false,
             },
             encodings: Thresholds {
                 list_max_listpack_size: -2,

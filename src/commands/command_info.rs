@@ -193,13 +193,14 @@ fn list(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 }
 
 fn info(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    let mut reply = call.reply();
+    let mut reply = call.long_reply();
     if args.len() <= 2 {
         let entries = &registry().entries;
         reply.array(entries.len());
         for entry in entries {
             write_info(&mut reply, entry);
         }
+        reply.complete()?;
         return Ok(Flow::Done);
     }
     reply.array(args.len() - 2);
@@ -208,6 +209,7 @@ fn info(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
             Some(entry) => write_info(&mut reply, entry),
             None => reply.null(),
         }
+        reply.complete()?;
     }
     Ok(Flow::Done)
 }
@@ -380,10 +382,11 @@ fn docs(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
             .filter_map(|name| registry().find_full(name))
             .collect()
     };
-    let mut reply = call.reply();
+    let mut reply = call.long_reply();
     reply.map(entries.len());
     for entry in entries {
         write_docs(&mut reply, entry);
+        reply.complete()?;
     }
     Ok(Flow::Done)
 }

@@ -326,7 +326,8 @@ fn stats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
          active_defrag_hits:0\r\nactive_defrag_misses:0\r\nactive_defrag_key_hits:0\r\n\
          active_defrag_key_misses:0\r\ntracking_total_keys:0\r\ntracking_total_items:0\r\n\
          tracking_total_prefixes:0\r\nunexpected_error_replies:0\r\n\
-         total_error_replies:{}\r\n",
+         total_error_replies:{}\r\nclient_query_buffer_limit_disconnections:{}\r\n\
+         client_output_buffer_limit_disconnections:{}\r\n",
         stats.connections_received,
         stats.commands,
         stats.input_bytes,
@@ -335,6 +336,8 @@ fn stats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
         kib(output),
         stats.connections_rejected,
         stats.errors,
+        stats.query_limit_disconnections,
+        stats.output_limit_disconnections,
     )
 }
 

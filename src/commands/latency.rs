@@ -348,7 +348,7 @@ fn histogram(
         rows.extend(all.map(|entry| (entry.full_name, entry.number)));
     }
     rows.retain(|(_, number)| found(*number).is_some());
-    let mut reply = call.reply();
+    let mut reply = call.long_reply();
     reply.map(rows.len());
     for (name, histogram) in rows
         .iter()
@@ -365,6 +365,7 @@ fn histogram(
             reply.integer(us as i64);
             reply.integer(calls as i64);
         }
+        reply.complete()?;
     }
     Ok(())
 }

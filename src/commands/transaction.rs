@@ -370,6 +370,10 @@ fn run_server_step(core: &mut Core, step: &ServerStep) {
                 let text = format!("ERR {} is not allowed inside MULTI", row.name);
                 Reply::new(&mut out, Protocol::Resp2).error_text(&text);
             }
+            Err(CommandError::TooLong) => {
+                out = Vec::new();
+                core.connections[key as usize].close_at_limit(&mut core.stats);
+            }
             Err(error) => {
                 core.stats.count_error(&error.to_bytes());
                 core.stats.rows[usize::from(step.row)].failed += 1;

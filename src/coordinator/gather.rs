@@ -6,10 +6,10 @@
 //! outlives its connection, because answers still come in.
 
 use crate::core::{Answer, Call, Core, Finish, Gathering, Job, Question};
-use shards::ShardId;
 use shards::command::{Args, OwnedArgs};
 use shards::order::{Client, Manner, Ticket};
 use shards::resp::{Protocol, Reply};
+use shards::{CommandError, ShardId};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -119,7 +119,11 @@ fn complete(core: &mut Core, gathering: Gathering) {
         key: client.key,
         out: &mut out,
     };
-    if let Err(error) = finish(&mut call, request.args(), answers) {
+    let finished = finish(&mut call, request.args(), answers);
+    if let Err(CommandError::TooLong) = finished {
+        out = Vec::new();
+        core.connections[client.key as usize].close_at_limit(&mut core.stats);
+    } else if let Err(error) = finished {
         out.clear();
         Reply::new(&mut out, Protocol::Resp2).error(&error);
         core.stats.count_error(&error.to_bytes());

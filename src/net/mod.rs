@@ -151,6 +151,9 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
         return;
     };
     connection.dirty = false;
+    if connection.output_bytes() > core.node.shard.settings.reply_max.bytes {
+        connection.close_at_limit(&mut core.stats);
+    }
     if connection.in_flight == 0 && connection.has_output() && connection.phase != Phase::Closed {
         if connection.holds_back() {
             if !std::mem::replace(&mut connection.holding, true) {

@@ -37,10 +37,7 @@ pub fn visit(core: &mut Core) {
         let over = exceeds(connection, limit, core.now);
         if timed_out || over {
             if over {
-                tracing::warn!(
-                    id = connection.session.id,
-                    "client-output-buffer-limit: closing a client that does not read"
-                );
+                connection.close_at_limit(&mut core.stats);
             }
             connection.close();
             core.mark_dirty(key as u32);

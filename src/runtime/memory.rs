@@ -43,19 +43,24 @@ pub fn note_peak() -> u64 {
     PEAK.fetch_max(allocated, Ordering::Relaxed).max(allocated)
 }
 
+/// Memory of the machine, bytes.
+pub fn total() -> u64 {
+    let system = rustix::system::sysinfo();
+    system.totalram.saturating_mul(u64::from(system.mem_unit))
+}
+
 /// Reads the figures. Microseconds; figures that cannot be had are zero.
 pub fn read() -> Memory {
     let peak = note_peak();
     let bytes = |read: Result<usize, _>| read.map_or(0, |bytes| bytes as u64);
     let allocated = bytes(stats::allocated::read());
-    let system = rustix::system::sysinfo();
     Memory {
         allocated,
         active: bytes(stats::active::read()),
         resident: bytes(stats::resident::read()),
         rss: proc_field("/proc/self/statm", 1) * rustix::param::page_size() as u64,
         peak,
-        total: system.totalram * u64::from(system.mem_unit),
+        total: total(),
     }
 }
 

@@ -20,6 +20,7 @@
 
 use crate::session::Session;
 use crate::session::activity::Share;
+use crate::stats::Stats;
 use rustix::net::Shutdown;
 use shards::order::{Client, Ticket};
 use shards::resp::Partial;
@@ -79,6 +80,16 @@ enum Place {
         /// The next piece is on its way.
         asked: bool,
     },
+}
+
+/// Appends replies; false if there is no memory for them.
+#[inline]
+fn append(buffer: &mut Vec<u8>, replies: &[u8]) -> bool {
+    let room = buffer.try_reserve(replies.len()).is_ok();
+    if room {
+        buffer.extend_from_slice(replies);
+    }
+    room
 }
 
 /// What waits for other cores. The two kinds never wait side by side: the
@@ -352,13 +363,17 @@ impl Connection {
         let reply = if silent { &[] } else { reply };
         if index > 0 {
             let start = self.held.len();
-            self.held.extend_from_slice(reply);
+            if !append(&mut self.held, reply) {
+                return self.close();
+            }
             if let Some(waiting) = self.order.get_mut(index) {
                 *waiting = Place::Ready(start..self.held.len());
             }
             return;
         }
-        self.out.extend_from_slice(reply);
+        if !append(&mut self.out, reply) {
+            return self.close();
+        }
         self.pop_place();
         self.pop_ready();
     }
@@ -473,7 +488,11 @@ impl Connection {
     fn pop_ready(&mut self) {
         loop {
             match self.order.front_mut() {
-                Some(Place::Ready(range)) => self.out.extend_from_slice(&self.held[range.clone()]),
+                Some(Place::Ready(range)) => {
+                    if !append(&mut self.out, &self.held[range.clone()]) {
+                        return self.close();
+                    }
+                }
                 Some(Place::Pieces(pieces)) => {
                     let pieces = std::mem::take(pieces);
                     self.send_pieces(pieces);
@@ -598,6 +617,24 @@ impl Connection {
     fn pop_place(&mut self) {
         self.order.pop_front();
         self.first_place = self.first_place.wrapping_add(1);
+    }
+
+    /// More waits to be sent to the client than its limit allows, or would: it is
+    /// closed, and is sent no more of it.
+    #[cold]
+    pub fn close_at_limit(&mut self, stats: &mut Stats) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        stats.output_limit_disconnections += 1;
+        tracing::warn!(
+            id = self.session.id,
+            peer = %self.session.peer,
+            "client-output-buffer-limit: closing a client that is owed too much"
+        );
+        self.drop_output();
+        self.out = Vec::new();
+        self.close();
     }
 
     /// Stops talking to the client at once.

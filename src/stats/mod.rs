@@ -93,6 +93,10 @@ impl Rates {
 pub struct Stats {
     pub connections_received: u64,
     pub connections_rejected: u64,
+    /// Clients that were closed for what waited to be sent to them, or for what they
+    /// had sent in one piece.
+    pub output_limit_disconnections: u64,
+    pub query_limit_disconnections: u64,
     pub commands: u64,
     pub input_bytes: u64,
     pub output_bytes: u64,
@@ -175,6 +179,8 @@ impl AddAssign<&Stats> for Stats {
     fn add_assign(&mut self, other: &Stats) {
         self.connections_received += other.connections_received;
         self.connections_rejected += other.connections_rejected;
+        self.output_limit_disconnections += other.output_limit_disconnections;
+        self.query_limit_disconnections += other.query_limit_disconnections;
         self.commands += other.commands;
         self.input_bytes += other.input_bytes;
         self.output_bytes += other.output_bytes;

@@ -202,9 +202,17 @@ pub struct Cargo {
     pub sliced: Option<Box<Sliced>>,
     /// A long reply may be made in pieces, and has come so far.
     pub long: Option<Long>,
+    /// What it replies is no client's: something is decided on it.
+    pub inner: bool,
 }
 
 impl Cargo {
+    /// Whether there is anything in it that has memory of its own.
+    #[inline]
+    pub fn owns_anything(&self) -> bool {
+        self.parcel.is_some() || self.sliced.is_some()
+    }
+
     /// Whether the part is to be called again.
     #[inline]
     pub fn goes_on(&self) -> bool {

@@ -9,14 +9,11 @@
 
 use super::digest;
 use crate::error::CommandError;
-use crate::resp::{Protocol, Reply};
+use crate::resp::{FRAME_BYTES, Protocol, Reply};
 
 /// From so many bytes on a piece is closed and another begun: growing it would
 /// copy, and a send should not take long.
 const PIECE_BYTES: usize = 256 << 10;
-
-/// What `$length` and the line ends around a string may take.
-const FRAME_BYTES: usize = 32;
 
 /// How far a part in slices has come, and what it has found.
 #[derive(Debug, Default)]
@@ -37,6 +34,8 @@ pub struct Sliced {
 pub struct Pieces {
     /// Elements in all pieces.
     pub len: usize,
+    /// Bytes of all pieces.
+    pub bytes: usize,
     pieces: Vec<Vec<u8>>,
 }
 
@@ -55,7 +54,9 @@ impl Pieces {
         if let Some(piece) = self.pieces.last_mut() {
             let room = piece.try_reserve(bytes.len().saturating_add(FRAME_BYTES));
             room.map_err(|_| CommandError::OutOfMemory)?;
+            let before = piece.len();
             Reply::new(piece, protocol).bulk(bytes);
+            self.bytes += piece.len() - before;
             self.len += 1;
         }
         Ok(())
@@ -64,6 +65,7 @@ impl Pieces {
     /// Adds all elements of another one behind its own.
     pub fn append(&mut self, other: Self) {
         self.len += other.len;
+        self.bytes += other.bytes;
         self.pieces.extend(other.pieces);
     }
 
@@ -71,7 +73,7 @@ impl Pieces {
     /// otherwise what is to follow is returned.
     pub fn reply(self, reply: &mut Reply<'_>) -> Vec<Vec<u8>> {
         reply.array(self.len);
-        if self.pieces.iter().map(Vec::len).sum::<usize>() > PIECE_BYTES {
+        if self.bytes > PIECE_BYTES {
             return self.pieces;
         }
         self.pieces.iter().for_each(|piece| reply.raw(piece));

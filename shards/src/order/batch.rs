@@ -192,18 +192,19 @@ pub(super) enum Item {
         cargo: Cargo,
         reply: Option<ReplyEnd>,
     },
-    /// To the home core: a part that was done in slices is over. Its reply is the
-    /// argument.
+    /// To the home core: a part that was done in slices is over.
     Ended {
         ticket: Ticket,
         ran: Ran,
         cargo: Cargo,
+        reply: Vec<u8>,
     },
-    /// To the home core: a piece of a long reply, the argument.
+    /// To the home core: a piece of a long reply.
     Piece {
         client: Client,
         row: u16,
         rest: Rest,
+        piece: Vec<u8>,
     },
     /// From the home core: the next piece of a long reply, please.
     Ask { ticket: Ticket },
@@ -261,9 +262,14 @@ pub(super) enum Item {
     Waits { client: Client },
     /// A client of the sender is to wait no longer.
     Unblock { client: Client, how: Unblock },
-    /// The reply to an earlier request that had to wait: the first argument.
-    /// Those that follow are the request, if it was slow.
-    Late { client: Client, row: u16, ran: Ran },
+    /// The reply to an earlier request that had to wait. The arguments are the
+    /// request, if it was slow.
+    Late {
+        client: Client,
+        row: u16,
+        ran: Ran,
+        reply: Vec<u8>,
+    },
 }
 
 /// A request that waits for keys of several shards, as one of them notes it.
@@ -321,7 +327,10 @@ const BYTES_MAX: usize = 16 << 20;
 /// Capacity of a buffer that is kept for the next use of a box.
 const KEEP_BYTES: usize = 256 * 1024;
 
-/// A request is below 4 GiB and a box is closed long before, so offsets fit.
+/// Arguments of a request or of what it writes are below 4 GiB with what stands
+/// before them: a request is at most 3 GiB long, a made up one as well
+/// ([`OwnedArgs`](crate::command::OwnedArgs)), and a box is closed long before.
+/// Replies may be longer, and are no arguments.
 #[inline]
 fn short(len: usize) -> u32 {
     u32::try_from(len).expect("a box holds less than 4 GiB")
@@ -439,6 +448,53 @@ impl Batch {
         match self.items.get(index) {
             Some(Item::Part { member, reply, .. }) => Some((*member, (*reply)?)),
             _ => None,
+        }
+    }
+
+    /// Takes back the reply to item `index`, a request and the last that was answered,
+    /// if its client then gets more than `bytes_max` with this box: what it sent in one
+    /// go is not to take more memory than one reply may.
+    #[cold]
+    pub(super) fn bound(&mut self, index: usize, bytes_max: usize) {
+        let Some(Item::Request { client: whose, .. }) = self.items.get(index) else {
+            return;
+        };
+        let (mut start, mut end, mut sum) = (0, 0, 0);
+        for item in self.items.iter().take(index + 1) {
+            let (Item::Request {
+                reply: Some(reply), ..
+            }
+            | Item::Work {
+                reply: Some(reply), ..
+            }
+            | Item::Exec {
+                reply: Some(reply), ..
+            }
+            | Item::Step {
+                reply: Some(reply), ..
+            }) = item
+            else {
+                continue;
+            };
+            (start, end) = (end, reply.end);
+            match item {
+                Item::Request { client, .. } | Item::Exec { client, .. }
+                    if (client.key, client.id) == (whose.key, whose.id) =>
+                {
+                    sum += end - start;
+                }
+                _ => {}
+            }
+        }
+        if sum <= bytes_max {
+            return;
+        }
+        if let Some(Item::Request {
+            reply: Some(reply), ..
+        }) = self.items.get_mut(index)
+        {
+            (reply.end, reply.ran.too_long, reply.ran.failed) = (start, true, false);
+            self.replies.truncate(start);
         }
     }
 

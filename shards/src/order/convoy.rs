@@ -64,6 +64,8 @@ struct Cursor {
 /// How a request went.
 pub(super) struct Ended {
     pub failed: bool,
+    /// As [`Ran::too_long`](super::watch::Ran::too_long).
+    pub too_long: bool,
     /// What its parts took together.
     pub ticks: u64,
 }
@@ -171,8 +173,9 @@ impl Convoy {
     }
 
     /// All boxes are back: merges the replies to member `index` into `out`.
-    /// To be called for one after the other.
-    pub fn merge(&mut self, index: usize, out: &mut Vec<u8>) -> Ended {
+    /// To be called for one after the other. The reply is `bytes_max` long at most,
+    /// or there is none.
+    pub fn merge(&mut self, index: usize, out: &mut Vec<u8>, bytes_max: usize) -> Ended {
         if index == 0 {
             self.cursors.clear();
             self.cursors.resize(self.boxes.len(), Cursor::default());
@@ -180,6 +183,7 @@ impl Convoy {
         let member = &self.members[index];
         let mut ended = Ended {
             failed: false,
+            too_long: false,
             ticks: 0,
         };
         let (mut sum, length) = (0, out.len());
@@ -195,6 +199,10 @@ impl Convoy {
             cursor.rest = (reply.end - after_line(answer).len(), reply.end);
             (cursor.item, cursor.start) = (cursor.item + 1, reply.end);
             ended.ticks += reply.ran.ticks;
+            if reply.ran.too_long {
+                ended.too_long = true;
+                continue;
+            }
             if reply.ran.failed {
                 // That of the first in shard order.
                 if !ended.failed {
@@ -205,11 +213,15 @@ impl Convoy {
                 sum += integer_reply(answer);
             }
         }
+        if ended.too_long {
+            out.truncate(length);
+            return ended;
+        }
         if ended.failed {
             return ended;
         }
         debug_assert_eq!(out.len(), length);
-        let mut reply = Reply::new(out, member.call.protocol);
+        let mut reply = Reply::until(out, member.call.protocol, length + bytes_max);
         match member.merge {
             Merge::Sum => reply.integer(sum),
             Merge::Ok => reply.ok(),
@@ -224,10 +236,14 @@ impl Convoy {
                     };
                     let rest = &batch.replies[cursor.rest.0..cursor.rest.1];
                     let element = &rest[..element_len(rest)];
-                    out.extend_from_slice(element);
+                    reply.raw(element);
                     cursor.rest.0 += element.len();
                 }
             }
+        }
+        if reply.is_cut() {
+            ended.too_long = true;
+            out.truncate(length);
         }
         ended
     }

@@ -53,6 +53,9 @@ struct Answer {
 /// Boxes that are kept to be filled again.
 const SPARE_BOXES: usize = 64;
 
+/// Bytes of a reply beyond which it is cheaper to move it than to copy it.
+const MOVED_BYTES: usize = 64 << 10;
+
 /// Where a request that is not for one known key runs.
 pub enum Placement {
     One(ShardId),
@@ -297,12 +300,10 @@ impl Node {
                 }
                 Item::Granted { ticket } => self.granted(now, ticket),
                 Item::Part { .. } => debug_assert!(false, "the box names its convoy"),
-                Item::Late { client, row, ran } => {
-                    self.take_late((client, row, ran), batch.args(index));
-                }
+                Item::Late { .. } => self.take_late(index, &mut batch),
                 Item::Ended { .. } => self.take_ended(now, from, index, &mut batch),
                 Item::Piece { .. } | Item::Ask { .. } | Item::Drop { .. } => {
-                    self.receive_long(now, &batch, index);
+                    self.receive_long(now, &mut batch, index);
                 }
                 Item::Wait { .. }
                 | Item::Offer { .. }
@@ -326,9 +327,19 @@ impl Node {
     }
 
     /// The reply to an earlier request has come, with the request if it was slow.
-    fn take_late(&mut self, (client, row, ran): (Client, u16, Ran), args: Args<'_>) {
-        let slow = self.watch.keep(ran.ticks, args.from(1));
-        self.answer(client, row, ran, slow, args.get(0).unwrap_or_default());
+    fn take_late(&mut self, at: usize, batch: &mut Batch) {
+        let Item::Late {
+            client,
+            row,
+            ran,
+            ref mut reply,
+        } = batch.items[at]
+        else {
+            return;
+        };
+        let reply = std::mem::take(reply);
+        let slow = self.watch.keep(ran.ticks, batch.args(at));
+        self.answer_owned(client, row, ran, slow, reply);
     }
 
     /// Runs a part of a transaction that another node drives.
@@ -481,14 +492,14 @@ impl Node {
     ) -> Result<Ran, Unanswered> {
         let began = (self.watch.clock)();
         let request = call.request(args);
-        let failed = match self.shard.apply_with(now, &request, cargo, out) {
-            Ok(()) => false,
+        let outcome = self.shard.apply_with(now, &request, cargo, out);
+        match outcome {
             Err(CommandError::Blocked(waiting)) => return Err(Unanswered::Waits(waiting)),
             Err(CommandError::Long) => return Err(Unanswered::Long),
-            Err(_) => true,
-        };
+            _ => {}
+        }
         let ticks = (self.watch.clock)().saturating_sub(began);
-        Ok(Ran { failed, ticks })
+        Ok(Ran::of(&outcome, ticks))
     }
 
     fn answer(
@@ -499,8 +510,54 @@ impl Node {
         slow: Option<Box<OwnedArgs>>,
         reply: &[u8],
     ) {
+        if reply.len() > MOVED_BYTES {
+            return self.answer_apart(client, row, ran, slow, reply);
+        }
         self.answer_bytes.extend_from_slice(reply);
         self.answered(client, row, ran, slow);
+    }
+
+    /// [`Node::answer`] with a reply that is copied this once, if there is memory for
+    /// it, and then moved.
+    #[cold]
+    fn answer_apart(
+        &mut self,
+        client: Client,
+        row: u16,
+        ran: Ran,
+        slow: Option<Box<OwnedArgs>>,
+        reply: &[u8],
+    ) {
+        let mut own = Vec::new();
+        let too_long = own.try_reserve_exact(reply.len()).is_err();
+        if !too_long {
+            own.extend_from_slice(reply);
+        }
+        self.answer_owned(client, row, Ran { too_long, ..ran }, slow, own);
+    }
+
+    /// [`Node::answer`] with a reply of its own. A long one is not copied.
+    fn answer_owned(
+        &mut self,
+        client: Client,
+        row: u16,
+        ran: Ran,
+        slow: Option<Box<OwnedArgs>>,
+        reply: Vec<u8>,
+    ) {
+        let moved = reply.len() > MOVED_BYTES;
+        if !moved {
+            self.answer_bytes.extend_from_slice(&reply);
+        }
+        self.answered(client, row, ran, slow);
+        if moved && let Some(answer) = self.answers.last_mut() {
+            answer.pieces = vec![reply];
+        }
+    }
+
+    /// Longest reply to one request.
+    fn reply_bytes_max(&self) -> usize {
+        self.shard.settings.reply_max.bytes
     }
 
     /// The reply has been appended to `answer_bytes`.

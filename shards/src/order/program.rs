@@ -299,6 +299,32 @@ pub(super) enum Pause {
     Server,
 }
 
+impl Program {
+    /// Keeps the reply to a command, which goes on with `pieces`.
+    pub fn keep_reply(
+        &mut self,
+        index: usize,
+        reply: Vec<u8>,
+        pieces: Vec<Vec<u8>>,
+        bytes_max: usize,
+    ) {
+        let bytes = pieces.iter().map(Vec::len).sum::<usize>() + reply.len();
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.too_long |= self.bytes > bytes_max;
+        if self.too_long {
+            self.replies = Vec::new();
+            self.pieces = Vec::new();
+            return;
+        }
+        if let Some(place) = self.replies.get_mut(index) {
+            *place = reply;
+        }
+        if !pieces.is_empty() {
+            self.pieces.push((index, pieces));
+        }
+    }
+}
+
 /// A block that is run under locks, command by command.
 pub(super) struct Program {
     pub client: Client,
@@ -324,6 +350,10 @@ pub(super) struct Program {
     /// Replies from this one on are left out.
     pub cut: usize,
     pub replies: Vec<Vec<u8>>,
+    /// Bytes of all of them.
+    pub bytes: usize,
+    /// They are longer than they may be together: none is kept.
+    pub too_long: bool,
     /// What follows the reply to a command, if that is long.
     pub pieces: Vec<(usize, Vec<Vec<u8>>)>,
 }

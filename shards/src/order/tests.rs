@@ -1,6 +1,7 @@
 //! Small scenes: what waits for what, box by box.
 
 mod algebra;
+mod bounds;
 mod long;
 
 use super::{Batch, Block, Call, Client, Manner, Node, Placement, Rest, Ticket};
@@ -20,6 +21,8 @@ mod waiting;
 
 const NOW: UnixMs = UnixMs(1_700_000_000_000);
 const SHARDS: u16 = 3;
+/// What is noted for a client whose reply is too long.
+const TOO_LONG: &str = "(too long)";
 
 /// Three nodes and what is on its way between them.
 struct Scene {
@@ -124,6 +127,10 @@ impl Scene {
                 match node.shard.apply(now, &call.request(args), &mut reply) {
                     Err(CommandError::Long) => node.reply_at_length(now, waiting, call, args),
                     Err(CommandError::Blocked(why)) => node.wait(waiting, call, args, why),
+                    Err(CommandError::TooLong) => {
+                        assert!(reply.is_empty());
+                        self.replies.push((client, TOO_LONG.into()));
+                    }
                     _ => self.replies.push((client, text(&reply))),
                 }
             }
@@ -164,6 +171,11 @@ impl Scene {
         let node = &mut self.nodes[usize::from(home)];
         node.replies(|replied| {
             let client = replied.client.id;
+            if replied.ran.too_long {
+                assert!(replied.whole().is_empty(), "nothing of it is kept");
+                replies.push((client, TOO_LONG.into()));
+                return;
+            }
             heard.entry(client).or_default().extend(replied.whole());
             match replied.rest {
                 Rest::Nothing => {

@@ -53,6 +53,8 @@ pub struct Transaction {
     pub replies: Vec<(ShardId, Vec<u8>)>,
     pub sum: i64,
     pub error: PartError,
+    /// A reply was longer than it may be, or they are together: there is none.
+    pub too_long: bool,
     /// What parts in slices have found.
     pub sliced: Vec<(ShardId, Box<Sliced>)>,
     /// What a shard has taken away.
@@ -120,6 +122,7 @@ impl Transaction {
             replies: Vec::new(),
             sum: 0,
             error: None,
+            too_long: false,
             sliced: Vec::new(),
             parcel: None,
             then,
@@ -136,13 +139,15 @@ impl Transaction {
         let mut owners = self.owners.iter();
         Cargo {
             key: owners.position(|owner| *owner == shard).unwrap_or(0),
+            inner: matches!(self.then, Then::Decide { .. }),
             ..Cargo::default()
         }
     }
 
     /// Takes a part's reply in, and what it took away; whether it was the last.
-    pub fn take(&mut self, from: ShardId, ran: Ran, reply: &[u8], cargo: Cargo) -> bool {
+    pub fn take(&mut self, from: ShardId, ran: Ran, reply: Vec<u8>, cargo: Cargo) -> bool {
         self.missing -= 1;
+        self.too_long |= ran.too_long;
         self.ticks += ran.ticks;
         self.parcel = cargo.parcel.or(self.parcel.take());
         self.sliced
@@ -150,17 +155,17 @@ impl Transaction {
         if ran.failed {
             // The first in shard order, whatever came in first.
             if self.error.as_ref().is_none_or(|(shard, _)| from < *shard) {
-                self.error = Some((from, reply.to_vec()));
+                self.error = Some((from, reply));
             }
+        } else if self.too_long {
+            self.replies = Vec::new();
         } else {
             match self.then {
-                Then::Merge(Merge::Sum) => self.sum += integer_reply(reply),
+                Then::Merge(Merge::Sum) => self.sum += integer_reply(&reply),
                 Then::Merge(Merge::Ok) | Then::Reply(_) => {}
                 Then::Merge(Merge::KeyOrder | Merge::Concat | Merge::Digest)
                 | Then::Decide { .. }
-                | Then::Written => {
-                    self.replies.push((from, reply.to_vec()));
-                }
+                | Then::Written => self.replies.push((from, reply)),
             }
         }
         self.missing == 0
@@ -193,22 +198,24 @@ impl Transaction {
     }
 
     /// Writes the merged reply, once all parts are in and nothing is to be
-    /// decided; whether it is an error, and what follows it if it is long.
-    pub fn merged(&mut self, out: &mut Vec<u8>) -> (bool, Vec<Vec<u8>>) {
+    /// decided; whether it is an error, and what follows it if it is long. It is
+    /// `bytes_max` long at most, or [`Transaction::too_long`].
+    pub fn merged(&mut self, out: &mut Vec<u8>, bytes_max: usize) -> (bool, Vec<Vec<u8>>) {
+        if self.too_long {
+            return (false, Vec::new());
+        }
         if let Some((_, error)) = &self.error {
             out.extend_from_slice(error);
             return (true, Vec::new());
         }
-        let mut reply = Reply::new(out, self.protocol);
+        let mut reply = Reply::until(out, self.protocol, bytes_max);
         match &self.then {
             Then::Merge(Merge::Sum) => reply.integer(self.sum),
             Then::Merge(Merge::Ok) => reply.ok(),
             Then::Merge(Merge::KeyOrder) => {
                 let elements = in_key_order(&self.owners, &self.replies);
                 reply.array(elements.len());
-                for element in elements {
-                    out.extend_from_slice(element);
-                }
+                elements.iter().for_each(|element| reply.raw(element));
             }
             Then::Merge(Merge::Digest) => {
                 let mut sum = digest::Sum::default();
@@ -216,15 +223,25 @@ impl Transaction {
                 parts.for_each(|(_, part)| digest::add(&mut sum, &part.sum));
                 reply.simple(&digest::in_hex(&sum));
             }
-            Then::Merge(Merge::Concat) => return (false, self.found().reply(&mut reply)),
-            Then::Reply(bytes) => out.extend_from_slice(bytes),
-            Then::Written => {
-                for (_, reply) in &self.replies {
-                    out.extend_from_slice(reply);
+            Then::Merge(Merge::Concat) => {
+                let found = self.found();
+                self.too_long = found.bytes > bytes_max;
+                if self.too_long {
+                    return (false, Vec::new());
                 }
+                let mut reply = Reply::new(out, self.protocol);
+                return (false, found.reply(&mut reply));
             }
+            Then::Reply(_) => {
+                if let Then::Reply(bytes) = &mut self.then {
+                    *out = std::mem::take(bytes);
+                }
+                return (false, Vec::new());
+            }
+            Then::Written => self.replies.iter().for_each(|(_, bytes)| reply.raw(bytes)),
             Then::Decide { .. } => {}
         }
+        self.too_long = reply.is_cut();
         (false, Vec::new())
     }
 

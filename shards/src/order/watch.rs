@@ -6,6 +6,7 @@
 
 use super::batch::{Client, Ticket};
 use crate::command::{Args, OwnedArgs};
+use crate::error::CommandError;
 
 /// What a node measures with.
 #[derive(Clone, Copy, Debug)]
@@ -39,15 +40,32 @@ impl Watch {
 pub struct Ran {
     /// The reply is an error.
     pub failed: bool,
+    /// The reply is too long: there is none, and the client is to be closed. See
+    /// [`CommandError::TooLong`](crate::CommandError::TooLong).
+    pub too_long: bool,
     /// By the clock of the shard where it ran. A request on several shards took
     /// the sum of what its parts did.
     pub ticks: u64,
 }
 
 impl Ran {
+    /// What a shard has said of a request.
+    #[inline]
+    pub(super) fn of(outcome: &Result<(), CommandError>, ticks: u64) -> Self {
+        let too_long = matches!(outcome, Err(CommandError::TooLong));
+        Self {
+            failed: outcome.is_err() && !too_long,
+            too_long,
+            ticks,
+        }
+    }
+
     /// What ended without having run: unblocked, timed out, refused.
     pub(super) fn ended(failed: bool) -> Self {
-        Self { failed, ticks: 0 }
+        Self {
+            failed,
+            ..Self::default()
+        }
     }
 }
 

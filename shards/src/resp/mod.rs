@@ -10,4 +10,4 @@ mod parser;
 mod reply;
 
 pub use parser::{Limits, Partial, Status, parse};
-pub use reply::{Mark, Protocol, Reply};
+pub use reply::{FRAME_BYTES, Mark, Protocol, Reply, UNLIMITED};

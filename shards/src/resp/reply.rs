@@ -12,20 +12,106 @@ pub enum Protocol {
 }
 
 /// A writer of replies.
+///
+/// A reply may end before its end: where it passes what its client may have, or
+/// where there is no memory for more. From then on all that is written is dropped,
+/// and [`Reply::is_cut`]: whoever made the writer looks, and sends nothing of it.
+/// That is found out only where the buffer must grow anyway, so a short reply pays
+/// nothing for it.
 pub struct Reply<'a> {
     out: &'a mut Vec<u8>,
+    /// Length that the buffer may grow to; [`CUT`]: nothing more is written.
+    end: usize,
     protocol: Protocol,
 }
+
+/// No buffer with anything in it ends there.
+const CUT: usize = 0;
+
+/// A buffer with this end grows as a `Vec` does, and no lack of memory is borne with.
+const NEVER_CUT: usize = usize::MAX;
+
+/// A length that is beyond all memory, and to which some can be added.
+pub const UNLIMITED: usize = usize::MAX >> 1;
+
+/// What `$length` and the line ends around a string may take.
+pub const FRAME_BYTES: usize = 32;
+
+/// Bytes that a buffer has room for when it has any.
+const ROOM_MIN: usize = 64;
 
 /// Where an aggregate of unknown length began; see [`Reply::array_deferred`].
 #[derive(Debug)]
 pub struct Mark(usize);
 
 impl<'a> Reply<'a> {
-    /// Appends to `out`.
+    /// Appends to `out`, for what is short: it is never cut.
     #[inline]
     pub fn new(out: &'a mut Vec<u8>, protocol: Protocol) -> Self {
-        Self { out, protocol }
+        Self::until(out, protocol, NEVER_CUT)
+    }
+
+    /// Appends to `out`, which grows to `end` bytes at most, what is in it already
+    /// included. Room that it has beyond that may be used.
+    #[inline]
+    pub fn until(out: &'a mut Vec<u8>, protocol: Protocol, end: usize) -> Self {
+        Self { out, end, protocol }
+    }
+
+    /// Whether something was dropped, so that what was written makes no sense.
+    #[inline]
+    pub fn is_cut(&self) -> bool {
+        self.end == CUT
+    }
+
+    /// The end of a command of which a client can make the reply long.
+    ///
+    /// # Errors
+    /// It is cut: then there is none.
+    #[inline]
+    pub fn complete(&self) -> Result<(), CommandError> {
+        match self.is_cut() {
+            true => Err(CommandError::TooLong),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether there is room for so many bytes more; they are dropped otherwise.
+    #[inline]
+    fn room(&mut self, bytes: usize) -> bool {
+        if bytes > self.out.capacity().wrapping_sub(self.out.len()) {
+            return self.grow(bytes);
+        }
+        true
+    }
+
+    /// Makes room as a `Vec` does by itself, but only as far as it may, and fails
+    /// where there is no memory.
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, bytes: usize) -> bool {
+        let (len, end) = (self.out.len(), self.end);
+        if end == NEVER_CUT {
+            self.out.reserve(bytes);
+            return true;
+        }
+        let needed = len.saturating_add(bytes);
+        let doubled = self.out.capacity().saturating_mul(2).max(ROOM_MIN);
+        let most = doubled.min(end).max(needed).saturating_sub(len);
+        let grown = needed <= end
+            && (self.out.try_reserve_exact(most).is_ok()
+                || self.out.try_reserve_exact(bytes).is_ok());
+        if !grown {
+            self.end = CUT;
+        }
+        grown
+    }
+
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        if self.room(bytes.len()) {
+            self.out.extend_from_slice(bytes);
+        }
     }
 
     /// The version replies are written for.
@@ -43,14 +129,14 @@ impl<'a> Reply<'a> {
     /// `+text`. The text has no CR or LF.
     #[inline]
     pub fn simple(&mut self, text: &str) {
-        self.out.push(b'+');
+        self.put(b"+");
         self.line(text.as_bytes());
     }
 
     /// `+OK`.
     #[inline]
     pub fn ok(&mut self) {
-        self.out.extend_from_slice(b"+OK\r\n");
+        self.put(b"+OK\r\n");
     }
 
     /// `-text`. A CR or LF that came in with the request becomes a space, or
@@ -65,7 +151,7 @@ impl<'a> Reply<'a> {
     }
 
     fn error_bytes(&mut self, text: &[u8]) {
-        self.out.push(b'-');
+        self.put(b"-");
         let clean = |byte: &u8| {
             if matches!(byte, b'\r' | b'\n') {
                 b' '
@@ -75,8 +161,10 @@ impl<'a> Reply<'a> {
         };
         let end = text.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n'));
         let shown = end.and_then(|last| text.get(..=last)).unwrap_or_default();
-        self.out.extend(shown.iter().map(clean));
-        self.out.extend_from_slice(b"\r\n");
+        if self.room(shown.len()) {
+            self.out.extend(shown.iter().map(clean));
+        }
+        self.put(b"\r\n");
     }
 
     /// The last words before a connection is closed.
@@ -102,13 +190,15 @@ impl<'a> Reply<'a> {
     /// `$length` and the bytes.
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
-        self.out.reserve(bytes.len().saturating_add(32));
+        if !self.room(bytes.len().saturating_add(FRAME_BYTES)) {
+            return;
+        }
         match u8::try_from(bytes.len()) {
             // Two digits, as most keys and values have: no general formatting.
             Ok(len @ 10..100) => {
                 let (tens, ones) = (b'0'.wrapping_add(len / 10), b'0'.wrapping_add(len % 10));
                 let header = [b'$', tens, ones, b'\r', b'\n'];
-                self.out.extend_from_slice(&header);
+                self.put(&header);
             }
             _ => self.header(b'$', bytes.len() as i64),
         }
@@ -133,7 +223,7 @@ impl<'a> Reply<'a> {
         match self.protocol {
             Protocol::Resp2 => self.bulk(text),
             Protocol::Resp3 => {
-                self.out.push(b',');
+                self.put(b",");
                 self.line(text);
             }
         }
@@ -142,7 +232,7 @@ impl<'a> Reply<'a> {
     /// The null of the version: `$-1` or `_`.
     #[inline]
     pub fn null(&mut self) {
-        self.out.extend_from_slice(match self.protocol {
+        self.put(match self.protocol {
             Protocol::Resp2 => b"$-1\r\n",
             Protocol::Resp3 => b"_\r\n",
         });
@@ -150,7 +240,7 @@ impl<'a> Reply<'a> {
 
     /// The null array of the version: `*-1` or `_`.
     pub fn null_array(&mut self) {
-        self.out.extend_from_slice(match self.protocol {
+        self.put(match self.protocol {
             Protocol::Resp2 => b"*-1\r\n",
             Protocol::Resp3 => b"_\r\n",
         });
@@ -188,7 +278,7 @@ impl<'a> Reply<'a> {
 
     /// A boolean; RESP2: `:1` or `:0`.
     pub fn boolean(&mut self, value: bool) {
-        self.out.extend_from_slice(match (self.protocol, value) {
+        self.put(match (self.protocol, value) {
             (Protocol::Resp2, true) => b":1\r\n",
             (Protocol::Resp2, false) => b":0\r\n",
             (Protocol::Resp3, true) => b"#t\r\n",
@@ -203,8 +293,8 @@ impl<'a> Reply<'a> {
             Protocol::Resp2 => self.bulk(text.as_bytes()),
             Protocol::Resp3 => {
                 self.header(b'=', (text.len() as i64).saturating_add(4));
-                self.out.extend_from_slice(format.as_bytes());
-                self.out.push(b':');
+                self.put(format.as_bytes());
+                self.put(b":");
                 self.line(text.as_bytes());
             }
         }
@@ -212,7 +302,7 @@ impl<'a> Reply<'a> {
 
     /// Appends replies as they were written elsewhere.
     pub fn raw(&mut self, replies: &[u8]) {
-        self.out.extend_from_slice(replies);
+        self.put(replies);
     }
 
     /// Begins an array whose length is known only at its end; give the mark to
@@ -224,9 +314,12 @@ impl<'a> Reply<'a> {
     /// Writes the header of the array begun at `mark`: everything written since
     /// is moved up, so use it for small replies.
     pub fn end_array(&mut self, mark: Mark, len: usize) {
-        let tail = self.out.split_off(mark.0);
+        let before = self.out.len();
         self.array(len);
-        self.out.extend_from_slice(&tail);
+        let header = self.out.len().saturating_sub(before);
+        if let Some(array) = self.out.get_mut(mark.0..) {
+            array.rotate_right(header);
+        }
     }
 
     #[inline]
@@ -235,21 +328,72 @@ impl<'a> Reply<'a> {
         // formatting.
         if let Ok(digit @ 0..10) = u8::try_from(number) {
             let line = [kind, b'0'.wrapping_add(digit), b'\r', b'\n'];
-            return self.out.extend_from_slice(&line);
+            return self.put(&line);
         }
         if let Some((line, len)) = number_line(kind, number) {
             // A copy of a length that is not known is a call.
             let end = self.out.len().saturating_add(len);
-            self.out.extend_from_slice(&line);
-            return self.out.truncate(end);
+            if self.room(line.len()) {
+                self.out.extend_from_slice(&line);
+                self.out.truncate(end);
+            }
+            return;
         }
-        self.out.push(kind);
+        self.put(&[kind]);
         self.line(itoa::Buffer::new().format(number).as_bytes());
     }
 
     #[inline]
     fn line(&mut self, bytes: &[u8]) {
-        self.out.extend_from_slice(bytes);
-        self.out.extend_from_slice(b"\r\n");
+        self.put(bytes);
+        self.put(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Replies of which a byte more is too much are whole; one byte less and they are
+    /// cut, and no memory beyond the end is taken.
+    #[test]
+    fn a_reply_ends_where_it_may_not_go_on() {
+        for elements in [1, 3, 1000] {
+            let write = |end: usize| {
+                let mut out = Vec::new();
+                let mut reply = Reply::until(&mut out, Protocol::Resp2, end);
+                reply.array(elements);
+                for _ in 0..elements {
+                    reply.bulk(&[b'x'; 100]);
+                    reply.integer(123_456_789_012);
+                }
+                let is_cut = reply.is_cut();
+                assert_eq!(reply.complete().is_err(), is_cut);
+                (is_cut, out)
+            };
+            let (_, whole) = write(UNLIMITED);
+            // A string asks for room for the longest frame that it may have.
+            let enough = whole.len() + FRAME_BYTES;
+            assert_eq!(write(enough), (false, whole.clone()));
+            for end in [1, 50, whole.len() / 2, whole.len() - 1] {
+                let (is_cut, out) = write(end);
+                assert!(is_cut && out.capacity() <= end, "{end} of {}", whole.len());
+            }
+        }
+    }
+
+    #[test]
+    fn an_array_of_unknown_length_is_as_one_of_known_length() {
+        for len in [0usize, 3, 12] {
+            let [mut known, mut found] = [b"before".to_vec(), b"before".to_vec()];
+            let mut reply = Reply::new(&mut known, Protocol::Resp2);
+            reply.array(len);
+            (0..len).for_each(|_| reply.bulk(b"element"));
+            let mut reply = Reply::new(&mut found, Protocol::Resp2);
+            let mark = reply.array_deferred();
+            (0..len).for_each(|_| reply.bulk(b"element"));
+            reply.end_array(mark, len);
+            assert_eq!(known, found);
+        }
     }
 }

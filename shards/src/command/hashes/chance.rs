@@ -44,6 +44,7 @@ fn hrandfield(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
             for _ in 0..count.unsigned_abs() {
                 let field = choose(hash, random, now);
                 pair(reply, field.name, values.then_some(field.value));
+                reply.complete()?;
             }
         }
         (Some((count, values)), Some(hash)) => {

@@ -375,7 +375,8 @@ fn hscan(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     };
     let scan = Scan::parse(args, true)?;
     let (mut found, mut len) = (Vec::new(), 0);
-    let mut elements = Reply::new(&mut found, ctx.reply.protocol());
+    let max = ctx.settings.reply_max.bytes;
+    let mut elements = Reply::until(&mut found, ctx.reply.protocol(), max);
     let next = hash.scan(cursor, scan.count, &mut |field| {
         if field.is_due(now) || !field.name.with_bytes(|name| scan.wants(name)) {
             return;
@@ -387,6 +388,7 @@ fn hscan(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
             len += 1;
         }
     });
+    elements.complete()?;
     Scan::reply(&mut ctx.reply, next, len, &found);
     Ok(())
 }

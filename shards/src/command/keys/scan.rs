@@ -85,6 +85,9 @@ fn keys(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
             }
         });
     added?;
+    if sliced.found.bytes > ctx.settings.reply_max.bytes {
+        return Err(CommandError::TooLong);
+    }
     sliced.more = !ctx.db.is_end(sliced.cursor);
     ctx.cargo.sliced = Some(sliced);
     Ok(())
@@ -144,27 +147,30 @@ impl<'a> Step<'a> {
     }
 
     /// Looks for keys on this shard; then either replies or goes on.
-    fn take(mut self, ctx: &mut Context<'_>) {
-        let protocol = ctx.reply.protocol();
+    fn take(mut self, ctx: &mut Context<'_>) -> Outcome {
+        let (protocol, max) = (ctx.reply.protocol(), ctx.settings.reply_max.bytes);
         let (mut met, mut found_len) = (0, self.found_len);
         let mut found = std::mem::take(&mut self.found);
+        let mut keys = Reply::until(&mut found, protocol, max);
         let next = ctx.db.scan(self.cursor, self.count, &mut |item| {
             met += 1;
             if self.wants(&item) {
                 found_len += 1;
-                Reply::new(&mut found, protocol).bulk(item.key);
+                keys.bulk(item.key);
             }
         });
+        keys.complete()?;
         self.count = self.count.saturating_sub(met);
         if ctx.db.is_beyond(next) && self.count > 0 && found.len() < CARRIED_BYTES_MAX {
             (self.cursor, self.found, self.found_len) = (next, found, found_len);
             ctx.go_on(scan_on, self.into_args());
-            return;
+            return Ok(());
         }
         ctx.reply.array(2);
         ctx.reply.bulk(itoa::Buffer::new().format(next).as_bytes());
         ctx.reply.array(found_len);
         ctx.reply.raw(&found);
+        Ok(())
     }
 
     /// As a request for the next shard, which [`Step::carried`] reads.
@@ -194,14 +200,12 @@ impl<'a> Step<'a> {
 }
 
 fn scan(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    Step::parse(args)?.take(ctx);
-    Ok(())
+    Step::parse(args)?.take(ctx)
 }
 
 /// SCAN come from another shard with what it found there.
 fn scan_on(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    Step::carried(args).ok_or(CommandError::Syntax)?.take(ctx);
-    Ok(())
+    Step::carried(args).ok_or(CommandError::Syntax)?.take(ctx)
 }
 
 fn randomkey(ctx: &mut Context<'_>, _args: Args<'_>) -> Outcome {

@@ -11,7 +11,7 @@ use crate::effects::Event;
 use crate::error::{CommandError, OutOfMemory};
 use crate::number::parse_i64;
 use crate::types::Random;
-use crate::value::{Collection, Set, SetRef, below};
+use crate::value::{Collection, Element, Set, SetRef, below};
 use std::collections::BTreeSet;
 
 pub static COMMANDS: &[Row] = &[
@@ -62,7 +62,9 @@ fn spop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     };
     let random = &mut *ctx.random;
     let pop = |set: &mut Set| {
-        let popped = draw(set.view(), count.unwrap_or(1), random)?;
+        let drawn = draw(set.view(), count.unwrap_or(1), random)?;
+        let popped: Result<Vec<Vec<u8>>, OutOfMemory> = drawn.into_iter().map(copied).collect();
+        let popped = popped?;
         for member in &popped {
             set.remove(member);
         }
@@ -105,6 +107,7 @@ fn srandmember(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
             ctx.reply.array(count.unsigned_abs() as usize);
             for _ in 0..count.unsigned_abs() {
                 reply_element(&mut ctx.reply, set.choose(ctx.random));
+                ctx.reply.complete()?;
             }
         }
         (Some(count), Some(set)) => {
@@ -118,21 +121,27 @@ fn srandmember(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
             }
             let drawn = draw(set, count, ctx.random)?;
             ctx.reply.array(drawn.len());
-            drawn.iter().for_each(|member| ctx.reply.bulk(member));
+            for member in drawn {
+                reply_element(&mut ctx.reply, member);
+            }
         }
     }
     Ok(())
 }
 
 /// `count` different members, or all if there are not so many.
-fn draw(set: SetRef<'_>, count: usize, random: &mut Random) -> Result<Vec<Vec<u8>>, OutOfMemory> {
+fn draw<'a>(
+    set: SetRef<'a>,
+    count: usize,
+    random: &mut Random,
+) -> Result<Vec<Element<'a>>, OutOfMemory> {
     let count = count.min(set.len());
-    let mut drawn: Vec<Vec<u8>> = Vec::new();
+    let mut drawn = Vec::new();
     if count == 1 {
-        drawn.push(set.choose(random).with_bytes(<[u8]>::to_vec));
+        drawn.push(set.choose(random));
     } else if count > set.len() / 4 {
         drawn.try_reserve_exact(set.len())?;
-        drawn.extend(set.iter().map(|it| it.with_bytes(<[u8]>::to_vec)));
+        drawn.extend(set.iter());
         for at in 0..count {
             let other = at + below(random, drawn.len() - at);
             drawn.swap(at, other);
@@ -141,9 +150,19 @@ fn draw(set: SetRef<'_>, count: usize, random: &mut Random) -> Result<Vec<Vec<u8
     } else {
         let mut seen = BTreeSet::new();
         while seen.len() < count {
-            seen.insert(set.choose(random).with_bytes(<[u8]>::to_vec));
+            seen.insert(set.choose(random));
         }
         drawn.extend(seen);
     }
     Ok(drawn)
+}
+
+/// The text of a member, apart from its set.
+fn copied(member: Element<'_>) -> Result<Vec<u8>, OutOfMemory> {
+    member.with_bytes(|member| {
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(member.len())?;
+        copy.extend_from_slice(member);
+        Ok(copy)
+    })
 }

@@ -205,7 +205,8 @@ fn sscan(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     };
     let scan = Scan::parse(args, false)?;
     let (mut found, mut len) = (Vec::new(), 0);
-    let mut elements = Reply::new(&mut found, ctx.reply.protocol());
+    let max = ctx.settings.reply_max.bytes;
+    let mut elements = Reply::until(&mut found, ctx.reply.protocol(), max);
     let next = set.scan(cursor, scan.count, &mut |member| {
         member.with_bytes(|member| {
             if scan.wants(member) {
@@ -214,6 +215,7 @@ fn sscan(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
             }
         });
     });
+    elements.complete()?;
     Scan::reply(&mut ctx.reply, next, len, &found);
     Ok(())
 }

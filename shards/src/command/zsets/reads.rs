@@ -271,6 +271,7 @@ fn zrandmember(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         if scores {
             ctx.reply.double(score);
         }
+        ctx.reply.complete()?;
     }
     Ok(())
 }
@@ -325,7 +326,8 @@ fn zscan(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     };
     let (pattern, budget) = scan_options(args)?;
     let mut found = Vec::new();
-    let mut elements = Reply::new(&mut found, ctx.reply.protocol());
+    let max = ctx.settings.reply_max.bytes;
+    let mut elements = Reply::until(&mut found, ctx.reply.protocol(), max);
     let mut count = 0;
     let next = zset.scan(cursor, budget, |member, score| {
         let wanted = |pattern| member.with_bytes(|member| glob::matches(pattern, member));
@@ -335,6 +337,7 @@ fn zscan(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
             count += 2;
         }
     });
+    elements.complete()?;
     ctx.reply.array(2);
     ctx.reply.bulk(itoa::Buffer::new().format(next).as_bytes());
     ctx.reply.array(count);

@@ -325,10 +325,7 @@ impl Node {
         if matches!(outcome, Err(CommandError::Blocked(_))) {
             return false;
         }
-        let ran = Ran {
-            failed: outcome.is_err(),
-            ticks: (self.watch.clock)().saturating_sub(began),
-        };
+        let ran = Ran::of(&outcome, (self.watch.clock)().saturating_sub(began));
         let waiter = self.drop_waiter(index);
         let (home, client, call) = (waiter.home, waiter.client, waiter.call);
         self.answer_late(home, client, &call, waiter.args.args(), ran, reply);

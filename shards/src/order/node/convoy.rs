@@ -263,10 +263,7 @@ impl Node {
             let ended = (self.watch.clock)();
             let answer = ReplyEnd {
                 end: out.len(),
-                ran: Ran {
-                    failed: ran.is_err(),
-                    ticks: ended.saturating_sub(began),
-                },
+                ran: Ran::of(&ran, ended.saturating_sub(began)),
             };
             began = ended;
             if let Item::Part { reply, .. } = &mut batch.items[index] {
@@ -295,12 +292,14 @@ impl Node {
         }
         let index = ticket.number & !(CONVOY | EVERYWHERE);
         let mut convoy = self.convoys.remove(index as usize);
+        let bytes_max = self.reply_bytes_max();
         for index in 0..convoy.members.len() {
-            let ended = convoy.merge(index, &mut self.answer_bytes);
+            let ended = convoy.merge(index, &mut self.answer_bytes, bytes_max);
             let slow = ended.ticks >= self.watch.slow;
             let slow = slow.then(|| Box::new(convoy.request(index)));
             let ran = Ran {
                 failed: ended.failed,
+                too_long: ended.too_long,
                 ticks: ended.ticks,
             };
             let member = &convoy.members[index];

@@ -16,7 +16,7 @@
 //! program pause. The locks are released behind the last command, in the same
 //! box. Locks belong to the program: a client that goes away leaves none.
 
-use super::{Node, Placement, number_of};
+use super::{MOVED_BYTES, Node, Placement, number_of};
 use crate::command::{Args, Cargo, OwnedArgs, Row, Run, Write, cursor_of, flags};
 use crate::keyspace::cursor_slot;
 use crate::order::batch::{Call, Client, Item, Ticket};
@@ -60,6 +60,8 @@ impl Node {
             ticket,
             row,
             replies: vec![Vec::new(); block.len()],
+            bytes: 0,
+            too_long: false,
             pieces: Vec::new(),
             block: Some(block),
             protocol: manner.protocol,
@@ -110,11 +112,12 @@ impl Node {
     /// The server has run a command of a program: its reply, and how the
     /// client's further commands are to be run.
     pub fn resume(&mut self, now: UnixMs, ticket: Ticket, reply: Vec<u8>, manner: Option<Manner>) {
+        let bytes_max = self.reply_bytes_max();
         let Some(program) = self.program(ticket) else {
             return;
         };
         if let Some(done) = program.next.checked_sub(1) {
-            program.replies[done] = reply;
+            program.keep_reply(done, reply, Vec::new(), bytes_max);
         }
         program.manner = manner.unwrap_or(program.manner);
         program.pause = Pause::No;
@@ -339,7 +342,7 @@ impl Node {
             }
             None => {
                 let how = (call.row, ran, self.watch.keep(ran.ticks, args));
-                self.step_done(now, (ticket, index), how, &reply);
+                self.step_done(now, (ticket, index), how, reply);
             }
         }
     }
@@ -351,7 +354,7 @@ impl Node {
         (ticket, index): (Ticket, u32),
         call: Call,
         (ran, slow, onward): (Ran, Option<Box<OwnedArgs>>, Option<Box<Write>>),
-        reply: &[u8],
+        reply: Vec<u8>,
     ) {
         let of = (ticket, index as usize);
         match onward {
@@ -372,14 +375,16 @@ impl Node {
         now: UnixMs,
         (ticket, index): (Ticket, usize),
         (row, ran, slow): (u16, Ran, Option<Box<OwnedArgs>>),
-        reply: &[u8],
+        reply: Vec<u8>,
     ) {
-        let error = if ran.failed { reply } else { &[] };
+        let error: &[u8] = if ran.failed { &reply } else { &[] };
         self.answer(Client::NOBODY, row, ran, slow, error);
+        let bytes_max = self.reply_bytes_max();
         let Some(program) = self.program(ticket) else {
             return;
         };
-        program.replies[index] = reply.to_vec();
+        program.too_long |= ran.too_long;
+        program.keep_reply(index, reply, Vec::new(), bytes_max);
         program.missing -= 1;
         if program.pause == Pause::For(index) {
             program.pause = Pause::No;
@@ -411,21 +416,33 @@ impl Node {
             return;
         }
         let program = self.programs.remove((ticket.number & !PROGRAM) as usize);
+        let mut ran = Ran {
+            too_long: program.too_long,
+            ..Ran::ended(false)
+        };
         let mut out = Vec::new();
         Reply::new(&mut out, program.protocol).array(program.replies.len());
-        // Behind the first reply that is in pieces, all is.
+        // Long replies are moved, short ones go where there is room behind the last.
         let mut tail: Vec<Vec<u8>> = Vec::new();
         let mut long = program.pieces.into_iter().peekable();
         for (index, reply) in program.replies.into_iter().enumerate().take(program.cut) {
-            match tail.is_empty() {
-                true => out.extend_from_slice(&reply),
-                false => tail.push(reply),
+            let last = tail.last_mut().unwrap_or(&mut out);
+            if last.len() + reply.len() > MOVED_BYTES {
+                tail.push(reply);
+            } else if last.try_reserve(reply.len()).is_ok() {
+                last.extend_from_slice(&reply);
+            } else {
+                ran.too_long = true;
+                break;
             }
             while let Some((_, pieces)) = long.next_if(|(at, _)| *at == index) {
                 tail.extend(pieces);
             }
         }
-        self.answer(program.client, program.row, Ran::ended(false), None, &out);
+        if ran.too_long {
+            (out, tail) = (Vec::new(), Vec::new());
+        }
+        self.answer(program.client, program.row, ran, None, &out);
         if let Some(answer) = self.answers.last_mut() {
             answer.pieces = tail;
         }

@@ -147,8 +147,14 @@ impl Node {
         let free = self.locks.is_empty()
             || !self.chains.contains_key(&(self.id, id)) && self.is_block_free(&task.block);
         if free {
-            for done in self.run_block(now, &task, out) {
-                self.count(done);
+            let (done, too_long) = self.run_block(now, &task, out);
+            done.into_iter().for_each(|done| self.count(done));
+            if too_long {
+                let ran = Ran {
+                    too_long,
+                    ..Ran::ended(false)
+                };
+                self.answer(client(), row, ran, None, &[]);
             }
             self.pump(now);
             return Some(task.block);
@@ -248,17 +254,27 @@ impl Node {
         united(locks)
     }
 
-    /// Runs a block in one piece; how its commands went.
-    pub(super) fn run_block(&mut self, now: UnixMs, task: &Task, out: &mut Vec<u8>) -> Vec<Done> {
+    /// Runs a block in one piece; how its commands went, and whether the reply is too
+    /// long: then all of it runs all the same, and there is none.
+    pub(super) fn run_block(
+        &mut self,
+        now: UnixMs,
+        task: &Task,
+        out: &mut Vec<u8>,
+    ) -> (Vec<Done>, bool) {
         let Task { block, manner, .. } = task;
         if let Some(watched) = &block.watched
             && !self.shard.settle(now, watched.watcher)
         {
             Reply::new(out, manner.protocol).null_array();
-            return Vec::new();
+            return (Vec::new(), false);
         }
         let mut done = Vec::with_capacity(block.len());
-        Reply::new(out, manner.protocol).array(block.len());
+        let length = out.len();
+        let end = length.saturating_add(self.reply_bytes_max());
+        let mut header = Reply::until(out, manner.protocol, end);
+        header.array(block.len());
+        let mut too_long = header.is_cut();
         self.shard.effects().open_block();
         let mut began = (self.watch.clock)();
         for queued in block.iter() {
@@ -266,23 +282,28 @@ impl Node {
                 continue;
             };
             let start = out.len();
-            let failed = self.shard.apply(now, &request, out).is_err();
+            let outcome = self.shard.apply(now, &request, out);
             let ended = (self.watch.clock)();
             let ticks = ended.saturating_sub(began);
             began = ended;
+            let ran = Ran::of(&outcome, ticks);
             done.push(Done {
                 row: queued.row,
-                ran: Ran { failed, ticks },
+                ran,
                 slow: self.watch.keep(ticks, queued.args),
-                error: if failed {
+                error: if ran.failed {
                     out[start..].to_vec()
                 } else {
                     Vec::new()
                 },
             });
+            too_long |= ran.too_long || out.len() > end;
+            if too_long {
+                out.truncate(length);
+            }
         }
         self.shard.effects().close_block();
-        done
+        (done, too_long)
     }
 
     /// Counts a command of a block.
@@ -300,7 +321,7 @@ impl Node {
         task: &Task,
     ) {
         let mut reply = Vec::new();
-        let done = self.run_block(now, task, &mut reply);
+        let (done, too_long) = self.run_block(now, task, &mut reply);
         let ticks = done.iter().map(|done| done.ran.ticks).sum();
         for Done {
             row,
@@ -315,6 +336,7 @@ impl Node {
         }
         let ran = Ran {
             failed: false,
+            too_long,
             ticks,
         };
         let request = OwnedArgs::default();
@@ -359,10 +381,12 @@ impl Node {
                     return false;
                 }
                 self.prefetch_block(&running);
-                running.done = self.run_block(now, &running, &mut batch.replies);
+                let (done, too_long) = self.run_block(now, &running, &mut batch.replies);
+                running.done = done;
                 let ticks = running.done.iter().map(|done| done.ran.ticks).sum();
                 let ran = Ran {
                     failed: false,
+                    too_long,
                     ticks,
                 };
                 let end = batch.replies.len();

@@ -22,6 +22,18 @@ pub(super) struct Decided {
     pub written_reply: bool,
     /// Nothing is decided yet.
     pub further: Option<Further>,
+    /// The reply is longer than it may be: there is none.
+    pub too_long: bool,
+}
+
+/// A reply that lies in a box, apart; if there is no memory for it there is none.
+fn own(reply: &[u8], mut ran: Ran) -> (Vec<u8>, Ran) {
+    let mut own = Vec::new();
+    match own.try_reserve_exact(reply.len()) {
+        Ok(()) => own.extend_from_slice(reply),
+        Err(_) => ran.too_long = true,
+    }
+    (own, ran)
 }
 
 impl Node {
@@ -228,7 +240,7 @@ impl Node {
         if last {
             self.release_here(ticket);
         }
-        self.take_part(now, shard, ticket, (ran, cargo), &reply);
+        self.take_part(now, shard, ticket, (ran, cargo), reply);
     }
 
     pub(super) fn release(&mut self, shard: ShardId, ticket: Ticket) {
@@ -265,7 +277,8 @@ impl Node {
                     let bytes = &batch.replies[start..reply.end];
                     start = reply.end;
                     let cargo = std::mem::take(cargo);
-                    self.take_part(now, from, *ticket, (reply.ran, cargo), bytes);
+                    let (bytes, ran) = own(bytes, reply.ran);
+                    self.take_part(now, from, *ticket, (ran, cargo), bytes);
                 }
                 Item::Step {
                     call,
@@ -277,7 +290,8 @@ impl Node {
                     let bytes = &batch.replies[start..reply.end];
                     start = reply.end;
                     let slow = self.watch.keep(reply.ran.ticks, batch.args(index));
-                    let how = (reply.ran, slow, onward.take());
+                    let (bytes, ran) = own(bytes, reply.ran);
+                    let how = (ran, slow, onward.take());
                     self.take_step(now, (*ticket, *at), *call, how, bytes);
                 }
                 Item::Exec {
@@ -311,12 +325,13 @@ impl Node {
         from: ShardId,
         ticket: Ticket,
         (ran, cargo): (Ran, Cargo),
-        reply: &[u8],
+        reply: Vec<u8>,
     ) {
         let Some(transaction) = self.transaction(ticket) else {
             return;
         };
-        if !transaction.take(from, ran, reply, cargo) {
+        let over = transaction.take(from, ran, reply, cargo);
+        if !over {
             return;
         }
         let mut transaction = self.transactions.remove(ticket.number as usize);
@@ -325,8 +340,8 @@ impl Node {
             return;
         }
         let mut out = Vec::new();
-        let (failed, pieces) = transaction.merged(&mut out);
-        self.end_with(now, &transaction, (failed, &out), pieces);
+        let (failed, pieces) = transaction.merged(&mut out, self.reply_bytes_max());
+        self.end_with(now, &transaction, (failed, out), pieces);
     }
 
     /// A transaction has its reply.
@@ -335,21 +350,29 @@ impl Node {
         now: UnixMs,
         transaction: &Transaction,
         failed: bool,
-        reply: &[u8],
+        reply: Vec<u8>,
     ) {
         if let Some(shard) = transaction.retries.and_then(|retry| retry.turn) {
             // Behind the release of its locks.
             self.forget(shard, transaction.client);
         }
+        let reply = match transaction.too_long {
+            true => Vec::new(),
+            false => reply,
+        };
         let ticks = transaction.ticks;
         let slow = (ticks >= self.watch.slow).then(|| Box::new(transaction.request()));
         let (client, row, ran) = (
             transaction.client,
             transaction.call.row,
-            Ran { failed, ticks },
+            Ran {
+                failed,
+                too_long: transaction.too_long,
+                ticks,
+            },
         );
         match transaction.parent {
-            None => self.answer(client, row, ran, slow, reply),
+            None => self.answer_owned(client, row, ran, slow, reply),
             Some((ticket, index)) => {
                 self.step_done(now, (ticket, index as usize), (row, ran, slow), reply);
             }
@@ -359,7 +382,9 @@ impl Node {
     /// Everything is read: the row decides what the reply is and what to write.
     fn decide(&mut self, now: UnixMs, mut transaction: Transaction) {
         let mut out = Vec::new();
-        let (decided, failed) = match &transaction.error {
+        let (mut decided, failed) = match &transaction.error {
+            // What was read is not there to decide on.
+            _ if transaction.too_long => (Decided::default(), false),
             Some((_, error)) => {
                 out.extend_from_slice(error);
                 (Decided::default(), true)
@@ -376,7 +401,8 @@ impl Node {
                 Err(_) => (Decided::default(), true),
             },
         };
-        if let Some(further) = decided.further {
+        transaction.too_long |= decided.too_long;
+        if let Some(further) = decided.further.take() {
             return self.go_further(now, transaction, further);
         }
         let planned = decided.writes;
@@ -386,7 +412,7 @@ impl Node {
             }
         }
         if planned.is_empty() {
-            self.end(now, &transaction, failed, &out);
+            self.end(now, &transaction, failed, out);
             return;
         }
         let parent = transaction.parent;
@@ -446,7 +472,11 @@ impl Node {
         let again = number_of(self.transactions.insert(transaction));
         assert_eq!(again, ticket.number, "a slab reuses the place freed last");
         for shard in shards {
-            let how = (call, false, Cargo::default());
+            let cargo = Cargo {
+                inner: true,
+                ..Cargo::default()
+            };
+            let how = (call, false, cargo);
             self.work(now, shard, ticket, how, further.args.args());
         }
     }
@@ -485,15 +515,25 @@ impl Node {
         out: &mut Vec<u8>,
     ) -> Result<Decided, CommandError> {
         let random = self.shard.random();
-        let reply = Reply::new(out, protocol);
+        let max = self.shard.settings.reply_max;
+        let reply = Reply::until(out, protocol, max.bytes);
         let mut decision = Decision::new(args, read, &self.shard.settings, reply);
         (decision.random, decision.now, decision.alone) = (random, now, alone);
         decision.parcel = parcel;
         let decided = decide(&mut decision);
         let (put, writes) = (decision.put.take(), std::mem::take(&mut decision.writes));
         let (written_reply, further) = (decision.written_reply, decision.further.take());
+        let is_cut = decision.reply.is_cut();
+        let decided = match decided {
+            // Nothing has changed that an error would deny.
+            Ok(()) if is_cut && !max.closes && put.is_none() && writes.is_empty() => {
+                Err(CommandError::OutOfMemory)
+            }
+            other => other,
+        };
         match decided {
             Ok(()) => Ok(Decided {
+                too_long: is_cut,
                 writes: plan(put, writes, |key| self.owner(key)),
                 written_reply,
                 further,

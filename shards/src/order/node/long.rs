@@ -175,7 +175,7 @@ impl Node {
         };
         let args = request.args.args();
         let ran = self.apply(reply.began, &call, args, &mut cargo, &mut piece);
-        let Some(ran) = ran.ok().filter(|ran| !ran.failed) else {
+        let Some(ran) = ran.ok().filter(|ran| !ran.failed && !ran.too_long) else {
             // It has gone after all: the clock has leapt. Half of the reply is out.
             self.hand_out(&reply, Rest::Lost, Vec::new());
             self.end_long(now, ticket, &reply);
@@ -189,8 +189,8 @@ impl Node {
             return true;
         }
         let ran = Ran {
-            failed: false,
             ticks: reply.ticks,
+            ..ran
         };
         let (home, client) = (request.home, request.client);
         self.answer_late(home, client, &request.call, args, ran, piece);
@@ -216,9 +216,13 @@ impl Node {
         if request.home == self.id {
             return self.answer_piece(client, row, rest, piece);
         }
-        let item = Item::Piece { client, row, rest };
-        self.batch_for(request.home)
-            .push(item, std::iter::once(&piece[..]));
+        let item = Item::Piece {
+            client,
+            row,
+            rest,
+            piece,
+        };
+        self.batch_for(request.home).push(item, std::iter::empty());
     }
 
     /// A piece has come for a client of this core.
@@ -231,13 +235,18 @@ impl Node {
     }
 
     /// Handles an item of a box that concerns a long reply.
-    pub(super) fn receive_long(&mut self, now: UnixMs, batch: &Batch, index: usize) {
+    pub(super) fn receive_long(&mut self, now: UnixMs, batch: &mut Batch, index: usize) {
         match batch.items[index] {
             Item::Ask { ticket } => self.ask(now, ticket),
             Item::Drop { ticket } => self.drop_reply(now, ticket),
-            Item::Piece { client, row, rest } => {
-                let piece = batch.args(index).get(0).unwrap_or_default();
-                self.answer_piece(client, row, rest, piece.to_vec());
+            Item::Piece {
+                client,
+                row,
+                rest,
+                ref mut piece,
+            } => {
+                let piece = std::mem::take(piece);
+                self.answer_piece(client, row, rest, piece);
             }
             _ => {}
         }

@@ -3,12 +3,10 @@
 
 use super::Node;
 use crate::command::{Args, Cargo, Long, OwnedArgs, Write};
-use crate::error::CommandError;
 use crate::order::batch::{Batch, Call, Client, Item, Lock, Scope, Ticket};
 use crate::order::program::Task;
 use crate::order::waiters::Waiter;
 use crate::order::watch::Ran;
-use crate::resp::Reply;
 use crate::types::{ShardId, UnixMs, Waiting};
 use std::collections::VecDeque;
 
@@ -49,10 +47,6 @@ pub(super) enum Unanswered {
 
 /// Marks the numbers of tickets that belong to parked requests.
 pub(super) const PARKED: u32 = 1 << 31;
-
-/// Longest reply to a request that had to wait, on its way to another core: a
-/// span names less than 4 GiB.
-const LATE_REPLY_BYTES_MAX: usize = 3 << 30;
 
 impl Node {
     /// Whether a request of one of this core's clients, for keys of this shard,
@@ -153,6 +147,9 @@ impl Node {
         match (ran, &mut batch.items[index]) {
             (Ok(end), Item::Request { reply, .. }) => {
                 *reply = Some(end);
+                if end.end > self.reply_bytes_max() {
+                    batch.bound(index, self.reply_bytes_max());
+                }
                 return true;
             }
             (Ok(_), _) => {}
@@ -288,23 +285,22 @@ impl Node {
         client: Client,
         call: &Call,
         request: Args<'_>,
-        mut ran: Ran,
-        mut reply: Vec<u8>,
+        ran: Ran,
+        reply: Vec<u8>,
     ) {
         let slow = self.watch.keep(ran.ticks, request);
         let row = call.row;
         if home == self.id {
-            self.answer(client, row, ran, slow, &reply);
+            self.answer_owned(client, row, ran, slow, reply);
             return;
         }
-        if reply.len() > LATE_REPLY_BYTES_MAX {
-            ran.failed = true;
-            reply.clear();
-            Reply::new(&mut reply, call.protocol).error(&CommandError::OutOfMemory);
-        }
-        let item = Item::Late { client, row, ran };
+        let item = Item::Late {
+            client,
+            row,
+            ran,
+            reply,
+        };
         let request = slow.iter().flat_map(|request| request.args().iter());
-        self.batch_for(home)
-            .push(item, std::iter::once(&reply[..]).chain(request));
+        self.batch_for(home).push(item, request);
     }
 }

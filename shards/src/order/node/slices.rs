@@ -66,11 +66,15 @@ impl Node {
             self.release_here(ticket);
         }
         if ticket.home == self.id {
-            self.take_part(now, self.id, ticket, (ran, cargo), &reply);
+            self.take_part(now, self.id, ticket, (ran, cargo), reply);
         } else {
-            let item = Item::Ended { ticket, ran, cargo };
-            let reply = std::iter::once(&reply[..]);
-            self.batch_for(ticket.home).push(item, reply);
+            let item = Item::Ended {
+                ticket,
+                ran,
+                cargo,
+                reply,
+            };
+            self.batch_for(ticket.home).push(item, std::iter::empty());
         }
         self.pump(now);
     }
@@ -98,11 +102,17 @@ impl Node {
 
     /// A part that was put off is over on another shard.
     pub(super) fn take_ended(&mut self, now: UnixMs, from: ShardId, at: usize, batch: &mut Batch) {
-        let Item::Ended { ticket, ran, cargo } = &mut batch.items[at] else {
+        let Item::Ended {
+            ticket,
+            ran,
+            cargo,
+            reply,
+        } = &mut batch.items[at]
+        else {
             return;
         };
         let (ticket, part) = (*ticket, (*ran, std::mem::take(cargo)));
-        let reply = batch.args(at).get(0).unwrap_or_default();
+        let reply = std::mem::take(reply);
         self.take_part(now, from, ticket, part, reply);
     }
 
@@ -111,7 +121,7 @@ impl Node {
         &mut self,
         now: UnixMs,
         transaction: &Transaction,
-        (failed, reply): (bool, &[u8]),
+        (failed, reply): (bool, Vec<u8>),
         pieces: Vec<Vec<u8>>,
     ) {
         if pieces.is_empty() {
@@ -125,8 +135,9 @@ impl Node {
             }
             return;
         };
+        let bytes_max = self.reply_bytes_max();
         if let Some(program) = self.program(ticket) {
-            program.pieces.push((index as usize, pieces));
+            program.keep_reply(index as usize, Vec::new(), pieces, bytes_max);
         }
         self.end(now, transaction, failed, reply);
     }

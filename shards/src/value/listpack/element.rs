@@ -3,7 +3,7 @@
 use crate::number::parse_i64;
 
 /// An element as it is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Element<'a> {
     Int(i64),
     Bytes(&'a [u8]),
