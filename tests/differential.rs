@@ -6,6 +6,8 @@
 //! running server lists must be met by one of the two, or be named in
 //! [`EXCEPTIONS`] with the reason and the test that looks at it instead.
 
+#[path = "differential/cases.rs"]
+mod cases;
 #[path = "differential/newer.rs"]
 mod newer;
 mod support;
@@ -13,11 +15,11 @@ mod support;
 use std::collections::BTreeSet;
 use support::client::{Client, Value};
 use support::commands;
-use support::compare::{Comparison, Mode, Pair, comparison, same};
+use support::compare::{Mode, Pair};
 use support::generate::{Generator, Request, Shape};
+use support::long_run;
 use support::rng::seed;
 use support::server::Server;
-use support::{long_run, show_command, words};
 
 /// Rows of the server (not of the engine's table) whose arguments are worth
 /// varying at random.
@@ -115,26 +117,6 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("time", "the clock: time_is_the_clock"),
 ];
 
-/// Hand-written cases, one file per family. See `cases/README` in each header.
-const CASES: &[(&str, &str)] = &[
-    ("strings", include_str!("cases/strings.txt")),
-    ("keys", include_str!("cases/keys.txt")),
-    ("bitmaps", include_str!("cases/bitmaps.txt")),
-    ("keyspace", include_str!("cases/keyspace.txt")),
-    ("hyperloglogs", include_str!("cases/hyperloglogs.txt")),
-    ("relocate", include_str!("cases/relocate.txt")),
-    ("lists", include_str!("cases/lists.txt")),
-    ("zsets", include_str!("cases/zsets.txt")),
-    ("geo", include_str!("cases/geo.txt")),
-    ("connection", include_str!("cases/connection.txt")),
-    ("server", include_str!("cases/server.txt")),
-    ("introspection", include_str!("cases/introspection.txt")),
-    ("sets", include_str!("cases/sets.txt")),
-    ("hashes", include_str!("cases/hashes.txt")),
-    ("transactions", include_str!("cases/transactions.txt")),
-    ("blocking", include_str!("cases/blocking.txt")),
-];
-
 /// Takes seconds on the reference; the cases try it.
 const TOO_SLOW: &[&str] = &["pfselftest"];
 
@@ -172,222 +154,59 @@ fn shapes(redis: &mut Client) -> Vec<Shape> {
         .collect()
 }
 
-fn random_streams(test: &str, shards: u16) {
+fn random_streams(test: &str, shards: u16) -> BTreeSet<Request> {
     let seed = seed(test);
-    let redis = Server::redis(&[]);
+    let redis = Server::redis(&["--hash-max-listpack-entries", "512"]);
     let mut cordis = Server::cordis(shards, &[]);
     let pair = Pair::new(&redis, &cordis);
+    let mut compared = BTreeSet::new();
     let rounds = if long_run() { 200 } else { 2 };
     for round in 0..rounds {
         for (protocol, depth) in [(2, 1), (3, 1), (2, 200), (3, 200)] {
             let shapes = shapes(&mut redis.connect());
             let mode = Mode { protocol, depth };
             let seed = seed.wrapping_add(round * 10 + u64::from(protocol) + depth as u64);
-            let mut stream = Generator::new(seed, shapes).stream(8_000);
-            stream.extend(final_state());
+            let stream = Generator::new(seed, shapes).stream(8_000);
             pair.run(mode, &stream);
+            compared.extend(stream);
         }
     }
     cordis.assert_alive();
+    compared
 }
 
-/// Requests that read back all that a stream may have left.
-fn final_state() -> Vec<Request> {
-    let mut requests = Vec::new();
-    for db in ["0", "1", "2", "15"] {
-        requests.push(words(&["SELECT", db]));
-        requests.push(words(&["DBSIZE"]));
-        for key in support::values::KEYS {
-            for command in ["TYPE", "GET", "PTTL", "SMEMBERS", "HGETALL"] {
-                requests.push(vec![command.as_bytes().to_vec(), key.to_vec()]);
-            }
-            let mut range = words(&["ZRANGE", "", "0", "-1", "WITHSCORES"]);
-            range[1] = key.to_vec();
-            requests.push(range);
-        }
-    }
-    requests
-}
-
-#[test]
-fn random_streams_agree_on_one_shard() {
-    random_streams("random_streams_agree_on_one_shard", 1);
-}
-
-#[test]
-fn random_streams_agree_on_four_shards() {
-    random_streams("random_streams_agree_on_four_shards", 4);
-}
-
-/// A line of a case file.
-struct Line {
-    number: usize,
-    shape_only: bool,
-    request: Request,
-}
-
-/// Cases are separated by empty lines; each starts with an empty keyspace and
-/// a new connection. `#` begins a comment line, `?` a line of which only the
-/// type of the reply is compared. Arguments are quoted as in redis-cli.
-fn cases(text: &str) -> Vec<Vec<Line>> {
-    let mut cases = vec![Vec::new()];
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() {
-            cases.push(Vec::new());
-        } else if !line.starts_with('#') {
-            let command = line.strip_prefix('?').unwrap_or(line);
-            let current = cases.last_mut().expect("there is always a case");
-            current.push(Line {
-                number: index + 1,
-                shape_only: command.len() < line.len(),
-                request: split(command),
-            });
-        }
-    }
-    cases.retain(|case| !case.is_empty());
-    cases
-}
-
-/// Cuts at blanks; within double quotes `\n \r \t \\ \" \xHH` stand for bytes,
-/// and `{n*text}` outside of quotes for a repetition, `{1..9}` for nine words.
-fn split(line: &str) -> Request {
-    let bytes = line.as_bytes();
-    let mut request = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        if bytes[at] == b' ' {
-            at += 1;
-            continue;
-        }
-        let mut word = Vec::new();
-        if bytes[at] == b'"' {
-            at += 1;
-            while bytes[at] != b'"' {
-                let (byte, length) = unescape(&bytes[at..]);
-                word.push(byte);
-                at += length;
-            }
-            at += 1;
-        } else {
-            let end = bytes[at..].iter().position(|byte| *byte == b' ');
-            let end = end.map_or(bytes.len(), |length| at + length);
-            let written = &line[at..end];
-            at = end;
-            if let Some(numbers) = numbers(written) {
-                request.extend(numbers.map(|number| number.to_string().into_bytes()));
-                continue;
-            }
-            word = repeated(written);
-        }
-        request.push(word);
-    }
-    request
-}
-
-fn unescape(bytes: &[u8]) -> (u8, usize) {
-    match bytes {
-        [b'\\', b'x', high, low, ..] => {
-            let digits = [*high, *low];
-            let digits = std::str::from_utf8(&digits).expect("hex digits are ASCII");
-            (
-                u8::from_str_radix(digits, 16).expect("two hex digits follow \\x"),
-                4,
-            )
-        }
-        [b'\\', b'n', ..] => (b'\n', 2),
-        [b'\\', b'r', ..] => (b'\r', 2),
-        [b'\\', b't', ..] => (b'\t', 2),
-        [b'\\', other, ..] => (*other, 2),
-        _ => (bytes[0], 1),
-    }
-}
-
-/// What `{first..last}` stands for.
-fn numbers(word: &str) -> Option<std::ops::RangeInclusive<u32>> {
-    let inner = word.strip_prefix('{')?.strip_suffix('}')?;
-    let (first, last) = inner.split_once("..")?;
-    Some(first.parse().ok()?..=last.parse().ok()?)
-}
-
-fn repeated(word: &str) -> Vec<u8> {
-    let parts = word
-        .strip_prefix('{')
-        .and_then(|rest| rest.strip_suffix('}')?.split_once('*'));
-    match parts.map(|(count, text)| (count.parse::<usize>(), text)) {
-        Some((Ok(count), text)) => text.repeat(count).into_bytes(),
-        _ => word.as_bytes().to_vec(),
-    }
-}
-
-fn hand_written_cases(shards: u16) {
-    let redis = Server::redis(&["--databases", "16"]);
-    let mut cordis = Server::cordis(shards, &["--enable-debug-command", "yes"]);
-    let mut differences = Vec::new();
-    for (file, text) in CASES {
-        for (protocol, case) in cases(text).iter().flat_map(|case| [(2, case), (3, case)]) {
-            let mut one = redis.connect_with(protocol);
-            let mut other = cordis.connect_with(protocol);
-            one.call(&["FLUSHALL"]);
-            other.call(&["FLUSHALL"]);
-            for line in case {
-                let expected = one.call(&line.request);
-                let reply = other.call(&line.request);
-                let how = if line.shape_only {
-                    Comparison::Shape
-                } else {
-                    comparison(&line.request)
-                };
-                if !same(how, &expected, &reply) {
-                    differences.push(format!(
-                        "cases/{file}.txt:{} (RESP{protocol}) {}\n  redis:  {expected:?}\n  cordis: {reply:?}",
-                        line.number,
-                        show_command(&line.request),
-                    ));
-                    // What follows would only repeat this.
-                    break;
-                }
-            }
-        }
-    }
-    cordis.assert_alive();
-    assert!(
-        differences.is_empty(),
-        "{} cases differ on {shards} shard(s):\n{}",
-        differences.len(),
-        differences.join("\n")
-    );
-}
-
-#[test]
-fn hand_written_cases_agree_on_one_shard() {
-    hand_written_cases(1);
-}
-
-#[test]
-fn hand_written_cases_agree_on_four_shards() {
-    hand_written_cases(4);
-}
-
-#[test]
-fn every_listed_command_is_compared() {
-    let redis = Server::redis(&[]);
+/// The names of all requests that were sent and whose replies were compared.
+fn agree(test: &str, shards: u16) -> BTreeSet<String> {
     let cordis = Server::cordis(1, &[]);
-    let listed: BTreeSet<String> = commands::listed(&mut cordis.connect())
-        .into_iter()
-        .collect();
-    let known: BTreeSet<String> = commands::listed(&mut redis.connect()).into_iter().collect();
-    let mut covered: BTreeSet<String> = commands::engine_rows()
+    let listed = listed_names(&cordis);
+    let mut compared = cases::run(shards);
+    compared.extend(random_streams(test, shards));
+    let names = compared
         .iter()
-        .map(|row| row.name.to_string())
-        .chain(SERVER_SHAPES.iter().map(|(name, _)| (*name).to_string()))
-        .filter(|name| known.contains(name))
-        .collect();
-    for (_, text) in CASES {
-        for line in cases(text).iter().flatten().filter(|line| !line.shape_only) {
-            covered.extend(name_of(&line.request, &listed));
-        }
-    }
+        .flat_map(|request| name_of(request, &listed));
+    names.collect()
+}
+
+fn listed_names(server: &Server) -> BTreeSet<String> {
+    commands::listed(&mut server.connect())
+        .into_iter()
+        .collect()
+}
+
+#[test]
+fn cases_and_streams_agree_on_four_shards() {
+    agree("cases_and_streams_agree_on_four_shards", 4);
+}
+
+/// What is covered is what was sent here, not what somebody meant to send.
+#[test]
+fn cases_and_streams_agree_on_one_shard_and_meet_every_command() {
+    let mut covered = agree(
+        "cases_and_streams_agree_on_one_shard_and_meet_every_command",
+        1,
+    );
+    let cordis = Server::cordis(1, &[]);
+    let listed = listed_names(&cordis);
     covered.extend(EXCEPTIONS.iter().map(|(name, _)| (*name).to_string()));
     // A container without a subcommand is only an error, which the cases try.
     let missing: Vec<&String> = listed.difference(&covered).collect();

@@ -241,13 +241,23 @@ fn paused_clients_wait() {
         writer.send(&["MSET", &key, "2", "b", "x", "c", "x", "d", "x"]);
         writer.send(&["GET", &key]);
     }
+    // What it counts it may keep, and that is passed on.
+    let mut counters = [cordis.connect(), cordis.connect()];
+    counters[0].send(&["PFCOUNT", "h"]);
+    counters[1].call(&["MULTI"]);
+    counters[1].call(&["PFCOUNT", "h"]);
+    counters[1].send(&["EXEC"]);
     support::wait_until("all writers wait", || {
         let info = pauser.call(&["INFO", "clients"]).to_string();
-        info_field(&info, "blocked_clients") == Some("8")
+        info_field(&info, "blocked_clients") == Some("10")
     });
     assert_eq!(pauser.call(&["DBSIZE"]).integer(), 0);
     let list = pauser.call(&["CLIENT", "LIST"]).to_string();
-    assert_eq!(list.matches(" flags=b ").count(), 8, "{list}");
+    assert_eq!(
+        list.matches(" flags=b ").count() + list.matches(" flags=xb ").count(),
+        10,
+        "{list}"
+    );
     // Nobody who only waits for a pause is unblocked.
     let waiting = list.lines().find(|line| line.contains(" flags=b "));
     let id = waiting.and_then(|line| line.strip_prefix("id=")?.split(' ').next());
@@ -259,6 +269,8 @@ fn paused_clients_wait() {
             assert_eq!(writer.read().raw, expected);
         }
     }
+    assert_eq!(counters[0].read().raw, b":0\r\n");
+    assert_eq!(counters[1].read().raw, b"*1\r\n:0\r\n");
     pauser.call(&["FLUSHALL"]);
     // A pause of all ends by itself, and the stricter and longer of two holds.
     pauser.call(&["CLIENT", "PAUSE", "1", "ALL"]);

@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::time::Duration;
 use support::client::{Client, Value};
 use support::server::Server;
 use support::{wait_until, words};
@@ -35,14 +34,26 @@ fn has_reply(client: &Client) -> bool {
     come
 }
 
-/// A KEYS that is under way: the client that has sent it, and its id.
+/// A KEYS that is under way, seen to have begun and not to be over: the client that
+/// has sent it, and its id.
 fn begun(server: &Server) -> (Client, String) {
-    let mut client = server.connect();
+    let (mut client, mut other) = (server.connect(), server.connect());
     let id = client.call(&["CLIENT", "ID"]).integer().to_string();
-    // Matches every key, and takes its time to tell.
-    client.send(&["KEYS", "*:*[0-9]*"]);
-    std::thread::sleep(Duration::from_millis(5));
-    (client, id)
+    for _ in 0..100 {
+        // Matches every key, and takes its time to tell.
+        client.send(&["KEYS", "*:*[0-9]*"]);
+        wait_until("the server has begun", || {
+            let list = other.call(&["CLIENT", "LIST", "ID", &id]).to_string();
+            list.contains(" cmd=keys ")
+        });
+        if !has_reply(&client) {
+            return (client, id);
+        }
+        client.read();
+        // Or it would be taken for the next one.
+        client.call(&["PING"]);
+    }
+    panic!("KEYS was never met under way");
 }
 
 #[test]

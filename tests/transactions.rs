@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use support::client::{Client, Value, encode};
 use support::rng::{Rng, seed};
 use support::server::{Server, mortal};
-use support::{Roles, long_run};
+use support::{Roles, long_run, wait_until};
 
 const LISTS: usize = 6;
 const ACCOUNTS: usize = 5;
@@ -299,7 +299,8 @@ request = "".join(map(line, lines)).encode() * 4
 ends = [socket.create_connection(("127.0.0.1", int(sys.argv[1]))) for _ in range(8)]
 for end in ends:
     end.setblocking(False)
-rest = [b""] * len(ends)
+named = line("CLIENT SETNAME " + sys.argv[2]).encode()
+rest = [named + request] * len(ends)
 while True:
     for number, end in enumerate(ends):
         try:
@@ -320,7 +321,8 @@ fn halt(stage: &Stage, mut rng: Rng) -> u64 {
     let mut stopped = 0;
     while stage.goes_on() {
         let mut clients = mortal("python3");
-        let clients = clients.args(["-c", DRIVEN, &stage.port.to_string()]);
+        let name = format!("driven-{stopped}");
+        let clients = clients.args(["-c", DRIVEN, &stage.port.to_string(), &name]);
         let mut clients = clients.spawn().expect("python3 is installed");
         let signal = |name: &str| {
             let id = clients.id().to_string();
@@ -329,7 +331,11 @@ fn halt(stage: &Stage, mut rng: Rng) -> u64 {
                 .status();
             assert!(sent.expect("kill is installed").success());
         };
-        std::thread::sleep(Duration::from_millis(100));
+        wait_until("the clients of the process send blocks", || {
+            let mut other = Client::connect(stage.port);
+            let list = other.call(&["CLIENT", "LIST"]).to_string();
+            list.contains(&format!(" name={name} "))
+        });
         for _ in 0..3 + rng.below(6) {
             signal("-STOP");
             silence(&mut rng);
@@ -508,7 +514,7 @@ fn real_time(ops: &[Op], graph: &mut Graph) -> usize {
 
 /// No lock, no watch, no queue.
 fn nothing_is_left(client: &mut Client) {
-    support::wait_until("those who vanished are gone", || {
+    wait_until("those who vanished are gone", || {
         let list = client.call(&["CLIENT", "LIST"]).to_string();
         list.lines().count() == 1 && list.contains(" multi=-1 watch=0 ")
     });

@@ -6,8 +6,8 @@
 //! that changed nothing leaves nothing. Keys that expired while the request
 //! looked at them are recorded as `DEL` before it.
 //!
-//! What belongs together (a transaction's part on this shard) stands between
-//! `MULTI` and `EXEC` if it is more than one command. A block that runs in one
+//! What belongs together (what one request leaves, a transaction's part on this
+//! shard) stands between `MULTI` and `EXEC` if it is more than one command. A block that runs in one
 //! piece is written where it runs. One that runs bit by bit while others run in
 //! between (see `order`) is kept apart until it is over, so that nobody who reads
 //! the log sees half of it: its locks keep what it touches from everybody else,
@@ -19,6 +19,12 @@
 //!
 //! The log is RESP: each command is an array of bulk strings, preceded by a
 //! `SELECT` when its database differs from the one before.
+//!
+//! What concerns the whole keyspace (FLUSHALL, FLUSHDB, SWAPDB) runs on all shards
+//! and so stands in all of their logs, at the same place in the order of blocks. It
+//! is one change, not one per shard, and [`Effects::common`] says where: whoever
+//! merges logs goes on behind it when he has come to it in all of them, and takes it
+//! once. To take SWAPDB from each would undo it.
 
 use crate::resp::{Protocol, Reply};
 use crate::types::{DbIndex, Type};
@@ -91,7 +97,8 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Effects {
     recording: bool,
-    /// Changes since start; INFO's rdb_changes_since_last_save derives from it.
+    /// Changes that requests have made since start, counted as Redis counts them;
+    /// INFO's rdb_changes_since_last_save derives from it. What expires is none.
     changes: u64,
     /// The request at hand changed something.
     changed: bool,
@@ -101,6 +108,12 @@ pub struct Effects {
     logged_db: Option<DbIndex>,
     db: DbIndex,
     log: Vec<u8>,
+    /// Where in the log stands what all shards have recorded.
+    common: Vec<Range<usize>>,
+    /// The request at hand is one that all shards record.
+    is_common: bool,
+    /// What the request at hand has put in its own place, outside of blocks.
+    group: Block,
     /// Somebody waits for keys to appear.
     awaited: bool,
     /// Keys that have appeared since, with the type of their value.
@@ -131,6 +144,8 @@ struct Block {
 #[derive(Debug, Default)]
 struct Pieces {
     log: Vec<u8>,
+    /// As [`Effects::common`].
+    common: Vec<Range<usize>>,
     commands: usize,
     /// Database of the first command, which the log does not select, and of the
     /// last.
@@ -144,7 +159,12 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn write<'a>(&mut self, db: DbIndex, parts: impl ExactSizeIterator<Item = &'a [u8]>) {
+    fn write<'a>(
+        &mut self,
+        db: DbIndex,
+        parts: impl ExactSizeIterator<Item = &'a [u8]>,
+        is_common: bool,
+    ) {
         let (first, last) = self.dbs.unwrap_or((db, db));
         if last != db {
             append_select(&mut self.log, db);
@@ -152,7 +172,11 @@ impl Pieces {
         self.dbs = Some((first, db));
         self.commands += 1;
         let words = &mut self.words;
+        let start = self.log.len();
         append_noting(&mut self.log, parts, |word| words.push(word));
+        if is_common {
+            self.common.push(start..self.log.len());
+        }
     }
 
     /// Whether it may have written a key: it has named it.
@@ -182,6 +206,9 @@ impl Effects {
             logged_db: None,
             db: DbIndex(0),
             log: Vec::new(),
+            common: Vec::new(),
+            is_common: false,
+            group: Block::default(),
             awaited: false,
             appeared: Vec::new(),
             swapped: false,
@@ -196,6 +223,8 @@ impl Effects {
     pub fn record(&mut self, on: bool) {
         self.recording = on;
         self.log = Vec::new();
+        self.common = Vec::new();
+        (self.is_common, self.group) = (false, Block::default());
         self.logged_db = None;
         (self.block, self.piecemeal) = (None, None);
         self.pieces.clear();
@@ -219,7 +248,14 @@ impl Effects {
     /// Takes the log recorded so far, without blocks that are not over.
     pub fn take(&mut self) -> Vec<u8> {
         self.logged_db = None;
+        self.common.clear();
         std::mem::take(&mut self.log)
+    }
+
+    /// Where in what [`Effects::take`] would return stand commands that all shards
+    /// have recorded, in order.
+    pub fn common(&self) -> &[Range<usize>] {
+        &self.common
     }
 
     /// A request on `db` begins.
@@ -234,9 +270,41 @@ impl Effects {
     /// replaced.
     #[inline]
     pub(crate) fn finish<'a>(&mut self, request: impl ExactSizeIterator<Item = &'a [u8]>) {
-        if self.recording && self.changed && !self.replaced {
-            self.write(request);
+        if self.recording {
+            if self.changed && !self.replaced {
+                self.write(request);
+            }
+            self.close_group();
         }
+    }
+
+    /// The request has failed; what it has recorded all the same stays.
+    pub(crate) fn fail(&mut self) {
+        self.close_group();
+    }
+
+    /// The end of what one request has put in its place.
+    fn close_group(&mut self) {
+        self.is_common = false;
+        let group = std::mem::take(&mut self.group);
+        self.enclose(group);
+    }
+
+    /// Puts the commands from `block.start` on between MULTI and EXEC, if there is
+    /// more than one.
+    fn enclose(&mut self, block: Block) {
+        if block.commands <= 1 {
+            return;
+        }
+        let mut multi = Vec::new();
+        append_command(&mut multi, [&b"MULTI"[..]].into_iter());
+        for range in &mut self.common {
+            if range.start >= block.start {
+                *range = range.start + multi.len()..range.end + multi.len();
+            }
+        }
+        self.log.splice(block.start..block.start, multi);
+        append_command(&mut self.log, [&b"EXEC"[..]].into_iter());
     }
 
     /// What follows happens in another database; returns the one before.
@@ -254,14 +322,8 @@ impl Effects {
     /// The end of what belongs together: more than one command is put between
     /// MULTI and EXEC.
     pub(crate) fn close_block(&mut self) {
-        let Some(Block { start, commands }) = self.block.take() else {
-            return;
-        };
-        if commands > 1 {
-            let mut multi = Vec::new();
-            append_command(&mut multi, [&b"MULTI"[..]].into_iter());
-            self.log.splice(start..start, multi);
-            append_command(&mut self.log, [&b"EXEC"[..]].into_iter());
+        if let Some(block) = self.block.take() {
+            self.enclose(block);
         }
     }
 
@@ -295,6 +357,10 @@ impl Effects {
             self.select_in_log(first);
             self.logged_db = Some(last);
         }
+        let start = self.log.len();
+        let common = pieces.common.iter();
+        self.common
+            .extend(common.map(|range| range.start + start..range.end + start));
         self.log.extend_from_slice(&pieces.log);
         if together {
             append_command(&mut self.log, [&b"EXEC"[..]].into_iter());
@@ -303,10 +369,20 @@ impl Effects {
 
     #[inline]
     pub(crate) fn changed(&mut self, key: &[u8], event: Event) {
+        self.changed_times(key, event, 1);
+    }
+
+    /// As [`Effects::changed`], counted as so many: INFO counts elements, as in
+    /// Redis, where several go in or out at once.
+    #[inline]
+    pub(crate) fn changed_times(&mut self, key: &[u8], event: Event, count: usize) {
         if event == Event::SwapDb {
             self.swap();
         }
-        self.changes += 1;
+        if event == Event::SwapDb || event == Event::FlushDb {
+            self.is_common = true;
+        }
+        self.changes += count as u64;
         self.changed = true;
         self.touched(key);
     }
@@ -332,13 +408,18 @@ impl Effects {
     pub(crate) fn replace(&mut self, parts: &[&[u8]]) {
         self.replaced = true;
         if self.recording && !parts.is_empty() {
+            if self.block.is_none() && self.piecemeal.is_none() {
+                if self.group.commands == 0 {
+                    self.group.start = self.log.len();
+                }
+                self.group.commands += 1;
+            }
             self.write(parts.iter().copied());
         }
     }
 
     /// `key` was found expired and is gone.
     pub(crate) fn expired(&mut self, key: &[u8]) {
-        self.changes += 1;
         self.touched(key);
         if self.recording {
             self.write_of_key(key, [&b"DEL"[..], key].into_iter());
@@ -383,7 +464,6 @@ impl Effects {
 
     /// The time of these fields of the hash `key` had come, and they are gone.
     pub(crate) fn expired_fields(&mut self, key: &[u8], fields: &[Vec<u8>]) {
-        self.changes += 1;
         self.touched(key);
         if self.recording {
             let mut parts = vec![&b"HDEL"[..], key];
@@ -399,7 +479,7 @@ impl Effects {
             let hasher = self.pieces.hasher().clone();
             for pieces in self.pieces.values_mut() {
                 if pieces.names(key, &hasher) {
-                    return pieces.write(self.db, parts);
+                    return pieces.write(self.db, parts, false);
                 }
             }
         }
@@ -407,8 +487,10 @@ impl Effects {
     }
 
     fn write<'a>(&mut self, parts: impl ExactSizeIterator<Item = &'a [u8]>) {
+        let is_common = std::mem::take(&mut self.is_common);
         if let Some(id) = self.piecemeal {
-            return self.pieces.entry(id).or_default().write(self.db, parts);
+            let pieces = self.pieces.entry(id).or_default();
+            return pieces.write(self.db, parts, is_common);
         }
         if let Some(block) = &mut self.block {
             if block.commands == 0 {
@@ -417,7 +499,11 @@ impl Effects {
             block.commands += 1;
         }
         self.select_in_log(self.db);
+        let start = self.log.len();
         append_command(&mut self.log, parts);
+        if is_common {
+            self.common.push(start..self.log.len());
+        }
     }
 
     fn select_in_log(&mut self, db: DbIndex) {
@@ -509,6 +595,63 @@ mod tests {
             "MULTI, SELECT 0, SET b 1, SELECT 3, SET b 2, EXEC, SELECT 0, SET d 1"
         );
         assert!(effects.pieces.is_empty());
+    }
+
+    #[test]
+    fn what_one_request_leaves_stands_together() {
+        let mut effects = recording();
+        let ask = |effects: &mut Effects, replacements: &[&[&[u8]]]| {
+            effects.begin(DbIndex(0));
+            effects.expired(b"x");
+            effects.changed(b"a", Event::SortStore);
+            replacements.iter().for_each(|it| effects.replace(it));
+            effects.finish([&b"SORT"[..]].into_iter());
+        };
+        ask(&mut effects, &[&[b"DEL", b"a"], &[b"RPUSH", b"a", b"1"]]);
+        ask(&mut effects, &[&[b"DEL", b"a"]]);
+        ask(&mut effects, &[&[]]);
+        ask(&mut effects, &[]);
+        effects.begin(DbIndex(0));
+        effects.replace(&[b"HSET", b"h", b"f", b"1"]);
+        effects.replace(&[b"HPEXPIREAT", b"h", b"9"]);
+        effects.fail();
+        assert_eq!(
+            taken(&mut effects),
+            "SELECT 0, DEL x, MULTI, DEL a, RPUSH a 1, EXEC, DEL x, DEL a, DEL x, DEL x, SORT, \
+             MULTI, HSET h f 1, HPEXPIREAT h 9, EXEC"
+        );
+    }
+
+    #[test]
+    fn what_all_shards_record_is_known_wherever_it_stands() {
+        let mut effects = recording();
+        let swap = |effects: &mut Effects| {
+            effects.begin(DbIndex(1));
+            effects.changed(b"", Event::SwapDb);
+            effects.finish([&b"SWAPDB"[..], b"0", b"1"].into_iter());
+        };
+        swap(&mut effects);
+        run(&mut effects, "SET a 1");
+        effects.go_on_with_block(ONE, true);
+        run(&mut effects, "SET a 1");
+        swap(&mut effects);
+        effects.pause_block();
+        effects.go_on_with_block(OTHER, false);
+        swap(&mut effects);
+        run(&mut effects, "SET a 1");
+        effects.pause_block();
+        assert_eq!(effects.common().len(), 2);
+        effects.end_block(OTHER);
+        let common = effects.common().to_vec();
+        let log = effects.take();
+        assert_eq!(common.len(), 3);
+        for range in common {
+            assert_eq!(
+                log[range].escape_ascii().to_string(),
+                r"*3\r\n$6\r\nSWAPDB\r\n$1\r\n0\r\n$1\r\n1\r\n"
+            );
+        }
+        assert!(effects.common().is_empty());
     }
 
     #[test]

@@ -128,6 +128,17 @@ mod tests {
         assert!(matches_ignoring_case(b"a[B-C]*", b"AbZ"));
     }
 
+    /// Redis 7 gives up beyond a thousand.
+    #[test]
+    fn no_number_of_stars_is_too_many() {
+        let text = vec![b'x'; 60_000];
+        assert!(matches(&b"*?".repeat(50_000), &text));
+        assert!(matches(&b"*?".repeat(60_000), &text));
+        assert!(!matches(&b"*?".repeat(60_001), &text));
+        assert!(matches(&b"*x".repeat(50_000), &text));
+        assert!(!matches(&[&b"*?".repeat(50_000)[..], b"y"].concat(), &text));
+    }
+
     /// The definition, by recursion.
     fn twin(pattern: &[u8], text: &[u8]) -> bool {
         match pattern {

@@ -222,6 +222,7 @@ impl Shard {
             }
             Err(CommandError::TooLong) => Err(self.cut(request, out, length)),
             Err(error) => {
+                context.db.effects().fail();
                 if matches!(error, CommandError::Long) {
                     context.db.uncount_hit();
                 }

@@ -289,8 +289,13 @@ fn is_exec(row: u16) -> bool {
 /// The flags of a command, those of an EXEC with what it is going to run.
 pub fn flags_of(session: &Session, entry: &Entry) -> Flags {
     match &session.queue {
-        Some(queue) if queue.block.writes() && is_exec(entry.number) => {
-            entry.flags.with(flags::WRITE)
+        Some(queue) if is_exec(entry.number) => {
+            let of_row = |row| registry().by_number(row).map(|entry| entry.flags);
+            let mut commands = queue.block.rows().filter_map(of_row);
+            match commands.any(|it| it.has(flags::WRITE) || it.has(flags::MAY_REPLICATE)) {
+                true => entry.flags.with(flags::WRITE),
+                false => entry.flags,
+            }
         }
         _ => entry.flags,
     }

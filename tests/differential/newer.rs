@@ -2,6 +2,7 @@
 //! of later versions.
 
 use crate::support::server::Server;
+use crate::support::wait_until;
 
 /// From the documentation of Redis 7.4 and 8.0.
 #[test]
@@ -31,9 +32,9 @@ fn fields_have_deadlines() {
         assert_eq!(got, reply, "{request}");
     }
     // Nobody asks for the fields: the keys go by themselves.
-    while client.call(&["DBSIZE"]).integer() > 0 {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    wait_until("the keys are gone by themselves", || {
+        client.call(&["DBSIZE"]).integer() == 0
+    });
 }
 
 #[test]

@@ -297,6 +297,11 @@ impl Reply {
         }
     }
 
+    /// Whether it is a string of this text.
+    pub fn is_text(&self, text: &str) -> bool {
+        !self.is_error() && self.value() == Value::Bulk(text.as_bytes().to_vec())
+    }
+
     /// The bytes of a string reply of any kind.
     pub fn bytes(&self) -> Vec<u8> {
         self.value().bytes()

@@ -4,12 +4,15 @@
 //! hence the `allow`. Nothing here knows a fixed port or asserts a duration.
 #![allow(dead_code)]
 
+pub mod chance;
 pub mod client;
 pub mod commands;
 pub mod compare;
 pub mod generate;
 pub mod rng;
+pub mod same;
 pub mod server;
+pub mod state;
 pub mod syntax;
 pub mod values;
 

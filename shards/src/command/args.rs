@@ -7,6 +7,7 @@ use crate::error::{CommandError, until_nul};
 use crate::number::parse_i64;
 use crate::resp::Reply;
 use crate::types::{Span, UnixMs};
+use crate::value::LongDouble;
 
 /// A parsed request: a buffer and where in it each argument lies.
 #[derive(Clone, Copy)]
@@ -273,23 +274,16 @@ pub fn deadline(text: &[u8], now: UnixMs) -> Result<Option<UnixMs>, CommandError
         CommandError::Static("ERR timeout is not a float or out of range");
     const NEGATIVE: CommandError = CommandError::Static("ERR timeout is negative");
     const TOO_LATE: CommandError = CommandError::Static("ERR timeout is out of range");
-    let seconds = std::str::from_utf8(text).map(str::parse::<f64>);
-    let Ok(Ok(seconds)) = seconds else {
-        return Err(NO_FLOAT);
-    };
-    let ms = (seconds * 1000.0).ceil();
-    // As much as an i64 holds, and no NaN.
-    if ms.is_nan() {
-        return Err(NO_FLOAT);
-    } else if ms < 0.0 {
-        return Err(NEGATIVE);
-    } else if ms >= i64::MAX as f64 {
-        return Err(TOO_LATE);
-    } else if ms == 0.0 {
-        return Ok(None);
+    let seconds = LongDouble::parse(text).ok_or(NO_FLOAT)?;
+    let ms = seconds.thousandfold_ceil().ok_or(TOO_LATE)?;
+    match ms {
+        ..0 => Err(NEGATIVE),
+        0 => Ok(None),
+        _ => {
+            let until = now.0.checked_add(ms).ok_or(TOO_LATE)?;
+            Ok(Some(UnixMs(until)))
+        }
     }
-    let until = now.0.checked_add(ms as i64).ok_or(TOO_LATE)?;
-    Ok(Some(UnixMs(until)))
 }
 
 /// The keys of a request that ends with a timeout, and until when it waits.

@@ -74,9 +74,12 @@ impl Engine {
         self.shard.effects().record(true);
         self.run(line);
         let log = text(&self.shard.effects().take());
-        log.strip_prefix("*2|$6|SELECT|$1|0|")
-            .unwrap_or(&log)
-            .to_owned()
+        let (select, multi) = ("*2|$6|SELECT|$1|0|", "*1|$5|MULTI|");
+        let (multi, rest) = match log.strip_prefix(multi) {
+            Some(rest) => (multi, rest),
+            None => ("", log.as_str()),
+        };
+        format!("{multi}{}", rest.strip_prefix(select).unwrap_or(rest))
     }
 }
 

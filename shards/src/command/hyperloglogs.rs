@@ -45,7 +45,7 @@ pub static COMMANDS: &[Row] = &[
         keys: &[KeySpec::every(1, &["RW", "access"]).noted(
             "RW because it may change the internal representation of the key, and propagate to replicas",
         )],
-        flags: flags::READONLY,
+        flags: flags::READONLY.with(flags::MAY_REPLICATE),
         tips: &[],
         subcommands: &[],
         run: Run::ReadThenWrite {
@@ -173,36 +173,38 @@ impl Target {
 
 fn pfadd(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (key, elements) = (&args[1], args.from(2));
-    let (mut copy, mut changed) = match Target::of(ctx, key, elements)? {
+    let (mut copy, mut changes) = match Target::of(ctx, key, elements)? {
         // Created even if nothing is added.
-        Target::Missing => (Some(HyperLogLog::new()), true),
-        Target::Copy(copy) => (Some(copy), false),
+        Target::Missing => (Some(HyperLogLog::new()), 1),
+        Target::Copy(copy) => (Some(copy), 0),
         Target::InPlace => {
+            let mut added = 0;
             let add = |bytes: &mut [u8]| {
                 for element in elements.iter() {
-                    add_in_place(bytes, element);
+                    added += usize::from(add_in_place(bytes, element));
                 }
             };
             ctx.db
                 .edit_string(key, add)
                 .expect("12 KiB lie outside their entry");
-            (None, true)
+            (None, added)
         }
-        Target::Unchanged => (None, false),
+        Target::Unchanged => (None, 0),
     };
     if let Some(copy) = &mut copy {
         for element in elements.iter() {
-            changed |= copy.add(element, ctx.settings.hll_sparse_max_bytes)?;
+            let new = copy.add(element, ctx.settings.hll_sparse_max_bytes)?;
+            changes += usize::from(new);
         }
     }
-    if let Some(mut copy) = copy.filter(|_| changed) {
+    if let Some(mut copy) = copy.filter(|_| changes > 0) {
         copy.make_stale();
         ctx.db.set_owned(key, copy.into_bytes(), Ttl::Keep)?;
     }
-    if changed {
-        ctx.changed(key, Event::PfAdd);
+    if changes > 0 {
+        ctx.changed_times(key, Event::PfAdd, changes);
     }
-    ctx.reply.integer(i64::from(changed));
+    ctx.reply.integer(i64::from(changes > 0));
     Ok(())
 }
 

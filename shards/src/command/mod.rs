@@ -390,6 +390,18 @@ impl<'a> Context<'a> {
         self.effects().changed(key, event);
     }
 
+    /// As [`Context::changed`], counted as so many changes: one for each element
+    /// that has come or gone, as in Redis.
+    #[inline]
+    pub fn changed_times(&mut self, key: &[u8], event: Event, count: usize) {
+        self.effects().changed_times(key, event, count);
+    }
+
+    /// As [`Context::changed`] for the other key of a change that counts as one.
+    pub fn also_changed(&mut self, key: &[u8], event: Event) {
+        self.effects().changed_times(key, event, 0);
+    }
+
     /// A write has run out of memory: counts what it has done, if anything, and
     /// propagates `done`, the request cut off there. Returns the error.
     #[cold]
@@ -401,7 +413,7 @@ impl<'a> Context<'a> {
         unfinished: Unfinished,
     ) -> CommandError {
         if unfinished.done > 0 {
-            self.changed(key, event);
+            self.changed_times(key, event, unfinished.done);
             self.cut_off(done);
         }
         unfinished.error
@@ -420,10 +432,10 @@ impl<'a> Context<'a> {
         self.effects().touched(key);
     }
 
-    /// [`Context::changed`] for a key of another database.
-    pub fn changed_in(&mut self, index: DbIndex, key: &[u8], event: Event) {
+    /// [`Context::changed`] for a key of another database, counted as so many.
+    pub fn changed_in(&mut self, index: DbIndex, key: &[u8], event: Event, count: usize) {
         let before = self.effects().select(index);
-        self.changed(key, event);
+        self.changed_times(key, event, count);
         self.effects().select(before);
     }
 

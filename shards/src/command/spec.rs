@@ -136,6 +136,8 @@ pub mod flags {
     pub const NO_MULTI: Flags = Flags(1 << 16);
     pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 17);
     pub const PROTECTED: Flags = Flags(1 << 18);
+    /// Not shown by COMMAND: reads that may leave effects, which a pause of writes
+    /// holds up, too.
     pub const MAY_REPLICATE: Flags = Flags(1 << 19);
     pub const TOUCHES_ARBITRARY_KEYS: Flags = Flags(1 << 20);
     /// Not shown by COMMAND: in category @dangerous.
@@ -179,7 +181,6 @@ pub mod flags {
         (SKIP_SLOWLOG, "skip_slowlog"),
         (FAST, "fast"),
         (NO_AUTH, "no_auth"),
-        (MAY_REPLICATE, "may_replicate"),
         (NO_MANDATORY_KEYS, "no_mandatory_keys"),
         (PROTECTED, "protected"),
         (NO_ASYNC_LOADING, "no_async_loading"),

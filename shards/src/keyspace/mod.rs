@@ -409,6 +409,11 @@ impl Db<'_> {
         usize::from(slot) < self.keyspace.store.slot_count()
     }
 
+    /// Whether these are keys of the first shard of all.
+    pub fn is_first(&self) -> bool {
+        self.keyspace.first_slot == 0
+    }
+
     /// Whether looks refresh access times.
     pub fn touches(&self) -> bool {
         self.touch

@@ -196,11 +196,6 @@ impl Block {
         self.commands.iter().any(server)
     }
 
-    /// Whether a command of it writes.
-    pub fn writes(&self) -> bool {
-        self.commands.iter().any(|command| command.write)
-    }
-
     /// The numbers of its commands' rows.
     pub fn rows(&self) -> impl Iterator<Item = u16> {
         self.commands.iter().map(|command| command.row)

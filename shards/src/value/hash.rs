@@ -123,9 +123,10 @@ impl Hash {
             },
             Self::ListpackEx(bytes) => set_ex(bytes, name, value, ttl)?,
         };
-        if new
-            && self.len() > growth.thresholds.hash_max_listpack_entries
+        // Also when none was added: the threshold may have been lowered.
+        if self.len() > growth.thresholds.hash_max_listpack_entries
             && let Err(error) = self.make_table(growth)
+            && new
         {
             self.remove(name);
             return Err(error);

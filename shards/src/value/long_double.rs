@@ -103,6 +103,45 @@ impl LongDouble {
         }
     }
 
+    /// A thousand times as much, rounded once and then up to an integer. One that
+    /// an i64 cannot hold becomes the nearest that it can, or `None` if positive.
+    pub fn thousandfold_ceil(self) -> Option<i64> {
+        let product = match self {
+            Self::Finite {
+                negative,
+                mantissa,
+                exponent,
+            } => Self::round(negative, u128::from(mantissa) * 1000, exponent, false),
+            infinite @ Self::Infinite { .. } => infinite,
+        };
+        let (negative, magnitude) = match product {
+            Self::Infinite { negative } => (negative, u64::MAX),
+            Self::Finite {
+                negative,
+                mantissa,
+                exponent,
+            } => {
+                let shift = u32::try_from(exponent.unsigned_abs()).unwrap_or(u32::MAX);
+                let fits = mantissa == 0 || shift <= mantissa.leading_zeros();
+                let magnitude = match exponent {
+                    0.. if fits => mantissa.checked_shl(shift).unwrap_or(0),
+                    0.. => u64::MAX,
+                    _ => {
+                        let whole = mantissa.checked_shr(shift).unwrap_or(0);
+                        let exact = whole.checked_shl(shift).unwrap_or(0) == mantissa;
+                        whole + u64::from(!negative && !exact)
+                    }
+                };
+                (negative, magnitude)
+            }
+        };
+        if negative {
+            Some(0i64.checked_sub_unsigned(magnitude).unwrap_or(i64::MIN))
+        } else {
+            i64::try_from(magnitude).ok()
+        }
+    }
+
     /// Whether it is a number.
     pub fn is_finite(&self) -> bool {
         matches!(self, Self::Finite { .. })
@@ -514,6 +553,32 @@ fn low(value: u128) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thousand_times_as_much_is_rounded_up() {
+        for (text, product) in [
+            ("0", Some(0)),
+            ("-0", Some(0)),
+            ("0.01", Some(10)),
+            ("0.0001", Some(1)),
+            ("-0.0001", Some(0)),
+            ("-0.5", Some(-500)),
+            ("-1.0009", Some(-1000)),
+            ("0x0.1", Some(63)),
+            ("1e-400", Some(1)),
+            ("3e-4951", Some(1)),
+            ("9223372036854775.807", Some(i64::MAX)),
+            ("9223372036854775.808", None),
+            ("0x7FFFFFFFFFFFFF", None),
+            ("1e400", None),
+            ("-1e400", Some(i64::MIN)),
+            ("inf", None),
+            ("-inf", Some(i64::MIN)),
+        ] {
+            let number = LongDouble::parse(text.as_bytes()).unwrap();
+            assert_eq!(number.thousandfold_ceil(), product, "{text}");
+        }
+    }
 
     fn sum(a: &str, b: &str) -> Option<String> {
         let (a, b) = (

@@ -83,12 +83,12 @@ impl Set {
             Self::Intset(bytes) => match parse_i64(member) {
                 Some(number) => {
                     let new = intset::insert(bytes, number)?;
-                    if Intset::new(bytes).len() > growth.thresholds.set_max_intset_entries
+                    // Only then: a threshold that was lowered says nothing yet.
+                    if new
+                        && Intset::new(bytes).len() > growth.thresholds.set_max_intset_entries
                         && let Err(error) = self.make_table(growth)
                     {
-                        if new {
-                            self.remove(member);
-                        }
+                        self.remove(member);
                         return Err(error);
                     }
                     Ok(new)

@@ -317,12 +317,15 @@ fn run(ctx: &mut Context<'_>, key: &[u8], operations: &[Operation]) -> Outcome {
     };
     let grown = make_room(ctx, key, wanted)?;
     ctx.reply.array(operations.len());
-    let mut changed = grown;
+    let mut changes = 0;
     for operation in operations {
-        changed |= perform(ctx, key, operation)?;
+        // In a string that has grown Redis counts whatever was written.
+        let done = perform(ctx, key, operation)?;
+        let counts = done.is_some_and(|changed| changed || grown);
+        changes += usize::from(counts && writes(&operation));
     }
-    if changed {
-        ctx.changed(key, Event::SetBit);
+    if grown || changes > 0 {
+        ctx.changed_times(key, Event::SetBit, changes);
     }
     Ok(())
 }
@@ -339,8 +342,13 @@ fn make_room(ctx: &mut Context<'_>, key: &[u8], wanted: usize) -> Result<bool, C
     Ok(wanted > length)
 }
 
-/// Runs one operation and replies; whether a bit changed.
-fn perform(ctx: &mut Context<'_>, key: &[u8], operation: &Operation) -> Result<bool, CommandError> {
+/// Runs one operation and replies; whether a bit changed, unless an overflow
+/// forbade it.
+fn perform(
+    ctx: &mut Context<'_>,
+    key: &[u8],
+    operation: &Operation,
+) -> Result<Option<bool>, CommandError> {
     let width = operation.width;
     let string = ctx.db.lookup_string(key)?.unwrap_or(StringRef::Bytes(b""));
     let mut buffer = itoa::Buffer::new();
@@ -364,7 +372,7 @@ fn perform(ctx: &mut Context<'_>, key: &[u8], operation: &Operation) -> Result<b
     };
     let Some(new) = new else {
         ctx.reply.null();
-        return Ok(false);
+        return Ok(None);
     };
     if new != old {
         window.set(width, new);
@@ -372,7 +380,7 @@ fn perform(ctx: &mut Context<'_>, key: &[u8], operation: &Operation) -> Result<b
             .set_range(key, window.first_byte, window.touched(operation))?;
     }
     ctx.reply.integer(reply);
-    Ok(new != old)
+    Ok(Some(new != old))
 }
 
 #[cfg(test)]

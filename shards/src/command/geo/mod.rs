@@ -180,8 +180,8 @@ fn geoadd(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
             let done = if added + moved > 0 { at / 3 } else { 0 };
             let ZsetUpdate { before, after } =
                 update.map_err(|error| Unfinished::after(done, error))?;
-            added += i64::from(before.is_none() && after.is_some());
-            moved += i64::from(before.is_some() && before != after);
+            added += usize::from(before.is_none() && after.is_some());
+            moved += usize::from(before.is_some() && before != after);
         }
         Ok((added, moved))
     });
@@ -189,10 +189,10 @@ fn geoadd(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (added, moved) =
         edited.map_err(|it| ctx.give_up(key, Event::ZAdd, args.first(first + 3 * it.done), it))?;
     if added + moved > 0 {
-        ctx.changed(key, Event::ZAdd);
+        ctx.changed_times(key, Event::ZAdd, added + moved);
     }
     let counted = if conditions.ch { added + moved } else { added };
-    ctx.reply.integer(counted);
+    ctx.reply.integer(counted as i64);
     Ok(())
 }
 

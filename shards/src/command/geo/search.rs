@@ -3,7 +3,7 @@
 use super::query::{Form, Found, Origin, Query, Storing};
 use super::{reply_distance, reply_point};
 use crate::command::spec::{Access, Arity, Begin, Command, Find, Group, KeySpec, flags};
-use crate::command::zsets::inputs::{put_result, read_result, store_read};
+use crate::command::zsets::inputs::{put_places, put_result, read_result, store_read};
 use crate::command::zsets::{limits, reply_member};
 use crate::command::{Args, Context, Decision, Outcome, Row, Run};
 use crate::effects::Event;
@@ -284,7 +284,8 @@ fn read(ctx: &mut Context<'_>, args: Args<'_>, form: Form) -> Outcome {
 fn decide(decision: &mut Decision<'_>, form: Form) -> Outcome {
     // Whether a member is there is known where the source is.
     let query = Query::parse(decision.args, form, None)?;
-    store_read(decision, query.destination.ok_or(CommandError::Syntax)?)
+    let destination = query.destination.ok_or(CommandError::Syntax)?;
+    store_read(decision, destination, put_places)
 }
 
 fn reply_found(reply: &mut Reply<'_>, query: &Query<'_>, found: &[Found<'_>]) {
@@ -394,7 +395,10 @@ mod tests {
         let members = "*4|$4|ZADD|$1|d|$16|3479447370796909|$7|Catania|";
         let store = "GEOSEARCHSTORE d g FROMLONLAT 15 37 BYRADIUS 100 km";
         assert_eq!(engine.effects(store), members);
-        assert_eq!(engine.effects(store), format!("*2|$3|DEL|$1|d|{members}"));
+        assert_eq!(
+            engine.effects(store),
+            format!("*1|$5|MULTI|*2|$3|DEL|$1|d|{members}*1|$4|EXEC|")
+        );
         let nothing = "GEORADIUS g 15 37 1 km STORE d";
         assert_eq!(engine.effects(nothing), "*2|$3|DEL|$1|d|");
         assert_eq!(engine.effects(nothing), "");

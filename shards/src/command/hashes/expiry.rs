@@ -283,11 +283,11 @@ fn expire_generic(
     };
     let (set, deleted) = (with(SET), with(DELETED));
     if !set.is_empty() {
-        ctx.changed(key, Event::HExpire);
+        ctx.changed_times(key, Event::HExpire, set.len());
         propagate_deadline(ctx, key, Some(at), &set);
     }
     if !deleted.is_empty() {
-        ctx.changed(key, Event::HDel);
+        ctx.changed_times(key, Event::HDel, deleted.len());
         propagate_removal(ctx, key, &deleted);
     }
     ctx.reply.array(codes.len());
@@ -315,7 +315,7 @@ pub(super) fn set_deadlines(
         Err(Unfinished { done, error }) => (done, Err(error)),
     };
     if done > 0 {
-        ctx.changed(key, event);
+        ctx.changed_times(key, event, done);
         propagate_deadline(ctx, key, at, &names[..done]);
     }
     failed

@@ -210,7 +210,7 @@ fn set_pairs(ctx: &mut Context<'_>, args: Args<'_>, command: &str) -> Result<i64
         .db
         .edit_or_create(key, set)
         .map_err(|it| ctx.give_up(key, Event::HSet, args.first(2 + 2 * it.done), it))?;
-    ctx.changed(key, Event::HSet);
+    ctx.changed_times(key, Event::HSet, pairs.len() / 2);
     Ok(new)
 }
 
@@ -360,7 +360,7 @@ fn hdel(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let remove = |hash: &mut Hash| names.iter().filter(|it| hash.remove(it)).count();
     let removed = ctx.db.edit(key, remove)?.unwrap_or(0);
     if removed > 0 {
-        ctx.changed(key, Event::HDel);
+        ctx.changed_times(key, Event::HDel, removed);
     }
     ctx.reply.integer(removed as i64);
     Ok(())

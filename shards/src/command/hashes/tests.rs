@@ -248,7 +248,8 @@ fn effects() {
             ),
             (
                 "HINCRBYFLOAT h a 1",
-                "*4|$4|HSET|$1|h|$1|a|$1|2|*6|$10|HPEXPIREAT|$1|h|$13|1000000001000|$6|FIELDS|$1|1|$1|a|",
+                "*1|$5|MULTI|*4|$4|HSET|$1|h|$1|a|$1|2|\
+                 *6|$10|HPEXPIREAT|$1|h|$13|1000000001000|$6|FIELDS|$1|1|$1|a|*1|$4|EXEC|",
             ),
             (
                 "HPERSIST h FIELDS 1 a",

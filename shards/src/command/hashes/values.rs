@@ -172,7 +172,7 @@ fn hgetex(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         // One that is named twice is removed once.
         let remove = |hash: &mut Hash| changed.retain(|name| hash.remove(name));
         ctx.db.edit(key, remove)?;
-        ctx.changed(key, Event::HDel);
+        ctx.changed_times(key, Event::HDel, changed.len());
         propagate_removal(ctx, key, &changed);
         return Ok(());
     }
@@ -250,7 +250,7 @@ fn hsetex(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if pairs.is_empty() {
         return failed.map_or(Ok(()), Err);
     }
-    ctx.changed(key, Event::HSet);
+    ctx.changed_times(key, Event::HSet, pairs.len() / 2);
     if ctx.is_recording() {
         let (mut count, mut ms) = (itoa::Buffer::new(), itoa::Buffer::new());
         let count = count.format(pairs.len() / 2).as_bytes();
@@ -275,7 +275,7 @@ fn remove_past(ctx: &mut Context<'_>, key: &[u8], pairs: Args<'_>) -> Outcome {
     let remove = |hash: &mut Hash| gone.extend(names_of(pairs).filter(|name| hash.remove(name)));
     ctx.db.edit(key, remove)?;
     if !gone.is_empty() {
-        ctx.changed(key, Event::HDel);
+        ctx.changed_times(key, Event::HDel, gone.len());
         propagate_removal(ctx, key, &gone);
     }
     Ok(())
@@ -303,7 +303,7 @@ fn hgetdel(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         (0..names.len()).for_each(|_| ctx.reply.null());
     }
     if !gone.is_empty() {
-        ctx.changed(key, Event::HDel);
+        ctx.changed_times(key, Event::HDel, gone.len());
         propagate_removal(ctx, key, &gone);
     }
     Ok(())

@@ -304,7 +304,8 @@ fn pttl(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn expiretime(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    reply_deadline(ctx, args, |at| at.0.saturating_add(500) / 1000)
+    // Rounded to the nearest second, up to the last instant there is.
+    reply_deadline(ctx, args, |at| at.0 / 1000 + i64::from(at.0 % 1000 >= 500))
 }
 
 fn pexpiretime(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {

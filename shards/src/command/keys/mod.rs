@@ -233,9 +233,10 @@ fn check_flush_mode(args: Args<'_>) -> Outcome {
 fn flushdb(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     check_flush_mode(args)?;
     ctx.overturned(ctx.selected(), None);
+    let count = ctx.db.len();
     ctx.db.clear();
     // Propagated also when there was nothing to delete, as in Redis.
-    ctx.changed(b"", Event::FlushDb);
+    ctx.changed_times(b"", Event::FlushDb, count);
     ctx.reply.ok();
     Ok(())
 }
@@ -247,12 +248,14 @@ fn flushall(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         ctx.overturned(index, None);
         number += 1;
     }
+    let (now, mut count) = (ctx.db.now(), ctx.db.len());
     ctx.db.clear();
-    let now = ctx.db.now();
     for keyspace in ctx.others.iter_mut() {
-        keyspace.at(now, false, ctx.db.effects()).clear();
+        let mut db = keyspace.at(now, false, ctx.db.effects());
+        count += db.len();
+        db.clear();
     }
-    ctx.changed(b"", Event::FlushDb);
+    ctx.changed_times(b"", Event::FlushDb, count);
     ctx.reply.ok();
     Ok(())
 }
@@ -271,8 +274,9 @@ fn swapdb(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         ctx.overturned(second, Some(first));
         ctx.swap(first, second);
     }
-    // Propagated also when it changes nothing, as in Redis.
-    ctx.changed(b"", Event::SwapDb);
+    // Propagated also when it changes nothing, as in Redis; counted on one shard.
+    let count = usize::from(ctx.db.is_first());
+    ctx.changed_times(b"", Event::SwapDb, count);
     ctx.reply.ok();
     Ok(())
 }

@@ -145,13 +145,22 @@ mod tests {
                 "SET k 1 PXAT 2000000000000",
                 "*5|$3|SET|$1|k|$1|1|$4|PXAT|$13|2000000000000|",
             ),
-            ("RPUSH k a 2", "*2|$3|DEL|$1|k|*4|$5|RPUSH|$1|k|$1|a|$1|2|"),
-            ("SADD k a", "*2|$3|DEL|$1|k|*3|$4|SADD|$1|k|$1|a|"),
+            (
+                "RPUSH k a 2",
+                "*1|$5|MULTI|*2|$3|DEL|$1|k|*4|$5|RPUSH|$1|k|$1|a|$1|2|*1|$4|EXEC|",
+            ),
+            (
+                "SADD k a",
+                "*1|$5|MULTI|*2|$3|DEL|$1|k|*3|$4|SADD|$1|k|$1|a|*1|$4|EXEC|",
+            ),
             (
                 "ZADD k 1.5 a -inf b",
-                "*2|$3|DEL|$1|k|*6|$4|ZADD|$1|k|$4|-inf|$1|b|$3|1.5|$1|a|",
+                "*1|$5|MULTI|*2|$3|DEL|$1|k|*6|$4|ZADD|$1|k|$4|-inf|$1|b|$3|1.5|$1|a|*1|$4|EXEC|",
             ),
-            ("HSET k f v", "*2|$3|DEL|$1|k|*4|$4|HSET|$1|k|$1|f|$1|v|"),
+            (
+                "HSET k f v",
+                "*1|$5|MULTI|*2|$3|DEL|$1|k|*4|$4|HSET|$1|k|$1|f|$1|v|*1|$4|EXEC|",
+            ),
         ] {
             engine.run("DEL k");
             engine.run(line);
@@ -168,9 +177,9 @@ mod tests {
         engine.run("PEXPIREAT k 2000000000000");
         assert_eq!(
             made_anew(&mut engine, "k"),
-            "*2|$3|DEL|$1|k|*4|$4|HSET|$1|k|$1|f|$1|v|\
+            "*1|$5|MULTI|*2|$3|DEL|$1|k|*4|$4|HSET|$1|k|$1|f|$1|v|\
              *6|$10|HPEXPIREAT|$1|k|$13|2000000000001|$6|FIELDS|$1|1|$1|f|\
-             *3|$9|PEXPIREAT|$1|k|$13|2000000000000|"
+             *3|$9|PEXPIREAT|$1|k|$13|2000000000000|*1|$4|EXEC|"
         );
     }
 

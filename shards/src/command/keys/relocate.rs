@@ -136,7 +136,7 @@ fn relocate(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let parcel = ctx.db.take(key)?.ok_or(CommandError::NoSuchKey)?;
     ctx.db.put_parcel(new, parcel)?;
     ctx.changed(key, Event::RenameFrom);
-    ctx.changed(new, Event::RenameTo);
+    ctx.also_changed(new, Event::RenameTo);
     Ok(())
 }
 
@@ -199,7 +199,7 @@ fn write(handler: Handler, key: &[u8]) -> Write {
 /// The source has been where it is no more.
 fn gone(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let [key] = args.exactly()?;
-    ctx.changed(key, Event::RenameFrom);
+    ctx.also_changed(key, Event::RenameFrom);
     ctx.propagate(&[b"DEL", key]);
     Ok(())
 }
@@ -293,7 +293,7 @@ fn copy(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     }
     if let Some(parcel) = ctx.db.copy_of(to.key)? {
         ctx.in_db(to.db, |db| db.put_parcel(to.new, parcel))?;
-        ctx.changed_in(to.db, to.new, Event::CopyTo);
+        ctx.changed_in(to.db, to.new, Event::CopyTo, 1);
     }
     ctx.reply.integer(1);
     Ok(())
@@ -344,7 +344,7 @@ fn move_key(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if moves && let Some(parcel) = ctx.db.take(key)? {
         ctx.in_db(db, |db| db.put_parcel(key, parcel))?;
         ctx.changed(key, Event::MoveFrom);
-        ctx.changed_in(db, key, Event::MoveTo);
+        ctx.changed_in(db, key, Event::MoveTo, 0);
     }
     ctx.reply.integer(i64::from(moves));
     Ok(())

@@ -231,6 +231,14 @@ impl End {
             Self::Back => b"RPUSH",
         }
     }
+
+    /// The end that a command of [`End::push_name`] is about.
+    fn of_push(name: &[u8]) -> Self {
+        match name {
+            b"LPUSH" => Self::Front,
+            _ => Self::Back,
+        }
+    }
 }
 
 fn reply_element(reply: &mut Reply<'_>, element: Element<'_>) {
@@ -249,13 +257,22 @@ fn rpush(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn push(ctx: &mut Context<'_>, args: Args<'_>, end: End) -> Outcome {
+    push_counted(ctx, args, end, args.len() - 2)
+}
+
+/// What comes from a list on another shard: it counts where it is taken away.
+fn push_moved(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    push_counted(ctx, args, End::of_push(&args[0]), 0)
+}
+
+fn push_counted(ctx: &mut Context<'_>, args: Args<'_>, end: End, count: usize) -> Outcome {
     let (key, elements) = (&args[1], args.from(2).iter());
     let limit = Limit::of(ctx.settings);
     let len = ctx.db.edit_or_create(key, |list: &mut List| {
         list.push(end, elements, limit)?;
         Ok(list.len())
     })?;
-    ctx.changed(key, end.pushed());
+    ctx.changed_times(key, end.pushed(), count);
     ctx.reply.integer(len as i64);
     Ok(())
 }
@@ -279,7 +296,7 @@ fn push_if_there(ctx: &mut Context<'_>, args: Args<'_>, end: End) -> Outcome {
         ctx.reply.integer(0);
         return Ok(());
     };
-    ctx.changed(key, end.pushed());
+    ctx.changed_times(key, end.pushed(), args.len() - 2);
     ctx.reply.integer(len as i64);
     Ok(())
 }
@@ -340,7 +357,7 @@ pub fn pop_into_reply(
     let Some(popped) = popped else {
         return Ok(0);
     };
-    ctx.changed(key, end.popped());
+    ctx.changed_times(key, end.popped(), popped);
     Ok(popped)
 }
 
@@ -433,12 +450,13 @@ fn ltrim(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let trimmed = ctx.db.edit(key, |list: &mut List| {
         let len = list.len();
         let kept = indices(start, stop, len);
-        (kept.len() < len).then(|| list.trim(kept.start, kept.len(), limit))
+        let cut = len - kept.len();
+        (cut > 0).then(|| (list.trim(kept.start, kept.len(), limit), cut))
     })?;
     match trimmed {
-        Some(Some(parts)) => {
+        Some(Some((parts, cut))) => {
             ctx.db.bury(parts);
-            ctx.changed(key, Event::LTrim);
+            ctx.changed_times(key, Event::LTrim, cut);
         }
         Some(None) => ctx.touched(key),
         None => {}

@@ -153,7 +153,7 @@ pub fn move_into_reply(
         ctx.propagate(&[to.push_name(), destination, &element]);
         return Err(error);
     }
-    ctx.changed(source, from.popped());
+    ctx.also_changed(source, from.popped());
     ctx.reply.bulk(&element);
     Ok(true)
 }
@@ -208,9 +208,9 @@ pub(super) fn decide_move(decision: &mut Decision<'_>, from: End, to: End) -> Ou
         End::Back => back,
     });
     let element = element.expect("what is neither missing nor of another type has two ends");
-    let (pop, push) = (handler_of_pop(from), handler_of_push(to));
+    let pop = handler_of_pop(from);
     decision.writes.push(Write {
-        handler: push,
+        handler: super::push_moved,
         args: OwnedArgs::new([to.push_name(), destination, element]),
     });
     decision.writes.push(Write {
@@ -225,13 +225,6 @@ fn handler_of_pop(end: End) -> Handler {
     match end {
         End::Front => super::lpop,
         End::Back => super::rpop,
-    }
-}
-
-fn handler_of_push(end: End) -> Handler {
-    match end {
-        End::Front => super::lpush,
-        End::Back => super::rpush,
     }
 }
 

@@ -92,7 +92,7 @@ fn lrem(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let remove = |list: &mut List| list.remove_equal(element, most, end, limit);
     let removed = ctx.db.edit(key, remove)?.unwrap_or(0);
     if removed > 0 {
-        ctx.changed(key, Event::LRem);
+        ctx.changed_times(key, Event::LRem, removed);
     }
     ctx.reply.integer(removed as i64);
     Ok(())

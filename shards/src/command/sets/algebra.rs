@@ -434,11 +434,14 @@ fn put_members(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         set.add(member, &growth)?;
     }
     let existed = ctx.db.delete(key);
+    let stored = ctx.db.put_collection(key, set, Ttl::Clear)?;
     if existed {
-        ctx.changed(key, Event::Del);
         ctx.propagate(&[b"DEL", key]);
     }
-    if ctx.db.put_collection(key, set, Ttl::Clear)? {
+    if existed && !stored {
+        ctx.changed(key, Event::Del);
+    }
+    if stored {
         ctx.changed(key, Event::SUnionStore);
         let parts: Vec<&[u8]> = args.iter().collect();
         ctx.propagate(&parts);

@@ -72,7 +72,7 @@ fn spop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     };
     let (popped, emptied) = ctx.db.try_edit(key, pop)?.unwrap_or_default();
     if !popped.is_empty() {
-        ctx.changed(key, Event::SPop);
+        ctx.changed_times(key, Event::SPop, popped.len());
         if emptied {
             ctx.propagate(&[b"DEL", key]);
         } else {

@@ -127,19 +127,19 @@ fn sadd(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         .edit_or_create(key, |set: &mut Set| add_all(set, members, &growth))
         .map_err(|it| ctx.give_up(key, Event::SAdd, args.first(2 + it.done), it))?;
     if added > 0 {
-        ctx.changed(key, Event::SAdd);
+        ctx.changed_times(key, Event::SAdd, added);
     }
-    ctx.reply.integer(added);
+    ctx.reply.integer(added as i64);
     Ok(())
 }
 
 /// How many were new.
-fn add_all(set: &mut Set, members: Args<'_>, growth: &Growth<'_>) -> Result<i64, Unfinished> {
+fn add_all(set: &mut Set, members: Args<'_>, growth: &Growth<'_>) -> Result<usize, Unfinished> {
     set.expect(members.len(), growth)?;
     let mut added = 0;
     for (done, member) in members.iter().enumerate() {
         let new = set.add(member, growth);
-        added += i64::from(new.map_err(|error| match added {
+        added += usize::from(new.map_err(|error| match added {
             0 => error.into(),
             _ => Unfinished::after(done, error),
         })?);
@@ -152,7 +152,7 @@ fn srem(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let remove = |set: &mut Set| members.iter().filter(|it| set.remove(it)).count();
     let removed = ctx.db.edit(key, remove)?.unwrap_or(0);
     if removed > 0 {
-        ctx.changed(key, Event::SRem);
+        ctx.changed_times(key, Event::SRem, removed);
     }
     ctx.reply.integer(removed as i64);
     Ok(())

@@ -107,8 +107,8 @@ const RUN: Run = Run::ReadThenWrite {
 /// What is sorted, in its own order.
 #[derive(Default)]
 struct Elements {
+    /// The order is nobody's wish, unlike that of a list or a sorted set.
     is_set: bool,
-    is_zset: bool,
     texts: Texts,
 }
 
@@ -126,11 +126,9 @@ impl Elements {
                 set.iter()
                     .try_for_each(|member| member.with_bytes(&mut push))?;
             }
-            ValueRef::Zset(zset) => {
-                elements.is_zset = true;
-                zset.iter()
-                    .try_for_each(|(member, _)| member.with_bytes(&mut push))?;
-            }
+            ValueRef::Zset(zset) => zset
+                .iter()
+                .try_for_each(|(member, _)| member.with_bytes(&mut push))?,
             _ => return Err(CommandError::WrongType),
         }
         Ok(elements)
@@ -144,8 +142,7 @@ impl Elements {
         let mut words = bulks(reply);
         let kind = words.next().unwrap_or_default();
         let mut elements = Self {
-            is_set: kind == b"set",
-            is_zset: kind == b"zset",
+            is_set: kind == SET,
             texts: Texts::default(),
         };
         for word in words {
@@ -244,7 +241,7 @@ fn put_found<'a>(
         ctx.propagate(&[b"DEL", key]);
     }
     if stored {
-        ctx.changed(key, Event::SortStore);
+        ctx.changed_times(key, Event::SortStore, found.len());
     } else if existed {
         ctx.changed(key, Event::Del);
     }
@@ -259,7 +256,14 @@ fn put_found<'a>(
     Ok(())
 }
 
-/// The elements of argument 1, after the name of their type; an empty array if
+/// How shards tell one another of [`Elements::is_set`].
+const SET: &[u8] = b"set";
+
+fn kind(is_set: bool) -> &'static [u8] {
+    if is_set { SET } else { b"ordered" }
+}
+
+/// The elements of argument 1, after their [`kind`]; an empty array if
 /// there is no such key here, an error if it cannot be sorted.
 fn read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let key = &args[1];
@@ -272,11 +276,7 @@ fn read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         ctx.reply.array(0);
         return Ok(());
     };
-    let name = match view.value.type_of() {
-        Type::Set => b"set".as_slice(),
-        Type::Zset => b"zset",
-        _ => b"list",
-    };
+    let name = kind(view.value.type_of() == Type::Set);
     match Elements::of(view.value) {
         Ok(elements) => {
             ctx.reply.array(1 + elements.texts.len());
@@ -307,11 +307,6 @@ fn decide(decision: &mut Decision<'_>) -> Outcome {
     if elements.texts.bytes_len() + request > REQUEST_MAX {
         return Err(CommandError::OutOfMemory);
     }
-    let kind: &[u8] = match (elements.is_set, elements.is_zset) {
-        (true, _) => b"set",
-        (_, true) => b"zset",
-        _ => b"list",
-    };
     let words = itoa::Buffer::new()
         .format(decision.args.len())
         .as_bytes()
@@ -320,22 +315,21 @@ fn decide(decision: &mut Decision<'_>) -> Outcome {
     let head = [words.as_slice()].into_iter().chain(decision.args.iter());
     decision.further = Some(Further {
         handler: look_up,
-        args: OwnedArgs::new(head.chain([kind]).chain(texts)),
+        args: OwnedArgs::new(head.chain([kind(elements.is_set)]).chain(texts)),
         decide: decide_looked_up,
     });
     Ok(())
 }
 
 /// The arguments of the second round: how many words the request has, the
-/// request, the type, the elements.
+/// request, the kind, the elements.
 fn second_round<'a>(args: Args<'a>) -> Result<(Args<'a>, Elements), CommandError> {
     let words = args.get(0).and_then(parse_i64);
     let words = words.and_then(|words| usize::try_from(words).ok());
     let words = words.ok_or(CommandError::Syntax)?;
     let kind = args.get(1 + words).unwrap_or_default();
     let mut elements = Elements {
-        is_set: kind == b"set",
-        is_zset: kind == b"zset",
+        is_set: kind == SET,
         texts: Texts::default(),
     };
     for element in args.from(2 + words).iter() {

@@ -22,7 +22,7 @@ pub fn arrange(
     let as_set = sort.unsorted && elements.is_set && sort.store.is_some();
     let mut order = indices(texts.len())?;
     if sort.unsorted && !as_set {
-        if elements.is_zset && sort.descending {
+        if !elements.is_set && sort.descending {
             order.reverse();
         }
     } else {

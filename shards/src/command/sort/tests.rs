@@ -15,6 +15,10 @@ fn elements_are_sorted() {
         ("SORT l LIMIT 1 -1", "*2|$1|2|$1|3"),
         ("SORT l LIMIT 5 2", "*0"),
         ("SORT l BY nosort LIMIT 1 1", "*1|$1|1"),
+        ("SORT l BY nosort DESC", "*3|$1|2|$1|1|$1|3"),
+        ("SORT_RO l BY nosort DESC LIMIT 0 1", "*1|$1|2"),
+        ("SORT l BY nosort DESC LIMIT 1 2 STORE d", ":2"),
+        ("LRANGE d 0 -1", "*2|$1|1|$1|3"),
         ("SORT l BY", "-ERR syntax error"),
         ("SORT_RO l STORE d", "-ERR syntax error"),
         (
@@ -70,7 +74,7 @@ fn what_is_stored_is_propagated_as_it_is() {
     assert_eq!(engine.effects("SORT l STORE d"), pushed);
     assert_eq!(
         engine.effects("SORT l STORE d"),
-        format!("*2|$3|DEL|$1|d|{pushed}")
+        format!("*1|$5|MULTI|*2|$3|DEL|$1|d|{pushed}*1|$4|EXEC|")
     );
     assert_eq!(engine.effects("SORT nokey STORE d"), "*2|$3|DEL|$1|d|");
     assert_eq!(engine.effects("SORT nokey STORE d"), "");

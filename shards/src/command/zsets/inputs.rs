@@ -7,7 +7,7 @@
 
 use super::limits;
 use crate::command::args::bulks;
-use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, Write};
+use crate::command::{Args, Context, Decision, Handler, Outcome, OwnedArgs, Write};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::keyspace::{Ttl, ValueRef};
@@ -65,12 +65,21 @@ impl<'a> Input<'a> {
     }
 }
 
+/// How many changes a result of so many members counts as: Redis counts the places
+/// that a search stores, and any other result once.
+fn counted(event: Event, len: usize) -> usize {
+    match event {
+        Event::GeoSearchStore | Event::GeoRadiusStore => len,
+        _ => 1,
+    }
+}
+
 /// Sets `key` to a result and replies its length.
 pub fn store(ctx: &mut Context<'_>, key: &[u8], result: Zset, event: Event) -> Outcome {
     let len = result.view().len();
     if len > 0 {
         ctx.db.put_collection(key, result, Ttl::Clear)?;
-        ctx.changed(key, event);
+        ctx.changed_times(key, event, counted(event, len));
     } else if ctx.db.delete(key) {
         ctx.changed(key, Event::Del);
     }
@@ -189,8 +198,9 @@ pub fn read_result(ctx: &mut Context<'_>, result: Option<&Zset>) -> Outcome {
     Ok(())
 }
 
-/// Has the shard of `key` store what [`read_result`] has replied of the first key.
-pub fn store_read(decision: &mut Decision<'_>, key: &[u8]) -> Outcome {
+/// Has the shard of `key` store what [`read_result`] has replied of the first key, by
+/// [`put_members`] or [`put_places`].
+pub fn store_read(decision: &mut Decision<'_>, key: &[u8], put: Handler) -> Outcome {
     let read = decision.read.first().copied().unwrap_or_default();
     if read.len() + key.len() > REQUEST_MAX {
         return Err(CommandError::OutOfMemory);
@@ -201,10 +211,7 @@ pub fn store_read(decision: &mut Decision<'_>, key: &[u8]) -> Outcome {
         args.push(pair);
         len += 1;
     }
-    decision.writes.push(Write {
-        handler: put_members,
-        args,
-    });
+    decision.writes.push(Write { handler: put, args });
     decision.reply.integer(len / 2);
     Ok(())
 }
@@ -238,7 +245,16 @@ pub fn store_elsewhere(decision: &mut Decision<'_>, result: &Zset) -> Outcome {
 }
 
 /// The other half of [`store_elsewhere`] and [`store_read`].
-fn put_members(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+pub fn put_members(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    put_pairs(ctx, args, Event::ZUnionStore)
+}
+
+/// The same of what a search has found.
+pub fn put_places(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    put_pairs(ctx, args, Event::GeoSearchStore)
+}
+
+fn put_pairs(ctx: &mut Context<'_>, args: Args<'_>, event: Event) -> Outcome {
     let key = &args[1];
     let limits = limits(ctx);
     let members = args.from(2).iter().step_by(2).map(<[u8]>::len);
@@ -247,7 +263,7 @@ fn put_members(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     while let (Some(member), Some(score)) = (words.next(), words.next()) {
         result.set(member, score_of(score), &limits)?;
     }
-    put_result(ctx, key, result, Event::ZUnionStore)?;
+    put_result(ctx, key, result, event)?;
     ctx.reply.ok();
     Ok(())
 }
@@ -266,9 +282,12 @@ pub fn put_result(ctx: &mut Context<'_>, key: &[u8], result: Zset, event: Event)
             propagate_some(ctx, key, some);
         }
     }
+    let len = result.view().len();
     let stored = ctx.db.put_collection(key, result, Ttl::Clear)?;
-    if stored || existed {
-        ctx.changed(key, event);
+    if stored {
+        ctx.changed_times(key, event, counted(event, len));
+    } else if existed {
+        ctx.changed(key, Event::Del);
     }
     Ok(())
 }

@@ -154,7 +154,7 @@ pub fn pop(
     let (taken, rest) = taken.unwrap_or_default();
     ctx.db.bury(rest);
     if taken > 0 {
-        ctx.changed(key, end.event());
+        ctx.changed_times(key, end.event(), taken);
     }
     Ok(taken)
 }

@@ -182,18 +182,18 @@ fn zadd(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
             let done = if added + updated > 0 { index / 2 } else { 0 };
             let ZsetUpdate { before, after } =
                 update.map_err(|error| Unfinished::after(done, error))?;
-            added += i64::from(before.is_none() && after.is_some());
-            updated += i64::from(before.is_some() && before != after);
+            added += usize::from(before.is_none() && after.is_some());
+            updated += usize::from(before.is_some() && before != after);
         }
         Ok((added, updated))
     });
     let (added, updated) =
         edited.map_err(|it| ctx.give_up(key, Event::ZAdd, args.first(at + 2 * it.done), it))?;
     if added + updated > 0 {
-        ctx.changed(key, Event::ZAdd);
+        ctx.changed_times(key, Event::ZAdd, added + updated);
     }
-    ctx.reply
-        .integer(if options.ch { added + updated } else { added });
+    let counted = if options.ch { added + updated } else { added };
+    ctx.reply.integer(counted as i64);
     Ok(())
 }
 
@@ -247,7 +247,7 @@ fn zrem(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     })?;
     let removed = removed.unwrap_or(0);
     if removed > 0 {
-        ctx.changed(key, Event::ZRem);
+        ctx.changed_times(key, Event::ZRem, removed);
     }
     ctx.reply.integer(removed as i64);
     Ok(())
@@ -276,7 +276,7 @@ fn remove_range(ctx: &mut Context<'_>, args: Args<'_>, by: By, event: Event) -> 
     let (removed, rest) = removed.unwrap_or_default();
     ctx.db.bury(rest);
     if removed > 0 {
-        ctx.changed(key, event);
+        ctx.changed_times(key, event, removed);
     }
     ctx.reply.integer(removed as i64);
     Ok(())
