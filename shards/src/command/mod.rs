@@ -8,6 +8,7 @@
 //! The type parameter `R` of [`Command`] is how a row runs: [`Run`] here in the
 //! engine, a function on the session in the server.
 
+mod apart;
 mod args;
 mod bitmaps;
 pub mod digest;
@@ -42,7 +43,7 @@ use crate::effects::{Effects, Event};
 use crate::error::{CommandError, Unfinished};
 use crate::keyspace::{Db, Keyspace, Parcel};
 use crate::resp::Reply;
-use crate::types::{DbIndex, Random, Settings, Type, UnixMs, Waiting};
+use crate::types::{DbIndex, Random, Settings, ShardId, Type, UnixMs, Waiting};
 use crate::value::Growth;
 
 /// A row of the engine.
@@ -152,8 +153,15 @@ pub struct Decision<'a> {
     /// The whole request.
     pub args: Args<'a>,
     /// What `read` replied for each key after those skipped, as RESP2, in the
-    /// order of the keys; for a request without keys one element per shard.
+    /// order of the keys; for a request without keys one element per shard. What
+    /// a shard was asked for since ([`Further::Keys`]) stands in place of that.
     pub read: &'a [&'a [u8]],
+    /// As `read` was after the first round.
+    pub first: &'a [&'a [u8]],
+    /// The shard of each of these keys.
+    pub owners: &'a [ShardId],
+    /// What the round before this one has left.
+    pub progress: Progress,
     /// A random number.
     pub random: u64,
     pub settings: &'a Settings,
@@ -174,13 +182,41 @@ pub struct Decision<'a> {
     pub further: Option<Further>,
 }
 
-/// What all shards that take part are to run under the locks that they hold,
-/// and who decides then, with these arguments as the request's. Each replies an
-/// array of one element.
-pub struct Further {
+/// Another round under the locks that are held.
+pub enum Further {
+    /// All shards that take part run this. Each replies an array of one element,
+    /// and another decides, with these arguments as the request's.
+    Everywhere {
+        handler: Handler,
+        args: OwnedArgs,
+        decide: Decide,
+    },
+    /// Some shards, each once, are asked more about some of their keys. Then there
+    /// is the same decision again, with their replies in place of what was read of
+    /// these keys before; of all others, if `forget`, with what the first round read.
+    Keys {
+        asks: Vec<Ask>,
+        progress: Progress,
+        forget: bool,
+    },
+}
+
+/// What one shard is asked for: an array with one element for each of these keys,
+/// which are numbered as those that are read.
+pub struct Ask {
+    pub shard: ShardId,
+    pub keys: Vec<usize>,
     pub handler: Handler,
     pub args: OwnedArgs,
-    pub decide: Decide,
+}
+
+/// How far a decision that takes several rounds has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// Members that have been gone through.
+    pub from: usize,
+    /// Those among them that were wanted.
+    pub found: usize,
 }
 
 /// A write that brings a parcel, maybe to another database.
@@ -231,6 +267,9 @@ impl<'a> Decision<'a> {
         Self {
             args,
             read,
+            first: read,
+            owners: &[],
+            progress: Progress::default(),
             random: 0,
             settings,
             now: UnixMs(0),

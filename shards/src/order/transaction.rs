@@ -3,10 +3,11 @@
 
 use super::batch::{Call, Client, Ticket};
 use super::node::Unblock;
-use super::split::{in_key_order, integer_reply};
+use super::split::{after_line, element_len, in_key_order, integer_reply};
 use super::watch::Ran;
 use crate::command::{
-    Args, Cargo, Decide, Handler, Merge, OwnedArgs, Pieces, Put, Row, Sliced, Write, digest,
+    Args, Ask, Cargo, Decide, Handler, Merge, OwnedArgs, Pieces, Progress, Put, Row, Sliced, Write,
+    digest,
 };
 use crate::keyspace::Parcel;
 use crate::resp::{Protocol, Reply};
@@ -36,6 +37,8 @@ pub struct Transaction {
     pub request: Option<OwnedArgs>,
     /// What a further round was given in place of the request.
     pub further: Option<OwnedArgs>,
+    /// What was asked for about single keys.
+    pub rounds: Option<Box<Rounds>>,
     /// What its parts have taken so far.
     pub ticks: u64,
     /// It is to wait no longer; it ends so unless there is something for it.
@@ -69,6 +72,35 @@ pub struct Retry {
     pub waiting: Waiting,
     /// The shard that keeps its place among those who wait.
     pub turn: Option<ShardId>,
+}
+
+/// What is read in more than one round ([`Further::Keys`](crate::command::Further::Keys)).
+pub struct Rounds {
+    /// The replies of the first round.
+    pub first: Vec<(ShardId, Vec<u8>)>,
+    /// What stands in their place, key by key.
+    pub known: Vec<Option<Vec<u8>>>,
+    /// Which shards are asked now, and about which keys.
+    pub asked: Vec<(ShardId, Vec<usize>)>,
+    pub progress: Progress,
+}
+
+impl Rounds {
+    /// Takes the replies of a round in.
+    pub fn take(&mut self, replies: Vec<(ShardId, Vec<u8>)>) {
+        for (shard, reply) in replies {
+            let asked = self.asked.iter().position(|(asked, _)| *asked == shard);
+            let Some((_, keys)) = asked.map(|at| self.asked.swap_remove(at)) else {
+                continue;
+            };
+            let mut rest = after_line(&reply);
+            for key in keys {
+                let (element, after) = rest.split_at(element_len(rest));
+                self.known[key] = Some(element.to_vec());
+                rest = after;
+            }
+        }
+    }
 }
 
 /// What becomes of the parts' replies.
@@ -113,6 +145,7 @@ impl Transaction {
             step: 0,
             request: None,
             further: None,
+            rounds: None,
             ticks: 0,
             unblocked: None,
             retries: None,
@@ -142,6 +175,26 @@ impl Transaction {
             inner: matches!(self.then, Then::Decide { .. }),
             ..Cargo::default()
         }
+    }
+
+    /// Its shards are about to be asked for more about some keys.
+    pub fn ask_about_keys(&mut self, asks: &[Ask], progress: Progress, forget: bool) {
+        let replies = std::mem::take(&mut self.replies);
+        let keys = self.owners.len();
+        let rounds = self.rounds.get_or_insert_with(|| {
+            Box::new(Rounds {
+                first: replies,
+                known: vec![None; keys],
+                asked: Vec::new(),
+                progress,
+            })
+        });
+        if forget {
+            rounds.known.fill(None);
+        }
+        let asked = asks.iter().map(|ask| (ask.shard, ask.keys.clone()));
+        rounds.asked = asked.collect();
+        rounds.progress = progress;
     }
 
     /// Takes a part's reply in, and what it took away; whether it was the last.

@@ -6,13 +6,16 @@
 //! smallest or the first, and asks the others for each; a union is built up as
 //! a set of its own.
 //!
-//! Across shards the first hop replies the members of each key (null for a key
-//! of another type), the home core does the same with sets made of them, and
-//! the second hop has the destination's shard write the members.
+//! Across shards the home core does the same with sets made of what was read: all
+//! members for a union, else those that matter (`command/apart.rs`). Then it has
+//! the destination's shard write the members.
 
 use super::reply_element;
-use crate::command::args::bulks;
+use crate::command::apart::{
+    Base, Members, check_types, count_here, count_on, is_known, is_piece_known, read_sets,
+};
 use crate::command::spec::{Arity, Begin, Command, Find, Group, KeySpec, flags};
+use crate::command::zsets::inputs::{Input, members_of, reply_input};
 use crate::command::{
     Access, Args, Context, Decide, Decision, Handler, Outcome, OwnedArgs, Row, Run, Write,
 };
@@ -28,6 +31,7 @@ const fn replying(
     name: &'static str,
     summary: &'static str,
     whole: Handler,
+    read: Handler,
     decide: Decide,
 ) -> Row {
     Command {
@@ -44,7 +48,7 @@ const fn replying(
         subcommands: &[],
         run: Run::ReadThenWrite {
             whole,
-            read: members_of_each,
+            read,
             decide,
             skip: 0,
         },
@@ -63,6 +67,7 @@ const fn storing(
     summary: &'static str,
     keys: &'static [KeySpec],
     whole: Handler,
+    read: Handler,
     decide: Decide,
 ) -> Row {
     Command {
@@ -79,7 +84,7 @@ const fn storing(
         subcommands: &[],
         run: Run::ReadThenWrite {
             whole,
-            read: members_of_each,
+            read,
             decide,
             skip: 1,
         },
@@ -95,18 +100,21 @@ pub static COMMANDS: &[Row] = &[
         "sinter",
         "The members that all of the sets have.",
         sinter,
+        read_sets,
         sinter_decide,
     ),
     replying(
         "sunion",
         "The members that any of the sets has.",
         sunion,
+        read_whole_sets,
         sunion_decide,
     ),
     replying(
         "sdiff",
         "The members of the first set that no other has.",
         sdiff,
+        read_sets,
         sdiff_decide,
     ),
     storing(
@@ -114,6 +122,7 @@ pub static COMMANDS: &[Row] = &[
         "Store the members that all of the sets have.",
         UPDATED,
         sinterstore,
+        read_sets,
         sinterstore_decide,
     ),
     storing(
@@ -121,6 +130,7 @@ pub static COMMANDS: &[Row] = &[
         "Store the members that any of the sets has.",
         OVERWRITTEN,
         sunionstore,
+        read_whole_sets,
         sunionstore_decide,
     ),
     storing(
@@ -128,6 +138,7 @@ pub static COMMANDS: &[Row] = &[
         "Store the members of the first set that no other has.",
         OVERWRITTEN,
         sdiffstore,
+        read_sets,
         sdiffstore_decide,
     ),
     Command {
@@ -154,7 +165,7 @@ pub static COMMANDS: &[Row] = &[
         subcommands: &[],
         run: Run::ReadThenWrite {
             whole: sintercard,
-            read: members_of_each,
+            read: read_sets,
             decide: sintercard_decide,
             skip: 0,
         },
@@ -176,54 +187,6 @@ impl Operation {
             Self::Union => Event::SUnionStore,
             Self::Difference => Event::SDiffStore,
         }
-    }
-}
-
-/// Copied members, one after the other.
-#[derive(Default)]
-struct Members {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Members {
-    fn push(&mut self, member: &[u8]) -> Result<(), OutOfMemory> {
-        self.bytes.try_reserve(member.len())?;
-        self.ends.try_reserve(1)?;
-        self.bytes.extend_from_slice(member);
-        self.ends.push(self.bytes.len());
-        Ok(())
-    }
-
-    fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    fn get(&self, index: usize) -> &[u8] {
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.bytes[start..self.ends[index]]
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        (0..self.len()).map(|index| self.get(index))
-    }
-
-    /// Keeps those that `wanted` is true of.
-    fn retain(&mut self, wanted: impl Fn(&[u8]) -> bool) {
-        let (mut kept, mut end, mut start) = (0, 0, 0);
-        for index in 0..self.ends.len() {
-            let old = start..self.ends[index];
-            start = old.end;
-            if wanted(&self.bytes[old.clone()]) {
-                let len = old.len();
-                self.bytes.copy_within(old, end);
-                end += len;
-                self.ends[kept] = end;
-                kept += 1;
-            }
-        }
-        self.ends.truncate(kept);
-        self.bytes.truncate(end);
     }
 }
 
@@ -314,44 +277,54 @@ fn union(ctx: &mut Context<'_>, keys: Args<'_>) -> Result<Set, CommandError> {
     Ok(union)
 }
 
-/// The operation on members that were read on several shards.
+/// The operation on members that were read on several shards; nothing if more of
+/// them are to be read.
 fn compute_read(
-    decision: &Decision<'_>,
+    decision: &mut Decision<'_>,
     operation: Operation,
-    growth: &Growth<'_>,
-) -> Result<Found, CommandError> {
-    if decision.read.iter().any(|read| read.first() != Some(&b'*')) {
-        return Err(CommandError::WrongType);
-    }
-    let set_of = |read: &[u8]| -> Result<Set, OutOfMemory> {
-        let mut set = Set::new();
-        for member in bulks(read) {
-            set.add(member, growth)?;
-        }
-        Ok(set)
+    keys: Args<'_>,
+) -> Result<Option<Found>, CommandError> {
+    let base = match operation {
+        Operation::Union => None,
+        Operation::Intersection => Some(Base::Any),
+        Operation::Difference => Some(Base::First),
     };
-    if let Operation::Union = operation {
+    check_types(decision)?;
+    let growth = growth_for(decision);
+    let Some(base) = base else {
         let mut union = Set::new();
-        for member in decision.read.iter().flat_map(|read| bulks(read)) {
-            union.add(member, growth)?;
+        for (member, _) in decision.read.iter().flat_map(|read| members_of(read)) {
+            union.add(member, &growth)?;
         }
-        return Ok(Found::Set(union));
+        return Ok(Some(Found::Set(union)));
+    };
+    match is_known(decision, base, keys)? {
+        true => Ok(Some(Found::Members(narrow_read(decision, base)?))),
+        false => Ok(None),
     }
-    let common = matches!(operation, Operation::Intersection);
+}
+
+/// An intersection, or a difference, of what is known.
+fn narrow_read(decision: &Decision<'_>, base: Base) -> Result<Members, CommandError> {
+    let growth = growth_for(decision);
+    let common = base == Base::Any;
     let lengths = decision.read.iter().map(|read| read.len());
     let shortest = lengths.enumerate().min_by_key(|(_, len)| *len);
     let first = shortest.filter(|_| common).map_or(0, |(index, _)| index);
     let mut members = Members::default();
-    for member in bulks(decision.read.get(first).unwrap_or(&&b""[..])) {
+    for (member, _) in members_of(decision.read.get(first).copied().unwrap_or_default()) {
         members.push(member)?;
     }
     for (index, read) in decision.read.iter().enumerate() {
         if index != first && members.len() > 0 {
-            let set = set_of(read)?;
+            let mut set = Set::new();
+            for (member, _) in members_of(read) {
+                set.add(member, &growth)?;
+            }
             members.retain(|member| set.view().contains(member) == common);
         }
     }
-    Ok(Found::Members(members))
+    Ok(members)
 }
 
 fn answer(ctx: &mut Context<'_>, args: Args<'_>, operation: Operation) -> Outcome {
@@ -375,17 +348,14 @@ fn store(ctx: &mut Context<'_>, args: Args<'_>, operation: Operation) -> Outcome
     Ok(())
 }
 
-/// For each key an array of its members, or null if it is no set.
-fn members_of_each(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+/// All members of each key, which must be a set.
+fn read_whole_sets(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     ctx.reply.array(args.len() - 1);
     for key in args.from(1).iter() {
         match ctx.db.read_as::<Set>(key) {
-            Ok(Some(set)) => {
-                ctx.reply.array(set.len());
-                set.iter().for_each(|it| reply_element(&mut ctx.reply, it));
-            }
+            Ok(Some(set)) => reply_input(&mut ctx.reply, Input::Set(set), 0..set.len()),
             Ok(None) => ctx.reply.array(0),
-            Err(_) => ctx.reply.null(),
+            Err(error) => ctx.reply.error(&error),
         }
     }
     Ok(())
@@ -399,15 +369,20 @@ fn growth_for<'a>(decision: &Decision<'a>) -> Growth<'a> {
 }
 
 fn answer_read(decision: &mut Decision<'_>, operation: Operation) -> Outcome {
-    let found = compute_read(decision, operation, &growth_for(decision))?;
-    found.reply(&mut decision.reply);
+    let keys = decision.args.from(1);
+    if let Some(found) = compute_read(decision, operation, keys)? {
+        found.reply(&mut decision.reply);
+    }
     Ok(())
 }
 
 fn store_read(decision: &mut Decision<'_>, operation: Operation) -> Outcome {
     /// A request is below 4 GiB; this leaves room for its name and key.
     const BYTES_MAX: usize = 3 << 30;
-    let found = compute_read(decision, operation, &growth_for(decision))?;
+    let keys = decision.args.from(2);
+    let Some(found) = compute_read(decision, operation, keys)? else {
+        return Ok(());
+    };
     let set = found.into_set(&growth_for(decision))?;
     let (len, bytes) = (set.view().len(), set.heap_bytes());
     if bytes > BYTES_MAX {
@@ -521,50 +496,27 @@ fn sintercard_args(args: Args<'_>) -> Result<(usize, usize), CommandError> {
 }
 
 fn sintercard(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    /// Members looked at between two looks at the limit.
-    const TOGETHER: usize = 1024;
     let (count, limit) = sintercard_args(args)?;
     let keys = args.first(2 + count).from(2);
-    let mut smallest = (usize::MAX, 0);
-    for (index, key) in keys.iter().enumerate() {
-        let len = ctx.db.read_as::<Set>(key)?.map_or(0, |set| set.len());
-        smallest = smallest.min((len, index));
-    }
-    let mut members = Members::default();
-    if let Some(set) = ctx.db.lookup_as::<Set>(&keys[smallest.1])? {
-        // One set alone is only counted.
-        let wanted = if count == 1 { 0 } else { usize::MAX };
-        for member in set.iter().take(wanted) {
-            member.with_bytes(|member| members.push(member))?;
-        }
-    }
-    let mut found = if count == 1 { smallest.0.min(limit) } else { 0 };
-    let mut start = 0;
-    while start < members.len() && found < limit {
-        let end = members.len().min(start + TOGETHER);
-        let mut everywhere = [true; TOGETHER];
-        for (index, key) in keys.iter().enumerate() {
-            if index == smallest.1 {
-                continue;
-            }
-            let set = ctx.db.lookup_as::<Set>(key)?;
-            for (at, is_there) in (start..end).zip(&mut everywhere) {
-                *is_there &= set.is_some_and(|set| set.contains(members.get(at)));
-            }
-        }
-        let here = everywhere.iter().take(end - start);
-        found += here.filter(|is_there| **is_there).count();
-        start = end;
-    }
-    ctx.reply.integer(found.min(limit) as i64);
+    let len = |key| match ctx.db.read_as::<Set>(key)? {
+        Some(set) => Ok(set.len()),
+        None => Ok(0),
+    };
+    let lens = keys
+        .iter()
+        .map(len)
+        .collect::<Result<Vec<_>, CommandError>>()?;
+    let found = count_here(ctx, keys, &lens, limit)?;
+    ctx.reply.integer(found as i64);
     Ok(())
 }
 
 fn sintercard_decide(decision: &mut Decision<'_>) -> Outcome {
-    let (_, limit) = sintercard_args(decision.args)?;
-    let found = compute_read(decision, Operation::Intersection, &growth_for(decision))?;
-    if let Found::Members(members) = found {
-        decision.reply.integer(members.len().min(limit) as i64);
+    let (count, limit) = sintercard_args(decision.args)?;
+    let keys = decision.args.from(2).first(count);
+    if !is_piece_known(decision, keys)? {
+        return Ok(());
     }
-    Ok(())
+    let found = narrow_read(decision, Base::Any)?.len();
+    count_on(decision, keys, found, limit)
 }

@@ -313,7 +313,7 @@ fn decide(decision: &mut Decision<'_>) -> Outcome {
         .to_vec();
     let texts = elements.texts.iter().map(Option::unwrap_or_default);
     let head = [words.as_slice()].into_iter().chain(decision.args.iter());
-    decision.further = Some(Further {
+    decision.further = Some(Further::Everywhere {
         handler: look_up,
         args: OwnedArgs::new(head.chain([kind(elements.is_set)]).chain(texts)),
         decide: decide_looked_up,

@@ -6,6 +6,9 @@
 
 use super::inputs::{Copied, Input, limits_away, read, store, store_elsewhere};
 use super::{limits, reply_members, score as parse_score};
+use crate::command::apart::{
+    self, Base, check_types, count_here, counted, is_known, is_piece_known, read_inputs,
+};
 use crate::command::args::integer;
 use crate::command::spec::{Arity, Command, Group, KeySpec, flags};
 use crate::command::{Args, Context, Decision, Outcome, Row, Run};
@@ -29,7 +32,7 @@ pub static COMMANDS: &[Row] = &[
         subcommands: &[],
         run: Run::ReadThenWrite {
             whole: zdiff,
-            read,
+            read: read_inputs,
             decide: zdiff_decide,
             skip: 0,
         },
@@ -51,7 +54,7 @@ pub static COMMANDS: &[Row] = &[
         subcommands: &[],
         run: Run::ReadThenWrite {
             whole: zdiffstore,
-            read,
+            read: read_inputs,
             decide: zdiffstore_decide,
             skip: 1,
         },
@@ -70,7 +73,7 @@ pub static COMMANDS: &[Row] = &[
         subcommands: &[],
         run: Run::ReadThenWrite {
             whole: zinter,
-            read,
+            read: read_inputs,
             decide: zinter_decide,
             skip: 0,
         },
@@ -89,7 +92,7 @@ pub static COMMANDS: &[Row] = &[
         subcommands: &[],
         run: Run::ReadThenWrite {
             whole: zintercard,
-            read,
+            read: read_inputs,
             decide: zintercard_decide,
             skip: 0,
         },
@@ -111,7 +114,7 @@ pub static COMMANDS: &[Row] = &[
         subcommands: &[],
         run: Run::ReadThenWrite {
             whole: zinterstore,
-            read,
+            read: read_inputs,
             decide: zinterstore_decide,
             skip: 1,
         },
@@ -457,20 +460,39 @@ fn whole_reply(ctx: &mut Context<'_>, args: Args<'_>, form: Form) -> Outcome {
     Ok(())
 }
 
-fn decide(decision: &Decision<'_>, form: Form) -> Result<(Zset, Options), CommandError> {
+/// The result, with what was read of the inputs; nothing if more is to be read.
+fn decide(
+    decision: &mut Decision<'_>,
+    form: Form,
+) -> Result<Option<(Zset, Options)>, CommandError> {
     let (count, keys) = keys(decision.args, form)?;
+    check_types(decision)?;
+    let options = Options::parse(keys, count, form)?;
+    let known = match form.kind {
+        Kind::Union => true,
+        Kind::Diff => is_known(decision, Base::First, keys.first(count))?,
+        Kind::Inter => is_known(decision, Base::Any, keys.first(count))?,
+    };
+    if !known {
+        return Ok(None);
+    }
     let limits = limits_away(decision.settings, decision.random);
     let inputs = Copied::all(decision.read, &limits)?;
-    let options = Options::parse(keys, count, form)?;
-    let lens: Vec<usize> = inputs.iter().map(len_of).collect();
+    let lens = lens_away(decision, &inputs);
     let mut look = |input: usize, visit: Visit<'_>| look_away(&inputs[input], visit);
     let limits = form.result_limits(&limits);
     let result = combine(form.kind, &options, &lens, &limits, &mut look)?;
-    Ok((result, options))
+    Ok(Some((result, options)))
 }
 
-fn len_of(input: &Option<Copied>) -> usize {
-    input.as_ref().map_or(0, |input| input.zset.view().len())
+/// The length of each input, also of those that only some members are known of.
+fn lens_away(decision: &Decision<'_>, inputs: &[Option<Copied>]) -> Vec<usize> {
+    let first = decision.first.iter().map(|read| counted(read));
+    let len = |(input, counted): (&Option<Copied>, Option<usize>)| match input {
+        Some(input) => counted.unwrap_or(input.zset.view().len()),
+        None => 0,
+    };
+    inputs.iter().zip(first).map(len).collect()
 }
 
 fn look_away(input: &Option<Copied>, visit: Visit<'_>) -> Outcome {
@@ -481,9 +503,18 @@ fn look_away(input: &Option<Copied>, visit: Visit<'_>) -> Outcome {
 }
 
 fn decide_reply(decision: &mut Decision<'_>, form: Form) -> Outcome {
-    let (result, options) = decide(decision, form)?;
+    let Some((result, options)) = decide(decision, form)? else {
+        return Ok(());
+    };
     reply_members(&mut decision.reply, result.view().iter(), options.scores);
     Ok(())
+}
+
+fn decide_store(decision: &mut Decision<'_>, form: Form) -> Outcome {
+    match decide(decision, form)? {
+        Some((result, _)) => store_elsewhere(decision, &result),
+        None => Ok(()),
+    }
 }
 
 /// ZINTERCARD's limit; 0 is none.
@@ -519,22 +550,25 @@ fn zintercard(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (count, keys) = keys(args, INTERCARD)?;
     let lens = lens(ctx, keys, count)?;
     let limit = limit(keys, count)?;
-    let mut look = |input, visit: Visit<'_>| look_here(ctx, &keys[input], visit);
-    let rows = narrow(Kind::Inter, &PLAIN, &lens, &mut look)?;
-    ctx.reply.integer(rows.rows.len().min(limit) as i64);
+    let found = count_here(ctx, keys.first(count), &lens, limit)?;
+    ctx.reply.integer(found as i64);
     Ok(())
 }
 
 fn zintercard_decide(decision: &mut Decision<'_>) -> Outcome {
     let (count, keys) = keys(decision.args, INTERCARD)?;
+    check_types(decision)?;
+    let limit = limit(keys, count)?;
+    let keys = keys.first(count);
+    if !is_piece_known(decision, keys)? {
+        return Ok(());
+    }
     let limits = limits_away(decision.settings, decision.random);
     let inputs = Copied::all(decision.read, &limits)?;
-    let limit = limit(keys, count)?;
-    let lens: Vec<usize> = inputs.iter().map(len_of).collect();
+    let lens = lens_away(decision, &inputs);
     let mut look = |input: usize, visit: Visit<'_>| look_away(&inputs[input], visit);
     let rows = narrow(Kind::Inter, &PLAIN, &lens, &mut look)?;
-    decision.reply.integer(rows.rows.len().min(limit) as i64);
-    Ok(())
+    apart::count_on(decision, keys, rows.rows.len(), limit)
 }
 
 const ZDIFF: Form = Form {
@@ -562,8 +596,7 @@ fn zdiffstore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn zdiffstore_decide(decision: &mut Decision<'_>) -> Outcome {
-    let (result, _) = decide(decision, ZDIFFSTORE)?;
-    store_elsewhere(decision, &result)
+    decide_store(decision, ZDIFFSTORE)
 }
 
 const ZINTER: Form = Form {
@@ -591,8 +624,7 @@ fn zinterstore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn zinterstore_decide(decision: &mut Decision<'_>) -> Outcome {
-    let (result, _) = decide(decision, ZINTERSTORE)?;
-    store_elsewhere(decision, &result)
+    decide_store(decision, ZINTERSTORE)
 }
 
 const ZUNION: Form = Form {
@@ -620,6 +652,5 @@ fn zunionstore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn zunionstore_decide(decision: &mut Decision<'_>) -> Outcome {
-    let (result, _) = decide(decision, ZUNIONSTORE)?;
-    store_elsewhere(decision, &result)
+    decide_store(decision, ZUNIONSTORE)
 }

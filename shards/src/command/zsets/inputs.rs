@@ -12,14 +12,17 @@ use crate::effects::Event;
 use crate::error::CommandError;
 use crate::keyspace::{Ttl, ValueRef};
 use crate::number::{float_text, parse_i64};
+use crate::resp::Reply;
 use crate::types::Settings;
 use crate::value::{Collection, Element, SetRef, Zset, ZsetLimits, ZsetRef};
+use std::convert::Infallible;
+use std::ops::Range;
 
 /// Members of one ZADD among the effects of a stored result.
 const MEMBERS_PER_EFFECT: usize = 500;
 
 /// What a request may weigh that is made up of a result.
-const REQUEST_MAX: usize = u32::MAX as usize - 1024;
+pub const REQUEST_MAX: usize = u32::MAX as usize - 1024;
 
 /// One input where it is.
 #[derive(Clone, Copy)]
@@ -53,14 +56,26 @@ impl<'a> Input<'a> {
 
     pub fn for_each<E>(
         self,
+        visit: impl FnMut(Element<'_>, f64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.for_each_in(0..self.len(), visit)
+    }
+
+    /// Visits some of the members: their numbers must be within the length.
+    pub fn for_each_in<E>(
+        self,
+        numbers: Range<usize>,
         mut visit: impl FnMut(Element<'_>, f64) -> Result<(), E>,
     ) -> Result<(), E> {
         match self {
             Self::Zset(zset) => {
-                let mut walk = zset.iter();
+                let mut walk = zset.range(numbers, false);
                 walk.try_for_each(|(member, score)| visit(member, score))
             }
-            Self::Set(set) => set.iter().try_for_each(|member| visit(member, 1.0)),
+            Self::Set(set) => {
+                let mut walk = set.iter_from(numbers.start).take(numbers.len());
+                walk.try_for_each(|member| visit(member, 1.0))
+            }
         }
     }
 }
@@ -128,22 +143,39 @@ impl Copied {
     }
 
     fn one(reply: &[u8], limits: &ZsetLimits) -> Result<Option<Self>, CommandError> {
-        let Some((1.., rest)) = Bulks::line(reply) else {
+        let Some((scored, rest)) = parts_of(reply) else {
             return Ok(None);
         };
-        let (scored, rest) = Bulks::line(rest).expect("whether it has scores comes first");
         let members = Bulks(rest).step_by(if scored == 0 { 1 } else { 2 });
         let mut zset = Zset::to_hold(members.map(<[u8]>::len), limits);
-        let mut bulks = Bulks(rest);
-        while let Some(member) = bulks.next() {
-            let score = match scored {
-                0 => 1.0,
-                _ => score_of(bulks.next().unwrap_or_default()),
-            };
+        for (member, score) in members_of(reply) {
             zset.set(member, score, limits)?;
         }
         Ok(Some(Self { zset }))
     }
+}
+
+/// Whether the members of an input that was read have scores, and those; nothing if
+/// there is no such input, or it was only counted.
+fn parts_of(read: &[u8]) -> Option<(i64, &[u8])> {
+    let (1.., rest) = Bulks::line(read).filter(|_| read.starts_with(b"*"))? else {
+        return None;
+    };
+    Some(Bulks::line(rest).expect("whether it has scores comes first"))
+}
+
+/// The members of an input that was read, with their scores.
+pub fn members_of(read: &[u8]) -> impl Iterator<Item = (&[u8], f64)> {
+    let (scored, rest) = parts_of(read).unwrap_or_default();
+    let mut bulks = Bulks(rest);
+    std::iter::from_fn(move || {
+        let member = bulks.next()?;
+        let score = match scored {
+            0 => 1.0,
+            _ => score_of(bulks.next().unwrap_or_default()),
+        };
+        Some((member, score))
+    })
 }
 
 fn score_of(bytes: &[u8]) -> f64 {
@@ -158,23 +190,24 @@ pub fn read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         match input {
             None => ctx.reply.array(0),
             Some(Err(error)) => ctx.reply.error(&error),
-            Some(Ok(input)) => {
-                let scored = matches!(input, Input::Zset(_));
-                let len = input.len() * if scored { 2 } else { 1 };
-                ctx.reply.array(len + 1);
-                ctx.reply.integer(i64::from(scored));
-                let reply = &mut ctx.reply;
-                input.for_each(|member, score| {
-                    member.with_bytes(|member| reply.bulk(member));
-                    if scored {
-                        reply.bulk(&score.to_le_bytes());
-                    }
-                    Ok::<_, CommandError>(())
-                })?;
-            }
+            Some(Ok(input)) => reply_input(&mut ctx.reply, input, 0..input.len()),
         }
     }
     Ok(())
+}
+
+/// A copy of some members of an input: their numbers must be within the length.
+pub fn reply_input(reply: &mut Reply<'_>, input: Input<'_>, numbers: Range<usize>) {
+    let scored = matches!(input, Input::Zset(_));
+    reply.array(1 + numbers.len() * if scored { 2 } else { 1 });
+    reply.integer(i64::from(scored));
+    let Ok(()) = input.for_each_in(numbers, |member, score| {
+        member.with_bytes(|member| reply.bulk(member));
+        if scored {
+            reply.bulk(&score.to_le_bytes());
+        }
+        Ok::<_, Infallible>(())
+    });
 }
 
 /// As [`limits`], where there is no keyspace.

@@ -24,6 +24,7 @@
 //! another key that is locked, one ticket waits for all of its keys.
 
 use super::Node;
+use super::home::Seen;
 use crate::command::{Args, Cargo, Decide, KeySpec, OwnedArgs, Row, Run};
 use crate::error::CommandError;
 use crate::order::batch::{Batch, Call, Client, Item, Lock, Noted, Scope, Ticket};
@@ -643,7 +644,12 @@ impl Node {
         let mut out = Vec::new();
         let protocol = scattered.call.protocol;
         let decide = scattered.decide;
-        let decided = self.decided(now, decide, args, &read, None, protocol, true, &mut out);
+        let seen = Seen {
+            read: &read,
+            first: &read,
+            ..Seen::default()
+        };
+        let decided = self.decided(now, decide, args, seen, None, protocol, true, &mut out);
         let held = |shard: ShardId| scattered.offers.iter().any(|(from, _)| *from == shard);
         match decided {
             Ok(decided) if decided.writes.iter().all(|write| held(write.shard)) => {

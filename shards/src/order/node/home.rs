@@ -3,7 +3,9 @@
 
 use super::blocked::ending;
 use super::{CONVOY, Node, PROGRAM, Unblock, number_of};
-use crate::command::{Args, Cargo, Decide, Decision, Further, OwnedArgs, Row, Run, flags};
+use crate::command::{
+    Args, Cargo, Decide, Decision, Further, Handler, OwnedArgs, Progress, Row, Run, flags,
+};
 use crate::error::CommandError;
 use crate::keyspace::Parcel;
 use crate::order::batch::{Batch, Call, Client, Item, Lock, Scope, Ticket};
@@ -34,6 +36,15 @@ fn own(reply: &[u8], mut ran: Ran) -> (Vec<u8>, Ran) {
         Err(_) => ran.too_long = true,
     }
     (own, ran)
+}
+
+/// What a row decides on. Without further rounds `first` is the same as `read`.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Seen<'a> {
+    pub read: &'a [&'a [u8]],
+    pub first: &'a [&'a [u8]],
+    pub owners: &'a [ShardId],
+    pub progress: Progress,
 }
 
 impl Node {
@@ -455,29 +466,46 @@ impl Node {
         }
     }
 
-    /// Has all that take part run another round before there is a decision.
+    /// Has shards run another round before there is a decision.
     fn go_further(&mut self, now: UnixMs, mut transaction: Transaction, further: Further) {
-        let Then::Decide { decide, .. } = &mut transaction.then else {
-            return;
+        let call = transaction.call;
+        let asks: Vec<(ShardId, Handler, OwnedArgs)> = match further {
+            Further::Everywhere {
+                handler,
+                args,
+                decide: then,
+            } => {
+                if let Then::Decide { decide, .. } = &mut transaction.then {
+                    *decide = then;
+                }
+                transaction.replies.clear();
+                let shards = transaction.participants.iter();
+                let asks = shards.map(|shard| (*shard, handler, args.clone()));
+                let asks = asks.collect();
+                transaction.further = Some(args);
+                asks
+            }
+            Further::Keys {
+                asks,
+                progress,
+                forget,
+            } => {
+                transaction.ask_about_keys(&asks, progress, forget);
+                let asks = asks.into_iter();
+                asks.map(|ask| (ask.shard, ask.handler, ask.args)).collect()
+            }
         };
-        *decide = further.decide;
-        transaction.replies.clear();
-        transaction.missing = transaction.participants.len();
-        let (ticket, shards) = (transaction.ticket, transaction.participants.clone());
-        let call = Call {
-            handler: further.handler,
-            ..transaction.call
-        };
-        transaction.further = Some(further.args.clone());
+        transaction.missing = asks.len();
+        let ticket = transaction.ticket;
         let again = number_of(self.transactions.insert(transaction));
         assert_eq!(again, ticket.number, "a slab reuses the place freed last");
-        for shard in shards {
+        for (shard, handler, args) in asks {
             let cargo = Cargo {
                 inner: true,
                 ..Cargo::default()
             };
-            let how = (call, false, cargo);
-            self.work(now, shard, ticket, how, further.args.args());
+            let how = (Call { handler, ..call }, false, cargo);
+            self.work(now, shard, ticket, how, args.args());
         }
     }
 
@@ -489,16 +517,32 @@ impl Node {
         out: &mut Vec<u8>,
     ) -> Result<Decided, CommandError> {
         let parcel = transaction.parcel.take();
+        if let Some(rounds) = &mut transaction.rounds {
+            rounds.take(std::mem::take(&mut transaction.replies));
+        }
         let (Then::Decide { decide, .. }, Some(request)) =
             (&transaction.then, &transaction.request)
         else {
             return Ok(Decided::default());
         };
-        let read = in_key_order(&transaction.owners, &transaction.replies);
+        let rounds = transaction.rounds.as_deref();
+        let replies = rounds.map_or(&transaction.replies, |rounds| &rounds.first);
+        let first = in_key_order(&transaction.owners, replies);
+        let mut read = first.clone();
+        let known = rounds.iter().flat_map(|rounds| rounds.known.iter());
+        for (read, known) in read.iter_mut().zip(known) {
+            *read = known.as_deref().unwrap_or(read);
+        }
+        let seen = Seen {
+            read: &read,
+            first: &first,
+            owners: &transaction.owners,
+            progress: rounds.map(|rounds| rounds.progress).unwrap_or_default(),
+        };
         let alone = transaction.call.alone;
         let request = transaction.further.as_ref().unwrap_or(request);
         let (args, protocol) = (request.args(), transaction.protocol);
-        self.decided(now, *decide, args, &read, parcel, protocol, alone, out)
+        self.decided(now, *decide, args, seen, parcel, protocol, alone, out)
     }
 
     /// See [`Node::decision`], with what was read in the order of the keys.
@@ -508,7 +552,7 @@ impl Node {
         now: UnixMs,
         decide: Decide,
         args: Args<'_>,
-        read: &[&[u8]],
+        seen: Seen<'_>,
         parcel: Option<Box<Parcel>>,
         protocol: Protocol,
         alone: bool,
@@ -517,7 +561,9 @@ impl Node {
         let random = self.shard.random();
         let max = self.shard.settings.reply_max;
         let reply = Reply::until(out, protocol, max.bytes);
-        let mut decision = Decision::new(args, read, &self.shard.settings, reply);
+        let mut decision = Decision::new(args, seen.read, &self.shard.settings, reply);
+        (decision.first, decision.owners) = (seen.first, seen.owners);
+        decision.progress = seen.progress;
         (decision.random, decision.now, decision.alone) = (random, now, alone);
         decision.parcel = parcel;
         let decided = decide(&mut decision);
