@@ -300,7 +300,7 @@ fn a_server_with_more_shards_than_cores_serves() {
 /// from nor those of connections that go on working.
 #[test]
 fn large_requests_and_replies_leave_no_memory_behind() {
-    const ROUNDS: usize = 40;
+    const ROUNDS: usize = 60;
     let server = Server::cordis(4, &[]);
     let mut client = server.connect();
     let used = |client: &mut Client| -> usize {
@@ -328,10 +328,11 @@ fn large_requests_and_replies_leave_no_memory_behind() {
         assert_eq!(client.pipeline(&gets)[1].bytes().len(), 1 << 20);
         assert_eq!(client.call(&many).integer(), 0);
     }
-    // They all go on, so nothing is given up for want of work.
+    // They all go on, so nothing is given up for want of work. What cores keep for
+    // their own use does not depend on the number of clients.
     for client in &mut clients {
         client.call(&["PING"]);
     }
     let kept = used(&mut client).saturating_sub(before);
-    assert!(kept < 24 << 20, "{kept} bytes are kept");
+    assert!(kept < 48 << 20, "{kept} bytes are kept");
 }
