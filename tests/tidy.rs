@@ -28,7 +28,8 @@ const SHARDS_ARROWS: &[(&str, &[&str])] = &[
     ("value", &["types", "error", "number"]),
     ("resp", &["types", "error", "number"]),
     ("watch", &["types"]),
-    ("effects", &["types", "resp", "watch"]),
+    ("keep", &["types"]),
+    ("effects", &["types", "resp", "watch", "keep"]),
     (
         "keyspace",
         &["types", "error", "number", "glob", "value", "effects"],

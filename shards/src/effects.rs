@@ -26,6 +26,7 @@
 //! merges logs goes on behind it when he has come to it in all of them, and takes it
 //! once. To take SWAPDB from each would undo it.
 
+use crate::keep::Keep;
 use crate::resp::{Protocol, Reply};
 use crate::types::{DbIndex, Type};
 use crate::watch::Watches;
@@ -127,6 +128,7 @@ pub struct Effects {
     /// What is recorded now goes to the pieces of this block.
     piecemeal: Option<BlockId>,
     pub(crate) watches: Watches,
+    keep: Keep,
 }
 
 /// A block that runs bit by bit.
@@ -216,6 +218,7 @@ impl Effects {
             pieces: HashMap::with_hasher(ahash::RandomState::with_seeds(seed, 8, 9, 10)),
             piecemeal: None,
             watches: Watches::new(seed),
+            keep: Keep::new(seed),
         }
     }
 
@@ -238,6 +241,11 @@ impl Effects {
     /// Whether the request at hand has changed something.
     pub(crate) fn has_changed(&self) -> bool {
         self.changed
+    }
+
+    /// What stays on this shard although its time has come.
+    pub fn keep(&mut self) -> &mut Keep {
+        &mut self.keep
     }
 
     /// Number of changes since start.
@@ -420,7 +428,7 @@ impl Effects {
 
     /// `key` was found expired and is gone.
     pub(crate) fn expired(&mut self, key: &[u8]) {
-        self.touched(key);
+        self.watches.pass(self.db, key, true);
         if self.recording {
             self.write_of_key(key, [&b"DEL"[..], key].into_iter());
         }
@@ -428,9 +436,7 @@ impl Effects {
 
     /// `key` was found expired and is no longer shown, but it is not gone yet.
     pub(crate) fn hidden(&mut self, key: &[u8]) {
-        if !self.watches.is_empty() {
-            self.watches.touch(self.db, key);
-        }
+        self.watches.pass(self.db, key, false);
     }
 
     /// A key has come to hold a value of this type, in whatever database.

@@ -13,6 +13,7 @@ pub mod command;
 mod effects;
 mod error;
 pub mod glob;
+mod keep;
 mod keyspace;
 mod number;
 pub mod order;
@@ -25,6 +26,7 @@ mod watch;
 pub use command::{Args, COMMANDS, Command, Context, Outcome, Row, row};
 pub use effects::{Effects, Event};
 pub use error::{CommandError, ProtocolError, until_nul};
+pub use keep::Keep;
 pub use keyspace::{
     Db, ExpireProgress, Item, Keyspace, KeyspaceInfo, Located, Object, Parcel, StringRef, Ttl,
     ValueRef, View, slot_of,

@@ -3,6 +3,7 @@
 use crate::command::{Args, Cargo, Context, Handler, Others, Write};
 use crate::effects::Effects;
 use crate::error::CommandError;
+use crate::keep::Keep;
 use crate::keyspace::{ExpireProgress, Keyspace, Located};
 use crate::resp::{Protocol, Reply, UNLIMITED};
 use crate::types::{DbIndex, Random, Settings, Type, UnixMs};
@@ -300,15 +301,9 @@ impl Shard {
         sum
     }
 
-    /// From now on nothing expires for good, in no database, until a
-    /// [`Shard::let_go`] for every call of this. See [`Keyspace::keep`].
-    pub(crate) fn keep(&mut self) {
-        self.dbs.iter_mut().for_each(Keyspace::keep);
-    }
-
-    /// See [`Shard::keep`].
-    pub(crate) fn let_go(&mut self) {
-        self.dbs.iter_mut().for_each(Keyspace::let_go);
+    /// What stays although its time has come.
+    pub fn keep(&mut self) -> &mut Keep {
+        self.effects.keep()
     }
 
     /// Frees a slice of what deletions left, about `budget` entries; whether

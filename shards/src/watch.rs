@@ -4,6 +4,9 @@
 //! takes everything the client has watched here away: whether any of it has
 //! changed since.
 //!
+//! A key whose time had come already when it was watched may still be there, hidden
+//! (see [`Keep`](crate::Keep)). That it goes then changes nothing for its watcher.
+//!
 //! Invariant: a watcher stands in the list of a key exactly once for each time
 //! the key stands in its own list; no list is empty.
 //!
@@ -53,10 +56,18 @@ struct Watching {
 
 type Map<K, V> = HashMap<K, V, ahash::RandomState>;
 
+/// Somebody who watches a key.
+#[derive(Clone, Copy, Debug)]
+struct Watcher {
+    id: u64,
+    /// The key was hidden when this began, and has not gone since.
+    hidden: bool,
+}
+
 /// All watched keys of a shard.
 #[derive(Debug)]
 pub struct Watches {
-    keys: Map<Place, Vec<u64>>,
+    keys: Map<Place, Vec<Watcher>>,
     watchers: Map<u64, Watching>,
 }
 
@@ -76,11 +87,12 @@ impl Watches {
         self.watchers.is_empty()
     }
 
-    /// From now on changes of a key count for this watcher.
-    pub fn add(&mut self, watcher: u64, db: DbIndex, key: &[u8]) {
+    /// From now on changes of a key, which is `hidden` perhaps, count for this
+    /// watcher.
+    pub fn add(&mut self, watcher: u64, (db, key): (DbIndex, &[u8]), hidden: bool) {
         let place = PlaceRef { db, key };
         if let Some(watchers) = self.keys.get(&place)
-            && watchers.contains(&watcher)
+            && watchers.iter().any(|other| other.id == watcher)
         {
             return;
         }
@@ -88,7 +100,11 @@ impl Watches {
             db,
             key: key.into(),
         };
-        self.keys.entry(place.clone()).or_default().push(watcher);
+        let watchers = self.keys.entry(place.clone()).or_default();
+        watchers.push(Watcher {
+            id: watcher,
+            hidden,
+        });
         let watching = self.watchers.entry(watcher).or_default();
         watching.places.push(place);
     }
@@ -97,9 +113,25 @@ impl Watches {
     pub fn touch(&mut self, db: DbIndex, key: &[u8]) {
         let watchers = self.keys.get(&PlaceRef { db, key });
         for watcher in watchers.into_iter().flatten() {
-            if let Some(watching) = self.watchers.get_mut(watcher) {
+            if let Some(watching) = self.watchers.get_mut(&watcher.id) {
                 watching.changed = true;
             }
+        }
+    }
+
+    /// The time of a key has come: it is hidden, or has `gone`.
+    pub fn pass(&mut self, db: DbIndex, key: &[u8], gone: bool) {
+        if self.is_empty() {
+            return;
+        }
+        let watchers = self.keys.get_mut(&PlaceRef { db, key });
+        for watcher in watchers.into_iter().flatten() {
+            if !watcher.hidden
+                && let Some(watching) = self.watchers.get_mut(&watcher.id)
+            {
+                watching.changed = true;
+            }
+            watcher.hidden &= !gone;
         }
     }
 
@@ -123,7 +155,7 @@ impl Watches {
         };
         for place in &watching.places {
             if let Some(watchers) = self.keys.get_mut(place) {
-                watchers.retain(|other| *other != watcher);
+                watchers.retain(|other| other.id != watcher);
                 if watchers.is_empty() {
                     self.keys.remove(place);
                 }
@@ -146,10 +178,10 @@ mod tests {
         let (zero, one) = (DbIndex(0), DbIndex(1));
         let mut watches = Watches::new(1);
         for key in [b"a", b"b", b"a"] {
-            watches.add(7, zero, key);
+            watches.add(7, (zero, key), false);
         }
-        watches.add(8, one, b"a");
-        watches.add(9, zero, b"b");
+        watches.add(8, (one, b"a"), false);
+        watches.add(9, (zero, b"b"), false);
         watches.touch(zero, b"a");
         watches.touch(one, b"b");
         assert_eq!(watches.in_db(zero).len(), 2);
@@ -161,5 +193,21 @@ mod tests {
         assert!(!watches.remove(9));
         assert!(watches.is_empty() && watches.keys.is_empty());
         assert!(!watches.remove(9), "nobody watches twice");
+    }
+
+    #[test]
+    fn that_a_key_goes_whose_time_had_come_changes_nothing() {
+        let db = DbIndex(0);
+        let mut watches = Watches::new(1);
+        watches.add(1, (db, b"k"), false);
+        watches.add(2, (db, b"k"), true);
+        watches.add(3, (db, b"k"), true);
+        watches.pass(db, b"k", false);
+        watches.pass(db, b"k", true);
+        assert!(!watches.remove(1));
+        assert!(watches.remove(2));
+        // It has come again, and goes again.
+        watches.pass(db, b"k", true);
+        assert!(!watches.remove(3));
     }
 }

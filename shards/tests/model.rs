@@ -37,6 +37,11 @@ enum Op {
     FreeSome(usize),
     Scan(usize),
     Random(u64),
+    /// Somebody judges from now on.
+    Look,
+    /// And no longer; the number chooses who.
+    Looked(usize),
+    Pause(bool),
 }
 
 #[derive(Clone, Debug)]
@@ -148,7 +153,16 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (1..200usize).prop_map(Op::FreeSome),
         2 => (1..30usize).prop_map(Op::Scan),
         1 => any::<u64>().prop_map(Op::Random),
+        2 => Just(Op::Look),
+        2 => any::<usize>().prop_map(Op::Looked),
+        1 => any::<bool>().prop_map(Op::Pause),
     ]
+}
+
+/// What a look shows.
+fn seen<'t>(twin: &'t Twin, now: UnixMs, key: &[u8]) -> Option<View<'t>> {
+    let due = |view: &View<'_>| view.expire_at.is_some_and(|at| at <= now);
+    twin.get(key).filter(|view| !due(view))
 }
 
 /// The keyspace and its twin, side by side.
@@ -158,6 +172,9 @@ struct Pair {
     twin: Twin,
     now: UnixMs,
     expired: u64,
+    /// The instants at which somebody judges.
+    looks: Vec<UnixMs>,
+    paused: bool,
 }
 
 impl Pair {
@@ -168,6 +185,16 @@ impl Pair {
             twin: Twin::default(),
             now: START,
             expired: 0,
+            looks: Vec::new(),
+            paused: false,
+        }
+    }
+
+    /// What is due by then goes when it is met.
+    fn until(&self) -> UnixMs {
+        match self.looks.iter().min() {
+            _ if self.paused => UnixMs(0),
+            first => first.map_or(self.now, |at| self.now.min(*at)),
         }
     }
 
@@ -175,10 +202,19 @@ impl Pair {
         self.keyspace.at(self.now, true, &mut self.effects)
     }
 
-    /// The twin's half of lazy expiry.
+    /// The twin's half of lazy expiry, when a key is looked at.
     fn meet(&mut self, key: &[u8]) {
+        self.pass(key, self.until());
+    }
+
+    /// The same before it is written: then nobody keeps what is due.
+    fn meet_to_write(&mut self, key: &[u8]) {
+        self.pass(key, self.now);
+    }
+
+    fn pass(&mut self, key: &[u8], until: UnixMs) {
         let expire_at = self.twin.get(key).and_then(|view| view.expire_at);
-        if expire_at.is_some_and(|at| at <= self.now) {
+        if expire_at.is_some_and(|at| at <= until) {
             self.twin.remove(key);
             self.expired += 1;
         }
@@ -223,7 +259,10 @@ impl Pair {
             | Op::Expire(key, _)
             | Op::Read(key) => {
                 let key = key.bytes();
-                self.meet(&key);
+                match op {
+                    Op::Read(_) => self.meet(&key),
+                    _ => self.meet_to_write(&key),
+                }
                 self.apply_to(&key, op);
                 let now = self.now;
                 let found = self
@@ -232,10 +271,10 @@ impl Pair {
                     .lookup(&key)
                     .is_some();
                 self.meet(&key);
-                assert_eq!(found, self.twin.get(&key).is_some());
+                assert_eq!(found, seen(&self.twin, now, &key).is_some());
                 assert_eq!(
                     self.keyspace.at(now, false, &mut self.effects).lookup(&key),
-                    self.twin.get(&key)
+                    seen(&self.twin, now, &key)
                 );
             }
             _ => self.apply_to_all(op),
@@ -297,7 +336,7 @@ impl Pair {
                 self.keyspace
                     .at(self.now, true, &mut self.effects)
                     .read(key),
-                self.twin.get(key)
+                seen(&self.twin, self.now, key)
             ),
         }
     }
@@ -326,7 +365,7 @@ impl Pair {
                     self.keyspace.check_invariants();
                 }
                 self.effects = effects;
-                self.expired += self.twin.expire(self.now) as u64;
+                self.expired += self.twin.expire(self.until()) as u64;
                 let earliest = self
                     .twin
                     .keys()
@@ -337,7 +376,7 @@ impl Pair {
             Op::Flood(count) => self.flood(*count),
             Op::Drain(count) => {
                 for key in (0..*count).map(|number| Key::Tagged(number).bytes()) {
-                    self.meet(&key);
+                    self.meet_to_write(&key);
                     assert_eq!(self.db().delete(&key), self.twin.remove(&key));
                 }
             }
@@ -359,7 +398,21 @@ impl Pair {
                     .expire_due(self.now, 100, &mut self.effects)
                     .more
                 {}
-                self.expired += self.twin.expire(self.now) as u64;
+                self.expired += self.twin.expire(self.until()) as u64;
+            }
+            Op::Look => {
+                self.looks.push(self.now);
+                self.effects.keep().look(self.now);
+            }
+            Op::Looked(which) => {
+                if let Some(last) = self.looks.len().checked_sub(1) {
+                    let at = self.looks.swap_remove(which % (last + 1));
+                    self.effects.keep().looked(at);
+                }
+            }
+            Op::Pause(on) => {
+                self.paused = *on;
+                self.effects.keep().hold_all(*on);
             }
             _ => unreachable!("the others concern one key"),
         }
@@ -368,7 +421,7 @@ impl Pair {
     fn flood(&mut self, count: u16) {
         for number in 0..count {
             let key = Key::Tagged(number).bytes();
-            self.meet(&key);
+            self.meet_to_write(&key);
             let at = (number % 3 == 0).then_some(UnixMs(self.now.0 + i64::from(number)));
             let ttl = at.map_or(Ttl::Clear, Ttl::At);
             self.db().set(&key, b"flooded", ttl).unwrap();

@@ -46,6 +46,8 @@ pub fn pause_here(core: &mut Core, new: Pause) -> Answer {
     let pause = core.pause.get_or_insert(new);
     pause.until = pause.until.max(new.until);
     pause.all |= new.all;
+    // What is due is hidden, but the keys are as they were when it ends.
+    core.node.shard.keep().hold_all(true);
     Answer::Done
 }
 

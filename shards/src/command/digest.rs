@@ -15,7 +15,7 @@
 use super::spec::{Arity, Command, Group, KeySpec, flags};
 use super::{Args, Context, Merge, Outcome, Row, Run};
 use crate::keyspace::{Item, StringRef, ValueRef, View};
-use crate::types::DbIndex;
+use crate::types::{DbIndex, UnixMs};
 use crate::value::Element;
 
 /// Bytes of a digest.
@@ -69,7 +69,10 @@ fn digest(ctx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     if let Some(index) = ctx.database(i32::from(sliced.db)) {
         let (cursor, sum) = (sliced.cursor, &mut sliced.sum);
         let (next, is_end) = ctx.in_db(index, |db| {
-            let next = db.scan(cursor, budget, &mut |item| add(sum, &of_item(index, &item)));
+            let now = db.now();
+            let next = db.scan(cursor, budget, &mut |item| {
+                add(sum, &of_item(now, index, &item));
+            });
             (next, db.is_end(next))
         });
         sliced.cursor = if is_end { 0 } else { next };
@@ -84,7 +87,10 @@ fn digest(ctx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
 fn digest_value(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     ctx.reply.array(args.len() - 1);
     for key in args.from(1).iter() {
-        let sum = ctx.db.peek(key).map_or([0; BYTES], |view| of_view(&view));
+        let now = ctx.db.now();
+        let view = ctx.db.peek(key);
+        let sum = view.and_then(|view| of_view(now, &view));
+        let sum = sum.unwrap_or([0; BYTES]);
         ctx.reply.simple(&in_hex(&sum));
     }
     Ok(())
@@ -100,15 +106,20 @@ pub fn in_hex(sum: &Sum) -> String {
     sum.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn of_item(db: DbIndex, item: &Item<'_>) -> Sum {
+/// A key that holds nothing any more adds nothing.
+fn of_item(now: UnixMs, db: DbIndex, item: &Item<'_>) -> Sum {
+    let Some(value) = of_view(now, &item.view) else {
+        return [0; BYTES];
+    };
     let mut hash = Hash::of("key");
     hash.word(u64::from(db.0));
     hash.bytes(item.key);
-    hash.bytes(&of_view(&item.view));
+    hash.bytes(&value);
     hash.end()
 }
 
-fn of_view(view: &View<'_>) -> Sum {
+/// Nothing for a hash all of whose fields are due.
+fn of_view(now: UnixMs, view: &View<'_>) -> Option<Sum> {
     let mut hash = Hash::of(view.value.type_name());
     let mut sum = [0; BYTES];
     match view.value {
@@ -125,17 +136,24 @@ fn of_view(view: &View<'_>) -> Sum {
             let score = (score + 0.0).to_bits();
             add(&mut sum, &of_pair(member, |hash| hash.word(score)));
         }),
-        ValueRef::Hash(fields) => fields.iter().for_each(|field| {
-            let pair = of_pair(field.name, |hash| {
-                hash.element(field.value);
-                hash.word(u64::from(field.expire_at.is_some()));
-            });
-            add(&mut sum, &pair);
-        }),
+        ValueRef::Hash(fields) => {
+            let mut alive = 0;
+            for field in fields.iter().filter(|field| !field.is_due(now)) {
+                let pair = of_pair(field.name, |hash| {
+                    hash.element(field.value);
+                    hash.word(u64::from(field.expire_at.is_some()));
+                });
+                add(&mut sum, &pair);
+                alive += 1;
+            }
+            if alive == 0 {
+                return None;
+            }
+        }
     }
     hash.bytes(&sum);
     hash.word(u64::from(view.expire_at.is_some()));
-    hash.end()
+    Some(hash.end())
 }
 
 fn of_pair(element: Element<'_>, rest: impl FnOnce(&mut Hash)) -> Sum {

@@ -210,7 +210,7 @@ impl Db<'_> {
             return Ok(false);
         }
         let home = self.home(key);
-        let place = self.find_at(home, key);
+        let place = self.find_to_write(home, key);
         self.store_collection(home, place, key, collection, ttl)?;
         Ok(true)
     }

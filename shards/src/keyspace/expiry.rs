@@ -15,7 +15,7 @@ use super::entry::{Draft, Payload};
 use super::index::Position;
 use super::slab::ROOM_MAX;
 use super::store::{GROUP, NEVER, Place, Store};
-use super::{Db, Graveyard, Keyspace};
+use super::{Db, Graveyard, Keyspace, hash};
 use crate::effects::Effects;
 use crate::types::UnixMs;
 use crate::value::{Collection, Hash, Type};
@@ -67,10 +67,14 @@ impl Keyspace {
         effects: &mut Effects,
     ) -> ExpireProgress {
         let (mut spent, mut expired) = (0, 0);
-        let mut more = !self.is_kept();
+        let due = Due {
+            until: effects.keep().until(now),
+            hasher: &self.hasher,
+        };
+        let mut more = true;
         while more && spent < budget {
             if self.cycle.walk.is_none() {
-                self.cycle.walk = next_due(&mut self.store, self.cycle.next_slot, now);
+                self.cycle.walk = next_due(&mut self.store, self.cycle.next_slot, due.until);
             }
             let Some(walk) = &mut self.cycle.walk else {
                 more = false;
@@ -80,7 +84,7 @@ impl Keyspace {
                 &mut self.store,
                 &mut self.graveyard,
                 walk,
-                now,
+                &due,
                 effects,
                 &mut spent,
             );
@@ -93,6 +97,9 @@ impl Keyspace {
             }
         }
         self.expired += expired as u64;
+        // What stays keeps its slot due. Whoever comes back at once for nothing but
+        // that would never end.
+        more &= expired > 0 || !effects.keep().holds_keys();
         let next = if more {
             Some(now)
         } else {
@@ -144,6 +151,13 @@ fn next_due(store: &mut Store, from: usize, now: UnixMs) -> Option<Walk> {
     None
 }
 
+/// What may go.
+struct Due<'a> {
+    /// What is due by then, unless its key stays.
+    until: UnixMs,
+    hasher: &'a ahash::RandomState,
+}
+
 /// Walks one home line: how many entries were deleted, and whether the slot
 /// goes on. A hash with many due fields is left half-way: then the line is
 /// walked again.
@@ -151,10 +165,11 @@ fn walk_line(
     store: &mut Store,
     graveyard: &mut Graveyard,
     walk: &mut Walk,
-    now: UnixMs,
+    due: &Due<'_>,
     effects: &mut Effects,
     spent: &mut usize,
 ) -> (usize, bool) {
+    let now = due.until;
     let (mut step, mut deleted, mut last) = (0, 0, None);
     let mut again = false;
     *spent += 1;
@@ -166,6 +181,12 @@ fn walk_line(
         let place = Store::place(walk.slot, place);
         let entry = store.entry(place);
         let at = entry.expire_at().map_or(NEVER, |at| at.0);
+        if effects.keep().holds(|| hash(due.hasher, entry.key())) {
+            let at = entry.due_at().map_or(NEVER, |at| at.0);
+            walk.met = walk.met.min(at);
+            step = next;
+            continue;
+        }
         if at > now.0 {
             let met = expire_fields(store, place, now, &mut std::iter::empty(), effects);
             *spent += met.gone;
@@ -280,19 +301,47 @@ impl Db<'_> {
     }
 
     /// Removes fields of the hash at `key` whose time has come: some of them,
-    /// and all of those named. To be called before anything else is done with
-    /// a hash; afterwards, fields of a large hash may still be due, but none of
-    /// those named.
+    /// and all of those named. To be called before a hash is looked at. Afterwards
+    /// fields may still be due: of a large hash, or of one that is to stay. Those
+    /// who look judge each field that they show.
     #[inline]
-    pub fn expire_fields<'n>(&mut self, key: &[u8], mut named: impl Iterator<Item = &'n [u8]>) {
-        if !self.keyspace.store.elements_expire() {
-            return;
+    pub fn expire_fields<'n>(&mut self, key: &[u8], named: impl Iterator<Item = &'n [u8]>) {
+        if self.keyspace.store.elements_expire() {
+            self.pass_fields(key, named);
         }
+    }
+
+    fn pass_fields<'n>(&mut self, key: &[u8], named: impl Iterator<Item = &'n [u8]>) {
         let Some(place) = self.find(key) else {
             return;
         };
+        let keep = self.effects.keep();
+        if !keep.holds(|| self.keyspace.hash(key)) {
+            let until = keep.until(self.now);
+            self.expire_fields_at(place, until, named);
+        }
+    }
+
+    /// As [`Db::expire_fields`], before a hash is written, whoever wants it to stay:
+    /// afterwards none of the fields named is due.
+    #[inline]
+    pub fn drop_due_fields<'n>(&mut self, key: &[u8], named: impl Iterator<Item = &'n [u8]>) {
+        if !self.keyspace.store.elements_expire() {
+            return;
+        }
+        if let Some(place) = self.find_to_write(self.home(key), key) {
+            self.expire_fields_at(place, self.now, named);
+        }
+    }
+
+    fn expire_fields_at<'n>(
+        &mut self,
+        place: Place,
+        until: UnixMs,
+        mut named: impl Iterator<Item = &'n [u8]>,
+    ) {
         let store = &mut self.keyspace.store;
-        if expire_fields(store, place, self.now, &mut named, self.effects).emptied {
+        if expire_fields(store, place, until, &mut named, self.effects).emptied {
             let value = store.remove(place);
             self.keyspace.graveyard.bury(value);
         }

@@ -2,7 +2,9 @@
 //!
 //! [`Db`] is a [`Keyspace`] at an instant: the instant decides which entries
 //! have expired, so two looks within one request can never disagree. Every
-//! door drops an expired entry it meets and records a `DEL` for it.
+//! door drops an expired entry it meets and records a `DEL` for it, unless the
+//! entry is to stay ([`Keep`](crate::Keep)). Then a door that looks does not show
+//! it, and one that writes drops it all the same, so that no key stands twice.
 //!
 //! From the bottom: `slab` has the memory, `entry` one key and its value in
 //! it, `table` finds entries, `index` is the tables of one slot, `store` all
@@ -133,8 +135,6 @@ pub struct Keyspace {
     hits: u64,
     misses: u64,
     expired: u64,
-    /// So many walks go through the keys; until they are over nothing expires.
-    walks: u32,
     /// Where small collections are changed; see `collections`.
     scratch: Vec<u8>,
 }
@@ -157,7 +157,6 @@ impl Keyspace {
             hits: 0,
             misses: 0,
             expired: 0,
-            walks: 0,
             scratch: Vec::new(),
         }
     }
@@ -201,22 +200,6 @@ impl Keyspace {
     /// Sets INFO's counters back (CONFIG RESETSTAT).
     pub fn reset_counters(&mut self) {
         (self.hits, self.misses, self.expired) = (0, 0, 0);
-    }
-
-    /// From now on entries whose time has come are no longer shown, but they are
-    /// kept until a [`Keyspace::let_go`] for every call of this: a walk that looks
-    /// from an earlier instant is to meet them.
-    pub fn keep(&mut self) {
-        self.walks += 1;
-    }
-
-    /// See [`Keyspace::keep`].
-    pub fn let_go(&mut self) {
-        self.walks = self.walks.saturating_sub(1);
-    }
-
-    fn is_kept(&self) -> bool {
-        self.walks > 0
     }
 
     /// Where a key belongs.
@@ -310,13 +293,21 @@ impl Keyspace {
         }
     }
 
-    /// Removes an entry whose time has come, if it is not to be kept.
+    /// Removes an entry whose time has come, unless it is to stay.
     #[cold]
-    fn expire(&mut self, place: Place, key: &[u8], effects: &mut Effects) {
-        if self.is_kept() {
+    fn pass(&mut self, now: UnixMs, place: Place, key: &[u8], effects: &mut Effects) {
+        let keep = effects.keep();
+        let may_go = self.store.entry(place).expire_at() <= Some(keep.until(now));
+        if !may_go || keep.holds(|| self.hash(key)) {
             effects.hidden(key);
             return;
         }
+        self.expire(place, key, effects);
+    }
+
+    /// Removes an entry whose time has come.
+    #[cold]
+    fn expire(&mut self, place: Place, key: &[u8], effects: &mut Effects) {
         self.graveyard.bury(self.store.remove(place));
         self.expired += 1;
         effects.expired(key);
@@ -444,14 +435,22 @@ impl Db<'_> {
         }
     }
 
-    /// Finds a key that has not expired.
+    /// Finds a key that has not expired, to be looked at.
     #[inline]
     fn find(&mut self, key: &[u8]) -> Option<Place> {
-        self.find_at(self.home(key), key)
+        let (place, entry) = self.keyspace.store.find(self.home(key), key)?;
+        let expire_at = entry.expire_at();
+        if expire_at.is_some_and(|at| at <= self.now) {
+            self.keyspace.pass(self.now, place, key, self.effects);
+            return None;
+        }
+        Some(place)
     }
 
+    /// Finds a key that has not expired, to be written. One that has is not there
+    /// any more, whoever wants it to stay.
     #[inline]
-    fn find_at(&mut self, home: Home, key: &[u8]) -> Option<Place> {
+    fn find_to_write(&mut self, home: Home, key: &[u8]) -> Option<Place> {
         let (place, entry) = self.keyspace.store.find(home, key)?;
         let expire_at = entry.expire_at();
         if expire_at.is_some_and(|at| at <= self.now) {
@@ -483,6 +482,12 @@ impl Db<'_> {
         let store = &self.keyspace.store;
         let (_, entry) = store.find(self.home(key), key)?;
         Some(entry.expire_at())
+    }
+
+    /// Whether a key is there although its time has come.
+    pub(crate) fn is_hidden(&self, key: &[u8]) -> bool {
+        let now = self.now;
+        self.deadline(key).flatten().is_some_and(|at| at <= now)
     }
 
     /// When a key, or something in its value, goes by itself at the earliest.
@@ -580,7 +585,7 @@ impl Db<'_> {
     /// Lets `change` work on the bytes of a string that lies outside its entry,
     /// where it is; its length stays. Nothing if there is no such string.
     pub fn edit_string<R>(&mut self, key: &[u8], change: impl FnOnce(&mut [u8]) -> R) -> Option<R> {
-        let place = self.find(key)?;
+        let place = self.find_to_write(self.home(key), key)?;
         match self.keyspace.store.outside(place) {
             Some(Value::String(bytes)) => Some(change(bytes)),
             _ => None,
@@ -602,7 +607,7 @@ impl Db<'_> {
     #[inline]
     pub fn add_int(&mut self, key: &[u8], by: i64) -> Result<i64, CommandError> {
         let home = self.home(key);
-        let Some(place) = self.find_at(home, key) else {
+        let Some(place) = self.find_to_write(home, key) else {
             self.put_at(home, None, key, Payload::Int(by), Ttl::Keep)?;
             return Ok(by);
         };
@@ -633,7 +638,7 @@ impl Db<'_> {
     #[inline]
     fn put(&mut self, key: &[u8], payload: Payload<'_>, ttl: Ttl) -> Result<(), CommandError> {
         let home = self.home(key);
-        let place = self.find_at(home, key);
+        let place = self.find_to_write(home, key);
         self.put_at(home, place, key, payload, ttl)
     }
 
@@ -700,7 +705,7 @@ impl Db<'_> {
         tail: &[u8],
     ) -> Result<usize, CommandError> {
         let home = self.home(key);
-        let place = self.find_at(home, key);
+        let place = self.find_to_write(home, key);
         let mut number = itoa::Buffer::new();
         let mut old: &[u8] = b"";
         if let Some(place) = place {
@@ -739,7 +744,7 @@ impl Db<'_> {
     /// Deletes a key; whether it was there.
     #[inline]
     pub fn delete(&mut self, key: &[u8]) -> bool {
-        let Some(place) = self.find(key) else {
+        let Some(place) = self.find_to_write(self.home(key), key) else {
             return false;
         };
         let value = self.keyspace.store.remove(place);
@@ -749,7 +754,7 @@ impl Db<'_> {
 
     /// Sets or removes a key's deadline; whether the key is there.
     pub fn set_expire_at(&mut self, key: &[u8], at: Option<UnixMs>) -> bool {
-        let Some(place) = self.find(key) else {
+        let Some(place) = self.find_to_write(self.home(key), key) else {
             return false;
         };
         // At most one small room is needed, as a Box would: the same end.

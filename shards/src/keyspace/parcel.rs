@@ -50,7 +50,7 @@ impl Db<'_> {
 
     /// Removes `key` and returns what it held. O(1) for a value outside.
     pub fn take(&mut self, key: &[u8]) -> Result<Option<Parcel>, OutOfMemory> {
-        let Some(place) = self.find(key) else {
+        let Some(place) = self.find_to_write(self.home(key), key) else {
             return Ok(None);
         };
         let entry = self.keyspace.store.entry(place);

@@ -155,17 +155,22 @@ impl Db<'_> {
 
     /// A key chosen by `random`; expired ones it comes upon are deleted.
     pub fn random_key(&mut self, mut random: u64) -> Option<Vec<u8>> {
+        /// Expired keys that are deleted in one go. Where so many are, the next key
+        /// that is not is as good as any.
+        const MISSES_MAX: usize = 100;
+        let mut misses = 0;
         loop {
             let (key, expire_at) = self.keyspace.key_at(random)?;
             let key = key.to_vec();
             if expire_at.is_none_or(|at| at > self.now) {
                 return Some(key);
             }
-            if self.keyspace.is_kept() {
+            // Finding it deletes it, unless it is to stay.
+            let _ = self.find(&key);
+            misses += 1;
+            if misses >= MISSES_MAX || self.is_hidden(&key) {
                 return self.first_key_from(slot_of(&key));
             }
-            // Finding it deletes it.
-            let _ = self.find(&key);
             random = random
                 .wrapping_mul(0x5851_F42D_4C95_7F2D)
                 .wrapping_add(0x1405_7B7E_F767_814F);

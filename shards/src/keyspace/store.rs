@@ -18,6 +18,7 @@ use super::slab::{OutOfMemory, Slab};
 use super::table::Table;
 use crate::types::UnixMs;
 use crate::value::{Encoding, Value};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Slots per group.
@@ -483,8 +484,10 @@ impl Store {
             let held = walked
                 .filter(|(at, _)| *at == number)
                 .map_or(NEVER, |(_, bound)| bound);
+            let mut seen = BTreeSet::new();
             for entry in slot.index.iter() {
                 assert_eq!(home(entry.key()).slot, number, "in its key's slot");
+                assert!(seen.insert(entry.key()), "no key stands twice");
                 len += 1;
                 keys[number / GROUP] += 1;
                 scattered += usize::from(entry.is_scattered());

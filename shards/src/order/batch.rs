@@ -11,7 +11,7 @@ use crate::effects::BlockId;
 use crate::keyspace::Located;
 use crate::resp::Protocol;
 use crate::shard::Request;
-use crate::types::{DbIndex, ShardId, Span, Waiting};
+use crate::types::{DbIndex, ShardId, Span, UnixMs, Waiting};
 use std::ops::Range;
 
 /// Who waits for a reply: the connection `key` of its core, if it still is
@@ -179,15 +179,17 @@ pub(super) enum Item {
     Begin { ticket: Ticket, locks_end: u32 },
     /// From the coordinator: lock this for a transaction.
     Lock { ticket: Ticket, locks_end: u32 },
-    /// To the home core: all of the transaction's locks on the sender are held.
-    Granted { ticket: Ticket },
+    /// To the home core: all of the transaction's locks on the sender are held, since
+    /// then.
+    Granted { ticket: Ticket, at: UnixMs },
     /// Run this part of a transaction of the sender, then release its locks
-    /// here if it is the last. `within` is who holds the locks: itself, or the
-    /// program that it belongs to.
+    /// here if it is the last. It is judged at `at`. `within` is who holds the
+    /// locks: itself, or the program that it belongs to.
     Work {
         call: Call,
         ticket: Ticket,
         within: Ticket,
+        at: UnixMs,
         last: bool,
         cargo: Cargo,
         reply: Option<ReplyEnd>,
@@ -224,19 +226,21 @@ pub(super) enum Item {
         task: Option<Box<Task>>,
         reply: Option<ReplyEnd>,
     },
-    /// Say whether what a client of the sender watches has not changed, and
-    /// forget it.
+    /// Say whether what a client of the sender watches has not changed, or gone by
+    /// that instant, and forget it.
     Check {
         ticket: Ticket,
         watcher: u64,
+        at: UnixMs,
         unchanged: Option<bool>,
     },
     /// Forget what a client of the sender watches.
     Unwatch { watcher: u64 },
-    /// Run this command of a program of the sender.
+    /// Run this command of a program of the sender, which is judged at `at`.
     Step {
         call: Call,
         ticket: Ticket,
+        at: UnixMs,
         index: u32,
         reply: Option<ReplyEnd>,
         /// Where it goes on, instead of a reply.
@@ -525,7 +529,8 @@ impl Batch {
     /// a test tells it too early.
     pub fn granted(ticket: Ticket) -> Self {
         let mut batch = Self::default();
-        batch.push(Item::Granted { ticket }, std::iter::empty());
+        let at = UnixMs(0);
+        batch.push(Item::Granted { ticket, at }, std::iter::empty());
         batch
     }
 
@@ -540,7 +545,7 @@ impl Batch {
     /// The transactions whose grant this box announces.
     pub fn grants(&self) -> impl Iterator<Item = Ticket> {
         self.items.iter().filter_map(|item| match item {
-            Item::Granted { ticket } if !self.answered => Some(*ticket),
+            Item::Granted { ticket, .. } if !self.answered => Some(*ticket),
             _ => None,
         })
     }

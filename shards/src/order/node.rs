@@ -6,6 +6,7 @@ mod coordinator;
 mod drive;
 mod exec;
 mod home;
+mod instant;
 mod long;
 mod parked;
 mod slices;
@@ -107,6 +108,8 @@ pub struct Node {
     granted: VecDeque<Ticket>,
     /// [`Node::pump`] is at work further up.
     pumping: bool,
+    /// Since when transactions look at this shard; see `instant`.
+    looks: HashMap<Ticket, UnixMs, ahash::RandomState>,
     outgoing: Vec<Option<Box<Batch>>>,
     /// Boxes that are complete: answered ones on their way back, full ones,
     /// and those of convoys.
@@ -133,6 +136,7 @@ impl Node {
             parked: Slab::new(),
             chains: HashMap::with_hasher(hasher.clone()),
             held: HashMap::with_hasher(hasher.clone()),
+            looks: HashMap::with_hasher(hasher.clone()),
             long: LongReplies::new(hasher.clone()),
             waiters: Waiters::new(hasher.clone()),
             blocked: Blocked::new(hasher.clone()),
@@ -192,6 +196,7 @@ impl Node {
             && self.open.is_none()
             && self.convoys.is_empty()
             && self.held.is_empty()
+            && self.looks.is_empty()
             && self.programs.is_empty()
             && self.slices.is_empty()
             && self.long.is_empty()
@@ -275,7 +280,7 @@ impl Node {
                     wants_answer |= self.run_or_park(now, from, client, &call, index, &mut batch);
                 }
                 Item::Work { .. } => {
-                    self.run_work(now, index, &mut batch);
+                    self.run_work(index, &mut batch);
                     wants_answer = true;
                 }
                 Item::Release { ticket } => self.release_here(ticket),
@@ -298,7 +303,7 @@ impl Node {
                     locks_start = locks_end as usize;
                     self.lock_here(ticket, locks);
                 }
-                Item::Granted { ticket } => self.granted(now, ticket),
+                Item::Granted { ticket, at } => self.granted(now, ticket, at.max(now)),
                 Item::Part { .. } => debug_assert!(false, "the box names its convoy"),
                 Item::Late { .. } => self.take_late(index, &mut batch),
                 Item::Ended { .. } => self.take_ended(now, from, index, &mut batch),
@@ -343,11 +348,12 @@ impl Node {
     }
 
     /// Runs a part of a transaction that another node drives.
-    fn run_work(&mut self, now: UnixMs, index: usize, batch: &mut Batch) {
+    fn run_work(&mut self, index: usize, batch: &mut Batch) {
         let Item::Work {
             call,
             ticket,
             within,
+            at,
             last,
             ref mut cargo,
             ..
@@ -357,12 +363,12 @@ impl Node {
         };
         let mut load = std::mem::take(cargo);
         self.group(within, last);
-        let answer = self.run_in(now, &call, index, &mut load, batch);
+        let answer = self.run_in(at, &call, index, &mut load, batch);
         self.shard.effects().pause_block();
         let answer = answer.expect("a part of a transaction never waits");
         if load.goes_on() {
             let how = (call, last, load);
-            return self.put_off(now, ticket, how, batch.args(index), answer.ran);
+            return self.put_off(at, ticket, how, batch.args(index), answer.ran);
         }
         if let Item::Work { cargo, reply, .. } = &mut batch.items[index] {
             (*cargo, *reply) = (load, Some(answer));
@@ -617,12 +623,14 @@ impl Node {
                 return;
             };
             if ticket.home != self.id {
+                self.look_from(now, ticket);
                 let batch = self.batch_for(ticket.home);
-                batch.push(Item::Granted { ticket }, std::iter::empty());
+                batch.push(Item::Granted { ticket, at: now }, std::iter::empty());
             } else if ticket.number & OFFERED != 0 {
                 self.look(now, ticket);
             } else if ticket.number & PARKED == 0 {
-                self.granted(now, ticket);
+                self.look_from(now, ticket);
+                self.granted(now, ticket, now);
             } else {
                 self.run_parked(now, ticket);
             }

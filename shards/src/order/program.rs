@@ -7,7 +7,7 @@ use crate::command::{Args, OwnedArgs, Row};
 use crate::keyspace::Located;
 use crate::resp::Protocol;
 use crate::shard::Request;
-use crate::types::{DbIndex, ShardId, Span};
+use crate::types::{DbIndex, ShardId, Span, UnixMs};
 use hashbrown::HashSet;
 
 /// How a client wants its commands run, as far as commands can change it.
@@ -335,6 +335,8 @@ pub(super) struct Program {
     pub participants: Vec<ShardId>,
     pub phase: Phase,
     pub missing: usize,
+    /// The instant at which all of it is judged, once all have granted.
+    pub at: UnixMs,
     /// Something watched has changed.
     pub changed: bool,
     /// The command to begin next.

@@ -17,6 +17,7 @@ use crate::types::{DbIndex, Settings, ShardId, Type, UnixMs, Waiting};
 use std::collections::{BTreeMap, VecDeque};
 
 mod convoys;
+mod instant;
 mod waiting;
 
 const NOW: UnixMs = UnixMs(1_700_000_000_000);
@@ -31,6 +32,8 @@ struct Scene {
     /// Client and reply, in the order in which the replies came.
     replies: Vec<(u64, String)>,
     db: DbIndex,
+    /// By how much each node's clock is ahead, ms.
+    ahead: [i64; SHARDS as usize],
     /// Requests may be answered in pieces.
     alone: bool,
     /// What clients have been sent of such replies.
@@ -85,6 +88,7 @@ impl Scene {
             channels: (0..SHARDS * SHARDS).map(|_| VecDeque::new()).collect(),
             replies: Vec::new(),
             db: DbIndex(0),
+            ahead: [0; SHARDS as usize],
             alone: false,
             heard: BTreeMap::new(),
             flows: Vec::new(),
@@ -99,7 +103,7 @@ impl Scene {
         let args = words(line);
         let args = args.args();
         let row = row(line.split(' ').next().unwrap());
-        let now = self.now;
+        let now = self.clock(home);
         let node = &mut self.nodes[usize::from(home)];
         let placement = match row.run {
             Run::OneShard(_) => Placement::One(node.owner(&args[1])),
@@ -136,7 +140,7 @@ impl Scene {
             }
             Placement::Several(owners) => node.begin(now, waiting, call, row, args, owners),
         }
-        self.nodes[usize::from(home)].serve(self.now);
+        self.nodes[usize::from(home)].serve(now);
         self.collect(home);
     }
 
@@ -166,7 +170,13 @@ impl Scene {
         self.collect(home);
     }
 
+    /// What time a node believes it is.
+    fn clock(&self, node: u16) -> UnixMs {
+        UnixMs(self.now.0 + self.ahead[usize::from(node)])
+    }
+
     fn collect(&mut self, home: u16) {
+        let now = self.clock(home);
         let (replies, heard) = (&mut self.replies, &mut self.heard);
         let node = &mut self.nodes[usize::from(home)];
         node.replies(|replied| {
@@ -186,7 +196,7 @@ impl Scene {
                 Rest::Lost => self.lost.push(client),
             }
         });
-        let (channels, now) = (&mut self.channels, self.now);
+        let channels = &mut self.channels;
         node.outgoing(now, |target, batch| {
             channels[usize::from(home * SHARDS + target.0)].push_back(batch);
         });
@@ -201,7 +211,8 @@ impl Scene {
             true => batch.replies.len(),
             false => batch.bytes.len(),
         };
-        self.nodes[usize::from(to)].receive(self.now, ShardId(from), batch);
+        let now = self.clock(to);
+        self.nodes[usize::from(to)].receive(now, ShardId(from), batch);
         self.collect(to);
         true
     }
@@ -215,7 +226,8 @@ impl Scene {
     /// A node takes a step of what is not over.
     fn go_on(&mut self, node: u16) -> bool {
         let more = self.nodes[usize::from(node)].has_slices();
-        self.nodes[usize::from(node)].go_on(self.now);
+        let now = self.clock(node);
+        self.nodes[usize::from(node)].go_on(now);
         self.collect(node);
         more
     }

@@ -11,7 +11,7 @@ use crate::command::{
 };
 use crate::keyspace::Parcel;
 use crate::resp::{Protocol, Reply};
-use crate::types::{DbIndex, ShardId, Waiting};
+use crate::types::{DbIndex, ShardId, UnixMs, Waiting};
 use std::rc::Rc;
 
 /// A part's error: of the first shard, in shard order, that had one.
@@ -49,6 +49,8 @@ pub struct Transaction {
     pub participants: Vec<ShardId>,
     /// Not all have granted yet: `missing` counts grants.
     pub locking: bool,
+    /// The instant at which it is judged, once all have granted.
+    pub at: UnixMs,
     /// The shard of each key that is read, in request order.
     pub owners: Vec<ShardId>,
     /// Grants or replies that are still to come.
@@ -151,6 +153,7 @@ impl Transaction {
             retries: None,
             participants,
             locking: true,
+            at: UnixMs(0),
             owners: Vec::new(),
             replies: Vec::new(),
             sum: 0,

@@ -5,7 +5,7 @@ use crate::command::args::{integer, random_count};
 use crate::command::sets::reply_element;
 use crate::command::spec::{Arity, Command, flags};
 use crate::command::{Args, Context, Outcome, Row};
-use crate::error::CommandError;
+use crate::error::{CommandError, OutOfMemory};
 use crate::resp::{Protocol, Reply};
 use crate::types::{Random, UnixMs};
 use crate::value::{Element, Field, Hash, HashRef, below};
@@ -33,23 +33,28 @@ fn hrandfield(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     };
     ctx.db.expire_fields(key, std::iter::empty());
     let hash = ctx.db.read_as::<Hash>(key)?;
-    let hash = hash.filter(|hash| hash.iter().any(|field| !field.is_due(now)));
+    let mut chooser = hash.map(|hash| Chooser::new(hash, now));
     let (random, reply) = (&mut *ctx.random, &mut ctx.reply);
-    match (asked, hash) {
+    let first = match &mut chooser {
+        Some(chooser) => chooser.choose(random)?,
+        None => None,
+    };
+    match (asked, chooser.zip(first)) {
         (None, None) => reply.null(),
-        (None, Some(hash)) => reply_element(reply, choose(hash, random, now).name),
+        (None, Some((_, field))) => reply_element(reply, field.name),
         (Some(_), None) => reply.array(0),
-        (Some((count, values)), Some(hash)) if count < 0 => {
+        (Some((count, values)), Some((mut chooser, _))) if count < 0 => {
             array(reply, count.unsigned_abs() as usize, values);
             for _ in 0..count.unsigned_abs() {
-                let field = choose(hash, random, now);
-                pair(reply, field.name, values.then_some(field.value));
+                if let Some(field) = chooser.choose(random)? {
+                    pair(reply, field.name, values.then_some(field.value));
+                }
                 reply.complete()?;
             }
         }
-        (Some((count, values)), Some(hash)) => {
+        (Some((count, values)), Some((chooser, _))) => {
             let count = usize::try_from(count).unwrap_or(usize::MAX);
-            different(reply, hash, count, values, random, now)?;
+            different(reply, chooser, count, values, random)?;
         }
     }
     Ok(())
@@ -72,42 +77,86 @@ fn parse(count: i64, option: Option<&[u8]>, len: usize) -> Result<(i64, bool), C
     Ok((random_count(count)?, values))
 }
 
-/// A field that is not due; there is one.
-fn choose<'a>(hash: HashRef<'a>, random: &mut Random, now: UnixMs) -> Field<'a> {
-    loop {
-        let field = hash.choose(random);
-        if !field.is_due(now) {
-            return field;
+/// Chooses among the fields that are not due, by drawing until it finds one; where
+/// that takes too long, among a list of them.
+struct Chooser<'a> {
+    hash: HashRef<'a>,
+    now: UnixMs,
+    /// So many more draws may find a field that is due.
+    patience: usize,
+    /// All fields that are not due, when patience is at an end.
+    listed: Option<Vec<Field<'a>>>,
+}
+
+impl<'a> Chooser<'a> {
+    fn new(hash: HashRef<'a>, now: UnixMs) -> Self {
+        // A draw is slower than a step of a walk, but both are together no more
+        // than a walk takes anyway.
+        const PATIENCE: usize = 64;
+        const SLOWER: usize = 16;
+        Self {
+            hash,
+            now,
+            patience: PATIENCE + hash.len() / SLOWER,
+            listed: None,
         }
+    }
+
+    /// A field that is not due, each with the same chance; nothing if all are.
+    fn choose(&mut self, random: &mut Random) -> Result<Option<Field<'a>>, OutOfMemory> {
+        while self.listed.is_none() && self.patience > 0 {
+            let field = self.hash.choose(random);
+            if !field.is_due(self.now) {
+                return Ok(Some(field));
+            }
+            self.patience -= 1;
+        }
+        let listed = self.list()?;
+        Ok(match listed.len() {
+            0 => None,
+            len => listed.get(below(random, len)).copied(),
+        })
+    }
+
+    /// All fields that are not due.
+    fn list(&mut self) -> Result<&mut Vec<Field<'a>>, OutOfMemory> {
+        if self.listed.is_none() {
+            let mut fields = Vec::new();
+            for field in self.hash.iter().filter(|field| !field.is_due(self.now)) {
+                fields.try_reserve(1)?;
+                fields.push(field);
+            }
+            self.listed = Some(fields);
+        }
+        Ok(self.listed.get_or_insert_default())
     }
 }
 
 /// Replies `count` different fields, or all if there are not so many.
 fn different(
     reply: &mut Reply<'_>,
-    hash: HashRef<'_>,
+    mut chooser: Chooser<'_>,
     count: usize,
     values: bool,
     random: &mut Random,
-    now: UnixMs,
 ) -> Outcome {
-    if count <= hash.len() / 4 && hash.earliest().is_none_or(|at| at > now) {
+    if count <= chooser.hash.len() / 4 {
         let mut seen = BTreeMap::new();
-        while seen.len() < count {
-            let field = hash.choose(random);
+        while seen.len() < count
+            && chooser.listed.is_none()
+            && let Some(field) = chooser.choose(random)?
+        {
             seen.insert(field.name.with_bytes(<[u8]>::to_vec), field.value);
         }
-        array(reply, count, values);
-        for (name, value) in &seen {
-            pair(reply, Element::Bytes(name), values.then_some(*value));
+        if seen.len() == count {
+            array(reply, count, values);
+            for (name, value) in &seen {
+                pair(reply, Element::Bytes(name), values.then_some(*value));
+            }
+            return Ok(());
         }
-        return Ok(());
     }
-    let mut fields = Vec::new();
-    fields
-        .try_reserve_exact(hash.len())
-        .map_err(|_| CommandError::OutOfMemory)?;
-    fields.extend(hash.iter().filter(|field| !field.is_due(now)));
+    let fields = chooser.list()?;
     if count < fields.len() {
         for at in 0..count {
             let other = at + below(random, fields.len() - at);
@@ -116,7 +165,7 @@ fn different(
         fields.truncate(count);
     }
     array(reply, fields.len(), values);
-    for field in &fields {
+    for field in fields {
         pair(reply, field.name, values.then_some(field.value));
     }
     Ok(())
@@ -135,5 +184,41 @@ fn pair(reply: &mut Reply<'_>, name: Element<'_>, value: Option<Element<'_>>) {
     reply_element(reply, name);
     if let Some(value) = value {
         reply_element(reply, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Settings;
+    use crate::value::{FieldTtl, Growth};
+
+    #[test]
+    fn draws_in_vain_are_bounded_by_the_size_of_the_hash() {
+        let settings = Settings::default();
+        let growth = Growth {
+            thresholds: &settings.encodings,
+            seed: 1,
+        };
+        let (mut hash, now, due) = (Hash::new(), UnixMs(5), 20_000);
+        let mut set = |name: String, ttl| {
+            assert!(hash.set(name.as_bytes(), b"v", ttl, &growth).unwrap());
+        };
+        (0..due).for_each(|it| set(format!("d{it}"), FieldTtl::At(now)));
+        (0..5).for_each(|it| set(format!("a{it}"), FieldTtl::Clear));
+        let mut random = Random::new(1);
+        let mut chooser = Chooser::new(crate::value::Collection::view(&hash), now);
+        let draws = chooser.patience;
+        assert!(draws <= due / 8);
+        let mut seen = BTreeMap::new();
+        for _ in 0..2000 {
+            let field = chooser.choose(&mut random).unwrap().unwrap();
+            *seen
+                .entry(field.name.with_bytes(<[u8]>::to_vec))
+                .or_insert(0) += 1;
+        }
+        assert_eq!(chooser.patience, 0, "it would have taken 8,000,000 draws");
+        assert_eq!(seen.len(), 5);
+        assert!(seen.values().all(|times| *times > 300), "{seen:?}");
     }
 }

@@ -241,7 +241,7 @@ fn expire_generic(
     let condition = Condition::parse(args.get(3));
     let from = 3 + usize::from(!matches!(condition, Condition::None));
     let names = fields(args, from, NO_COUNT)?;
-    ctx.db.expire_fields(key, names.iter());
+    ctx.db.drop_due_fields(key, names.iter());
     let mut codes = Vec::new();
     codes
         .try_reserve_exact(names.len())
@@ -328,7 +328,7 @@ fn reply_deadlines(
     args: Args<'_>,
     number: impl Fn(UnixMs) -> i64,
 ) -> Outcome {
-    let key = &args[1];
+    let (key, now) = (&args[1], ctx.db.now());
     ctx.db.lookup_as::<Hash>(key)?;
     let names = fields(args, 2, NO_COUNT)?;
     ctx.db.expire_fields(key, names.iter());
@@ -336,6 +336,7 @@ fn reply_deadlines(
     ctx.reply.array(names.len());
     for name in names.iter() {
         let field = hash.and_then(|hash| hash.find(name));
+        let field = field.filter(|field| !field.is_due(now));
         let deadline = field.map(|field| field.expire_at.map_or(-1, &number));
         ctx.reply.integer(deadline.unwrap_or(MISSING));
     }
@@ -365,7 +366,7 @@ fn hpersist(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let key = &args[1];
     ctx.db.lookup_as::<Hash>(key)?;
     let names = fields(args, 2, NO_COUNT)?;
-    ctx.db.expire_fields(key, names.iter());
+    ctx.db.drop_due_fields(key, names.iter());
     let hash = ctx.db.lookup_as::<Hash>(key)?;
     let had = |name: &[u8]| match hash.and_then(|hash| hash.find(name)) {
         None => MISSING,

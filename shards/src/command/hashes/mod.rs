@@ -3,9 +3,10 @@
 //! [`numbers`] has what adds to a field, [`chance`] what chooses one, and
 //! [`expiry`] and [`values`] what concerns fields' deadlines.
 //!
-//! Every handler first has the fields that it is about removed if their time
-//! has come (`Db::expire_fields`), so that what it does needs no clock where its
-//! effect is played.
+//! Every handler that writes first has the fields that it is about removed if their
+//! time has come (`Db::drop_due_fields`), so that what it does needs no clock where
+//! its effect is played. One that looks has some removed (`Db::expire_fields`), but
+//! they may be to stay, so it judges each field that it shows.
 
 pub mod chance;
 pub mod expiry;
@@ -203,7 +204,7 @@ fn set_pairs(ctx: &mut Context<'_>, args: Args<'_>, command: &str) -> Result<i64
         return Err(CommandError::WrongArity(command.into()));
     }
     let (key, pairs) = (&args[1], args.from(2));
-    ctx.db.expire_fields(key, names_of(pairs));
+    ctx.db.drop_due_fields(key, names_of(pairs));
     let growth = ctx.growth();
     let set = |hash: &mut Hash| set_all(hash, pairs, FieldTtl::Clear, &growth);
     let new = ctx
@@ -228,7 +229,7 @@ fn hmset(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn hsetnx(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let [key, name, value] = args.exactly()?;
-    ctx.db.expire_fields(key, [name].into_iter());
+    ctx.db.drop_due_fields(key, [name].into_iter());
     let growth = ctx.growth();
     let set = |hash: &mut Hash| {
         let is_free = hash.view().find(name).is_none();
@@ -254,21 +255,22 @@ fn reply_value(reply: &mut Reply<'_>, value: Option<Element<'_>>) {
 
 fn hget(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let [key, name] = args.exactly()?;
+    let now = ctx.db.now();
     ctx.db.expire_fields(key, [name].into_iter());
     let hash = ctx.db.read_as::<Hash>(key)?;
-    let field = hash.and_then(|hash| hash.find(name));
-    reply_value(&mut ctx.reply, field.map(|field| field.value));
+    let value = hash.and_then(|hash| hash.get(name, now));
+    reply_value(&mut ctx.reply, value);
     Ok(())
 }
 
 fn hmget(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let (key, names) = (&args[1], args.from(2));
+    let (key, names, now) = (&args[1], args.from(2), ctx.db.now());
     ctx.db.expire_fields(key, names.iter());
     let hash = ctx.db.read_as::<Hash>(key)?;
     ctx.reply.array(names.len());
     for name in names.iter() {
-        let field = hash.and_then(|hash| hash.find(name));
-        reply_value(&mut ctx.reply, field.map(|field| field.value));
+        let value = hash.and_then(|hash| hash.get(name, now));
+        reply_value(&mut ctx.reply, value);
     }
     Ok(())
 }
@@ -337,26 +339,28 @@ fn hlen(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn hexists(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let [key, name] = args.exactly()?;
+    let now = ctx.db.now();
     ctx.db.expire_fields(key, [name].into_iter());
     let hash = ctx.db.read_as::<Hash>(key)?;
-    let exists = hash.is_some_and(|hash| hash.find(name).is_some());
+    let exists = hash.is_some_and(|hash| hash.get(name, now).is_some());
     ctx.reply.integer(i64::from(exists));
     Ok(())
 }
 
 fn hstrlen(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let [key, name] = args.exactly()?;
+    let now = ctx.db.now();
     ctx.db.expire_fields(key, [name].into_iter());
     let hash = ctx.db.read_as::<Hash>(key)?;
-    let field = hash.and_then(|hash| hash.find(name));
-    let len = field.map_or(0, |field| field.value.len_bytes());
+    let value = hash.and_then(|hash| hash.get(name, now));
+    let len = value.map_or(0, |value| value.len_bytes());
     ctx.reply.integer(len as i64);
     Ok(())
 }
 
 fn hdel(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (key, names) = (&args[1], args.from(2));
-    ctx.db.expire_fields(key, names.iter());
+    ctx.db.drop_due_fields(key, names.iter());
     let remove = |hash: &mut Hash| names.iter().filter(|it| hash.remove(it)).count();
     let removed = ctx.db.edit(key, remove)?.unwrap_or(0);
     if removed > 0 {

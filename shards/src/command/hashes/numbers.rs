@@ -42,7 +42,7 @@ fn hincrby(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     const NO_INTEGER: CommandError = CommandError::Static("ERR hash value is not an integer");
     let [key, name, increment] = args.exactly()?;
     let increment = integer(increment)?;
-    ctx.db.expire_fields(key, [name].into_iter());
+    ctx.db.drop_due_fields(key, [name].into_iter());
     let hash = ctx.db.lookup_as::<Hash>(key)?;
     let number = match hash.and_then(|hash| hash.find(name)).map(|it| it.value) {
         Some(Element::Int(number)) => number,
@@ -74,7 +74,7 @@ fn hincrbyfloat(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if !increment.is_finite() {
         return Err(NO_NUMBER);
     }
-    ctx.db.expire_fields(key, [name].into_iter());
+    ctx.db.drop_due_fields(key, [name].into_iter());
     let hash = ctx.db.lookup_as::<Hash>(key)?;
     let field = hash.and_then(|hash| hash.find(name));
     let number = match field {

@@ -269,3 +269,35 @@ fn effects() {
         }
     }
 }
+
+#[test]
+fn fields_by_chance_are_found_among_many_that_are_due() {
+    const ALIVE: usize = 5;
+    for due in [0, 2000, 20_000] {
+        let mut engine = Engine::new();
+        // Some go with every look: the others are met.
+        engine.shard.keep().hold_all(true);
+        let at = engine.now.0 + 1;
+        for start in (0..due).step_by(100) {
+            let fields: Vec<String> = (start..start + 100).map(|it| format!("d{it} v")).collect();
+            engine.run(&format!(
+                "HSETEX h PXAT {at} FIELDS 100 {}",
+                fields.join(" ")
+            ));
+        }
+        for field in 0..ALIVE {
+            engine.run(&format!("HSET h a{field} v"));
+        }
+        engine.now = UnixMs(at);
+        for (line, count) in [
+            ("HRANDFIELD h", 1),
+            ("HRANDFIELD h -2000", 2000),
+            ("HRANDFIELD h 3", 3),
+            ("HRANDFIELD h 100", ALIVE),
+        ] {
+            let reply = engine.run(line);
+            assert_eq!(reply.matches("$2|a").count(), count, "{line}: {reply:.100}");
+            assert!(!reply.contains("|d"), "{line}");
+        }
+    }
+}

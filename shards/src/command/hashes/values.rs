@@ -145,7 +145,7 @@ fn hgetex(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     };
     let options = Options::parse(args, now, &dialect)?;
     let names = fields(args, options.end, NO_COUNT)?;
-    ctx.db.expire_fields(key, names.iter());
+    ctx.db.drop_due_fields(key, names.iter());
     let hash = ctx.db.read_as::<Hash>(key)?;
     ctx.reply.array(names.len());
     let mut changed: Vec<&[u8]> = Vec::new();
@@ -210,7 +210,7 @@ fn hsetex(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     };
     let options = Options::parse(args, now, &dialect)?;
     let pairs = pairs_of(args, options.end)?;
-    ctx.db.expire_fields(key, names_of(pairs));
+    ctx.db.drop_due_fields(key, names_of(pairs));
     let hash = ctx.db.lookup_as::<Hash>(key)?;
     let is_there = |name: &[u8]| hash.is_some_and(|hash| hash.find(name).is_some());
     let refused = options.fnx && names_of(pairs).any(is_there)
@@ -285,7 +285,7 @@ fn hgetdel(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let key = &args[1];
     ctx.db.lookup_as::<Hash>(key)?;
     let names = fields(args, 2, NO_COUNT)?;
-    ctx.db.expire_fields(key, names.iter());
+    ctx.db.drop_due_fields(key, names.iter());
     let reply = &mut ctx.reply;
     reply.array(names.len());
     let mut gone: Vec<&[u8]> = Vec::new();

@@ -425,6 +425,7 @@ impl Node {
     /// wait for keys that appeared meanwhile.
     pub(super) fn release_here(&mut self, ticket: Ticket) {
         self.shard.effects().end_block(ticket.block_id());
+        self.look_over(ticket);
         self.locks.release(ticket, &mut self.granted);
         if ticket.home == self.id && ticket.number & OFFERED != 0 {
             let number = (ticket.number & !OFFERED) as usize;
@@ -701,6 +702,7 @@ impl Node {
             protocol: scattered.call.protocol,
             request: Some(scattered.request.clone()),
             locking: false,
+            at: now,
             missing: writes.len(),
             ..Transaction::new(client, call, then, Vec::new())
         });

@@ -68,6 +68,7 @@ impl Node {
             manner,
             // One grant that nobody gives stands for none.
             missing: participants.len().max(1),
+            at: UnixMs(0),
             participants,
             phase: Phase::Locking,
             changed: false,
@@ -77,7 +78,7 @@ impl Node {
             cut: usize::MAX,
         });
         if unlocked {
-            self.program_granted(now, ticket);
+            self.program_granted(now, ticket, now);
         } else {
             self.ask_for_place(ticket, &locks);
         }
@@ -139,18 +140,20 @@ impl Node {
         (program.ticket == ticket).then_some(program)
     }
 
-    /// One more shard has granted a program of this node.
-    pub(super) fn program_granted(&mut self, now: UnixMs, ticket: Ticket) {
+    /// One more shard has granted a program of this node, at this instant.
+    pub(super) fn program_granted(&mut self, now: UnixMs, ticket: Ticket, at: UnixMs) {
         let Some(program) = self.program(ticket) else {
             return;
         };
         if program.phase != Phase::Locking {
             return;
         }
+        program.at = program.at.max(at);
         program.missing -= 1;
         if program.missing > 0 {
             return;
         }
+        let at = program.at;
         let watched = program
             .block
             .as_mut()
@@ -166,12 +169,13 @@ impl Node {
         for shard in shards {
             let watcher = watched.watcher;
             if shard == self.id {
-                let unchanged = self.shard.settle(now, watcher);
+                let unchanged = self.shard.settle(at, watcher);
                 self.checked(now, ticket, unchanged);
             } else {
                 let item = Item::Check {
                     ticket,
                     watcher,
+                    at,
                     unchanged: None,
                 };
                 self.batch_for(shard).push(item, std::iter::empty());
@@ -316,10 +320,15 @@ impl Node {
         call: Call,
         args: Args<'_>,
     ) {
+        let Some(Program { at, .. }) = self.program(ticket) else {
+            return;
+        };
+        let at = *at;
         if owner != self.id {
             let item = Item::Step {
                 call,
                 ticket,
+                at,
                 index: number_of(index),
                 reply: None,
                 onward: None,
@@ -329,7 +338,7 @@ impl Node {
         }
         let mut reply = Vec::new();
         self.group(ticket, false);
-        let ran = self.apply(now, &call, args, &mut Cargo::default(), &mut reply);
+        let ran = self.apply(at, &call, args, &mut Cargo::default(), &mut reply);
         self.shard.effects().pause_block();
         let ran = ran.expect("a command of a block never waits");
         match self.shard.onward() {

@@ -25,9 +25,12 @@ fn watch(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let watcher = u64::from_le_bytes(*watcher.expect("the home core puts it there"));
     let db = ctx.selected();
     for key in args.from(2).iter() {
-        // What is due goes now, so that it does not count later.
+        // What is due goes now, so that it does not count later; if it is to stay,
+        // it is noted.
         ctx.db.expire(key);
-        ctx.db.effects().watches.add(watcher, db, key);
+        let hidden = ctx.db.is_hidden(key);
+        let watches = &mut ctx.db.effects().watches;
+        watches.add(watcher, (db, key), hidden);
     }
     ctx.reply.ok();
     Ok(())
@@ -360,10 +363,10 @@ impl Node {
         &mut self,
         now: UnixMs,
         from: ShardId,
-        at: usize,
+        index: usize,
         batch: &mut Batch,
     ) -> bool {
-        match &mut batch.items[at] {
+        match &mut batch.items[index] {
             Item::Exec {
                 client,
                 task,
@@ -394,22 +397,27 @@ impl Node {
                 *task = Some(running);
                 true
             }
-            Item::Step { call, ticket, .. } => {
-                let (call, ticket) = (*call, *ticket);
+            Item::Step {
+                call, ticket, at, ..
+            } => {
+                let (call, ticket, instant) = (*call, *ticket, *at);
                 self.group(ticket, false);
-                let answer = self.run_in(now, &call, at, &mut Cargo::default(), batch);
+                let answer = self.run_in(instant, &call, index, &mut Cargo::default(), batch);
                 self.shard.effects().pause_block();
                 let answer = answer.expect("a command of a block never waits");
                 let on = self.shard.onward().map(Box::new);
-                if let Item::Step { reply, onward, .. } = &mut batch.items[at] {
+                if let Item::Step { reply, onward, .. } = &mut batch.items[index] {
                     (*reply, *onward) = (Some(answer), on);
                 }
                 true
             }
             Item::Check {
-                watcher, unchanged, ..
+                watcher,
+                at,
+                unchanged,
+                ..
             } => {
-                *unchanged = Some(self.shard.settle(now, *watcher));
+                *unchanged = Some(self.shard.settle(*at, *watcher));
                 true
             }
             Item::Unwatch { watcher } => {
@@ -449,7 +457,9 @@ impl Node {
         // As if all but one had granted, and that one did now.
         transaction.missing = 1;
         self.transactions.insert(transaction);
-        self.granted(now, ticket);
+        let program = parent.and_then(|(ticket, _)| self.program(ticket));
+        let at = program.map_or(now, |program| program.at);
+        self.granted(now, ticket, at);
     }
 }
 

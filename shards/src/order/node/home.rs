@@ -178,14 +178,14 @@ impl Node {
         locks
     }
 
-    /// One more shard has granted a transaction of this node. When all have,
-    /// the work goes out.
-    pub(super) fn granted(&mut self, now: UnixMs, ticket: Ticket) {
+    /// One more shard has granted a transaction of this node, at this instant. When
+    /// all have, the work goes out.
+    pub(super) fn granted(&mut self, now: UnixMs, ticket: Ticket, at: UnixMs) {
         if ticket.number & CONVOY != 0 {
             return self.convoy_granted(now, ticket);
         }
         if ticket.number & PROGRAM != 0 {
-            return self.program_granted(now, ticket);
+            return self.program_granted(now, ticket, at);
         }
         let Some(transaction) = self.transaction(ticket) else {
             return;
@@ -194,6 +194,7 @@ impl Node {
             // Its work is out already: `missing` counts replies now.
             return;
         }
+        transaction.at = transaction.at.max(at);
         transaction.missing -= 1;
         if transaction.missing > 0 {
             return;
@@ -226,13 +227,17 @@ impl Node {
         (call, last, mut cargo): (Call, bool, Cargo),
         args: Args<'_>,
     ) {
-        let parent = self.transaction(ticket).and_then(|its| its.parent);
+        let Some(Transaction { at, parent, .. }) = self.transaction(ticket) else {
+            return;
+        };
+        let at = *at;
         let within = parent.map_or(ticket, |(program, _)| program);
         if shard != self.id {
             let item = Item::Work {
                 call,
                 ticket,
                 within,
+                at,
                 last,
                 cargo,
                 reply: None,
@@ -242,11 +247,11 @@ impl Node {
         }
         let mut reply = Vec::new();
         self.group(within, last);
-        let ran = self.apply(now, &call, args, &mut cargo, &mut reply);
+        let ran = self.apply(at, &call, args, &mut cargo, &mut reply);
         self.shard.effects().pause_block();
         let ran = ran.expect("a part of a transaction never waits");
         if cargo.goes_on() {
-            return self.put_off(now, ticket, (call, last, cargo), args, ran);
+            return self.put_off(at, ticket, (call, last, cargo), args, ran);
         }
         if last {
             self.release_here(ticket);
@@ -297,6 +302,7 @@ impl Node {
                     index: at,
                     reply: Some(reply),
                     onward,
+                    ..
                 } => {
                     let bytes = &batch.replies[start..reply.end];
                     start = reply.end;
@@ -400,7 +406,7 @@ impl Node {
                 out.extend_from_slice(error);
                 (Decided::default(), true)
             }
-            None => match self.decision(now, &mut transaction, &mut out) {
+            None => match self.decision(&mut transaction, &mut out) {
                 Ok(decided) => (decided, false),
                 Err(CommandError::Blocked(waiting)) => match transaction.unblocked {
                     None => return self.scatter(transaction, waiting),
@@ -512,7 +518,6 @@ impl Node {
     /// What the row decides, or the error, which `out` has then.
     fn decision(
         &mut self,
-        now: UnixMs,
         transaction: &mut Transaction,
         out: &mut Vec<u8>,
     ) -> Result<Decided, CommandError> {
@@ -542,10 +547,20 @@ impl Node {
         let alone = transaction.call.alone;
         let request = transaction.further.as_ref().unwrap_or(request);
         let (args, protocol) = (request.args(), transaction.protocol);
-        self.decided(now, *decide, args, seen, parcel, protocol, alone, out)
+        self.decided(
+            transaction.at,
+            *decide,
+            args,
+            seen,
+            parcel,
+            protocol,
+            alone,
+            out,
+        )
     }
 
-    /// See [`Node::decision`], with what was read in the order of the keys.
+    /// See [`Node::decision`], with what was read in the order of the keys, judged
+    /// at `now`.
     #[allow(clippy::too_many_arguments)] // what a decision is made from
     pub(super) fn decided(
         &mut self,

@@ -12,7 +12,8 @@
 //! read. But nobody is to wait for a client that does not read. As soon as
 //! somebody waits for one of the locks, or the key is about to expire, the reply
 //! is *hurried*: all that is left is made in slices, and waits at the client's
-//! core, as all of it would in Redis.
+//! core, as all of it would in Redis. Meanwhile the key stays, with all that was in
+//! it when the reply began.
 //!
 //! A client that goes away has its core drop the reply. No lock depends on it.
 
@@ -36,8 +37,8 @@ struct LongReply {
     /// What its pieces have taken so far.
     ticks: u64,
     hurried: bool,
-    /// Nothing expires on this shard until it is over.
-    kept: bool,
+    /// The hash of its key, if that would go by itself: it stays until all is made.
+    kept: Option<u64>,
 }
 
 /// The long replies of one shard.
@@ -106,13 +107,20 @@ impl Node {
         (long, ran): (Long, Ran),
         piece: Vec<u8>,
     ) {
+        let args = request.args.args();
+        let key = request.call.only_key().and_then(|at| args.get(at));
+        let goes = key.filter(|_| long.goes_at.is_some());
+        let kept = goes.map(|key| self.hash(key));
+        if let Some(hash) = kept {
+            self.shard.keep().hold(hash);
+        }
         let reply = LongReply {
             request,
             began: now,
             long,
             ticks: ran.ticks,
             hurried: false,
-            kept: false,
+            kept,
         };
         self.hand_out(&reply, Rest::Follows(ticket), piece);
         let is_due = reply.hurry_at().is_some_and(|at| at <= now);
@@ -176,7 +184,7 @@ impl Node {
         let args = request.args.args();
         let ran = self.apply(reply.began, &call, args, &mut cargo, &mut piece);
         let Some(ran) = ran.ok().filter(|ran| !ran.failed && !ran.too_long) else {
-            // It has gone after all: the clock has leapt. Half of the reply is out.
+            // It cannot be finished, and half of it is out.
             self.hand_out(&reply, Rest::Lost, Vec::new());
             self.end_long(now, ticket, &reply);
             return false;
@@ -199,8 +207,8 @@ impl Node {
     }
 
     fn end_long(&mut self, now: UnixMs, ticket: Ticket, reply: &LongReply) {
-        if reply.kept {
-            self.shard.let_go();
+        if let Some(hash) = reply.kept {
+            self.shard.keep().let_go(hash);
         }
         if self.long.is_empty() {
             self.locks.note_waits(false);
@@ -260,10 +268,6 @@ impl Node {
         if !reply.hurried {
             reply.hurried = true;
             self.long.hurried.push_back(ticket);
-            if reply.long.goes_at.is_some() {
-                reply.kept = true;
-                self.shard.keep();
-            }
         }
         self.long.put(ticket, reply);
     }

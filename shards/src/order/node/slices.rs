@@ -4,8 +4,8 @@
 //! Such a part ([`flags::SLICED`](crate::command::flags::SLICED)) runs under a
 //! shared lock of the whole shard. What is not over after one call waits in a
 //! queue; the server takes a step of it now and then ([`Node::go_on`]) and serves
-//! clients in between. Reads pass the lock, writes wait. All steps look from the
-//! instant of the first, and what expires meanwhile is kept for them.
+//! clients in between. Reads pass the lock, writes wait. All steps are judged at the
+//! instant of their transaction, and what expires meanwhile is kept for them.
 //!
 //! The lock is the transaction's: a client that goes away leaves none, because the
 //! part runs to its end for nobody.
@@ -19,8 +19,8 @@ use crate::types::{ShardId, UnixMs};
 
 /// A part that is not over.
 pub(super) struct Slice {
-    /// When it began.
-    now: UnixMs,
+    /// The instant at which its transaction is judged.
+    at: UnixMs,
     ticket: Ticket,
     call: Call,
     /// The transaction has nothing else to do on this shard.
@@ -47,7 +47,7 @@ impl Node {
         };
         let mut reply = Vec::new();
         let args = slice.args.args();
-        let ran = self.apply(slice.now, &slice.call, args, &mut slice.cargo, &mut reply);
+        let ran = self.apply(slice.at, &slice.call, args, &mut slice.cargo, &mut reply);
         let mut ran = ran.expect("a part of a transaction never waits");
         slice.ticks += ran.ticks;
         if slice.cargo.goes_on() {
@@ -61,7 +61,6 @@ impl Node {
             cargo,
             ..
         } = slice;
-        self.shard.let_go();
         if last {
             self.release_here(ticket);
         }
@@ -82,15 +81,14 @@ impl Node {
     /// The first step of a part is done, and it is not over.
     pub(super) fn put_off(
         &mut self,
-        now: UnixMs,
+        at: UnixMs,
         ticket: Ticket,
         (call, last, cargo): (Call, bool, Cargo),
         args: Args<'_>,
         ran: Ran,
     ) {
-        self.shard.keep();
         self.slices.push_back(Slice {
-            now,
+            at,
             ticket,
             call,
             last,

@@ -213,7 +213,7 @@ fn a_key_that_goes_within_a_second_is_hurried_from_the_start() {
 }
 
 #[test]
-fn a_reply_whose_key_is_lost_to_a_leap_of_the_clock_is_given_up() {
+fn a_leap_of_the_clock_takes_nothing_from_a_reply() {
     for home in [0, 1] {
         let mut scene = listed();
         scene.ask(0, 9, &format!("PEXPIREAT list@0 {}", NOW.0 + 60_000));
@@ -221,11 +221,136 @@ fn a_reply_whose_key_is_lost_to_a_leap_of_the_clock_is_given_up() {
         let ticket = begun(&mut scene, home);
         let shard = &mut scene.nodes[0].shard;
         let later = UnixMs(NOW.0 + 60_000);
-        assert_eq!(shard.expire_due(later, 100).expired, 1);
+        assert_eq!(shard.expire_due(later, 100).expired, 0);
+        (0..4).for_each(|_| scene.more(home, ticket));
+        assert_eq!(scene.said(), [said(1, WHOLE)]);
+        scene.settle();
+        assert_eq!(scene.nodes[0].shard.expire_due(later, 100).expired, 1);
+    }
+}
+
+#[test]
+fn a_reply_that_cannot_be_finished_is_given_up() {
+    for home in [0, 1] {
+        let (mut scene, ticket) = half_read(home);
+        // What no request can do: the key is locked.
+        let key = key_of("list", 0);
+        let mut effects = crate::Effects::default();
+        let keyspace = scene.nodes[0].shard.keyspace_mut(DbIndex(0));
+        assert!(keyspace.at(NOW, false, &mut effects).delete(key.as_bytes()));
         scene.more(home, ticket);
         assert_eq!(scene.lost, [1]);
         scene.settle();
     }
+}
+
+/// A hash of ten fields on shard 0 that go one by one, of which a client of node
+/// `home` has been sent the first.
+fn half_read_hash(home: u16) -> (Scene, Ticket) {
+    let mut scene = listed();
+    for field in 0..10 {
+        let at = NOW.0 + 60_000 + field;
+        scene.ask(0, 9, &format!("HSETEX h@0 PXAT {at} FIELDS 1 {field} v"));
+    }
+    scene.said();
+    scene.ask(home, 1, "HGETALL h@0");
+    scene.deliver_all();
+    let ticket = scene.flows.pop().unwrap().2;
+    (scene, ticket)
+}
+
+#[test]
+fn fields_that_go_while_others_look_are_still_replied() {
+    for home in [0, 1] {
+        for large in [false, true] {
+            let (mut scene, ticket) = half_read_hash(home);
+            if large {
+                let settings = &mut scene.nodes[0].shard.settings;
+                settings.encodings.hash_max_listpack_entries = 0;
+                scene.drop_reply(home, ticket);
+                scene.heard.clear();
+                scene.ask(
+                    0,
+                    9,
+                    &format!("HSETEX h@0 PXAT {} FIELDS 1 x v", NOW.0 + 70_000),
+                );
+                scene.ask(0, 9, "HDEL h@0 x");
+                scene.said();
+                scene.ask(home, 1, "HGETALL h@0");
+                scene.deliver_all();
+                scene.flows.drain(..);
+            }
+            scene.now = UnixMs(NOW.0 + 60_004);
+            // Nobody is shown what has gone, and nobody takes it from the reply.
+            for (line, reply) in [
+                ("HGET h@0 4", "$-1"),
+                ("HGET h@0 5", "$1 v"),
+                ("HMGET h@0 1 9", "*2 $-1 $1 v"),
+                ("HEXISTS h@0 0", ":0"),
+                ("HSTRLEN h@0 0", ":0"),
+                ("HPTTL h@0 FIELDS 2 0 5", "*2 :-2 :1"),
+            ] {
+                scene.ask(0, 2, line);
+                let replies = scene.said();
+                assert_eq!(replies, [said(2, reply)], "{line}");
+            }
+            scene.nodes[0].shard.expire_due(UnixMs(NOW.0 + 60_004), 100);
+            scene.nodes[0].time_out(UnixMs(NOW.0 + 60_004));
+            scene.settle();
+            let replies = scene.said();
+            assert_eq!(replies[0].1.split(' ').count(), 1 + 20 * 2, "{replies:?}");
+            scene.nodes[0].shard.expire_due(UnixMs(NOW.0 + 60_004), 100);
+            scene.ask(0, 2, "HLEN h@0");
+            assert_eq!(scene.said(), [said(2, ":5")]);
+        }
+    }
+}
+
+#[test]
+fn a_key_that_expires_beside_a_hurried_reply_is_gone() {
+    let mut scene = listed();
+    scene.ask(0, 9, &format!("PEXPIREAT list@0 {}", NOW.0 + 1000));
+    scene.ask(0, 9, &format!("SET x@0 old PXAT {}", NOW.0 + 10));
+    scene.ask(0, 9, &format!("SET y@0 old PXAT {}", NOW.0 + 10));
+    scene.said();
+    begun(&mut scene, 1);
+    assert!(scene.hurries());
+    scene.nodes[0].shard.effects().record(true);
+    scene.now = UnixMs(NOW.0 + 10);
+    for (line, reply) in [
+        ("SET x@0 new", "+OK"),
+        ("GET x@0", "$3 new"),
+        ("GET y@0", "$-1"),
+        ("DBSIZE", ""),
+        ("DEL x@0", ":1"),
+        ("SET x@0 newer", "+OK"),
+    ] {
+        if line == "DBSIZE" {
+            assert_eq!(scene.nodes[0].shard.keyspace(DbIndex(0)).len(), 2);
+            continue;
+        }
+        scene.ask(0, 2, line);
+        assert_eq!(scene.said(), [said(2, reply)], "{line}");
+        scene.nodes[0].shard.keyspace(DbIndex(0)).check_invariants();
+    }
+    let log = text(&scene.nodes[0].shard.effects().take());
+    let (x, y) = (key_of("x", 0), key_of("y", 0));
+    let expected = [
+        format!("DEL $2 {x}"),
+        format!("SET $2 {x} $3 new"),
+        format!("DEL $2 {y}"),
+        format!("DEL $2 {x}"),
+        format!("SET $2 {x} $5 newer"),
+    ];
+    let mut rest = &log[..];
+    for words in expected {
+        let at = rest
+            .find(&words)
+            .unwrap_or_else(|| panic!("{words}: {log}"));
+        rest = &rest[at + words.len()..];
+    }
+    scene.settle();
+    assert_eq!(scene.said(), [said(1, WHOLE)]);
 }
 
 #[test]
