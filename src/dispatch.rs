@@ -11,6 +11,7 @@
 //! A group that follows from one receive thus waits for memory about once.
 
 mod ahead;
+mod unknown;
 
 use crate::commands::transaction::{self, Unqueued};
 use crate::commands::{self, Entry, Flow, Run, registry};
@@ -23,7 +24,8 @@ use crate::session::connection::{Kind, SPARE_BYTES_MAX};
 use shards::command::{Args, Group, flags};
 use shards::order::{Call, Placement};
 use shards::resp::{Limits, Partial, Reply, Status, parse};
-use shards::{CommandError, Located, ProtocolError, Row, ShardId, Span, is_same, until_nul};
+use shards::{CommandError, Located, ProtocolError, Row, ShardId, Span, is_same};
+use unknown::{unknown_command, unknown_subcommand};
 
 /// Longest request whatever the configuration says: with the box that carries it
 /// to another core it stays below the 4 GiB that a span can name.
@@ -543,41 +545,6 @@ fn drop_http(core: &mut Core, key: u32) {
     );
     connection.phase = crate::session::connection::Phase::Closing;
     core.mark_dirty(key);
-}
-
-/// Bytes of an unknown command's name and of its arguments that are echoed.
-const ECHO_BYTES: usize = 128;
-
-#[cold]
-fn unknown_command(args: Args<'_>) -> CommandError {
-    let shown = |bytes: &[u8], room: usize| {
-        let bytes = until_nul(bytes);
-        bytes[..bytes.len().min(room)].to_vec()
-    };
-    let mut words = Vec::new();
-    for arg in args.iter().skip(1) {
-        let Some(room @ 1..) = ECHO_BYTES.checked_sub(words.len()) else {
-            break;
-        };
-        words.extend([b"'", shown(arg, room).as_slice(), b"' "].concat());
-    }
-    let parts: [&[u8]; 4] = [
-        b"ERR unknown command '",
-        &shown(&args[0], ECHO_BYTES),
-        b"', with args beginning with: ",
-        &words,
-    ];
-    CommandError::Owned(parts.concat().into())
-}
-
-#[cold]
-fn unknown_subcommand(container: &str, name: &[u8]) -> CommandError {
-    let help = container.to_ascii_uppercase();
-    CommandError::quoting(
-        "ERR unknown subcommand '",
-        &name[..name.len().min(ECHO_BYTES)],
-        &format!("'. Try {help} HELP."),
-    )
 }
 
 /// Replies an error to a request that did not run.

@@ -17,12 +17,16 @@
 //! Costs: both ends O(1); an index O(nodes), from the nearer end; a change in
 //! the middle O(nodes + NODE_BYTES).
 
+mod elements;
+
+pub use elements::Elements;
+
 use super::listpack::{
     At, Element, Encoded, Entries, HEADER, Listpack, Wanted, cut_equal, end_of, read, splice,
     start_before,
 };
 use crate::error::OutOfMemory;
-use std::collections::{VecDeque, vec_deque};
+use std::collections::VecDeque;
 
 /// Bytes a node is filled up to. A size class of the allocator, and large
 /// enough that what a node costs beside its elements does not count.
@@ -551,7 +555,57 @@ impl Quicklist {
         node.bytes.shrink_to(NODE_BYTES);
         let after = node.bytes.capacity();
         self.bytes = self.bytes - before + after;
+        if encoded.len() < old_len {
+            self.settle(number);
+        }
         Ok(())
+    }
+
+    /// Has a node that may have become small take in its neighbours, if they are
+    /// small together, or give back what it does not use. Otherwise elements that grew
+    /// out of their nodes, each to one of its own, would keep as much when they are
+    /// small again.
+    fn settle(&mut self, number: usize) {
+        let small = |list: &Self, left: usize| {
+            let together = |right: &Node| list.nodes[left].live() + right.live();
+            let right = list.nodes.get(left + 1);
+            right.is_some_and(|right| together(right) <= NODE_BYTES / 2)
+        };
+        if small(self, number) {
+            self.join(number);
+        }
+        if let Some(left) = number.checked_sub(1)
+            && small(self, left)
+        {
+            self.join(left);
+            return;
+        }
+        // Those at the ends may keep room for what is added there.
+        let is_end = number == 0 || number + 1 == self.nodes.len();
+        let node = &mut self.nodes[number];
+        if !is_end && node.bytes.capacity() > 2 * node.live() {
+            let before = node.bytes.capacity();
+            node.seal();
+            self.bytes = self.bytes - before + node.bytes.capacity();
+        }
+    }
+
+    /// Moves the elements of the node behind node `left` into that, if there is memory.
+    fn join(&mut self, left: usize) {
+        let more = self.nodes[left + 1].live();
+        let node = &mut self.nodes[left];
+        let before = node.bytes.capacity();
+        if node.make_room(End::Back, more).is_err() {
+            return;
+        }
+        self.bytes = self.bytes - before + node.bytes.capacity();
+        if let Some(right) = self.nodes.remove(left + 1) {
+            self.bytes -= right.bytes.capacity();
+            let node = &mut self.nodes[left];
+            node.bytes.extend_from_slice(&right.bytes[right.start..]);
+            node.count += right.count;
+        }
+        self.shrink_deque();
     }
 
     /// Adds an element next to the first one that is `pivot`, before or after
@@ -655,6 +709,9 @@ impl Quicklist {
         if node.count == 0 {
             self.bytes -= node.bytes.capacity();
             self.nodes.remove(number);
+            self.shrink_deque();
+        } else {
+            self.settle(number);
         }
     }
 
@@ -720,46 +777,6 @@ impl Quicklist {
 pub fn first_of_last(entries: Entries<'_>, wanted: Wanted<'_>, count: usize) -> Option<At> {
     let found = entries.rev().filter(|(_, element)| wanted.is(*element));
     found.take(count).last().map(|(at, _)| at)
-}
-
-/// See [`Quicklist::iter`].
-#[derive(Clone, Debug, Default)]
-pub struct Elements<'a> {
-    nodes: vec_deque::Iter<'a, Node>,
-    front: Entries<'a>,
-    back: Entries<'a>,
-}
-
-impl<'a> Iterator for Elements<'a> {
-    type Item = Element<'a>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Element<'a>> {
-        loop {
-            if let Some((_, element)) = self.front.next() {
-                return Some(element);
-            }
-            match self.nodes.next() {
-                Some(node) => self.front = node.entries(),
-                None => return self.back.next().map(|(_, element)| element),
-            }
-        }
-    }
-}
-
-impl DoubleEndedIterator for Elements<'_> {
-    #[inline]
-    fn next_back(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some((_, element)) = self.back.next_back() {
-                return Some(element);
-            }
-            match self.nodes.next_back() {
-                Some(node) => self.back = node.entries(),
-                None => return self.front.next_back().map(|(_, element)| element),
-            }
-        }
-    }
 }
 
 #[cfg(test)]

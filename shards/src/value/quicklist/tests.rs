@@ -272,3 +272,28 @@ fn what_is_left_after_removals_is_joined() {
     assert!(list.nodes.len() < 3);
     assert!(list.heap_bytes() < 4096);
 }
+
+#[test]
+fn elements_that_are_small_again_take_little_memory() {
+    const LEN: usize = 2000;
+    let number = |at: usize| (at % 7).to_string().into_bytes();
+    let mut fresh = Quicklist::default();
+    (0..LEN).for_each(|at| fresh.push(End::Back, element(&number(at))).unwrap());
+    // Forwards, backwards, and in no order.
+    let orders: [fn(usize) -> usize; 3] = [|at| at, |at| LEN - 1 - at, |at| at * 777 % LEN];
+    for order in orders {
+        let mut list = fresh.try_clone().unwrap();
+        for at in (0..LEN).map(order) {
+            list.set(at, element(&[b'x'; 4000])).unwrap();
+        }
+        list.check_invariants();
+        assert!(list.heap_bytes() > LEN * 4000);
+        for at in (0..LEN).map(order) {
+            list.set(at, element(&number(at))).unwrap();
+        }
+        list.check_invariants();
+        assert_eq!(texts(&list), texts(&fresh));
+        let (held, needed) = (list.heap_bytes(), fresh.heap_bytes());
+        assert!(held <= 2 * needed + 2 * NODE_BYTES, "{held} of {needed}");
+    }
+}
