@@ -10,6 +10,8 @@
 mod cases;
 #[path = "differential/newer.rs"]
 mod newer;
+#[path = "differential/sessions.rs"]
+mod sessions;
 mod support;
 
 use std::collections::BTreeSet;

@@ -133,6 +133,11 @@ const NUMBERS: &[&str] = &[
     "inf",
     "nan",
     "1\u{0}",
+    "9223372036854775806",
+    "-9223372036854775807",
+    "-2147483649",
+    "0x7fffffffffffffff",
+    "0x7FFFFFFFFFFFFF",
 ];
 
 const FLOATS: &[&str] = &[
@@ -153,6 +158,15 @@ const FLOATS: &[&str] = &[
     "1.5x",
     ".5",
     "5.",
+    "0x1.8p1",
+    "-0x.8",
+    "0x1p-1074",
+    "5e-324",
+    "2.2250738585072011e-308",
+    "1e-400",
+    "-1e-5000",
+    "1e5000",
+    "1.7976931348623157e308",
 ];
 
 /// Deadlines keep this far from each other, so that two servers which run a
