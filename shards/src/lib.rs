@@ -10,6 +10,7 @@
 // command's own documentation.
 
 pub mod command;
+pub mod counted;
 mod effects;
 mod error;
 pub mod glob;

@@ -3,6 +3,7 @@
 //! Index 0 is the command's name. Nothing is copied; a request that crosses to
 //! another core is copied whole, once.
 
+use crate::counted;
 use crate::error::{CommandError, until_nul};
 use crate::number::parse_i64;
 use crate::resp::Reply;
@@ -138,6 +139,7 @@ impl OwnedArgs {
     pub fn push(&mut self, part: &[u8]) {
         let short = |len: usize| u32::try_from(len).expect("a request is below 4 GiB");
         let (start, len) = (short(self.buffer.len()), short(part.len()));
+        counted::copied(part.len());
         self.buffer.extend_from_slice(part);
         self.spans.push(Span { start, len });
     }

@@ -26,6 +26,7 @@
 
 use super::entry::{Entry, EntryMut, EntryRef};
 use super::slab::{OutOfMemory, Slab};
+use crate::counted;
 use crate::value::is_same;
 
 /// Bits of the hash that a word keeps.
@@ -160,6 +161,7 @@ impl Table {
         let count = self.lines.len();
         let mut at = self.home(tag);
         for _ in 0..count {
+            counted::line();
             let line = &self.lines[at];
             let mut found = matches(line, tag);
             while found != 0 {
@@ -445,6 +447,7 @@ impl Table {
     pub fn of_home(&self, home: usize, mut step: usize) -> Option<(usize, Spot)> {
         let count = self.lines.len();
         while step < count * WORDS {
+            counted::line();
             let at = (home + step / WORDS) % count;
             let word = self.lines[at].0[step % WORDS];
             if word == 0 {
@@ -475,10 +478,12 @@ impl Table {
     pub fn iter(&self) -> impl Iterator<Item = EntryRef<'_>> {
         // SAFETY: as in `entry`.
         let entry = |word| unsafe { entry_at(word) };
+        let counted = |_: &u64| counted::elements(1);
         self.lines
             .iter()
             .flat_map(|line| line.0)
             .filter(|word| *word != 0)
+            .inspect(counted)
             .map(entry)
     }
 

@@ -7,6 +7,7 @@ use super::node::Unblock;
 use super::program::Task;
 use super::watch::{Ran, Rest};
 use crate::command::{Args, Begin, Cargo, Find, Handler, KeySpec, Row, Write, flags};
+use crate::counted;
 use crate::effects::BlockId;
 use crate::keyspace::Located;
 use crate::resp::Protocol;
@@ -364,6 +365,7 @@ impl Batch {
                 start: short(self.bytes.len()),
                 len: short(arg.len()),
             };
+            counted::shipped(arg.len());
             self.bytes.extend_from_slice(arg);
             self.spans.push(span);
         }
@@ -382,6 +384,7 @@ impl Batch {
             start: short(self.bytes.len()),
             len: short(arg.len()),
         });
+        counted::shipped(arg.len());
         self.bytes.extend_from_slice(arg);
         if let Some(end) = self.spans_end.last_mut() {
             *end += 1;

@@ -1,5 +1,6 @@
 //! Writes replies, RESP2 or RESP3, straight into an output buffer.
 
+use crate::counted;
 use crate::error::{CommandError, ProtocolError};
 use crate::number::{float_text, number_line};
 
@@ -302,6 +303,7 @@ impl<'a> Reply<'a> {
 
     /// Appends replies as they were written elsewhere.
     pub fn raw(&mut self, replies: &[u8]) {
+        counted::copied(replies.len());
         self.put(replies);
     }
 
@@ -345,6 +347,7 @@ impl<'a> Reply<'a> {
 
     #[inline]
     fn line(&mut self, bytes: &[u8]) {
+        counted::copied(bytes.len());
         self.put(bytes);
         self.put(b"\r\n");
     }

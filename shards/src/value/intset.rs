@@ -10,6 +10,7 @@
 //! The width is the least that holds all numbers that were ever added, as in
 //! Redis. No bytes at all: no numbers. Searching is O(log n), changing O(n).
 
+use crate::counted;
 use crate::error::OutOfMemory;
 
 /// Looks at an intset.
@@ -49,6 +50,7 @@ impl<'a> Intset<'a> {
         let (width, numbers) = self.split();
         let (mut from, mut to) = (0, numbers.len() / width);
         while from < to {
+            counted::line();
             let middle = from + (to - from) / 2;
             let other = decode(&numbers[middle * width..(middle + 1) * width]);
             match other.cmp(&number) {
@@ -73,6 +75,7 @@ impl<'a> Intset<'a> {
 
 #[inline]
 fn decode(bytes: &[u8]) -> i64 {
+    counted::elements(1);
     let all = "the width is 2, 4 or 8";
     match bytes.len() {
         2 => i16::from_le_bytes(bytes.try_into().expect(all)).into(),

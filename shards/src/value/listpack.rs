@@ -33,6 +33,7 @@ mod element;
 pub use element::{Element, Wanted};
 pub(super) use element::{Encoded, end_of, read, start_before};
 
+use crate::counted;
 use crate::error::OutOfMemory;
 use element::{checked_len, encode_back, low_byte};
 use std::ops::Range;
@@ -210,6 +211,7 @@ impl<'a> Listpack<'a> {
     fn search(self, step: usize, is_it: impl Fn(At) -> bool) -> Option<At> {
         let mut at = HEADER;
         while at < self.0.len() {
+            counted::elements(1);
             if is_it(At(at)) {
                 return Some(At(at));
             }
@@ -278,6 +280,7 @@ impl<'a> Entries<'a> {
             if self.front >= self.back {
                 return;
             }
+            counted::elements(1);
             self.front = end_of(self.bytes, self.front);
         }
     }
@@ -296,6 +299,7 @@ impl<'a> Iterator for Entries<'a> {
         if self.front >= self.back {
             return None;
         }
+        counted::elements(1);
         let at = self.front;
         self.front = end_of(self.bytes, at);
         Some((At(at), read(self.bytes, at)))
@@ -308,6 +312,7 @@ impl DoubleEndedIterator for Entries<'_> {
         if self.front >= self.back {
             return None;
         }
+        counted::elements(1);
         self.back = start_before(self.bytes, self.back);
         Some((At(self.back), read(self.bytes, self.back)))
     }

@@ -25,6 +25,7 @@ use super::listpack::{
     At, Element, Encoded, Entries, HEADER, Listpack, Wanted, cut_equal, end_of, read, splice,
     start_before,
 };
+use crate::counted;
 use crate::error::OutOfMemory;
 use std::collections::VecDeque;
 
@@ -468,6 +469,7 @@ impl Quicklist {
         if index < self.len / 2 {
             let mut before = index;
             for (number, node) in self.nodes.iter().enumerate() {
+                counted::line();
                 if before < node.count {
                     return Some((number, before));
                 }
@@ -477,6 +479,7 @@ impl Quicklist {
         }
         let mut end = self.len;
         for (number, node) in self.nodes.iter().enumerate().rev() {
+            counted::line();
             end -= node.count;
             if index >= end {
                 return Some((number, index - end));

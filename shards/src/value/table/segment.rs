@@ -18,6 +18,7 @@
 //! of the index's size. Removal closes the gap in the index; the record's bytes
 //! are dead until a quarter of them is, then the live ones move together.
 
+use crate::counted;
 use crate::error::OutOfMemory;
 use crate::types::UnixMs;
 use crate::value::is_same;
@@ -125,6 +126,7 @@ impl Segment {
         }
         let mut slot = home(tag, self.index.len());
         loop {
+            counted::line();
             let word = self.index[slot];
             if word == EMPTY {
                 return None;
@@ -377,6 +379,7 @@ impl Segment {
     }
 
     fn record_at(&self, offset: usize) -> Record<'_> {
+        counted::elements(1);
         let head = self.head(offset);
         let body = if head.outside {
             &self.large[self.number_at(head.body)]

@@ -16,6 +16,7 @@
 //! member is there. Costs: all O(1).
 
 use super::super::copy;
+use crate::counted;
 use crate::error::OutOfMemory;
 
 /// No member has this id.
@@ -147,6 +148,7 @@ impl Members {
     /// The bytes of a member.
     #[inline]
     pub fn get(&self, id: u32) -> &[u8] {
+        counted::elements(1);
         let (page, room) = self.at(id);
         if usize::from(page.class) == OUTSIDE {
             return &self.outside[place(&room[SCORE..]) as usize];

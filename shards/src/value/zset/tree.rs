@@ -19,6 +19,8 @@
 //! third of their size are merged, but for ends that grew by appending. Costs:
 //! O(log n) for everything; an item takes 12 bytes, at 0.7 of a leaf.
 
+use crate::counted;
+
 /// Items of a leaf: it fits 768 bytes.
 const LEAF: usize = 63;
 
@@ -128,6 +130,7 @@ impl Leaf {
 
     #[inline]
     fn item(&self, at: usize) -> Item {
+        counted::elements(1);
         Item {
             score: self.scores[at],
             id: self.ids[at],
