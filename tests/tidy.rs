@@ -48,7 +48,7 @@ const SHARDS_ARROWS: &[(&str, &[&str])] = &[
     (
         "shard",
         &[
-            "types", "error", "value", "resp", "effects", "keyspace", "rdb", "command",
+            "types", "error", "value", "resp", "keep", "effects", "keyspace", "rdb", "command",
         ],
     ),
     (
