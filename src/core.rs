@@ -421,9 +421,12 @@ impl Core {
             if connection.session.id != client.id {
                 return;
             }
-            match ran.too_long {
-                true => connection.close_at_limit(stats),
-                false => connection.answer_in_pieces(client.place, reply, pieces),
+            if ran.too_long {
+                connection.close_at_limit(stats);
+                // Its place is free all the same: what runs on its session is over.
+                connection.answer(client.place, &[]);
+            } else {
+                connection.answer_in_pieces(client.place, reply, pieces);
             }
             if !std::mem::replace(&mut connection.dirty, true) {
                 dirty.push(client.key);
@@ -554,8 +557,6 @@ impl Core {
     }
 }
 
-/// Hands a piece of a long reply to its connection. If that does not want the rest,
-/// returns whose it is.
 /// How long the reply to one request may be: as long as its client's limit of output
 /// allows, and not longer than the machine's memory. Redis does not count what lies
 /// in its first buffer.
@@ -574,6 +575,8 @@ fn reply_max(config: &Config) -> ReplyMax {
     }
 }
 
+/// Hands a piece of a long reply to its connection. If that does not want the rest,
+/// returns whose it is.
 fn flow(
     connection: &mut Connection,
     place: u32,

@@ -528,3 +528,28 @@ fn a_block_whose_client_is_gone_stays_in_its_database() {
         }
     }
 }
+
+/// A block whose reply passes its client's limit is over like any other: its session,
+/// on which the server's commands in it ran, goes.
+#[test]
+fn a_block_whose_reply_is_too_long_leaves_no_client_behind() {
+    for shards in [1, 4] {
+        let limit = "normal 1mb 0 0";
+        let server = Server::cordis(shards, &["--client-output-buffer-limit", limit]);
+        let mut other = server.connect();
+        other.call(&["SET", "big", &"x".repeat(200_000)]);
+        let get = ["GET big"; 20];
+        let lines = [&["MULTI", "SELECT 0", "CLIENT ID"], &get[..], &["EXEC"]].concat();
+        let mut bytes = Vec::new();
+        lines
+            .iter()
+            .for_each(|line| encode(&words(line), &mut bytes));
+        let mut asking = server.connect();
+        asking.send_raw(&bytes);
+        while asking.try_read().is_ok() {}
+        wait_until("it is gone", || {
+            let info = other.call(&["INFO", "clients"]).to_string();
+            info.contains("connected_clients:1\r\n") || info.contains("connected_clients:1\\r")
+        });
+    }
+}

@@ -364,7 +364,7 @@ impl Connection {
         if index > 0 {
             let start = self.held.len();
             if !append(&mut self.held, reply) {
-                return self.close();
+                self.close();
             }
             if let Some(waiting) = self.order.get_mut(index) {
                 *waiting = Place::Ready(start..self.held.len());
@@ -372,7 +372,7 @@ impl Connection {
             return;
         }
         if !append(&mut self.out, reply) {
-            return self.close();
+            self.close();
         }
         self.pop_place();
         self.pop_ready();
@@ -490,7 +490,9 @@ impl Connection {
             match self.order.front_mut() {
                 Some(Place::Ready(range)) => {
                     if !append(&mut self.out, &self.held[range.clone()]) {
-                        return self.close();
+                        // Without a reply the stream makes no sense any more, but the
+                        // places go on being freed: what runs on this session ends.
+                        self.close();
                     }
                 }
                 Some(Place::Pieces(pieces)) => {
