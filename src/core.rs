@@ -42,8 +42,8 @@ pub enum Message {
 /// What one core can ask of all. Closed on purpose: it is the whole list of
 /// what reaches over cores besides keys.
 pub enum Question {
-    /// CLIENT LIST and CLIENT INFO's format for these ids (all if empty).
-    Clients(ClientFilter),
+    /// CLIENT LIST: the matching clients, and who asks.
+    Clients(ClientFilter, Running),
     /// Ends the matching connections.
     Kill(ClientFilter),
     /// Counters and gauges for INFO; with the histograms of latencies or without.
@@ -75,6 +75,15 @@ pub enum Question {
     Object { db: DbIndex, key: Box<[u8]> },
     /// DEBUG SLEEP: the whole server stands still.
     Sleep(std::time::Duration),
+}
+
+/// The client whose command is being executed.
+#[derive(Clone, Copy, Debug)]
+pub struct Running {
+    pub client: u64,
+    /// Bytes of the request as it was received, and of its arguments.
+    pub request_bytes: usize,
+    pub args_bytes: usize,
 }
 
 /// A time in which clients wait.
@@ -119,6 +128,12 @@ pub struct CoreStats {
     pub misses: u64,
     pub expired: u64,
     pub changes: u64,
+    /// Keys that blocking commands wait for, and commands that wait until a deadline.
+    pub waited_keys: u64,
+    pub waiting_until: u64,
+    /// Keys and large values that were deleted and are to be freed, and that were.
+    pub unfreed: u64,
+    pub freed: u64,
     pub input_buffer_max: usize,
     pub output_buffer_max: usize,
 }

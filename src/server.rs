@@ -76,7 +76,7 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
         tracing::warn!("directives of Redis without effect here: {names}");
     }
     stop_on_signals(&shared)?;
-    let startup_bytes = memory::read().allocated;
+    let startup_bytes = memory::allocated();
     shared.startup_bytes.store(startup_bytes, Ordering::Relaxed);
     announce(&config, &addresses);
     // The first client finds the log written and signals attended to.

@@ -309,9 +309,7 @@ fn nothing_is_left(server: &Server, keys: &[String]) {
     let mut client = server.connect();
     wait_until("those who went away are gone", || {
         let list = client.call(&["CLIENT", "LIST"]).to_string();
-        // Redis 7.0 does not say how many keys are watched.
-        let unwatched = !list.contains(" watch=") || list.contains(" watch=0 ");
-        list.lines().count() == 1 && list.contains(" multi=-1 ") && unwatched
+        list.lines().count() == 1 && list.contains(" multi=-1 ")
     });
     for key in keys {
         assert_eq!(client.call(&["SET", key, "free"]).raw, b"+OK\r\n");

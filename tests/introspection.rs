@@ -362,6 +362,170 @@ fn defaults_are_those_of_redis() {
     }
 }
 
+/// Fields of INFO that came with 7.2.
+const FURTHER_FIELDS: &[(&str, &[&str])] = &[
+    ("Server", &["listener0"]),
+    (
+        "Clients",
+        &["total_blocking_keys", "total_blocking_keys_on_nokey"],
+    ),
+    (
+        "Persistence",
+        &[
+            "rdb_saves",
+            "aof_rewrites",
+            "aof_rewrites_consecutive_failures",
+        ],
+    ),
+    (
+        "Stats",
+        &[
+            "eventloop_cycles",
+            "eventloop_duration_sum",
+            "eventloop_duration_cmd_sum",
+            "instantaneous_eventloop_cycles_per_sec",
+            "instantaneous_eventloop_duration_usec",
+            "acl_access_denied_auth",
+            "acl_access_denied_cmd",
+            "acl_access_denied_key",
+            "acl_access_denied_channel",
+        ],
+    ),
+];
+
+/// What only this server tells.
+const OWN_FIELDS: &[&str] = &["server_name", "cordis_version", "shards"];
+
+#[test]
+fn info_has_the_fields_of_redis() {
+    let fields = |server: &Server| -> std::collections::BTreeSet<(String, String)> {
+        let text = server.connect().call(&["INFO", "everything"]).to_string();
+        let mut section = String::new();
+        let mut found = std::collections::BTreeSet::new();
+        for line in text.lines() {
+            if let Some(heading) = line.strip_prefix("# ") {
+                section = heading.trim().to_owned();
+            } else if let Some((name, _)) = line.split_once(':') {
+                // Commands and errors are named by what was called.
+                if !["Commandstats", "Errorstats", "Latencystats"].contains(&section.as_str()) {
+                    found.insert((section.clone(), name.to_owned()));
+                }
+            }
+        }
+        found
+    };
+    let mut expected = fields(&Server::redis(&[]));
+    for (section, names) in FURTHER_FIELDS {
+        for name in *names {
+            expected.insert(((*section).to_owned(), (*name).to_owned()));
+        }
+    }
+    for name in OWN_FIELDS {
+        expected.insert(("Server".to_owned(), (*name).to_owned()));
+    }
+    for shards in [1, 4] {
+        let ours = fields(&Server::cordis(shards, &[]));
+        let missing: Vec<_> = expected.difference(&ours).collect();
+        let further: Vec<_> = ours.difference(&expected).collect();
+        assert!(
+            missing.is_empty() && further.is_empty(),
+            "{missing:?} {further:?}"
+        );
+    }
+}
+
+/// What INFO counts is what has happened.
+#[test]
+fn info_tells_what_is_true() {
+    for shards in [1, 4] {
+        let cordis = Server::cordis(shards, &["--requirepass", "secret"]);
+        let mut client = cordis.connect();
+        let figure = |client: &mut Client, name: &str| -> u64 {
+            let info = client.call(&["INFO", "everything"]).to_string();
+            let text = info_field(&info, name).expect("the field is there");
+            text.parse().expect("it is a number")
+        };
+        // More used than resident reads as swapping.
+        let (used, rss) = ("used_memory", "used_memory_rss");
+        let info = client.call(&["INFO", "memory"]).to_string();
+        let bytes = |name| info_field(&info, name).and_then(|text| text.parse::<u64>().ok());
+        assert!(bytes(used) <= bytes(rss), "{info}");
+        for name in [
+            "mem_fragmentation_ratio",
+            "rss_overhead_ratio",
+            "allocator_rss_ratio",
+            "allocator_frag_ratio",
+        ] {
+            let ratio = info_field(&info, name).and_then(|text| text.parse::<f64>().ok());
+            assert!(ratio.is_some_and(|ratio| ratio >= 1.0), "{info}");
+        }
+        client.call(&["AUTH", "wrong"]);
+        client.call(&["HELLO", "2", "AUTH", "default", "wrong"]);
+        assert_eq!(figure(&mut client, "acl_access_denied_auth"), 2);
+        let reads = figure(&mut client, "total_reads_processed");
+        let writes = figure(&mut client, "total_writes_processed");
+        let cycles = figure(&mut client, "eventloop_cycles");
+        for _ in 0..10 {
+            client.call(&["PING"]);
+        }
+        assert!(figure(&mut client, "total_reads_processed") >= reads + 10);
+        assert!(figure(&mut client, "total_writes_processed") >= writes + 10);
+        assert!(figure(&mut client, "eventloop_cycles") >= cycles + 10);
+        assert!(figure(&mut client, "eventloop_duration_sum") > 0);
+        for i in 0..1000 {
+            client.call(&["SET", &format!("k{i}"), "v"]);
+        }
+        client.call(&["FLUSHALL", "ASYNC"]);
+        support::wait_until("all is freed", || {
+            figure(&mut client, "lazyfreed_objects") == 1000
+        });
+        assert_eq!(figure(&mut client, "lazyfree_pending_objects"), 0);
+        let mut waiting = [cordis.connect(), cordis.connect()];
+        waiting[0].send(&["BLPOP", "a", "b", "c", "100"]);
+        waiting[1].send(&["BLPOP", "a", "0"]);
+        support::wait_until("both wait", || {
+            figure(&mut client, "total_blocking_keys") == 3
+                && figure(&mut client, "clients_in_timeout_table") == 1
+        });
+    }
+}
+
+/// The fields of CLIENT LIST, and what they say of the client that asks.
+#[test]
+fn clients_are_described_as_by_redis() {
+    let redis = Server::redis(&[]);
+    let described = |server: &Server, request: &[&str]| -> Vec<(String, String)> {
+        let text = server.connect().call(request).to_string();
+        // Whoever looked whether the server is up may still be listed.
+        let asks = |line: &&str| line.contains(" cmd=client|");
+        let line = text.lines().find(asks).expect("it is connected");
+        let pair = |field: &str| {
+            let (name, value) = field.split_once('=').expect("fields have values");
+            (name.to_owned(), value.to_owned())
+        };
+        line.split(' ').map(pair).collect()
+    };
+    for request in [&["CLIENT", "LIST"][..], &["CLIENT", "INFO"]] {
+        let theirs = described(&redis, request);
+        for shards in [1, 4] {
+            let ours = described(&Server::cordis(shards, &[]), request);
+            let mut names: Vec<&str> = ours.iter().map(|(name, _)| name.as_str()).collect();
+            // These came with 7.2.
+            names.retain(|name| !name.starts_with("lib-"));
+            let known: Vec<&str> = theirs.iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!(names, known);
+            let value = |of: &[(String, String)], wanted: &str| {
+                let found = of.iter().find(|(name, _)| name == wanted);
+                found.expect("the field is there").1.clone()
+            };
+            for name in ["qbuf", "argv-mem", "multi", "db", "flags", "cmd"] {
+                assert_eq!(value(&ours, name), value(&theirs, name), "{name}");
+            }
+            assert_ne!(value(&ours, "qbuf-free"), "0");
+        }
+    }
+}
+
 /// While there is no password nobody is asked; who came without one, and has not
 /// given any since, is asked for the next.
 #[test]

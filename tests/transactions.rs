@@ -516,7 +516,7 @@ fn real_time(ops: &[Op], graph: &mut Graph) -> usize {
 fn nothing_is_left(client: &mut Client) {
     wait_until("those who vanished are gone", || {
         let list = client.call(&["CLIENT", "LIST"]).to_string();
-        list.lines().count() == 1 && list.contains(" multi=-1 watch=0 ")
+        list.lines().count() == 1 && list.contains(" multi=-1 ")
     });
     let keys = (0..LISTS).map(list).chain((0..ACCOUNTS).map(account));
     for key in keys {

@@ -4,7 +4,8 @@
 //! client is described by the core that serves it.
 
 use super::{Call, Flow, ServerRow, pause, registry, tracking};
-use crate::core::{Answer, Core, Question};
+use crate::core::{Answer, Core, Question, Running};
+use crate::runtime::ring::BUFFER_BYTES;
 use crate::session::connection::{Connection, Phase};
 use crate::session::{ClientFilter, ReplyMode};
 use shards::command::{Args, Arity, Flags, Group, flags};
@@ -330,8 +331,10 @@ fn setinfo(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     Ok(Flow::Done)
 }
 
-fn info(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
-    let line = describe(&call.core.connections[call.key as usize], call.core.now);
+fn info(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let running = running(call, args);
+    let connection = &call.core.connections[call.key as usize];
+    let line = describe(connection, call.core.now, running);
     call.reply().verbatim("txt", &line);
     Ok(Flow::Done)
 }
@@ -373,7 +376,20 @@ fn no_touch(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     Ok(Flow::Done)
 }
 
-fn list(_: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+/// Who calls, and with what.
+fn running(call: &mut Call<'_>, args: Args<'_>) -> Running {
+    let digits = |number: usize| number.to_string().len();
+    let args_bytes = args.iter().map(<[u8]>::len).sum();
+    // A letter and a line end each; behind a text another line end.
+    let frames = args.iter().map(|arg| 5 + digits(arg.len()));
+    Running {
+        client: call.session().id,
+        request_bytes: 3 + digits(args.len()) + frames.sum::<usize>() + args_bytes,
+        args_bytes,
+    }
+}
+
+fn list(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let mut filter = ClientFilter::default();
     match args.get(2) {
         None => {}
@@ -386,7 +402,8 @@ fn list(_: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         }
         Some(_) => return Err(CommandError::Syntax),
     }
-    Ok(Flow::Ask(Question::Clients(filter), list_finish))
+    let running = running(call, args);
+    Ok(Flow::Ask(Question::Clients(filter, running), list_finish))
 }
 
 fn list_finish(call: &mut Call<'_>, _: Args<'_>, answers: Vec<Answer>) -> Result<(), CommandError> {
@@ -466,11 +483,11 @@ fn kill_one_finish(
 }
 
 /// The lines of the matching clients of this core.
-pub fn list_here(core: &Core, filter: &ClientFilter) -> Answer {
+pub fn list_here(core: &Core, filter: &ClientFilter, running: Running) -> Answer {
     let mut text = String::new();
     for (_, connection) in &core.connections {
         if connection.phase != Phase::Closed && filter.matches(&connection.session) {
-            text.push_str(&describe(connection, core.now));
+            text.push_str(&describe(connection, core.now, running));
         }
     }
     Answer::Text(text.into_bytes())
@@ -503,7 +520,7 @@ pub fn kill_here(core: &mut Core, filter: &ClientFilter) -> Answer {
 }
 
 /// A client's line in CLIENT LIST.
-fn describe(connection: &Connection, now: UnixMs) -> String {
+fn describe(connection: &Connection, now: UnixMs, running: Running) -> String {
     let session = &connection.session;
     let seconds = |since: UnixMs| (now.0 - since.0).max(0) / 1000;
     let mut flags = String::new();
@@ -533,9 +550,13 @@ fn describe(connection: &Connection, now: UnixMs) -> String {
     let block = session.queue.as_ref().map(|queue| &queue.block);
     let multi = block.map_or(-1, |block| block.len() as i64);
     let multi_bytes = block.map_or(0, |block| block.bytes());
-    let watched = block.and_then(|block| block.watched.as_ref());
-    let watched = watched.or(session.watched.as_ref());
-    let watch = watched.map_or(0, |watched| watched.len());
+    // Its request lies in a buffer that it was received in, and nobody else's does.
+    let runs = running.client == session.id;
+    let (request, args, buffer) = match runs {
+        true => (running.request_bytes, running.args_bytes, BUFFER_BYTES),
+        false => (0, 0, 0),
+    };
+    let free = input.saturating_sub(queued) + buffer.saturating_sub(request);
     let mut line = format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} ",
         session.id,
@@ -549,12 +570,12 @@ fn describe(connection: &Connection, now: UnixMs) -> String {
     );
     writeln!(
         line,
-        "sub=0 psub=0 ssub=0 multi={multi} watch={watch} qbuf={queued} qbuf-free={} argv-mem=0 \
+        "sub=0 psub=0 ssub=0 multi={multi} qbuf={} qbuf-free={free} argv-mem={args} \
          multi-mem={multi_bytes} rbs={output} \
          rbp=0 obl={output} oll=0 omem=0 tot-mem={} events=r cmd={command} user=default redir=-1 \
          resp={resp} lib-name={} lib-ver={}",
-        input.saturating_sub(queued),
-        size_of::<Connection>() + input + output,
+        queued + request,
+        size_of::<Connection>() + input + output + buffer,
         String::from_utf8_lossy(&session.lib_name),
         String::from_utf8_lossy(&session.lib_version),
     )

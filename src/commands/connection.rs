@@ -206,6 +206,7 @@ fn auth(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         _ => return Err(CommandError::Syntax),
     };
     if !is_default_user(call, user, password) {
+        call.core.stats.denied += 1;
         return Err(WRONG_PASSWORD);
     }
     call.session().authenticated = true;
@@ -274,6 +275,7 @@ fn hello(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let hello = parse_hello(args)?;
     if let Some((user, password)) = hello.user {
         if !is_default_user(call, user, password) {
+            call.core.stats.denied += 1;
             return Err(WRONG_PASSWORD);
         }
         call.session().authenticated = true;

@@ -3,6 +3,7 @@
 use super::{Call, Flow, ServerRow, registry};
 use crate::config::REDIS_VERSION;
 use crate::core::{Answer, Core, CoreStats, KeyspaceStats, Question};
+use crate::runtime::clock;
 use crate::runtime::memory::{self, Memory};
 use crate::session::Connection;
 use crate::stats::{HZ, RowStats, Stats};
@@ -178,12 +179,14 @@ fn server(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
     write!(
         text,
         "redis_version:{REDIS_VERSION}\r\nserver_name:cordis\r\ncordis_version:{}\r\n\
-         redis_git_sha1:00000000\r\nredis_git_dirty:0\r\nredis_mode:standalone\r\n\
-         os:{} {} {}\r\narch_bits:{}\r\nmonotonic_clock:POSIX clock_gettime\r\n\
-         multiplexing_api:io_uring\r\nprocess_id:{}\r\nprocess_supervised:no\r\nrun_id:{}\r\n\
+         redis_git_sha1:00000000\r\nredis_git_dirty:0\r\nredis_build_id:0\r\n\
+         redis_mode:standalone\r\nos:{} {} {}\r\narch_bits:{}\r\n\
+         monotonic_clock:POSIX clock_gettime\r\nmultiplexing_api:io_uring\r\n\
+         atomicvar_api:rust-core\r\ngcc_version:0.0.0\r\nprocess_id:{}\r\nprocess_supervised:no\r\nrun_id:{}\r\n\
          tcp_port:{}\r\nserver_time_usec:{}\r\nuptime_in_seconds:{uptime_s}\r\n\
          uptime_in_days:{}\r\nhz:{}\r\nconfigured_hz:{}\r\nlru_clock:{}\r\nexecutable:{}\r\n\
-         config_file:{}\r\nio_threads_active:0\r\nshards:{}\r\n",
+         config_file:{}\r\nio_threads_active:0\r\nlistener0:name=tcp{},port={}\r\n\
+         shards:{}\r\n",
         env!("CARGO_PKG_VERSION"),
         shown(system.sysname()),
         shown(system.release()),
@@ -203,6 +206,11 @@ fn server(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
             .as_deref()
             .unwrap_or("".as_ref())
             .display(),
+        core.config
+            .bind
+            .iter()
+            .fold(String::new(), |list, address| list + ",bind=" + address),
+        core.shared.tcp_port,
         core.shards,
     )
 }
@@ -212,18 +220,22 @@ fn clients(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
         text,
         "connected_clients:{}\r\ncluster_connections:0\r\nmaxclients:{}\r\n\
          client_recent_max_input_buffer:{}\r\nclient_recent_max_output_buffer:{}\r\n\
-         blocked_clients:{}\r\ntracking_clients:0\r\nclients_in_timeout_table:0\r\n",
+         blocked_clients:{}\r\ntracking_clients:0\r\nclients_in_timeout_table:{}\r\n\
+         total_blocking_keys:{}\r\ntotal_blocking_keys_on_nokey:0\r\n",
         figures.sum.clients,
         figures.core.config.maxclients,
         figures.sum.input_buffer_max,
         figures.sum.output_buffer_max,
         figures.sum.blocked,
+        figures.sum.waiting_until,
+        figures.sum.waited_keys,
     )
 }
 
 fn memory(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
     let Memory {
         allocated,
+        untouched,
         active,
         resident,
         rss,
@@ -233,6 +245,7 @@ fn memory(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
     let ratio = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
     // As MEMORY STATS tells them.
     let startup = figures.core.shared.startup_bytes.load(Ordering::Relaxed);
+    let startup = startup.saturating_sub(untouched);
     let clients = figures.sum.client_bytes;
     let overhead = startup + clients;
     let dataset = allocated.saturating_sub(overhead);
@@ -250,13 +263,20 @@ fn memory(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
          used_memory_dataset_perc:{:.2}%\r\nallocator_allocated:{allocated}\r\n\
          allocator_active:{active}\r\nallocator_resident:{resident}\r\n\
          total_system_memory:{total}\r\ntotal_system_memory_human:{}\r\n\
-         maxmemory:0\r\nmaxmemory_human:0B\r\nmaxmemory_policy:noeviction\r\n\
+         used_memory_lua:0\r\nused_memory_vm_eval:0\r\nused_memory_lua_human:0B\r\n\
+         used_memory_scripts_eval:0\r\nnumber_of_cached_scripts:0\r\nnumber_of_functions:0\r\n\
+         number_of_libraries:0\r\nused_memory_vm_functions:0\r\nused_memory_vm_total:0\r\n\
+         used_memory_vm_total_human:0B\r\nused_memory_functions:0\r\nused_memory_scripts:0\r\n\
+         used_memory_scripts_human:0B\r\nmaxmemory:0\r\nmaxmemory_human:0B\r\nmaxmemory_policy:noeviction\r\n\
          allocator_frag_ratio:{:.2}\r\nallocator_frag_bytes:{}\r\n\
          allocator_rss_ratio:{:.2}\r\nallocator_rss_bytes:{}\r\n\
          rss_overhead_ratio:{:.2}\r\nrss_overhead_bytes:{}\r\n\
          mem_fragmentation_ratio:{:.2}\r\nmem_fragmentation_bytes:{}\r\n\
-         mem_clients_slaves:0\r\nmem_clients_normal:{clients}\r\n\
-         mem_allocator:jemalloc-5.3.0\r\nactive_defrag_running:0\r\n",
+         mem_not_counted_for_evict:0\r\nmem_replication_backlog:0\r\n\
+         mem_total_replication_buffers:0\r\nmem_clients_slaves:0\r\n\
+         mem_clients_normal:{clients}\r\nmem_cluster_links:0\r\nmem_aof_buffer:0\r\n\
+         mem_allocator:jemalloc-5.3.0\r\nactive_defrag_running:0\r\n\
+         lazyfree_pending_objects:{}\r\nlazyfreed_objects:{}\r\n",
         100.0 * ratio(allocated, peak),
         100.0 * ratio(dataset, allocated.saturating_sub(startup)),
         human(total),
@@ -268,6 +288,8 @@ fn memory(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
         rss as i64 - resident as i64,
         ratio(rss, allocated),
         rss as i64 - allocated as i64,
+        figures.sum.unfreed,
+        figures.sum.freed,
     )
 }
 
@@ -288,12 +310,18 @@ fn human(bytes: u64) -> String {
 fn persistence(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
     write!(
         text,
-        "loading:0\r\nasync_loading:0\r\nrdb_changes_since_last_save:{}\r\n\
+        "loading:0\r\nasync_loading:0\r\ncurrent_cow_peak:0\r\ncurrent_cow_size:0\r\n\
+         current_cow_size_age:0\r\ncurrent_fork_perc:0.00\r\n\
+         current_save_keys_processed:0\r\ncurrent_save_keys_total:0\r\nrdb_changes_since_last_save:{}\r\n\
          rdb_bgsave_in_progress:0\r\nrdb_last_save_time:{}\r\nrdb_last_bgsave_status:ok\r\n\
-         rdb_last_bgsave_time_sec:-1\r\nrdb_current_bgsave_time_sec:-1\r\naof_enabled:0\r\n\
+         rdb_last_bgsave_time_sec:-1\r\nrdb_current_bgsave_time_sec:-1\r\nrdb_saves:0\r\n\
+         rdb_last_cow_size:0\r\nrdb_last_load_keys_expired:0\r\nrdb_last_load_keys_loaded:0\r\n\
+         aof_enabled:0\r\n\
          aof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0\r\n\
          aof_last_rewrite_time_sec:-1\r\naof_current_rewrite_time_sec:-1\r\n\
-         aof_last_bgrewrite_status:ok\r\naof_last_write_status:ok\r\n",
+         aof_last_bgrewrite_status:ok\r\naof_rewrites:0\r\n\
+         aof_rewrites_consecutive_failures:0\r\naof_last_write_status:ok\r\n\
+         aof_last_cow_size:0\r\nmodule_fork_in_progress:0\r\nmodule_fork_last_cow_size:0\r\n",
         figures.sum.changes,
         figures.core.shared.started_at.0 / 1000,
     )
@@ -307,7 +335,8 @@ fn stats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
         misses,
         ..
     } = &figures.sum;
-    let [commands, input, output] = stats.rates.mean();
+    let [commands, input, output, cycles, worked_us] = stats.rates.mean();
+    let cycle_us = worked_us.checked_div(cycles).unwrap_or(0);
     let kib = |bytes: u64| bytes as f64 / 1024.0;
     write!(
         text,
@@ -318,16 +347,26 @@ fn stats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
          instantaneous_output_kbps:{:.2}\r\ninstantaneous_input_repl_kbps:0.00\r\n\
          instantaneous_output_repl_kbps:0.00\r\nrejected_connections:{}\r\n\
          sync_full:0\r\nsync_partial_ok:0\r\nsync_partial_err:0\r\nexpired_keys:{expired}\r\n\
-         evicted_keys:0\r\nevicted_clients:0\r\ntotal_eviction_exceeded_time:0\r\n\
+         expired_stale_perc:0.00\r\nexpired_time_cap_reached_count:{}\r\n\
+         expire_cycle_cpu_milliseconds:{}\r\nevicted_keys:0\r\nevicted_clients:0\r\ntotal_eviction_exceeded_time:0\r\n\
          current_eviction_exceeded_time:0\r\nkeyspace_hits:{hits}\r\n\
          keyspace_misses:{misses}\r\npubsub_channels:0\r\npubsub_patterns:0\r\n\
          pubsubshard_channels:0\r\nlatest_fork_usec:0\r\ntotal_forks:0\r\n\
          migrate_cached_sockets:0\r\nslave_expires_tracked_keys:0\r\n\
          active_defrag_hits:0\r\nactive_defrag_misses:0\r\nactive_defrag_key_hits:0\r\n\
-         active_defrag_key_misses:0\r\ntracking_total_keys:0\r\ntracking_total_items:0\r\n\
+         active_defrag_key_misses:0\r\ntotal_active_defrag_time:0\r\n\
+         current_active_defrag_time:0\r\ntracking_total_keys:0\r\ntracking_total_items:0\r\n\
          tracking_total_prefixes:0\r\nunexpected_error_replies:0\r\n\
          total_error_replies:{}\r\nclient_query_buffer_limit_disconnections:{}\r\n\
-         client_output_buffer_limit_disconnections:{}\r\n",
+         client_output_buffer_limit_disconnections:{}\r\ndump_payload_sanitizations:0\r\n\
+         total_reads_processed:{}\r\ntotal_writes_processed:{}\r\n\
+         io_threaded_reads_processed:0\r\nio_threaded_writes_processed:0\r\n\
+         reply_buffer_shrinks:0\r\nreply_buffer_expands:0\r\n\
+         eventloop_cycles:{}\r\neventloop_duration_sum:{}\r\neventloop_duration_cmd_sum:{}\r\n\
+         instantaneous_eventloop_cycles_per_sec:{cycles}\r\n\
+         instantaneous_eventloop_duration_usec:{cycle_us}\r\n\
+         acl_access_denied_auth:{}\r\nacl_access_denied_cmd:0\r\nacl_access_denied_key:0\r\n\
+         acl_access_denied_channel:0\r\n",
         stats.connections_received,
         stats.commands,
         stats.input_bytes,
@@ -335,9 +374,17 @@ fn stats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
         kib(input),
         kib(output),
         stats.connections_rejected,
+        stats.expiry_capped,
+        stats.expiry_ns / 1_000_000,
         stats.errors,
         stats.query_limit_disconnections,
         stats.output_limit_disconnections,
+        stats.reads,
+        stats.writes,
+        stats.turns,
+        stats.worked_us,
+        stats.rows.iter().map(|row| row.ns).sum::<u64>() / 1000,
+        stats.denied,
     )
 }
 
@@ -354,10 +401,13 @@ fn replication(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
 
 fn cpu(text: &mut String, _: &Figures<'_>) -> std::fmt::Result {
     let (user, system) = memory::cpu_seconds();
+    let (main_user, main_system) = memory::cpu_seconds_of_main_thread();
     write!(
         text,
         "used_cpu_sys:{system:.6}\r\nused_cpu_user:{user:.6}\r\n\
-         used_cpu_sys_children:0.000000\r\nused_cpu_user_children:0.000000\r\n"
+         used_cpu_sys_children:0.000000\r\nused_cpu_user_children:0.000000\r\n\
+         used_cpu_sys_main_thread:{main_system:.6}\r\n\
+         used_cpu_user_main_thread:{main_user:.6}\r\n"
     )
 }
 
@@ -437,6 +487,7 @@ fn keyspace(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
 
 /// This core's share.
 pub fn stats_here(core: &mut Core, histograms: bool) -> Answer {
+    core.stats.note_work(core.turn, clock::thread_cpu());
     let mut sum = CoreStats {
         stats: match histograms {
             true => core.stats.clone(),
@@ -466,16 +517,20 @@ pub fn stats_here(core: &mut Core, histograms: bool) -> Answer {
         sum.hits += info.hits;
         sum.misses += info.misses;
         sum.expired += info.expired;
+        sum.unfreed += info.unfreed as u64;
+        sum.freed += info.freed;
     }
+    let (keys, deadlines) = core.node.waits();
+    (sum.waited_keys, sum.waiting_until) = (keys as u64, deadlines as u64);
     Answer::Stats(Box::new(sum))
 }
 
 /// CONFIG RESETSTAT for this core.
 pub fn reset_here(core: &mut Core) -> Answer {
-    core.stats = Stats {
-        tracking: core.stats.tracking,
-        ..Stats::new(core.stats.rows.len())
-    };
+    let mut stats = Stats::new(core.stats.rows.len());
+    stats.tracking = core.stats.tracking;
+    stats.begin_work(core.turn, clock::thread_cpu());
+    core.stats = stats;
     for db in 0..core.config.databases {
         core.node.shard.keyspace_mut(DbIndex(db)).reset_counters();
     }
@@ -507,6 +562,10 @@ impl CoreStats {
         self.misses += other.misses;
         self.expired += other.expired;
         self.changes += other.changes;
+        self.waited_keys += other.waited_keys;
+        self.waiting_until += other.waiting_until;
+        self.unfreed += other.unfreed;
+        self.freed += other.freed;
         self.input_buffer_max = self.input_buffer_max.max(other.input_buffer_max);
         self.output_buffer_max = self.output_buffer_max.max(other.output_buffer_max);
         let dbs = self.keyspace.len().max(other.keyspace.len());

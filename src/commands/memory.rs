@@ -138,7 +138,9 @@ enum Figure {
 fn stats(call: &mut Call<'_>, _: Args<'_>, answers: Vec<Answer>) -> Result<(), CommandError> {
     let sum = CoreStats::sum(&answers);
     let memory = memory::read();
+    // What was allocated at the start may have been touched since, or not yet.
     let startup = call.core.shared.startup_bytes.load(Ordering::Relaxed);
+    let startup = startup.saturating_sub(memory.untouched);
     let keys: u64 = sum.keyspace.iter().map(|db| db.keys).sum();
     let overhead = startup + sum.client_bytes;
     let dataset = memory.allocated.saturating_sub(overhead);

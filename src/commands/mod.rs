@@ -356,7 +356,7 @@ impl Entry {
 /// Answers a question for this core.
 pub fn answer(core: &mut Core, question: &Question) -> Answer {
     match question {
-        Question::Clients(filter) => client::list_here(core, filter),
+        Question::Clients(filter, running) => client::list_here(core, filter, *running),
         Question::Kill(filter) => client::kill_here(core, filter),
         Question::Stats { histograms } => info::stats_here(core, *histograms),
         Question::ResetStats => info::reset_here(core),

@@ -175,13 +175,19 @@ fn background(core: &mut Core, listeners: &mut Listeners) -> bool {
     upkeep::visit(core);
     let_go(core);
     let began = Instant::now();
-    let mut more = true;
+    let (mut more, mut late) = (true, false);
     while more && began.elapsed() < SLICE {
         // As in Redis, nothing expires by itself during a pause.
         let expires = core.pause.is_none() && core.active_expire;
-        more = expires && core.node.shard.expire_due(core.now, EXPIRE_STEP).more;
+        if expires {
+            let before = Instant::now();
+            late = core.node.shard.expire_due(core.now, EXPIRE_STEP).more;
+            core.stats.expiry_ns += before.elapsed().as_nanos() as u64;
+        }
+        more = late;
         more |= core.node.shard.free_some(FREE_STEP);
     }
+    core.stats.expiry_capped += u64::from(late);
     core.note_expire_cycle(began);
     more
 }

@@ -63,6 +63,7 @@ pub fn complete(
 fn received(core: &mut Core, scratch: &mut Scratch, key: u32, bytes: &[u8], more: bool) {
     let connection = &mut core.connections[key as usize];
     connection.receiving = more;
+    core.stats.reads += 1;
     connection.note_received(bytes.len() == BUFFER_BYTES);
     core.activity.received(&mut connection.share);
     if connection.phase == Phase::Open {
@@ -100,6 +101,7 @@ fn input_max(connection: &Connection, query_buffer_limit: usize) -> usize {
 fn sent_to(core: &mut Core, key: u32, buffer: Vec<u8>, sent: io::Result<usize>) {
     let connection = &mut core.connections[key as usize];
     connection.in_flight = 0;
+    core.stats.writes += 1;
     match sent {
         Ok(bytes) if bytes == buffer.len() => core.stats.output_bytes += bytes as u64,
         // The client is gone; what it did not read, it will not read.

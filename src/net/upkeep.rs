@@ -6,6 +6,7 @@
 
 use crate::config::OutputLimit;
 use crate::core::Core;
+use crate::runtime::clock;
 use crate::session::Connection;
 use shards::{ShardId, UnixMs};
 
@@ -16,6 +17,7 @@ const QUIET_MS: i64 = 1000;
 
 /// Visits the next few connections, and looks at how the core's counters grow.
 pub fn visit(core: &mut Core) {
+    core.stats.note_work(core.turn, clock::thread_cpu());
     core.stats.sample(core.now);
     if core.id == ShardId(0) && core.now.0 - core.peak_noted_at.0 >= 1000 {
         core.peak_noted_at = core.now;

@@ -17,12 +17,16 @@ use tikv_jemalloc_ctl::stats;
 static OPTIONS: &[u8; 82] =
     b"dirty_decay_ms:1000,muzzy_decay_ms:0,background_thread:true,cache_oblivious:false\0";
 
-/// Memory figures for INFO, in bytes.
+/// Memory figures for INFO, in bytes. What was allocated and never touched (buffers
+/// of cores that have had little to do) takes no memory and counts nowhere: it would
+/// look as if it had been swapped out.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Memory {
     /// What the server asked for and has not freed.
     pub allocated: u64,
-    /// The pages that these lie on.
+    /// What it asked for beyond that and never touched.
+    pub untouched: u64,
+    /// The pages that `allocated` lies on.
     pub active: u64,
     /// What the allocator holds.
     pub resident: u64,
@@ -49,18 +53,50 @@ pub fn total() -> u64 {
     system.totalram.saturating_mul(u64::from(system.mem_unit))
 }
 
+/// What the server asked for and has not freed, touched or not.
+pub fn allocated() -> u64 {
+    let _ = tikv_jemalloc_ctl::epoch::advance();
+    stats::allocated::read().map_or(0, |bytes| bytes as u64)
+}
+
 /// Reads the figures. Microseconds; figures that cannot be had are zero.
 pub fn read() -> Memory {
     let peak = note_peak();
     let bytes = |read: Result<usize, _>| read.map_or(0, |bytes| bytes as u64);
-    let allocated = bytes(stats::allocated::read());
     Memory {
-        allocated,
+        allocated: bytes(stats::allocated::read()),
+        untouched: 0,
         active: bytes(stats::active::read()),
         resident: bytes(stats::resident::read()),
         rss: proc_field("/proc/self/statm", 1) * rustix::param::page_size() as u64,
         peak,
         total: total(),
+    }
+    .without_untouched(swapped)
+}
+
+/// Bytes of the process that were swapped out.
+fn swapped() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmSwap:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) << 10
+}
+
+impl Memory {
+    /// The figures without what is neither in memory nor swapped out. `swapped` is
+    /// asked only if that may matter.
+    fn without_untouched(mut self, swapped: impl FnOnce() -> u64) -> Self {
+        if self.rss >= self.resident {
+            return self;
+        }
+        let there = self.rss + swapped();
+        self.untouched = self.allocated.saturating_sub(there);
+        self.peak -= self.untouched.min(self.peak);
+        for figure in [&mut self.allocated, &mut self.active, &mut self.resident] {
+            *figure = there.min(*figure);
+        }
+        self
     }
 }
 
@@ -95,9 +131,18 @@ pub fn allocator_report() -> Vec<u8> {
 
 /// CPU seconds of the process: in user mode, in the kernel.
 pub fn cpu_seconds() -> (f64, f64) {
+    cpu_seconds_in("/proc/self/stat")
+}
+
+/// The same of the thread that `main` runs in; here it only waits for the cores.
+pub fn cpu_seconds_of_main_thread() -> (f64, f64) {
+    cpu_seconds_in(&format!("/proc/self/task/{}/stat", std::process::id()))
+}
+
+fn cpu_seconds_in(path: &str) -> (f64, f64) {
     // Counted from behind the name, which may contain anything.
     let seconds = |field| {
-        let ticks = proc_field("/proc/self/stat", field);
+        let ticks = proc_field(path, field);
         ticks as f64 / rustix::param::clock_ticks_per_second() as f64
     };
     (seconds(11), seconds(12))
@@ -112,4 +157,37 @@ fn proc_field(path: &str, index: usize) -> u64 {
         .map_or(text.as_str(), |(_, rest)| rest);
     let field = fields.split_whitespace().nth(index);
     field.and_then(|field| field.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(allocated: u64, resident: u64, rss: u64) -> Memory {
+        Memory {
+            allocated,
+            active: allocated + 5,
+            resident,
+            rss,
+            peak: allocated + 3,
+            ..Memory::default()
+        }
+    }
+
+    /// Monitoring takes more used than resident memory for swapping; that it is only
+    /// where something was swapped.
+    #[test]
+    fn what_was_never_touched_does_not_count() {
+        let memory = figures(200, 230, 120).without_untouched(|| 0);
+        assert_eq!((memory.allocated, memory.untouched), (120, 80));
+        assert_eq!((memory.active, memory.resident), (120, 120));
+        assert_eq!(memory.peak, 123);
+        let memory = figures(200, 230, 120).without_untouched(|| 90);
+        assert_eq!((memory.allocated, memory.untouched), (200, 0));
+        assert_eq!((memory.active, memory.resident), (205, 210));
+        assert_eq!(memory.peak, 203);
+        let memory = figures(200, 230, 240).without_untouched(|| 0);
+        assert_eq!((memory.allocated, memory.untouched), (200, 0));
+        assert_eq!((memory.active, memory.resident), (205, 230));
+    }
 }

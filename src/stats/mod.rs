@@ -12,6 +12,7 @@ use histogram::Histogram;
 use shards::UnixMs;
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
+use std::time::Duration;
 
 /// Looks at background work per second while a core is awake: the tick of
 /// `net::driver`.
@@ -38,14 +39,14 @@ const SAMPLE_MS: i64 = 100;
 #[derive(Clone, Debug, Default)]
 pub struct Rates {
     sampled_at: UnixMs,
-    /// Commands, bytes in and bytes out at the last sample.
-    counted: [u64; 3],
-    per_second: [[u64; 3]; SAMPLES],
+    /// What [`Rates::mean`] tells the growth of, at the last sample.
+    counted: [u64; 5],
+    per_second: [[u64; 5]; SAMPLES],
     next: usize,
 }
 
 impl Rates {
-    fn sample(&mut self, now: UnixMs, counters: [u64; 3]) {
+    fn sample(&mut self, now: UnixMs, counters: [u64; 5]) {
         let elapsed_ms = now.0 - self.sampled_at.0;
         // A clock that was set back starts a new sample.
         if (0..SAMPLE_MS).contains(&elapsed_ms) {
@@ -67,15 +68,15 @@ impl Rates {
         self.next = (self.next + 1) % SAMPLES;
     }
 
-    /// Commands, bytes in and bytes out per second.
-    pub fn mean(&self) -> [u64; 3] {
+    /// Commands, bytes in, bytes out, turns and microseconds of work per second.
+    pub fn mean(&self) -> [u64; 5] {
         let sum = |index: usize| {
             self.per_second
                 .iter()
                 .map(|sample| sample[index])
                 .sum::<u64>()
         };
-        [0, 1, 2].map(|index| sum(index) / SAMPLES as u64)
+        [0, 1, 2, 3, 4].map(|index| sum(index) / SAMPLES as u64)
     }
 
     /// Adds another core's. The samples need not be of the same instants, as
@@ -101,6 +102,21 @@ pub struct Stats {
     pub input_bytes: u64,
     pub output_bytes: u64,
     pub errors: u64,
+    /// Receives that brought something, and sends.
+    pub reads: u64,
+    pub writes: u64,
+    /// Wrong passwords.
+    pub denied: u64,
+    /// Times that deleting expired keys had to stop because others were to be served.
+    pub expiry_capped: u64,
+    /// What deleting expired keys took.
+    pub expiry_ns: u64,
+    /// Turns of the loop, and the CPU time of the core, in microseconds; as of the last
+    /// [`Stats::note_work`].
+    pub turns: u64,
+    pub worked_us: u64,
+    /// Number of the turn and CPU time up to which they are counted.
+    noted: (u32, Duration),
     /// Errors by the first word of their text. The server has only so many.
     pub error_codes: BTreeMap<Box<str>, u64>,
     pub rates: Rates,
@@ -168,9 +184,28 @@ impl Stats {
         }
     }
 
+    /// Counts the turns up to number `turn`, and the CPU time up to `worked`. Turn
+    /// numbers wrap: call it now and then.
+    pub fn note_work(&mut self, turn: u32, worked: Duration) {
+        let (last_turn, last_worked) = std::mem::replace(&mut self.noted, (turn, worked));
+        self.turns += u64::from(turn.wrapping_sub(last_turn));
+        self.worked_us += worked.saturating_sub(last_worked).as_micros() as u64;
+    }
+
+    /// Work is counted from here on.
+    pub fn begin_work(&mut self, turn: u32, worked: Duration) {
+        self.noted = (turn, worked);
+    }
+
     /// Looks at how the counters have grown, if it is time to.
     pub fn sample(&mut self, now: UnixMs) {
-        let counters = [self.commands, self.input_bytes, self.output_bytes];
+        let counters = [
+            self.commands,
+            self.input_bytes,
+            self.output_bytes,
+            self.turns,
+            self.worked_us,
+        ];
         self.rates.sample(now, counters);
     }
 }
@@ -185,6 +220,13 @@ impl AddAssign<&Stats> for Stats {
         self.input_bytes += other.input_bytes;
         self.output_bytes += other.output_bytes;
         self.errors += other.errors;
+        self.reads += other.reads;
+        self.writes += other.writes;
+        self.denied += other.denied;
+        self.expiry_capped += other.expiry_capped;
+        self.expiry_ns += other.expiry_ns;
+        self.turns += other.turns;
+        self.worked_us += other.worked_us;
         for (code, count) in &other.error_codes {
             *self.error_codes.entry(code.clone()).or_default() += count;
         }
@@ -220,15 +262,15 @@ mod tests {
                 stats.sample(now);
             }
         }
-        assert_eq!(stats.rates.mean(), [100, 2000, 0]);
+        assert_eq!(stats.rates.mean(), [100, 2000, 0, 0, 0]);
         let mut sum = stats.clone();
         sum += &stats;
-        assert_eq!(sum.rates.mean(), [200, 4000, 0]);
+        assert_eq!(sum.rates.mean(), [200, 4000, 0, 0, 0]);
         for _ in 0..SAMPLES {
             now.0 += 100;
             stats.sample(now);
         }
-        assert_eq!(stats.rates.mean(), [0, 0, 0]);
+        assert_eq!(stats.rates.mean(), [0; 5]);
     }
 
     #[test]
@@ -238,6 +280,6 @@ mod tests {
         stats.commands += 100;
         stats.sample(UnixMs(1_000));
         stats.sample(UnixMs(2_000));
-        assert_eq!(stats.rates.mean(), [0, 0, 0]);
+        assert_eq!(stats.rates.mean(), [0; 5]);
     }
 }

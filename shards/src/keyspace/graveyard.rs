@@ -15,6 +15,10 @@ const BYTES_PER_ENTRY: usize = 256;
 pub struct Graveyard {
     stores: Vec<Store>,
     values: Vec<Value>,
+    /// Keys of the stores when they were buried.
+    keys: usize,
+    /// Keys and large values that were freed later than they were deleted.
+    freed: u64,
 }
 
 impl Graveyard {
@@ -33,7 +37,24 @@ impl Graveyard {
 
     /// Keeps a whole store for later.
     pub fn bury_store(&mut self, store: Store) {
+        self.keys += store.len();
         self.stores.push(store);
+    }
+
+    /// Keys and large values that are still to be freed. Those of a store count until
+    /// no store is left.
+    pub fn pending(&self) -> usize {
+        self.keys + self.values.len()
+    }
+
+    /// How many there were before; see [`Graveyard::forget`].
+    pub fn freed(&self) -> u64 {
+        self.freed
+    }
+
+    /// Counts what was freed anew.
+    pub fn forget(&mut self) {
+        self.freed = 0;
     }
 
     /// Frees about `budget` entries, elements, pages or large strings; whether
@@ -48,6 +69,7 @@ impl Graveyard {
                 budget = 0;
             } else {
                 self.values.pop();
+                self.freed += 1;
                 budget = budget.saturating_sub(cost);
             }
         }
@@ -59,6 +81,9 @@ impl Graveyard {
             && !store.dismantle(budget, &mut self.values)
         {
             self.stores.pop();
+            if self.stores.is_empty() {
+                self.freed += std::mem::take(&mut self.keys) as u64;
+            }
         }
         !self.stores.is_empty() || !self.values.is_empty()
     }

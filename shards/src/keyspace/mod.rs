@@ -123,6 +123,9 @@ pub struct KeyspaceInfo {
     pub misses: u64,
     /// Keys deleted because their time had come.
     pub expired: u64,
+    /// Keys and large values that were deleted and are to be freed, and that were.
+    pub unfreed: usize,
+    pub freed: u64,
 }
 
 /// One numbered database on one shard.
@@ -194,12 +197,15 @@ impl Keyspace {
             hits: self.hits,
             misses: self.misses,
             expired: self.expired,
+            unfreed: self.graveyard.pending(),
+            freed: self.graveyard.freed(),
         }
     }
 
     /// Sets INFO's counters back (CONFIG RESETSTAT).
     pub fn reset_counters(&mut self) {
         (self.hits, self.misses, self.expired) = (0, 0, 0);
+        self.graveyard.forget();
     }
 
     /// Where a key belongs.

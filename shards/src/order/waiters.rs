@@ -118,6 +118,11 @@ impl Waiters {
         (*until <= now).then_some(*index)
     }
 
+    /// How many keys are waited for here, and by how many until a deadline.
+    pub fn count(&self) -> (usize, usize) {
+        (self.queues.len(), self.deadlines.len())
+    }
+
     /// The keys that anybody waits for.
     pub fn keys(&self) -> Vec<Box<[u8]>> {
         self.queues.keys().cloned().collect()

@@ -826,6 +826,13 @@ impl Node {
         true
     }
 
+    /// How many keys of this shard are waited for, and how many requests are to end at
+    /// a deadline that this node looks after.
+    pub fn waits(&self) -> (usize, usize) {
+        let (keys, deadlines) = self.waiters.count();
+        (keys, deadlines + self.blocked.deadlines.len())
+    }
+
     /// When [`Node::time_out`] has something to do.
     pub fn next_timeout(&self) -> Option<UnixMs> {
         let local = self.waiters.next_deadline();
