@@ -6,6 +6,7 @@
 mod support;
 
 use shards::command::flags;
+use std::io::ErrorKind;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -550,4 +551,112 @@ fn a_block_whose_reply_is_too_long_leaves_no_client_behind() {
             info.contains("connected_clients:1\r\n") || info.contains("connected_clients:1\\r")
         });
     }
+}
+
+/// How a client leaves that has sent EXEC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    /// With a reset, before it has read anything: what it is sent fails.
+    Unread,
+    Reset,
+    HalfClose,
+    Killed,
+}
+
+/// Sends a block that takes its time and leaves before it is over.
+fn leave_behind(server: &Server, other: &mut Client, block: &[&str], leaving: Leaving) {
+    let mut client = server.connect();
+    let id = client.call(&["CLIENT", "ID"]).integer().to_string();
+    let mut bytes = Vec::new();
+    let lines = [&["MULTI"], block, &["EXEC"]].concat();
+    for line in &lines {
+        encode(&words(line), &mut bytes);
+    }
+    client.send_raw(&bytes);
+    if leaving != Leaving::Unread {
+        (1..lines.len()).for_each(|_| drop(client.read()));
+        let stream = client.stream();
+        stream.set_nonblocking(true).expect("it is open");
+        let early = stream.peek(&mut [0]).map_err(|error| error.kind());
+        assert_eq!(early, Err(ErrorKind::WouldBlock), "EXEC is under way");
+        stream.set_nonblocking(false).expect("it is open");
+    }
+    match leaving {
+        Leaving::Unread | Leaving::Reset => {
+            let socket = socket2::SockRef::from(client.stream());
+            let linger = socket.set_linger(Some(Duration::ZERO));
+            linger.expect("it is a socket");
+        }
+        Leaving::HalfClose => {
+            let stream = client.stream();
+            stream.shutdown(Shutdown::Write).expect("it is open");
+            client.try_read().expect("who still reads is answered");
+        }
+        Leaving::Killed => {
+            other.call(&["CLIENT", "KILL", "ID", &id]);
+        }
+    }
+}
+
+/// The commands of the server in a block run although nobody is left to be told:
+/// what follows SELECT goes to the database that it names.
+fn a_block_keeps_its_database_when_its_client_has_gone(shards: u16) {
+    const KEYS: usize = 60_000;
+    let server = Server::cordis(shards, &[]);
+    let mut other = server.connect();
+    for chunk in (0..KEYS).collect::<Vec<_>>().chunks(1000) {
+        let pairs = chunk
+            .iter()
+            .flat_map(|n| [format!("key:{n}"), String::new()]);
+        let words: Vec<String> = std::iter::once("MSET".to_owned()).chain(pairs).collect();
+        other.call(&words);
+    }
+    // What goes through all keys many times takes its time.
+    let mut block = vec!["KEYS *0000"; 30];
+    block.extend(["SELECT 5", "FLUSHDB", "CLIENT LIST", "SELECT 6"]);
+    block.extend(["SET done 1", "CONFIG SET timeout 7", "SELECT 0"]);
+    let mut run = 0;
+    let mut ways = vec![Leaving::Unread; 10];
+    ways.extend([Leaving::Reset, Leaving::HalfClose, Leaving::Killed]);
+    for leaving in ways {
+        other.call(&["CONFIG", "SET", "timeout", "0"]);
+        other.call(&["SELECT", "5"]);
+        other.call(&["MSET", "a", "1", "b", "2", "c", "3"]);
+        leave_behind(&server, &mut other, &block, leaving);
+        if leaving != Leaving::Unread {
+            other.call(&["SELECT", "6"]);
+            wait_until("the block is over", || {
+                other.call(&["EXISTS", "done"]).integer() == 1
+            });
+        }
+        wait_until("the client has gone", || {
+            let list = other.call(&["CLIENT", "LIST"]).to_string();
+            list.lines().filter(|line| line.contains("id=")).count() == 1
+        });
+        // These wait for what the block has locked.
+        let mut sizes = Vec::new();
+        for db in ["0", "5", "6"] {
+            other.call(&["SELECT", db]);
+            sizes.push(other.call(&["DBSIZE"]).integer());
+        }
+        let all = KEYS as i64;
+        let has_run = sizes[2] == 1;
+        let expected = if has_run { [all, 0, 1] } else { [all, 3, 0] };
+        assert_eq!(sizes, expected, "{shards} shards, {leaving:?}");
+        let timeout = other.call(&["CONFIG", "GET", "timeout"]).raw;
+        assert_eq!(timeout.ends_with(b"$1\r\n7\r\n"), has_run, "{leaving:?}");
+        run += usize::from(has_run);
+        other.call(&["DEL", "done"]);
+    }
+    assert!(run > 3, "{run} blocks were run");
+}
+
+#[test]
+fn a_block_keeps_its_database_when_its_client_has_gone_on_one_shard() {
+    a_block_keeps_its_database_when_its_client_has_gone(1);
+}
+
+#[test]
+fn a_block_keeps_its_database_when_its_client_has_gone_on_four_shards() {
+    a_block_keeps_its_database_when_its_client_has_gone(4);
 }

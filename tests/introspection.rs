@@ -55,6 +55,15 @@ fn slow_commands_are_logged_as_by_redis() {
         &["CONFIG", "SET", "requirepass", "", "timeout", "0"],
         &["LCS", "k5", "k6"],
         &["PING", "x"],
+        &["MULTI"],
+        &["SELECT", "1"],
+        &["CLIENT", "SETNAME", "them"],
+        &["AUTH", "secret"],
+        &["AUTH", "someone", "secret"],
+        &["CONFIG", "SET", "requirepass", "", "timeout", "0"],
+        &["HELLO", "2", "AUTH", "default", "secret"],
+        &["SELECT", "nosuch"],
+        &["EXEC"],
     ];
     let logged = |server: &Server| {
         let mut client = server.connect();

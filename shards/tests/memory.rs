@@ -17,7 +17,6 @@ const CONSTANT: usize = 64 << 10;
 
 /// Histories that leave more, requests that take more, and why that is so today. The list may only get shorter.
 const KNOWN: &[(&str, &str)] = &[
-    ("list", "nodes that were split for long elements stay apart"),
     (
         "SINTERCARD 2 set-0 set-1",
         "all that is common is collected, then counted",

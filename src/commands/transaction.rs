@@ -330,62 +330,68 @@ pub fn run_server_steps(core: &mut Core) {
 }
 
 fn run_server_step(core: &mut Core, step: &ServerStep) {
-    let ServerStep {
-        ticket,
-        client,
-        row,
-        args,
-    } = step;
     let mut out = Vec::new();
-    let entry = registry().by_number(*row);
-    if let Some(Run::Server(row)) = entry.map(|entry| &entry.run) {
-        let key = client.key;
-        assert!(
-            core.client(key, client.id).is_some(),
-            "a session stays until its block is over"
-        );
-        let args = args.args();
-        core.secret.clear();
-        let began = ticks::now();
-        let ran = (row.run)(
-            &mut Call {
-                core,
-                key,
-                out: &mut out,
-            },
-            args,
-        );
-        let took = ticks::now().saturating_sub(began);
-        core.stats.ran(step.row, ticks::to_ns(took));
-        if took >= core.noteworthy_ticks {
-            core.note(key, client.id, step.row, took, args);
+    let entry = registry().by_number(step.row);
+    let Some(Run::Server(row)) = entry.map(|entry| &entry.run) else {
+        return gather::resume(core, step.ticket, step.client, out);
+    };
+    let (key, args) = (step.client.key, step.args.args());
+    assert!(
+        core.client(key, step.client.id).is_some(),
+        "a session stays until its block is over"
+    );
+    core.secret.clear();
+    let began = ticks::now();
+    let ran = (row.run)(
+        &mut Call {
+            core,
+            key,
+            out: &mut out,
+        },
+        args,
+    );
+    // What follows may note other commands, which have none.
+    let secret = std::mem::take(&mut core.secret);
+    let asker = (key, Some(step.ticket), step.row);
+    match ran {
+        Ok(Flow::Ask(question, finish)) => {
+            let ask = (question, finish);
+            gather::ask(core, asker, ask, args, super::answer);
+            return ran_step(core, step, began, secret);
         }
-        let asker = (key, Some(*ticket), step.row);
-        match ran {
-            // Nothing that may be queued has to wait for earlier replies.
-            Ok(Flow::Done | Flow::Later | Flow::Pending) => {}
-            Ok(Flow::Ask(question, finish)) => {
-                let ask = (question, finish);
-                return gather::ask(core, asker, ask, args, super::answer);
-            }
-            Ok(Flow::Wait(job, finish)) => {
-                return gather::wait(core, asker, job, finish, args);
-            }
-            Ok(Flow::Engine(row)) => {
-                let text = format!("ERR {} is not allowed inside MULTI", row.name);
-                Reply::new(&mut out, Protocol::Resp2).error_text(&text);
-            }
-            Err(CommandError::TooLong) => {
-                out = Vec::new();
-                core.connections[key as usize].close_at_limit(&mut core.stats);
-            }
-            Err(error) => {
-                core.stats.count_error(&error.to_bytes());
-                core.stats.rows[usize::from(step.row)].failed += 1;
-                out.clear();
-                Reply::new(&mut out, Protocol::Resp2).error(&error);
-            }
+        Ok(Flow::Wait(job, finish)) => {
+            gather::wait(core, asker, job, finish, args);
+            return ran_step(core, step, began, secret);
+        }
+        // Nothing that may be queued has to wait for earlier replies.
+        Ok(Flow::Done | Flow::Later | Flow::Pending) => {}
+        Ok(Flow::Engine(row)) => {
+            let text = format!("ERR {} is not allowed inside MULTI", row.name);
+            Reply::new(&mut out, Protocol::Resp2).error_text(&text);
+        }
+        Err(CommandError::TooLong) => {
+            out = Vec::new();
+            core.connections[key as usize].close_at_limit(&mut core.stats);
+        }
+        Err(error) => {
+            core.stats.count_error(&error.to_bytes());
+            core.stats.rows[usize::from(step.row)].failed += 1;
+            out.clear();
+            Reply::new(&mut out, Protocol::Resp2).error(&error);
         }
     }
-    gather::resume(core, *ticket, *client, out);
+    ran_step(core, step, began, secret);
+    gather::resume(core, step.ticket, step.client, out);
+}
+
+/// Counts a command of a block that began then and has done its work on this core;
+/// `secret` are those of its arguments that no log may show.
+fn ran_step(core: &mut Core, step: &ServerStep, began: u64, secret: Vec<usize>) {
+    let took = ticks::now().saturating_sub(began);
+    core.stats.ran(step.row, ticks::to_ns(took));
+    if took >= core.noteworthy_ticks {
+        core.secret = secret;
+        let client = step.client;
+        core.note(client.key, client.id, step.row, took, step.args.args());
+    }
 }

@@ -141,21 +141,20 @@ fn complete(core: &mut Core, gathering: Gathering) {
 /// A command of the server in a block has its reply: the block goes on, as the
 /// client now wants it.
 pub fn resume(core: &mut Core, ticket: Ticket, client: Client, mut reply: Vec<u8>) {
-    let mut manner = None;
-    if let Some(connection) = core.client(client.key, client.id) {
-        let is_killed = connection.killed;
-        let session = &connection.session;
-        if session.is_silent() {
-            reply.clear();
-        }
-        manner = Some(Manner {
-            db: session.db,
-            protocol: session.protocol,
-            no_touch: session.no_touch,
-        });
-        if is_killed {
-            core.node.cut_replies(ticket);
-        }
+    let connection = core.client(client.key, client.id);
+    let connection = connection.expect("a session stays until its block is over");
+    let is_killed = connection.killed;
+    let session = &connection.session;
+    if session.is_silent() {
+        reply.clear();
+    }
+    let manner = Manner {
+        db: session.db,
+        protocol: session.protocol,
+        no_touch: session.no_touch,
+    };
+    if is_killed {
+        core.node.cut_replies(ticket);
     }
     core.node.resume(core.now, ticket, reply, manner);
     core.deliver();

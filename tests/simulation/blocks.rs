@@ -15,7 +15,7 @@ use shards::command::OwnedArgs;
 use shards::order::{Batch, Block, Call, Client, Manner, Node, ServerStep, Ticket, Watched};
 use shards::resp::Protocol;
 use shards::{DbIndex, Settings, Shard, ShardId, UnixMs, row};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 pub const NOW: UnixMs = UnixMs(1_700_000_000_000);
 pub const DBS: u16 = 2;
@@ -102,6 +102,8 @@ pub struct Blocks {
     channels: Vec<VecDeque<Box<Batch>>>,
     /// Commands of the server whose turn has come.
     steps: Vec<(usize, ServerStep)>,
+    /// The databases of the blocks that have such, by the number of the request.
+    block_dbs: BTreeMap<usize, DbIndex>,
     /// The key and database of each list.
     pub lists: Vec<(DbIndex, Vec<u8>)>,
     pub accounts: Vec<Vec<u8>>,
@@ -155,6 +157,7 @@ impl Blocks {
             events: Vec::new(),
             channels: (0..count * count).map(|_| VecDeque::new()).collect(),
             steps: Vec::new(),
+            block_dbs: BTreeMap::new(),
             lists: (0..LISTS).map(list).collect(),
             accounts: (0..ACCOUNTS).map(account).collect(),
             next_number: 0,
@@ -566,6 +569,9 @@ impl Blocks {
         {
             node.unwatch(&watched);
         }
+        if block.has_server_commands() {
+            self.block_dbs.insert(op, db);
+        }
         let how = (NUMBER, manner(db));
         match node.place_block(&block) {
             Some(owner) if owner == home => {
@@ -616,7 +622,8 @@ impl Blocks {
             return;
         }
         let (node, step) = self.steps.swap_remove(self.rng.below(self.steps.len()));
-        self.nodes[node].resume(NOW, step.ticket, b"+PONG\r\n".to_vec(), None);
+        let db = self.block_dbs[&(step.client.place as usize)];
+        self.nodes[node].resume(NOW, step.ticket, b"+PONG\r\n".to_vec(), manner(db));
         self.hand_out(node);
     }
 

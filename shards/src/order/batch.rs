@@ -258,8 +258,9 @@ pub(super) enum Item {
     /// Another shard has made an offer to this client of the sender: no longer
     /// wait with it.
     Recall { client: Client },
-    /// To the home core: done, and no offer was made here.
-    Recalled { client: Client },
+    /// To the home core: done, and no offer was made here. `sure`: nothing that holds
+    /// or wants a lock here may have something for it.
+    Recalled { client: Client, sure: bool },
     /// There is something for this client, which only a transaction can take. It keeps
     /// its place on this shard until that has ended.
     Turn { client: Client },

@@ -14,7 +14,7 @@ use crate::error::CommandError;
 use crate::keyspace::{StringRef, Ttl, slot_of};
 use crate::resp::Protocol;
 use crate::shard::Shard;
-use crate::types::{DbIndex, Settings, ShardId, Type, UnixMs, Waiting};
+use crate::types::{DbIndex, Random, Settings, ShardId, Type, UnixMs, Waiting};
 use std::collections::{BTreeMap, VecDeque};
 
 mod convoys;
@@ -47,6 +47,8 @@ struct Scene {
     shipped: usize,
     /// What the clocks show.
     now: UnixMs,
+    /// Requests so far: no two have one place.
+    asked: u32,
 }
 
 fn row(name: &str) -> &'static Row {
@@ -96,6 +98,7 @@ impl Scene {
             lost: Vec::new(),
             shipped: 0,
             now: NOW,
+            asked: 0,
         }
     }
 
@@ -115,10 +118,11 @@ impl Scene {
             db: self.db,
             ..Call::of(row)
         };
+        self.asked += 1;
         let waiting = Client {
             key: 0,
             id: client,
-            place: 0,
+            place: self.asked,
         };
         match placement {
             Placement::One(owner) if owner != ShardId(home) => {
@@ -147,6 +151,24 @@ impl Scene {
 
     /// A client of node `home` has a block run whose keys all lie there.
     fn exec(&mut self, home: u16, client: u64, lines: &[String]) {
+        let (waiting, manner, block) = self.block(client, lines);
+        let mut reply = Vec::new();
+        let who = (client, || waiting);
+        let node = &mut self.nodes[usize::from(home)];
+        let over = node.exec_here(self.now, who, (0, manner), block, &mut reply);
+        assert!(over.is_some(), "none of its keys is locked");
+        self.replies.push((client, text(&reply)));
+        self.collect(home);
+    }
+
+    /// A client of node `home` has a block run whose keys lie on several shards.
+    fn exec_over_shards(&mut self, home: u16, client: u64, lines: &[String]) {
+        let (waiting, manner, block) = self.block(client, lines);
+        self.nodes[usize::from(home)].exec(self.now, waiting, (0, manner), block);
+        self.collect(home);
+    }
+
+    fn block(&mut self, client: u64, lines: &[String]) -> (Client, Manner, Box<Block>) {
         let mut block = Box::<Block>::default();
         for line in lines {
             let row = row(line.split(' ').next().unwrap());
@@ -157,18 +179,13 @@ impl Scene {
             protocol: Protocol::Resp2,
             no_touch: false,
         };
+        self.asked += 1;
         let waiting = Client {
             key: 0,
             id: client,
-            place: 0,
+            place: self.asked,
         };
-        let mut reply = Vec::new();
-        let who = (client, || waiting);
-        let node = &mut self.nodes[usize::from(home)];
-        let over = node.exec_here(self.now, who, (0, manner), block, &mut reply);
-        assert!(over.is_some(), "none of its keys is locked");
-        self.replies.push((client, text(&reply)));
-        self.collect(home);
+        (waiting, manner, block)
     }
 
     /// What time a node believes it is.
@@ -221,6 +238,15 @@ impl Scene {
     /// What is on its way, and what follows from it.
     fn deliver_all(&mut self) {
         while (0..SHARDS * SHARDS).any(|channel| self.deliver(channel / SHARDS, channel % SHARDS)) {
+        }
+    }
+
+    /// Everything that is on its way arrives, in an order that chance decides.
+    fn deliver_by_chance(&mut self, random: &mut Random) {
+        let channels = SHARDS * SHARDS;
+        while self.channels.iter().any(|channel| !channel.is_empty()) {
+            let channel = (random.next() % u64::from(channels)) as u16;
+            self.deliver(channel / SHARDS, channel % SHARDS);
         }
     }
 

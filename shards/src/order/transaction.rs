@@ -68,12 +68,11 @@ pub struct Transaction {
 }
 
 /// A request that has waited for a key is tried anew.
-#[derive(Clone, Copy)]
 pub struct Retry {
     /// What it waits for, and until when.
     pub waiting: Waiting,
-    /// The shard that keeps its place among those who wait.
-    pub turn: Option<ShardId>,
+    /// The shards that keep its place among those who wait.
+    pub places: Vec<ShardId>,
 }
 
 /// What is read in more than one round ([`Further::Keys`](crate::command::Further::Keys)).
@@ -163,6 +162,12 @@ impl Transaction {
             parcel: None,
             then,
         }
+    }
+
+    /// Whether nobody is left for whom it should take something. One that has not
+    /// waited was sent before its client went: it runs.
+    pub fn is_in_vain(&self) -> bool {
+        self.retries.is_some() && self.unblocked == Some(Unblock::Gone)
     }
 
     /// Whether the parts release their locks at once: nothing follows them.

@@ -30,8 +30,9 @@ pub struct Waiter {
     pub elsewhere: bool,
     /// To serve it takes more than the keys it waits for (BLMOVE to another shard).
     pub moves: bool,
-    /// Its turn has come, and its home core tries to serve it. It keeps its place:
-    /// nobody behind it is served from its keys before it is known how that ended.
+    /// Its turn has come here or on another shard, and its home core tries to serve it.
+    /// It keeps its place: of its database and type nobody behind it is served from its
+    /// keys before it is known how that ended.
     pub tries: bool,
 }
 
@@ -99,9 +100,9 @@ impl Waiters {
         waiter
     }
 
-    /// The request of a client, if it waits here.
-    pub fn of_client(&self, home: ShardId, id: u64) -> Option<usize> {
-        let is_its = |waiter: &Waiter| waiter.home == home && waiter.client.id == id;
+    /// The request of a client, if it waits here: this one, not a later one.
+    pub fn of_client(&self, home: ShardId, client: Client) -> Option<usize> {
+        let is_its = |waiter: &Waiter| waiter.home == home && waiter.client == client;
         let mut all = self.all.iter();
         all.find(|(_, waiter)| is_its(waiter))
             .map(|(index, _)| index)

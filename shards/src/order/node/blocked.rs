@@ -13,9 +13,14 @@
 //!   it. The home core then recalls the request from all other shards; each
 //!   answers, or has an offer under way. With all answers in, it takes the first
 //!   in the order of the request and gives the other locks back.
+//! - If somebody has a key of it locked on a shard that makes no offer (a block that
+//!   fills several of its keys), that key may be the first: then the home core gives all
+//!   back and tries the whole request anew, as a transaction.
 //! - If to serve it takes another shard, too (BLMOVE), the shard tells the home core
-//!   that its turn has come, which tries the whole request anew. Until that has ended
-//!   nobody behind it is served, and if it has ended in vain it has its old place.
+//!   that its turn has come, which tries the whole request anew as well.
+//!
+//! Until it is known how that has ended, it keeps its place on all shards: nobody
+//! behind it is served, and if it has ended in vain it goes on waiting where it was.
 //!
 //! A key that is locked when it appears is looked at when its turn comes: a ticket
 //! of its own waits in the queue of the lock, behind the requests that wait there
@@ -23,18 +28,18 @@
 //! not starved by a stream of blocks. If it turns out that the first of them has
 //! another key that is locked, one ticket waits for all of its keys.
 
+mod scattered;
+
 use super::Node;
-use super::home::Seen;
-use crate::command::{Args, Cargo, Decide, KeySpec, OwnedArgs, Row, Run};
+use crate::command::{Args, Decide, OwnedArgs, Row};
 use crate::error::CommandError;
 use crate::order::batch::{Batch, Call, Client, Item, Lock, Noted, Scope, Ticket};
-use crate::order::split::{Owners, after_line, in_key_order};
-use crate::order::transaction::{PlannedWrite, Retry, Then, Transaction};
+use crate::order::transaction::Transaction;
 use crate::order::waiters::Waiter;
 use crate::order::watch::Ran;
 use crate::resp::{Protocol, Reply};
 use crate::shard::Shard;
-use crate::types::{ShardId, Type, UnixMs, Waiting};
+use crate::types::{DbIndex, ShardId, Type, UnixMs, Waiting};
 use hashbrown::{HashMap, HashSet};
 use slab::Slab;
 use std::collections::BTreeSet;
@@ -71,6 +76,8 @@ pub(super) struct Scattered {
     /// Once there is an offer: shards that have not yet said whether they have
     /// one, too.
     undecided: usize,
+    /// None of them may have one that is not made yet.
+    sure: bool,
     /// Its waiting is to end, unless what is offered is enough for it.
     ended: Option<Unblock>,
 }
@@ -248,13 +255,15 @@ impl Node {
         of: Type,
         mut nth: usize,
     ) -> Option<(usize, usize)> {
+        // Databases in which somebody is being served, before those who come later.
+        let mut taken: Vec<DbIndex> = Vec::new();
         loop {
             let index = self.waiters.nth(key, nth)?;
             let waiter = self.waiters.get(index);
-            if waiter.tries {
-                return None;
-            }
-            if waiter.waiting.of == of && self.shard.holds(now, waiter.call.db, key, of) {
+            let (db, is_of) = (waiter.call.db, waiter.waiting.of == of);
+            if is_of && waiter.tries {
+                taken.push(db);
+            } else if is_of && !taken.contains(&db) && self.shard.holds(now, db, key, of) {
                 return Some((index, nth));
             }
             nth += 1;
@@ -276,11 +285,10 @@ impl Node {
                 let first = self.first_ready(now, index, &key, of);
                 if first == key {
                     // It has the ticket from now on.
-                    self.offer(now, index, &key, of, ticket);
-                    return;
+                    return self.offer(now, index, &key, of, ticket);
                 }
-                self.offer(now, index, &first, of, None);
-                continue;
+                self.looked(ticket);
+                return self.offer(now, index, &first, of, None);
             }
             let locks = self.locks_of(&waiter.call, waiter.args.args());
             let free = |lock: &Lock| match lock.scope {
@@ -358,41 +366,17 @@ impl Node {
         self.waiters.set_tries(index, true);
         let Waiter { home, client, .. } = *self.waiters.get(index);
         if home == self.id {
-            self.take_turn(now, self.id, client);
+            self.take_turn(now, client);
         } else {
             let item = Item::Turn { client };
             self.batch_for(home).push(item, std::iter::empty());
         }
     }
 
-    /// The turn of one of this core's clients has come on a shard: its request is tried
-    /// anew. If somebody has taken the element meanwhile, it goes on waiting in its
-    /// place, and until the same instant.
-    fn take_turn(&mut self, now: UnixMs, from: ShardId, client: Client) {
-        if self.blocked.of_client(client).is_none() {
-            return self.forget(from, client);
-        }
-        if let Some(scattered) = self.blocked.take(client.id) {
-            self.try_anew(now, &scattered, Some(from));
-        }
-    }
-
-    /// Runs a request anew that has waited; `turn`: a shard keeps its place.
-    fn try_anew(&mut self, now: UnixMs, scattered: &Scattered, turn: Option<ShardId>) {
-        let (client, call, row) = (scattered.client, scattered.call, scattered.row);
-        let args = scattered.request.args();
-        let owners = Owners::find(row, args, |key| self.owner(key));
-        let owners = owners.expect("the keys of a request that waits are known");
-        let waiting = scattered.waiting;
-        self.close_convoy(now);
-        let composed = self.compose(client, call, row, args, owners);
-        self.begin_composed(now, composed, Some(Retry { waiting, turn }));
-    }
-
     /// Locks a key for a waiter that waits on other shards, too, unless `held` has
     /// it locked already, and tells its home core what was read of it.
     fn offer(&mut self, now: UnixMs, index: usize, key: &[u8], of: Type, held: Option<Ticket>) {
-        let waiter = self.drop_waiter(index);
+        self.waiters.set_tries(index, true);
         let ticket = held.unwrap_or_else(|| {
             let number = self.blocked.offers.insert((key.into(), of));
             let ticket = self.ticket(number, OFFERED);
@@ -402,6 +386,8 @@ impl Node {
             assert!(granted, "the key was free just now");
             ticket
         });
+        let waiter = self.waiters.get(index);
+        let (home, client) = (waiter.home, waiter.client);
         let args = waiter.args.args();
         let args = OwnedArgs::new(args.get(0).into_iter().chain([key]));
         let mut read = Vec::new();
@@ -409,14 +395,11 @@ impl Node {
         let _ = self
             .shard
             .apply(now, &waiter.call.request(args.args()), &mut read);
-        if waiter.home == self.id {
-            self.offered(now, self.id, waiter.client, ticket, key, &read);
+        if home == self.id {
+            self.offered(now, home, client, ticket, key, &read);
         } else {
-            let item = Item::Offer {
-                client: waiter.client,
-                ticket,
-            };
-            self.batch_for(waiter.home)
+            let item = Item::Offer { client, ticket };
+            self.batch_for(home)
                 .push(item, [key, &read[..]].into_iter());
         }
     }
@@ -434,70 +417,6 @@ impl Node {
             }
         }
         self.mind_waits();
-    }
-
-    /// A transaction that may wait has found nothing: every shard notes its
-    /// keys, then releases them.
-    pub(super) fn scatter(&mut self, transaction: Transaction, waiting: Waiting) {
-        // It has waited before, and its time goes on.
-        let waiting = transaction.retries.map_or(waiting, |retry| retry.waiting);
-        let (Then::Decide { decide, row }, Some(request)) = (transaction.then, transaction.request)
-        else {
-            return;
-        };
-        let (client, ticket, call) = (transaction.client, transaction.ticket, transaction.call);
-        // Nobody else gets at its keys before every shard has noted them.
-        self.blocked.begun.push(client);
-        let args = request.args();
-        let keys: Vec<&[u8]> = keys_read(row, args);
-        let awaited = keys_awaited(row, args);
-        let mut shards = Vec::new();
-        for shard in &transaction.participants {
-            let own = keys.iter().zip(&transaction.owners);
-            let own = own
-                .filter(|(key, owner)| *owner == shard && awaited.contains(key))
-                .map(|(key, _)| *key);
-            let part = OwnedArgs::new(args.get(0).into_iter().chain(own));
-            if part.args().len() < 2 {
-                self.release(*shard, ticket);
-                continue;
-            }
-            shards.push(*shard);
-            let noted = Noted {
-                call,
-                client,
-                waiting,
-                moves: row.keys.iter().any(is_destination),
-            };
-            if *shard == self.id {
-                self.note(self.id, noted, part);
-                self.release_here(ticket);
-            } else {
-                let item = Item::Wait {
-                    noted: Box::new(noted),
-                    ticket,
-                };
-                self.batch_for(*shard).push(item, part.args().iter());
-            }
-        }
-        let read = in_key_order(&transaction.owners, &transaction.replies);
-        let read = read.into_iter().map(<[u8]>::to_vec).collect();
-        self.blocked.add(Scattered {
-            client,
-            call: Call {
-                protocol: transaction.protocol,
-                ..call
-            },
-            row,
-            decide,
-            request,
-            waiting,
-            shards,
-            read,
-            offers: Vec::new(),
-            undecided: 0,
-            ended: None,
-        });
     }
 
     /// Handles an item of a box that is about waiting.
@@ -519,18 +438,18 @@ impl Node {
                 let (key, read) = (key.unwrap_or_default(), read.unwrap_or_default());
                 self.offered(now, from, client, ticket, key, read);
             }
-            Item::Turn { client } => self.take_turn(now, from, client),
+            Item::Turn { client } => self.take_turn(now, client),
             Item::Waits { client } => self.blocked.begun.push(client),
             Item::Unblock { client, how } => self.unblock_here(from, client, how),
             Item::Recall { client } => self.recall(now, from, client),
-            Item::Recalled { client } => self.heard(now, client),
+            Item::Recalled { client, sure } => self.heard(now, client, sure),
             _ => {}
         }
     }
 
     /// Notes the keys of a request that waits on other shards, too.
     fn note(&mut self, home: ShardId, noted: Noted, args: OwnedArgs) {
-        if let Some(index) = self.waiters.of_client(home, noted.client.id) {
+        if let Some(index) = self.waiters.of_client(home, noted.client) {
             // It has tried in vain. What has appeared meanwhile is looked at.
             self.waiters.set_tries(index, false);
             return self.look_for(index);
@@ -553,179 +472,6 @@ impl Node {
         let (of, args) = (waiter.waiting.of, waiter.args.clone());
         for key in args.args().iter().skip(1) {
             self.shard.effects().appeared(key, of);
-        }
-    }
-
-    /// A shard holds a key for one of this core's clients.
-    fn offered(
-        &mut self,
-        now: UnixMs,
-        from: ShardId,
-        client: Client,
-        ticket: Ticket,
-        key: &[u8],
-        read: &[u8],
-    ) {
-        let Some(scattered) = self.blocked.of_client(client) else {
-            self.release(from, ticket);
-            return;
-        };
-        let keys = keys_read(scattered.row, scattered.request.args());
-        for (_, read_before) in keys
-            .iter()
-            .zip(&mut scattered.read)
-            .filter(|(k, _)| **k == key)
-        {
-            *read_before = after_line(read).to_vec();
-        }
-        let first = scattered.offers.is_empty();
-        scattered.offers.push((from, ticket));
-        if !first {
-            self.heard(now, client);
-            return;
-        }
-        let others = scattered.shards.iter().copied();
-        let others: Vec<ShardId> = others.filter(|shard| *shard != from).collect();
-        // One more for this offer itself, which is heard below.
-        scattered.undecided = others.len() + 1;
-        if let Some(until) = scattered.waiting.until {
-            self.blocked.deadlines.remove(&(until, client.id));
-        }
-        for shard in others {
-            if shard == self.id {
-                self.recall(now, self.id, client);
-            } else {
-                let item = Item::Recall { client };
-                self.batch_for(shard).push(item, std::iter::empty());
-            }
-        }
-        self.heard(now, client);
-    }
-
-    /// Another shard holds a key for a client: it is not to wait here any more.
-    /// No answer if this shard has made an offer, too: that is one.
-    fn recall(&mut self, now: UnixMs, home: ShardId, client: Client) {
-        let Some(index) = self.waiters.of_client(home, client.id) else {
-            return;
-        };
-        self.drop_waiter(index);
-        if home == self.id {
-            self.heard(now, client);
-        } else {
-            self.batch_for(home)
-                .push(Item::Recalled { client }, std::iter::empty());
-        }
-    }
-
-    /// One more shard has said whether it holds a key for a client. When all
-    /// have, the request is served.
-    fn heard(&mut self, now: UnixMs, client: Client) {
-        let Some(scattered) = self.blocked.of_client(client) else {
-            return;
-        };
-        scattered.undecided -= 1;
-        if scattered.undecided == 0
-            && let Some(scattered) = self.blocked.take(client.id)
-        {
-            match scattered.ended {
-                Some(Unblock::Gone) => self.answer_ended(&scattered, Unblock::Gone),
-                _ => self.choose(now, &scattered),
-            }
-            for (shard, ticket) in scattered.offers {
-                self.release(shard, ticket);
-            }
-        }
-    }
-
-    /// Takes the first of the keys that are held for a request.
-    fn choose(&mut self, now: UnixMs, scattered: &Scattered) {
-        let client = scattered.client;
-        let args = scattered.request.args();
-        let read: Vec<&[u8]> = scattered.read.iter().map(Vec::as_slice).collect();
-        let mut out = Vec::new();
-        let protocol = scattered.call.protocol;
-        let decide = scattered.decide;
-        let seen = Seen {
-            read: &read,
-            first: &read,
-            ..Seen::default()
-        };
-        let decided = self.decided(now, decide, args, seen, None, protocol, true, &mut out);
-        let held = |shard: ShardId| scattered.offers.iter().any(|(from, _)| *from == shard);
-        match decided {
-            Ok(decided) if decided.writes.iter().all(|write| held(write.shard)) => {
-                let then = if decided.written_reply {
-                    Then::Written
-                } else {
-                    Then::Reply(out)
-                };
-                self.take_offer(now, scattered, decided.writes, then);
-            }
-            Ok(_) | Err(CommandError::Blocked(_)) => {
-                // Behind the locks that are released now.
-                self.try_anew(now, scattered, None);
-                if let Some(how) = scattered.ended {
-                    self.unblock(client, None, how);
-                }
-            }
-            Err(_) => self.answer(client, scattered.call.row, Ran::ended(true), None, &out),
-        }
-    }
-
-    /// Writes what a waiter has decided on; the reply follows.
-    fn take_offer(
-        &mut self,
-        now: UnixMs,
-        scattered: &Scattered,
-        writes: Vec<PlannedWrite>,
-        then: Then,
-    ) {
-        let (client, call) = (scattered.client, scattered.call);
-        if let (true, Then::Reply(out)) = (writes.is_empty(), &then) {
-            self.answer(client, call.row, Ran::ended(false), None, out);
-            return;
-        }
-        let index = self.transactions.vacant_key();
-        let ticket = self.ticket(index, 0);
-        let protocol = match then {
-            Then::Written => call.protocol,
-            _ => Protocol::Resp2,
-        };
-        let call = Call {
-            protocol,
-            alone: false,
-            located: None,
-            ..call
-        };
-        self.transactions.insert(Transaction {
-            ticket,
-            protocol: scattered.call.protocol,
-            request: Some(scattered.request.clone()),
-            locking: false,
-            at: now,
-            missing: writes.len(),
-            ..Transaction::new(client, call, then, Vec::new())
-        });
-        for write in writes {
-            let call = Call {
-                handler: write.handler,
-                ..call
-            };
-            let load = (call, false, Cargo::default());
-            self.work(now, write.shard, ticket, load, write.args.args());
-        }
-    }
-
-    /// Tells a shard that a client of this core no longer waits there.
-    pub(super) fn forget(&mut self, shard: ShardId, client: Client) {
-        if shard == self.id {
-            self.unblock_here(self.id, client, Unblock::Gone);
-        } else {
-            let item = Item::Unblock {
-                client,
-                how: Unblock::Gone,
-            };
-            self.batch_for(shard).push(item, std::iter::empty());
         }
     }
 
@@ -752,7 +498,7 @@ impl Node {
             }
             None => {
                 // It is trying anew, and will not begin to wait again.
-                let its = |(_, other): &(usize, &mut Transaction)| other.client.id == client.id;
+                let its = |(_, other): &(usize, &mut Transaction)| other.client == client;
                 for (_, transaction) in self.transactions.iter_mut().filter(its) {
                     transaction.unblocked = Some(how);
                 }
@@ -760,24 +506,9 @@ impl Node {
         }
     }
 
-    /// The reply to a request that has waited in vain.
-    fn answer_ended(&mut self, scattered: &Scattered, how: Unblock) {
-        let reply = ending(how, scattered.call.protocol);
-        let ran = Ran::ended(how == Unblock::Error);
-        self.answer(scattered.client, scattered.call.row, ran, None, &reply);
-    }
-
-    fn end_scattered(&mut self, scattered: &Scattered, how: Unblock) {
-        let client = scattered.client;
-        for shard in &scattered.shards {
-            self.forget(*shard, client);
-        }
-        self.answer_ended(scattered, how);
-    }
-
     /// As [`Node::unblock`], on the shard where the request waits.
     fn unblock_here(&mut self, home: ShardId, client: Client, how: Unblock) {
-        if let Some(index) = self.waiters.of_client(home, client.id) {
+        if let Some(index) = self.waiters.of_client(home, client) {
             if self.waiters.get(index).tries {
                 // Those behind it have waited for how that ends.
                 self.look_for(index);
@@ -796,7 +527,7 @@ impl Node {
         let parked = self.parked.iter_mut().map(|(_, request)| request);
         let chained = self.chains.get_mut(&origin).into_iter().flatten();
         for request in parked.chain(chained) {
-            if (request.home, request.client.id) == origin {
+            if request.home == home && request.client == client {
                 request.call.alone = false;
             }
         }
@@ -840,35 +571,6 @@ impl Node {
         let all = [local, scattered, self.long.next_due()];
         all.into_iter().flatten().min()
     }
-}
-
-/// The keys of a request that its row reads.
-fn keys_read<'a>(row: &Row, args: Args<'a>) -> Vec<&'a [u8]> {
-    let skip = match row.run {
-        Run::ReadThenWrite { skip, .. } => skip,
-        _ => 0,
-    };
-    let mut positions = Vec::new();
-    let known = crate::command::keys_of(row, args, &mut positions);
-    let keys = positions.iter().skip(skip).filter_map(|at| args.get(*at));
-    known.map_or(Vec::new(), |()| keys.collect())
-}
-
-/// Those of a request's keys that it waits for: not a destination, which may well
-/// hold something. Who waited for that would be offered it for ever, in vain.
-fn keys_awaited<'a>(row: &Row, args: Args<'a>) -> Vec<&'a [u8]> {
-    let mut positions = Vec::new();
-    for spec in row.keys.iter().filter(|spec| !is_destination(spec)) {
-        if spec.positions(args, &mut positions).is_none() {
-            return Vec::new();
-        }
-    }
-    positions.iter().filter_map(|at| args.get(*at)).collect()
-}
-
-/// Whether these keys are written and not read.
-fn is_destination(spec: &KeySpec) -> bool {
-    spec.access.0.contains(&"insert")
 }
 
 /// The reply to a request that stops waiting.

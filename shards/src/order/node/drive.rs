@@ -112,7 +112,7 @@ impl Node {
 
     /// The server has run a command of a program: its reply, and how the
     /// client's further commands are to be run.
-    pub fn resume(&mut self, now: UnixMs, ticket: Ticket, reply: Vec<u8>, manner: Option<Manner>) {
+    pub fn resume(&mut self, now: UnixMs, ticket: Ticket, reply: Vec<u8>, manner: Manner) {
         let bytes_max = self.reply_bytes_max();
         let Some(program) = self.program(ticket) else {
             return;
@@ -120,7 +120,7 @@ impl Node {
         if let Some(done) = program.next.checked_sub(1) {
             program.keep_reply(done, reply, Vec::new(), bytes_max);
         }
-        program.manner = manner.unwrap_or(program.manner);
+        program.manner = manner;
         program.pause = Pause::No;
         self.drive(now, ticket);
         self.pump(now);

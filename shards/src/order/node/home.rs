@@ -369,9 +369,10 @@ impl Node {
         failed: bool,
         reply: Vec<u8>,
     ) {
-        if let Some(shard) = transaction.retries.and_then(|retry| retry.turn) {
+        let places = transaction.retries.iter().flat_map(|retry| &retry.places);
+        for shard in places {
             // Behind the release of its locks.
-            self.forget(shard, transaction.client);
+            self.forget(*shard, transaction.client);
         }
         let reply = match transaction.too_long {
             true => Vec::new(),
@@ -400,8 +401,8 @@ impl Node {
     fn decide(&mut self, now: UnixMs, mut transaction: Transaction) {
         let mut out = Vec::new();
         let (mut decided, failed) = match &transaction.error {
-            // What was read is not there to decide on.
-            _ if transaction.too_long => (Decided::default(), false),
+            // What was read is not there to decide on, or nobody for whom to.
+            _ if transaction.too_long || transaction.is_in_vain() => (Decided::default(), false),
             Some((_, error)) => {
                 out.extend_from_slice(error);
                 (Decided::default(), true)

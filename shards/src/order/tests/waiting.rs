@@ -1,7 +1,8 @@
 //! Those who wait for keys: whose turn it is, and for how long.
 
-use super::{NOW, Scene, said};
-use crate::types::UnixMs;
+use super::{Client, NOW, Scene, key_of, said};
+use crate::order::Unblock;
+use crate::types::{DbIndex, Random, UnixMs};
 
 /// Who of two may only be served by a transaction is served in turn all the same.
 #[test]
@@ -86,9 +87,152 @@ fn the_first_named_of_the_keys_that_are_ready_is_taken() {
     scene.settle();
     let replies = scene.said();
     let taken = replies.iter().find(|reply| reply.0 == 1).unwrap();
-    assert_eq!(taken.1, format!("*2 $2 {} $1 v", super::key_of("a", 1)));
+    assert_eq!(taken.1, format!("*2 $2 {} $1 v", key_of("a", 1)));
     scene.ask(1, 2, "LPOP c@1");
     assert_eq!(scene.said(), [said(2, "$1 v")]);
+}
+
+/// The same where a block fills keys on several shards, which are not done with it at
+/// one time: a key that is still locked may be the first.
+#[test]
+fn the_first_named_is_taken_whichever_shard_is_done_first() {
+    for seed in 0..200 {
+        let (mut scene, mut random) = (Scene::new(), Random::new(seed));
+        scene.alone = true;
+        scene.ask(0, 1, "BLPOP a@1 b@2 c@0 0");
+        scene.deliver_all();
+        let pushes = ["RPUSH c@0 v", "RPUSH b@2 v", "RPUSH a@1 v"].map(str::to_owned);
+        let home = (random.next() % 3) as u16;
+        scene.exec_over_shards(home, 2, &pushes);
+        scene.deliver_by_chance(&mut random);
+        scene.settle();
+        let replies = scene.said();
+        let taken = replies.iter().find(|reply| reply.0 == 1).unwrap();
+        assert_eq!(taken.1, format!("*2 $2 {} $1 v", key_of("a", 1)), "{seed}");
+    }
+}
+
+/// In whatever order boxes arrive, and whoever gives up in between: the first who
+/// still waits takes the next element.
+#[test]
+fn turns_are_kept_in_whatever_order_boxes_arrive() {
+    let requests = [
+        "BLPOP q@1 0",
+        "BLMOVE q@1 d@2 LEFT RIGHT 0",
+        "BLPOP n@0 q@1 0",
+        "BLMPOP 0 2 n@2 q@1 LEFT",
+    ];
+    for seed in 0..200 {
+        let (mut scene, mut random) = (Scene::new(), Random::new(seed));
+        scene.alone = true;
+        let mut waiting: Vec<(u64, u16, u32)> = Vec::new();
+        for client in 0..12 {
+            let home = (random.next() % 3) as u16;
+            let kind = (random.next() % requests.len() as u64) as usize;
+            scene.ask(home, client, requests[kind]);
+            // Its keys are all on shard 1, or not.
+            waiting.push((client, home, if kind == 0 { 1 } else { u32::MAX }));
+            scene.deliver_all();
+        }
+        for _ in 0..3 {
+            let (id, home, owner) = waiting.remove(random.next() as usize % waiting.len());
+            // Everybody has asked once, in turn.
+            let (key, place) = (0, id as u32 + 1);
+            let owner = (owner == 1).then_some(crate::types::ShardId(1));
+            let how = [Unblock::Timeout, Unblock::Error, Unblock::Gone][random.next() as usize % 3];
+            let client = Client { key, id, place };
+            scene.nodes[usize::from(home)].unblock(client, owner, how);
+            scene.collect(home);
+            if random.next() % 2 == 0 {
+                scene.deliver_by_chance(&mut random);
+            }
+        }
+        scene.deliver_by_chance(&mut random);
+        scene.said();
+        for value in 0..waiting.len() {
+            scene.ask(1, 90, &format!("RPUSH q@1 v{value}."));
+            if random.next() % 3 == 0 {
+                scene.deliver_by_chance(&mut random);
+            }
+        }
+        scene.deliver_by_chance(&mut random);
+        scene.settle();
+        let replies = scene.said();
+        for (value, (client, ..)) in waiting.iter().enumerate() {
+            let reply = replies.iter().find(|reply| reply.0 == *client);
+            let (_, text) = reply.unwrap_or_else(|| panic!("{seed}: {client} waits"));
+            assert!(
+                text.contains(&format!("v{value}.")),
+                "{seed}: {client}: {text}"
+            );
+        }
+    }
+}
+
+/// One who is being served is in the way of those behind it, but not of those who
+/// wait for a key of the same name in another database, or for another type.
+#[test]
+fn a_turn_holds_up_nobody_in_another_database() {
+    let mut scene = Scene::new();
+    scene.alone = true;
+    scene.ask(0, 1, "BLMOVE q@1 d@2 LEFT LEFT 0");
+    scene.deliver_all();
+    scene.db = DbIndex(1);
+    scene.ask(1, 2, "BZPOPMIN q@1 0");
+    scene.db = DbIndex(0);
+    scene.ask(1, 3, "RPUSH q@1 x");
+    scene.db = DbIndex(1);
+    scene.ask(1, 4, "ZADD q@1 1 m");
+    let replies = scene.said();
+    assert!(replies.iter().any(|reply| reply.0 == 2), "{replies:?}");
+    scene.settle();
+    assert!(scene.said().contains(&said(1, "$1 x")));
+}
+
+/// A turn that comes when the request has ended is about that request, not about the
+/// next of its client.
+#[test]
+fn a_turn_that_comes_too_late_leaves_the_next_request_alone() {
+    let mut scene = Scene::new();
+    scene.alone = true;
+    scene.ask(0, 1, "BLMOVE q@1 d@2 LEFT LEFT 1");
+    scene.deliver_all();
+    scene.ask(1, 2, "RPUSH q@1 x");
+    scene.ask(1, 2, "LPOP q@1");
+    scene.now = UnixMs(NOW.0 + 1000);
+    let now = scene.now;
+    assert!(scene.nodes[0].time_out(now));
+    scene.collect(0);
+    scene.ask(0, 1, "BLPOP q@1 0");
+    let replies = scene.said();
+    assert_eq!(replies, [said(2, ":1"), said(2, "$1 x"), said(1, "*-1")]);
+    scene.deliver_all();
+    scene.ask(1, 2, "RPUSH q@1 y");
+    scene.settle();
+    let replies = scene.said();
+    let own: Vec<_> = replies.iter().filter(|reply| reply.0 == 1).collect();
+    let text = format!("*2 $2 {} $1 y", key_of("q", 1));
+    assert_eq!(own, [&said(1, &text)]);
+}
+
+/// What appears for one whose client has gone meanwhile stays where it is.
+#[test]
+fn who_has_gone_before_its_turn_is_over_takes_nothing() {
+    let mut scene = Scene::new();
+    scene.alone = true;
+    scene.ask(0, 1, "BLMOVE q@1 d@2 LEFT LEFT 0");
+    scene.deliver_all();
+    scene.ask(1, 2, "RPUSH q@1 x");
+    // Its home core tries: the locks are on their way.
+    assert!(scene.deliver(1, 0));
+    let (key, id, place) = (0, 1, 1);
+    scene.nodes[0].unblock(Client { key, id, place }, None, Unblock::Gone);
+    scene.settle();
+    scene.ask(1, 2, "LLEN q@1");
+    scene.ask(2, 3, "EXISTS d@2");
+    let replies = scene.said();
+    let expected = [said(2, ":1"), said(1, ""), said(2, ":1"), said(3, ":0")];
+    assert_eq!(replies, expected);
 }
 
 /// Thousands of waiters that a transaction serves, each of which lets the next be
