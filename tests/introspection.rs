@@ -254,7 +254,7 @@ fn paused_clients_wait() {
     let mut counters = [cordis.connect(), cordis.connect()];
     counters[0].send(&["PFCOUNT", "h"]);
     counters[1].call(&["MULTI"]);
-    counters[1].call(&["PFCOUNT", "h"]);
+    counters[1].send(&["PFCOUNT", "h"]);
     counters[1].send(&["EXEC"]);
     support::wait_until("all writers wait", || {
         let info = pauser.call(&["INFO", "clients"]).to_string();
@@ -279,6 +279,7 @@ fn paused_clients_wait() {
         }
     }
     assert_eq!(counters[0].read().raw, b":0\r\n");
+    assert_eq!(counters[1].read().raw, b"+QUEUED\r\n");
     assert_eq!(counters[1].read().raw, b"*1\r\n:0\r\n");
     pauser.call(&["FLUSHALL"]);
     // A pause of all ends by itself, and the stricter and longer of two holds.
@@ -389,6 +390,8 @@ const FURTHER_FIELDS: &[(&str, &[&str])] = &[
     (
         "Stats",
         &[
+            "client_query_buffer_limit_disconnections",
+            "client_output_buffer_limit_disconnections",
             "eventloop_cycles",
             "eventloop_duration_sum",
             "eventloop_duration_cmd_sum",
