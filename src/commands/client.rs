@@ -525,9 +525,10 @@ fn describe(connection: &Connection, now: UnixMs, running: Running) -> String {
     let seconds = |since: UnixMs| (now.0 - since.0).max(0) / 1000;
     let mut flags = String::new();
     for (set, letter) in [
+        // In Redis's order.
+        (session.queue.is_some(), 'x'),
         (connection.is_blocked(), 'b'),
         (connection.phase == Phase::Closing, 'c'),
-        (session.queue.is_some(), 'x'),
         (session.no_evict, 'e'),
         (session.no_touch, 'T'),
     ] {

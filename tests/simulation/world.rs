@@ -544,7 +544,9 @@ impl World {
     fn take_log(&mut self, node: usize) {
         let log = self.nodes[node].shard.effects().take();
         if !log.is_empty() {
-            self.logs[node].push((self.clocks[node], log));
+            // A transaction is judged at the latest instant of all who take part.
+            let latest = self.clocks.iter().copied().max();
+            self.logs[node].push((latest.unwrap_or_default(), log));
         }
     }
 
