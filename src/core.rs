@@ -437,7 +437,9 @@ impl Core {
                 return;
             }
             if ran.too_long {
-                connection.close_at_limit(stats);
+                if !connection.is_unheard(client.place) {
+                    connection.close_at_limit(stats);
+                }
                 // Its place is free all the same: what runs on its session is over.
                 connection.answer(client.place, &[]);
             } else {

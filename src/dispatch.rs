@@ -61,6 +61,8 @@ struct Parsed {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
     Next,
+    /// The same, but the request is not over for the session.
+    Within,
     /// This request could not be run yet: it and what follows wait.
     Stall,
 }
@@ -208,6 +210,11 @@ fn execute(
                     spans.clear();
                     break;
                 }
+                let connection = &mut core.connections[key as usize];
+                if connection.allowance(turn) == 0 {
+                    connection.stalled = true;
+                    break;
+                }
             }
             End::Incomplete => break,
             End::Malformed(error) => {
@@ -225,6 +232,7 @@ fn execute(
 enum End {
     /// It is full; more may follow.
     More,
+    /// At an inline request, or one without a word.
     Inline {
         start: usize,
         request: Vec<u8>,
@@ -256,7 +264,8 @@ fn parse_group(
         match parse(input, partial, spans, &limits) {
             Ok(Status::Complete) => {
                 if spans.len() == before {
-                    continue;
+                    let request = Vec::new();
+                    return End::Inline { start, request };
                 }
                 group.push(look_up(core, &mut last, start, (input, spans), before));
             }
@@ -314,8 +323,17 @@ fn look_up<'a>(
     }
 }
 
-/// An inline request has come back as an array: parse and run that.
+/// An inline request has come back as an array: parse and run that. One without a word
+/// uses up CLIENT REPLY SKIP, as in Redis.
 fn inline(core: &mut Core, key: u32, request: &[u8]) -> Step {
+    if request.is_empty() {
+        let connection = &mut core.connections[key as usize];
+        if !connection.may_execute() {
+            return Step::Stall;
+        }
+        connection.session.command_done();
+        return Step::Next;
+    }
     let limits = Limits {
         bulk_len: usize::MAX,
         request_len: usize::MAX,
@@ -327,9 +345,6 @@ fn inline(core: &mut Core, key: u32, request: &[u8]) -> Step {
         matches!(status, Ok(Status::Complete)),
         "the parser writes what it reads"
     );
-    if spans.is_empty() {
-        return Step::Next;
-    }
     let args = Args::new(request, &spans);
     let parsed = look_up(core, &mut LastKey::default(), 0, (request, &spans), 0);
     run(core, key, &parsed, args)
@@ -371,9 +386,13 @@ fn run(core: &mut Core, key: u32, parsed: &Parsed, args: Args<'_>) -> Step {
             }
         }
         Run::Server(row) => {
-            if overtakes(core, key, entry) || serve(core, key, entry, row.run, args) == Step::Stall
-            {
+            if overtakes(core, key, entry) {
                 return Step::Stall;
+            }
+            match serve(core, key, entry, row.run, args) {
+                Step::Next => {}
+                Step::Stall => return Step::Stall,
+                Step::Within => return Step::Next,
             }
         }
     }
@@ -601,7 +620,7 @@ fn here(core: &mut Core, key: u32, call: &Call, args: Args<'_>) {
             core.lap = 0;
             return;
         }
-        Err(CommandError::TooLong) => connection.close_at_limit(&mut core.stats),
+        Err(CommandError::TooLong) => connection.reply_too_long(&mut core.stats),
         Err(error) => {
             core.stats.count_error(&error.to_bytes());
             core.stats.rows[usize::from(call.row)].failed += 1;
@@ -702,10 +721,13 @@ fn serve(
             core.spare_buffers.keep(out);
             return instead(core, key, entry, row, args.from(1));
         }
-        Ok(Flow::Pending) => {
+        Ok(flow @ (Flow::Pending | Flow::Block)) => {
             core.lap = 0;
             core.spare_buffers.keep(out);
-            return Step::Next;
+            return match flow {
+                Flow::Block => Step::Within,
+                _ => Step::Next,
+            };
         }
         Ok(Flow::Later) => {
             core.stats.commands -= 1;
@@ -727,7 +749,7 @@ fn failed(core: &mut Core, key: u32, row: u16, error: &CommandError, out: &mut V
     let connection = &mut core.connections[key as usize];
     if *error == CommandError::TooLong {
         *out = Vec::new();
-        return connection.close_at_limit(&mut core.stats);
+        return connection.reply_too_long(&mut core.stats);
     }
     core.stats.count_error(&error.to_bytes());
     core.stats.rows[usize::from(row)].failed += 1;
@@ -764,7 +786,7 @@ fn hand_in(core: &mut Core, key: u32, out: Vec<u8>) {
     let before = buffer.len();
     match buffer.try_reserve(out.len()) {
         Ok(()) => buffer.extend_from_slice(&out),
-        Err(_) => connection.close_at_limit(&mut core.stats),
+        Err(_) => connection.reply_too_long(&mut core.stats),
     }
     connection.reply_written(before);
     core.spare_buffers.keep(out);

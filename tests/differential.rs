@@ -8,6 +8,8 @@
 
 #[path = "differential/cases.rs"]
 mod cases;
+#[path = "differential/muted.rs"]
+mod muted;
 #[path = "differential/newer.rs"]
 mod newer;
 #[path = "differential/sessions.rs"]

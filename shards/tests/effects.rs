@@ -476,6 +476,7 @@ fn blocks_leave_their_effects_together() {
                 db,
                 protocol: Protocol::Resp2,
                 no_touch: false,
+                silent: false,
             };
             let mut reply = Vec::new();
             let over = primary.exec_here(now, (1, || client), (0, manner), block, &mut reply);

@@ -6,8 +6,8 @@
 use super::{Call, Flow, ServerRow, pause, registry, tracking};
 use crate::core::{Answer, Core, Question, Running};
 use crate::runtime::ring::BUFFER_BYTES;
+use crate::session::ClientFilter;
 use crate::session::connection::{Connection, Phase};
-use crate::session::{ClientFilter, ReplyMode};
 use shards::command::{Args, Arity, Flags, Group, flags};
 use shards::resp::Protocol;
 use shards::{CommandError, UnixMs, parse_i64};
@@ -341,16 +341,17 @@ fn info(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 
 fn reply(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let [_, mode] = args.exactly()?;
-    let session = call.session();
+    let muted = &mut call.session().muted;
     if mode.eq_ignore_ascii_case(b"on") {
-        session.reply_mode = ReplyMode::On;
+        // What SKIP has announced in the same block stays announced.
+        (muted.off, muted.this) = (false, false);
         call.reply().ok();
     } else if mode.eq_ignore_ascii_case(b"off") {
-        session.reply_mode = ReplyMode::Off;
+        muted.off = true;
     } else if !mode.eq_ignore_ascii_case(b"skip") {
         return Err(CommandError::Syntax);
-    } else if session.reply_mode != ReplyMode::Off {
-        session.reply_mode = ReplyMode::SkipNext;
+    } else if !muted.off {
+        muted.next = true;
     }
     Ok(Flow::Done)
 }

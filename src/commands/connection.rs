@@ -3,7 +3,6 @@
 use super::client::{BAD_NAME, is_printable};
 use super::{Call, Flow, ServerRow};
 use crate::config::REDIS_VERSION;
-use crate::session::ReplyMode;
 use crate::session::connection::Phase;
 use shards::command::{Args, Arity, Flags, Group, flags};
 use shards::resp::Protocol;
@@ -163,9 +162,7 @@ fn reset(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
     session.authenticated = open;
     session.name = Box::default();
     // A SKIP is about this very reply, and holds.
-    if session.reply_mode == ReplyMode::Off {
-        session.reply_mode = ReplyMode::On;
-    }
+    session.muted.off = false;
     session.no_evict = false;
     session.no_touch = false;
     call.reply().simple("RESET");

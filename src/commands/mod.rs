@@ -46,6 +46,9 @@ pub enum Flow {
     Later,
     /// The reply has a place in the connection's order, and comes there.
     Pending,
+    /// The same, and until then the session is that of a block with commands of the
+    /// server, which change how it is answered.
+    Block,
 }
 
 /// All families of the server.

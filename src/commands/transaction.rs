@@ -140,6 +140,7 @@ fn manner(session: &Session) -> Manner {
         db: session.db,
         protocol: session.protocol,
         no_touch: session.no_touch,
+        silent: session.is_silent(),
     }
 }
 
@@ -206,13 +207,16 @@ fn exec(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
             core.node.exec_there(owner, client, how, queue.block);
         }
         None => {
-            let client = connection.client(key, kind);
-            // What follows is to be run as the block's commands will want it.
-            connection.barrier = serves;
-            connection.runs_block = serves;
+            let client = match serves {
+                true => connection.client_of_block(key),
+                false => connection.client(key, kind),
+            };
             core.node.exec(core.now, client, how, queue.block);
             core.deliver();
-            run_server_steps(core);
+            if serves {
+                run_server_steps(core);
+                return Ok(Flow::Block);
+            }
         }
     }
     Ok(Flow::Pending)
@@ -364,14 +368,14 @@ fn run_server_step(core: &mut Core, step: &ServerStep) {
             return ran_step(core, step, began, secret);
         }
         // Nothing that may be queued has to wait for earlier replies.
-        Ok(Flow::Done | Flow::Later | Flow::Pending) => {}
+        Ok(Flow::Done | Flow::Later | Flow::Pending | Flow::Block) => {}
         Ok(Flow::Engine(row)) => {
             let text = format!("ERR {} is not allowed inside MULTI", row.name);
             Reply::new(&mut out, Protocol::Resp2).error_text(&text);
         }
         Err(CommandError::TooLong) => {
             out = Vec::new();
-            core.connections[key as usize].close_at_limit(&mut core.stats);
+            core.connections[key as usize].reply_too_long(&mut core.stats);
         }
         Err(error) => {
             core.stats.count_error(&error.to_bytes());

@@ -122,7 +122,7 @@ fn complete(core: &mut Core, gathering: Gathering) {
     let finished = finish(&mut call, request.args(), answers);
     if let Err(CommandError::TooLong) = finished {
         out = Vec::new();
-        core.connections[client.key as usize].close_at_limit(&mut core.stats);
+        core.connections[client.key as usize].reply_too_long(&mut core.stats);
     } else if let Err(error) = finished {
         out.clear();
         Reply::new(&mut out, Protocol::Resp2).error(&error);
@@ -152,6 +152,7 @@ pub fn resume(core: &mut Core, ticket: Ticket, client: Client, mut reply: Vec<u8
         db: session.db,
         protocol: session.protocol,
         no_touch: session.no_touch,
+        silent: session.is_silent(),
     };
     if is_killed {
         core.node.cut_replies(ticket);

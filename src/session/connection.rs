@@ -294,6 +294,17 @@ impl Connection {
         }
     }
 
+    /// Takes the place of a block with commands of the server. What follows is to be
+    /// run as these want it, and which replies to the block are dropped is theirs to say.
+    pub fn client_of_block(&mut self, key: u32) -> Client {
+        let client = self.client(key, Kind::Transaction);
+        self.order.pop_back();
+        self.order.push_back(Place::Waiting { silent: false });
+        self.barrier = true;
+        self.runs_block = true;
+        client
+    }
+
     /// Whether replies that are ready should wait for those of other cores that
     /// are on their way: one send costs more than most requests.
     #[inline]
@@ -511,7 +522,9 @@ impl Connection {
         if self.order.is_empty() {
             self.barrier = false;
             self.blocked = None;
-            self.runs_block = false;
+            if std::mem::take(&mut self.runs_block) {
+                self.session.command_done();
+            }
             self.impatient = false;
             self.held.clear();
             self.held.shrink_to(SPARE_BYTES_MAX);
@@ -637,6 +650,21 @@ impl Connection {
         self.drop_output();
         self.out = Vec::new();
         self.close();
+    }
+
+    /// The reply to the command at hand is too long: its client is closed, unless it does
+    /// not want it.
+    #[cold]
+    pub fn reply_too_long(&mut self, stats: &mut Stats) {
+        if !self.session.is_silent() {
+            self.close_at_limit(stats);
+        }
+    }
+
+    /// Whether the reply for `place` is to be dropped.
+    pub fn is_unheard(&self, place: u32) -> bool {
+        let index = place.wrapping_sub(self.first_place) as usize;
+        matches!(self.order.get(index), Some(Place::Waiting { silent: true }))
     }
 
     /// Stops talking to the client at once.

@@ -14,16 +14,15 @@ use shards::resp::Protocol;
 use shards::{DbIndex, UnixMs};
 use std::net::SocketAddr;
 
-/// CLIENT REPLY.
+/// CLIENT REPLY: which replies are dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ReplyMode {
-    #[default]
-    On,
-    Off,
-    /// The reply to the next command is dropped, then as `On`.
-    SkipNext,
-    /// The reply to the command at hand is dropped, then as `On`.
-    Skip,
+pub struct Muted {
+    /// All, until they are wanted again.
+    pub off: bool,
+    /// The one to the command at hand.
+    pub this: bool,
+    /// The one to the command after that; of a block, to the one after EXEC.
+    pub next: bool,
 }
 
 /// The state of one client that commands can see and change.
@@ -41,7 +40,7 @@ pub struct Session {
     /// It has given the password, or there was none when it came (or when it was
     /// RESET). Who has not is served while there is none, and asked for the next one.
     pub authenticated: bool,
-    pub reply_mode: ReplyMode,
+    pub muted: Muted,
     pub no_evict: bool,
     pub no_touch: bool,
     /// When the client connected and when it last sent something.
@@ -68,7 +67,7 @@ impl Session {
             db: DbIndex(0),
             protocol: Protocol::Resp2,
             authenticated: false,
-            reply_mode: ReplyMode::On,
+            muted: Muted::default(),
             no_evict: false,
             no_touch: false,
             connected_at: now,
@@ -82,16 +81,12 @@ impl Session {
     /// Drops the reply to the command at hand?
     #[inline]
     pub fn is_silent(&self) -> bool {
-        matches!(self.reply_mode, ReplyMode::Off | ReplyMode::Skip)
+        self.muted.off || self.muted.this
     }
 
     /// A command is over: `SKIP` counts down.
     #[inline]
     pub fn command_done(&mut self) {
-        self.reply_mode = match self.reply_mode {
-            ReplyMode::SkipNext => ReplyMode::Skip,
-            ReplyMode::Skip => ReplyMode::On,
-            mode => mode,
-        };
+        self.muted.this = std::mem::take(&mut self.muted.next);
     }
 }

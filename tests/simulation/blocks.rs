@@ -705,6 +705,7 @@ fn manner(db: DbIndex) -> Manner {
         db,
         protocol: Protocol::Resp2,
         no_touch: false,
+        silent: false,
     }
 }
 

@@ -9,6 +9,7 @@ use crate::resp::Protocol;
 use crate::shard::Request;
 use crate::types::{DbIndex, ShardId, Span, UnixMs};
 use hashbrown::HashSet;
+use std::ops::Range;
 
 /// How a client wants its commands run, as far as commands can change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Manner {
     pub db: DbIndex,
     pub protocol: Protocol,
     pub no_touch: bool,
+    /// It wants no replies.
+    pub silent: bool,
 }
 
 /// Who watches, and what: the keys' shards and hashes.
@@ -295,6 +298,21 @@ pub(super) enum Pause {
 }
 
 impl Program {
+    /// Command `index`, later than those before, is begun for somebody who wants no reply.
+    pub fn leave_out(&mut self, index: usize) {
+        match self.unheard.last_mut() {
+            Some(range) if range.end == index => range.end = index + 1,
+            _ => self.unheard.push(index..index + 1),
+        }
+    }
+
+    /// Whether the reply to a command is left out.
+    pub fn is_unheard(&self, index: usize) -> bool {
+        let after = self.unheard.partition_point(|range| range.start <= index);
+        let last = after.checked_sub(1).map(|at| &self.unheard[at]);
+        last.is_some_and(|range| range.contains(&index))
+    }
+
     /// Keeps the reply to a command, which goes on with `pieces`.
     pub fn keep_reply(
         &mut self,
@@ -303,6 +321,9 @@ impl Program {
         pieces: Vec<Vec<u8>>,
         bytes_max: usize,
     ) {
+        if self.is_unheard(index) {
+            return;
+        }
         let bytes = pieces.iter().map(Vec::len).sum::<usize>() + reply.len();
         self.bytes = self.bytes.saturating_add(bytes);
         self.too_long |= self.bytes > bytes_max;
@@ -346,6 +367,10 @@ pub(super) struct Program {
     pub over: bool,
     /// Replies from this one on are left out.
     pub cut: usize,
+    /// Of others, those that are left out, in order.
+    pub unheard: Vec<Range<usize>>,
+    /// So is what stands for the block as a whole.
+    pub headless: bool,
     pub replies: Vec<Vec<u8>>,
     /// Bytes of all of them.
     pub bytes: usize,

@@ -178,6 +178,7 @@ impl Scene {
             db: self.db,
             protocol: Protocol::Resp2,
             no_touch: false,
+            silent: false,
         };
         self.asked += 1;
         let waiting = Client {

@@ -76,6 +76,8 @@ impl Node {
             pause: Pause::No,
             over: false,
             cut: usize::MAX,
+            unheard: Vec::new(),
+            headless: manner.silent,
         });
         if unlocked {
             self.program_granted(now, ticket, now);
@@ -203,7 +205,9 @@ impl Node {
             self.release(*shard, ticket);
         }
         let mut out = Vec::new();
-        Reply::new(&mut out, program.protocol).null_array();
+        if !program.headless {
+            Reply::new(&mut out, program.protocol).null_array();
+        }
         self.answer(program.client, program.row, Ran::ended(false), None, &out);
     }
 
@@ -257,6 +261,9 @@ impl Node {
                 Runs::Engine { row, .. } => {
                     program.next += 1;
                     program.missing += 1;
+                    if manner.silent {
+                        program.leave_out(index);
+                    }
                     self.begin_command(now, (ticket, index), &queued, row, manner);
                 }
             }
@@ -392,7 +399,7 @@ impl Node {
         let Some(program) = self.program(ticket) else {
             return;
         };
-        program.too_long |= ran.too_long;
+        program.too_long |= ran.too_long && !program.is_unheard(index);
         program.keep_reply(index, reply, Vec::new(), bytes_max);
         program.missing -= 1;
         if program.pause == Pause::For(index) {
@@ -430,7 +437,9 @@ impl Node {
             ..Ran::ended(false)
         };
         let mut out = Vec::new();
-        Reply::new(&mut out, program.protocol).array(program.replies.len());
+        if !program.headless {
+            Reply::new(&mut out, program.protocol).array(program.replies.len());
+        }
         // Long replies are moved, short ones go where there is room behind the last.
         let mut tail: Vec<Vec<u8>> = Vec::new();
         let mut long = program.pieces.into_iter().peekable();

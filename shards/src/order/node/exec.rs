@@ -202,6 +202,7 @@ impl Node {
             db: DbIndex(0),
             protocol: Protocol::Resp2,
             no_touch: true,
+            silent: true,
         };
         let free = |queued: Queued<'_>| {
             let call = queued.call(manner);
