@@ -25,7 +25,7 @@ use shards::command::{Args, Group, flags};
 use shards::order::{Call, Placement};
 use shards::resp::{Limits, Partial, Reply, Status, parse};
 use shards::{CommandError, Located, ProtocolError, Row, ShardId, Span, is_same};
-use unknown::{unknown_command, unknown_subcommand};
+use unknown::{drop_http, is_http, unknown_command, unknown_subcommand};
 
 /// Longest request whatever the configuration says: with the box that carries it
 /// to another core it stays below the 4 GiB that a span can name.
@@ -546,24 +546,6 @@ fn admit(
 #[inline]
 fn may_call(connection: &Connection, config: &Config) -> bool {
     connection.session.authenticated || config.requirepass.is_empty()
-}
-
-/// The request line or a header of HTTP. A web page can make a browser send a
-/// POST to a server that only its user can reach, with commands in its body.
-fn is_http(name: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
-}
-
-/// Closes the connection: nothing that follows runs, and this has no answer.
-#[cold]
-fn drop_http(core: &mut Core, key: u32) {
-    let connection = &mut core.connections[key as usize];
-    tracing::debug!(
-        client = connection.session.id,
-        "closed: it speaks HTTP, maybe for a web page that is not to come here"
-    );
-    connection.phase = crate::session::connection::Phase::Closing;
-    core.mark_dirty(key);
 }
 
 /// Replies an error to a request that did not run.
