@@ -4,6 +4,7 @@
 //! `&mut Core`: nothing in it is shared, locked or counted.
 
 use crate::config::{Authority, Config};
+use crate::runtime::jobs::Jobs;
 use crate::runtime::mesh::Mesh;
 use crate::runtime::ring::Ring;
 use crate::runtime::ticks;
@@ -18,8 +19,6 @@ use shards::order::{Batch, Block, Client, Node, Replied, Rest, Ticket, Unblock, 
 use shards::resp::Reply;
 use shards::{CommandError, DbIndex, ReplyMax, ShardId, UnixMs};
 use slab::Slab;
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
@@ -307,8 +306,8 @@ pub struct Core {
     #[allow(clippy::vec_box)] // they travel as boxes
     pub spare_blocks: Vec<Box<Block>>,
     pub shared: Arc<Shared>,
-    /// Answers of jobs that ran on other threads, and what they are for.
-    pub finished: Rc<RefCell<Vec<(u32, Answer)>>>,
+    /// Work that may block, which ends with an answer and what that is for.
+    pub jobs: Jobs<(u32, Answer)>,
 }
 
 /// What all cores can see: set at start or changed rarely.

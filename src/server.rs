@@ -5,6 +5,7 @@ use crate::config::{Authority, Config, StartError};
 use crate::core::{Core, Message, Shared, SpareBuffers};
 use crate::net::listener::Claimed;
 use crate::net::{driver, listener};
+use crate::runtime::jobs::Jobs;
 use crate::runtime::mesh::{Mesh, connect};
 use crate::runtime::park::Park;
 use crate::runtime::ring::Ring;
@@ -19,7 +20,6 @@ use slab::Slab;
 use socket2::Socket;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -232,7 +232,7 @@ fn set_up(part: Part) -> Result<(Core, Sockets, Park), StartError> {
         spare_buffers: SpareBuffers::default(),
         spare_blocks: Vec::new(),
         shared,
-        finished: Rc::default(),
+        jobs: Jobs::new(park.bell()),
     };
     core.watch_as_configured();
     Ok((core, (sockets, same), park))

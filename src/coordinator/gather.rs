@@ -10,7 +10,6 @@ use shards::command::{Args, OwnedArgs};
 use shards::order::{Client, Manner, Ticket};
 use shards::resp::{Protocol, Reply};
 use shards::{CommandError, ShardId};
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// Who wants a reply: the connection, the block that the command is part of, and
@@ -34,20 +33,15 @@ pub fn ask(
     take_answer(core, ticket, core.id, own);
 }
 
-/// Has a thread of the blocking pool do a job; `finish` writes the reply. The
-/// answer is picked up in a turn of the loop, at the latest by its heartbeat.
+/// Has a thread of the blocking pool do a job; `finish` writes the reply.
 pub fn wait(core: &mut Core, asker: Asker, job: Job, finish: Finish, args: Args<'_>) {
     let ticket = await_answers(core, asker, 1, finish, args);
-    let finished = Rc::clone(&core.finished);
-    crate::runtime::jobs::run(job, move |answer| {
-        finished.borrow_mut().push((ticket, answer))
-    });
+    core.jobs.run(move || (ticket, job()));
 }
 
 /// Gives the answers of finished jobs to those who wait for them.
 pub fn take_finished(core: &mut Core) {
-    let finished = std::mem::take(&mut *core.finished.borrow_mut());
-    for (ticket, answer) in finished {
+    for (ticket, answer) in core.jobs.take() {
         take_answer(core, ticket, core.id, answer);
     }
 }

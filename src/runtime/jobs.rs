@@ -1,11 +1,69 @@
 //! Work that would block a core, on threads of its own.
 
-/// Runs `job` on a thread of glommio's blocking pool and hands its result to
-/// `done` on this core.
-pub fn run<T: Send + 'static>(
-    job: impl FnOnce() -> T + Send + 'static,
-    done: impl FnOnce(T) + 'static,
-) {
-    glommio::spawn_local(async move { done(glommio::executor().spawn_blocking(job).await) })
+use super::park::Bell;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// Jobs of one core, each with a result of this type.
+pub struct Jobs<T> {
+    results: Rc<RefCell<Vec<T>>>,
+    bell: Bell,
+}
+
+impl<T: Send + 'static> Jobs<T> {
+    /// `bell` is rung for each result.
+    pub fn new(bell: Bell) -> Self {
+        Self {
+            results: Rc::default(),
+            bell,
+        }
+    }
+
+    /// Runs `job` on a thread of glommio's blocking pool. Must be called inside the
+    /// core's executor.
+    pub fn run(&self, job: impl FnOnce() -> T + Send + 'static) {
+        let (results, bell) = (Rc::clone(&self.results), self.bell.clone());
+        glommio::spawn_local(async move {
+            let result = glommio::executor().spawn_blocking(job).await;
+            results.borrow_mut().push(result);
+            bell.ring();
+        })
         .detach();
+    }
+
+    /// The results that have come in.
+    pub fn take(&self) -> Vec<T> {
+        std::mem::take(&mut *self.results.borrow_mut())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::{boot, park::Park};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    /// Without a heartbeat, which would end the sleep sooner or later.
+    #[test]
+    fn a_job_that_is_done_ends_the_sleep() {
+        let (tell, told) = mpsc::channel();
+        let main = move || async move {
+            let park = Park::without_heartbeat().expect("an eventfd can be had");
+            let jobs = Jobs::new(park.bell());
+            for number in 0..10 {
+                jobs.run(move || number);
+                let mut results = jobs.take();
+                while results.is_empty() {
+                    park.park().await;
+                    results = jobs.take();
+                }
+                assert_eq!(results, [number]);
+            }
+            tell.send(()).expect("the test waits");
+        };
+        boot::start(0, None, main).expect("an executor can be had");
+        let ended = told.recv_timeout(Duration::from_secs(60));
+        ended.expect("the core wakes up");
+    }
 }

@@ -1,7 +1,7 @@
 //! Where a core's loop sleeps inside glommio.
 //!
-//! Two tasks can wake it: one reads the core's eventfd through glommio, one is
-//! the heartbeat. Neither is ever cancelled, so no read is left half done.
+//! Two tasks can wake it, and whoever has a [`Bell`]: one reads the core's eventfd
+//! through glommio, one is the heartbeat. Neither is ever cancelled, so no read is left half done.
 #![allow(unsafe_code)]
 
 use glommio::io::BufferedFile;
@@ -39,9 +39,34 @@ impl State {
     }
 }
 
+/// Wakes the loop of the core that it belongs to.
+#[derive(Clone)]
+pub struct Bell(Rc<State>);
+
+impl Bell {
+    /// Ends the present sleep, or the next one.
+    pub fn ring(&self) {
+        self.0.ring();
+    }
+}
+
 impl Park {
     /// Starts the tasks that wake. Must be called inside the core's executor.
     pub fn new() -> io::Result<Self> {
+        let park = Self::without_heartbeat()?;
+        let heart = park.bell();
+        glommio::spawn_local(async move {
+            loop {
+                sleep(HEARTBEAT).await;
+                heart.ring();
+            }
+        })
+        .detach();
+        Ok(park)
+    }
+
+    /// As [`Park::new`], for those who are sure to be woken.
+    pub fn without_heartbeat() -> io::Result<Self> {
         // Not non-blocking: glommio's read is to wait for the first signal.
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC)?;
         let state = Rc::new(State::default());
@@ -58,15 +83,12 @@ impl Park {
             tracing::error!("the eventfd of a core cannot be read");
         })
         .detach();
-        let heart = Rc::clone(&state);
-        glommio::spawn_local(async move {
-            loop {
-                sleep(HEARTBEAT).await;
-                heart.ring();
-            }
-        })
-        .detach();
         Ok(Self { eventfd, state })
+    }
+
+    /// What wakes this loop from within the core's executor.
+    pub fn bell(&self) -> Bell {
+        Bell(Rc::clone(&self.state))
     }
 
     /// The descriptor whose signal ends [`Park::park`].
