@@ -36,6 +36,10 @@ pub enum Message {
         ticket: u32,
         answer: Answer,
     },
+    /// A core wants to know when this one has acted on what the kernel knows now, …
+    Settle,
+    /// … and has its answer.
+    Settled,
 }
 
 /// What one core can ask of all. Closed on purpose: it is the whole list of
@@ -277,6 +281,8 @@ pub struct Core {
     /// The connection that background upkeep has visited last.
     pub next_visit: usize,
     pub gatherings: Slab<Gathering>,
+    /// What other cores have asked in this turn.
+    pub asked: Vec<(ShardId, u32, Arc<Question>)>,
     pub config: Config,
     pub stats: Stats,
     pub slow_log: SlowLog,
@@ -373,7 +379,6 @@ impl Core {
             if let Some(connection) = self.client(client.key, client.id)
                 && connection.waits(client.place)
             {
-                // Nobody will be there to take what it waits for.
                 self.mark_dirty(client.key);
             }
         }

@@ -216,6 +216,7 @@ fn set_up(part: Part) -> Result<(Core, Sockets, Park), StartError> {
         peak_noted_at: UnixMs(0),
         next_visit: 0,
         gatherings: Slab::new(),
+        asked: Vec::new(),
         config,
         stats: Stats::new(usize::from(registry().rows)),
         slow_log: SlowLog::default(),

@@ -337,3 +337,169 @@ fn large_requests_and_replies_leave_no_memory_behind() {
     let kept = used(&mut client).saturating_sub(before);
     assert!(kept < 48 << 20, "{kept} bytes are kept");
 }
+
+/// How a client can end its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leave {
+    /// It only ends its side of the stream.
+    HalfClose,
+    Close,
+    Reset,
+}
+
+const LEAVES: [Leave; 3] = [Leave::HalfClose, Leave::Close, Leave::Reset];
+
+/// Ends the connection; gives the client back if it can still read.
+fn leave(client: Client, how: Leave) -> Option<Client> {
+    match how {
+        Leave::HalfClose => {
+            client.finish_sending();
+            return Some(client);
+        }
+        Leave::Close => {}
+        Leave::Reset => {
+            let socket = socket2::SockRef::from(client.stream());
+            let linger = socket.set_linger(Some(Duration::ZERO));
+            linger.expect("the option exists");
+        }
+    }
+    None
+}
+
+/// A client, once the server has no other: the start-up check was one.
+fn alone(server: &Server) -> Client {
+    let mut client = server.connect();
+    wait_until("only this test is connected", || listed(&mut client) == 1);
+    client
+}
+
+fn listed(client: &mut Client) -> usize {
+    client.call(&["CLIENT", "LIST"]).to_string().lines().count()
+}
+
+fn blocked(client: &mut Client) -> usize {
+    let info = client.call(&["INFO", "clients"]).to_string();
+    let count = info_field(&info, "blocked_clients").map(str::parse);
+    count.expect("INFO has it").expect("a number")
+}
+
+/// Redis first: what is asserted of us holds of it.
+fn servers(options: &[&str]) -> [Server; 3] {
+    [
+        Server::redis(options),
+        Server::cordis(1, options),
+        Server::cordis(4, options),
+    ]
+}
+
+/// So many SETs of so many bytes.
+fn sets(count: usize, bytes: usize) -> Vec<u8> {
+    let mut requests = Vec::new();
+    for n in 0..count {
+        let key = format!("k{}", n % 50);
+        support::client::encode(&["SET", &key, &"v".repeat(bytes)], &mut requests);
+    }
+    requests
+}
+
+/// However much it has sent, before the command in which it waits and behind it, and
+/// however much of that no longer fits anywhere.
+#[test]
+fn a_client_that_goes_while_it_waits_takes_nothing_along() {
+    for server in servers(&[]) {
+        let mut other = alone(&server);
+        for how in LEAVES {
+            for (before, behind, bytes) in [
+                (0, 0, 1),
+                (400, 200, 1_000),
+                (30, 0, 16_384),
+                (0, 30, 100_000),
+                (3_000, 3_000, 1_000),
+            ] {
+                let case = format!("{} {how:?} {before} {behind} {bytes}", server.name);
+                let mut client = server.connect();
+                let mut requests = sets(before, bytes);
+                support::client::encode(&["BLPOP", "lost", "0"], &mut requests);
+                let mut writer = client.stream().try_clone().expect("it can be shared");
+                let sending = std::thread::spawn(move || writer.write_all(&requests));
+                (0..before).for_each(|_| assert_eq!(client.read().raw, b"+OK\r\n", "{case}"));
+                sending.join().expect("no panic").expect("it is read");
+                wait_until(&case, || blocked(&mut other) == 1);
+                client.send_raw(&sets(behind, bytes));
+                let reading = leave(client, how);
+                wait_until(&case, || listed(&mut other) == 1);
+                assert_eq!(blocked(&mut other), 0, "{case}");
+                let replies = reading.map(|mut client| client.read_to_end());
+                assert_eq!(replies.unwrap_or_default(), b"", "{case}");
+                assert_eq!(other.call(&["RPUSH", "lost", "x"]).integer(), 1, "{case}");
+                assert_eq!(other.call(&["LPOP", "lost"]).bytes(), b"x", "{case}");
+            }
+        }
+    }
+}
+
+/// What the client of a paused server has sent is not run when it is gone by then.
+#[test]
+fn what_waits_for_the_end_of_a_pause_is_dropped_with_its_client() {
+    for server in servers(&[]) {
+        let mut other = alone(&server);
+        for how in LEAVES {
+            for (before, behind) in [("", 0), ("GET none\r\n", 0), ("GET none\r\n", 600)] {
+                let case = format!("{} {how:?} {before:?} {behind}", server.name);
+                let pause = ["CLIENT", "PAUSE", "1000000", "WRITE"];
+                assert_eq!(other.call(&pause).raw, b"+OK\r\n");
+                let mut client = server.connect();
+                client.send_raw(before.as_bytes());
+                client.send(&["SET", "late", "1"]);
+                client.send_raw(&sets(behind, 1_000));
+                wait_until(&case, || blocked(&mut other) == 1);
+                let reading = leave(client, how);
+                wait_until(&case, || listed(&mut other) == 1);
+                if let Some(mut client) = reading {
+                    let expected = if before.is_empty() { "" } else { "$-1\r\n" };
+                    assert_eq!(client.read_to_end(), expected.as_bytes(), "{case}");
+                }
+                assert_eq!(other.call(&["CLIENT", "UNPAUSE"]).raw, b"+OK\r\n");
+                assert_eq!(other.call(&["SET", "mark", "1"]).raw, b"+OK\r\n");
+                assert_eq!(other.call(&["EXISTS", "late", "k1"]).integer(), 0, "{case}");
+            }
+        }
+    }
+}
+
+/// A place is free as soon as its client has gone, whichever core hears of that when.
+#[test]
+fn who_comes_for_one_who_has_gone_is_admitted() {
+    for shards in [1, 4] {
+        let server = Server::cordis(shards, &["--maxclients", "10"]);
+        let mut clients: Vec<Client> = Vec::new();
+        wait_until("the start-up check is over", || {
+            clients.push(Client::connect(server.port()));
+            let client = clients.last_mut().expect("just pushed");
+            if client.call(&["PING"]).is_error() {
+                clients.pop();
+            }
+            clients.len() == 10
+        });
+        for round in 0..300 {
+            let how = LEAVES[1 + round % 2];
+            leave(clients.remove(round * 7 % 10), how);
+            let mut client = Client::connect(server.port());
+            let reply = client.call(&["PING"]).raw;
+            assert_eq!(reply, b"+PONG\r\n", "{shards} shards, {round}");
+            clients.push(client);
+        }
+        // Crowds find no room, and nobody is left waiting.
+        for round in 0..3 {
+            let crowd: Vec<Client> = (0..200).map(|_| Client::connect(server.port())).collect();
+            for mut client in crowd {
+                let reply = client.read().to_string();
+                assert_eq!(reply, "ERR max number of clients reached", "{round}");
+            }
+        }
+        for client in &mut clients {
+            assert_eq!(client.call(&["PING"]).raw, b"+PONG\r\n");
+        }
+        assert_eq!(listed(&mut clients[0]), 10);
+    }
+}

@@ -47,17 +47,24 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
     let mut last_yield = pace.now;
     let mut scratch = Scratch::default();
     while !core.shared.stopping.load(Ordering::Relaxed) {
-        let messages = drain_messages(core);
+        let messages = drain_messages(core, listeners);
         gather::take_finished(core);
         if core.node.has_server_steps() {
             transaction::run_server_steps(core);
         }
         flush(core, &mut scratch);
+        listeners.admission.settle(core);
         core.publish();
+        if !core.asked.is_empty() {
+            answer_questions(core);
+        }
         // Everything to be sent goes down with the same call that waits for
         // what comes next.
         let lingering = pace.lingers();
-        let idle = !messages && core.next_turn.is_empty() && !core.node.has_slices();
+        let idle = !messages
+            && core.next_turn.is_empty()
+            && !core.node.has_slices()
+            && !listeners.admission.is_settling();
         if idle && lingering && core.mesh.fall_asleep() {
             core.ring.wait(pace.plan.want, pace.plan.patience);
             core.mesh.wake_up();
@@ -125,7 +132,7 @@ async fn sleep(core: &mut Core, park: &Park) {
 
 /// Handles what other cores have sent; whether there was anything.
 #[inline]
-fn drain_messages(core: &mut Core) -> bool {
+fn drain_messages(core: &mut Core, listeners: &mut Listeners) -> bool {
     if core.shards == 1 {
         return false;
     }
@@ -136,25 +143,35 @@ fn drain_messages(core: &mut Core) -> bool {
             if !std::mem::replace(&mut any, true) {
                 core.now = clock::now();
             }
-            handle(core, source, message);
+            handle(core, listeners, source, message);
         }
     }
     any
 }
 
-fn handle(core: &mut Core, source: ShardId, message: Message) {
+fn handle(core: &mut Core, listeners: &mut Listeners, source: ShardId, message: Message) {
     core.activity.messages += 1;
     match message {
         Message::Batch(batch) => {
             core.node.receive(core.now, source, batch);
             core.deliver();
         }
-        Message::Ask { ticket, question } => {
-            let answer = crate::commands::answer(core, &question);
-            core.mesh.send(source, Message::Answer { ticket, answer });
-        }
+        Message::Ask { ticket, question } => core.asked.push((source, ticket, question)),
         Message::Answer { ticket, answer } => gather::take_answer(core, ticket, source, answer),
+        Message::Settle => listeners.admission.asked(core, source),
+        Message::Settled => listeners.admission.settled(core),
     }
+}
+
+/// Answers what other cores have asked. Whatever the answers tell has been published:
+/// who learns from one that a client is gone finds that it waits for nothing any more.
+#[cold]
+fn answer_questions(core: &mut Core) {
+    for (source, ticket, question) in std::mem::take(&mut core.asked) {
+        let answer = crate::commands::answer(core, &question);
+        core.mesh.send(source, Message::Answer { ticket, answer });
+    }
+    core.publish();
 }
 
 /// Goes on with what requests go through whole shards for, as long as others can

@@ -4,6 +4,7 @@
 //! stays in the slab until the kernel has no operation left for it, so that a
 //! token always means the same socket.
 
+mod admission;
 pub mod driver;
 pub mod listener;
 mod pace;
@@ -11,12 +12,11 @@ mod upkeep;
 
 use crate::core::Core;
 use crate::dispatch::{self, Scratch};
-use crate::runtime::ring::{BUFFER_BYTES, Completion};
-use crate::session::Session;
+use crate::runtime::ring::{BUFFER_BYTES, Completion, End};
 use crate::session::connection::{BACKLOG_BYTES_MAX, Connection, Phase, TURN_BACKLOG_BYTES};
 use shards::order::Unblock;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
 /// Acts on one completion.
@@ -41,14 +41,15 @@ pub fn complete(
             buffer,
             sent,
         } => sent_to(core, token, buffer, sent),
-        Completion::ReceiveEnded { token, starved } => receive_ended(core, token, starved),
+        Completion::ReceiveEnded { token, end } => receive_ended(core, token, end),
+        Completion::WatchEnded { token, end } => watch_ended(core, token, end),
         Completion::Accepted {
             token,
             socket,
             more,
         } => {
             match socket {
-                Ok(socket) => accepted(core, socket),
+                Ok(socket) => listeners.admission.take(core, socket),
                 Err(error) => tracing::warn!(%error, "accepting failed"),
             }
             if !more {
@@ -62,9 +63,8 @@ pub fn complete(
 #[inline]
 fn received(core: &mut Core, scratch: &mut Scratch, key: u32, bytes: &[u8], more: bool) {
     let connection = &mut core.connections[key as usize];
-    connection.receiving = more;
+    connection.received(bytes.len() == BUFFER_BYTES, more);
     core.stats.reads += 1;
-    connection.note_received(bytes.len() == BUFFER_BYTES);
     core.activity.received(&mut connection.share);
     if connection.phase == Phase::Open {
         dispatch::receive(core, scratch, key, bytes);
@@ -114,14 +114,28 @@ fn sent_to(core: &mut Core, key: u32, buffer: Vec<u8>, sent: io::Result<usize>) 
     core.mark_dirty(key);
 }
 
-fn receive_ended(core: &mut Core, key: u32, starved: bool) {
+fn receive_ended(core: &mut Core, key: u32, end: End) {
     let connection = &mut core.connections[key as usize];
     connection.receiving = false;
-    if !starved && !connection.pausing && connection.phase == Phase::Open {
-        // The client has said all. What it has said is still answered.
-        connection.said_all = true;
-    }
     connection.pausing = false;
+    match end {
+        End::Again => {}
+        // What it has said is still answered.
+        End::SaidAll => (connection.said_all, connection.ends) = (true, true),
+        // Nobody is there to be answered.
+        End::Broken => connection.close(),
+    }
+    core.mark_dirty(key);
+}
+
+fn watch_ended(core: &mut Core, key: u32, end: End) {
+    let connection = &mut core.connections[key as usize];
+    connection.watching = false;
+    match end {
+        End::Again => {}
+        End::SaidAll => connection.ends = true,
+        End::Broken => connection.close(),
+    }
     core.mark_dirty(key);
 }
 
@@ -180,8 +194,9 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
         }
     }
     let connection = &mut core.connections[key as usize];
-    if connection.said_all && !connection.stalled && connection.phase == Phase::Open {
+    if connection.phase == Phase::Open && connection.is_over() {
         connection.phase = Phase::Closing;
+        connection.paused = false;
     }
     give_up_waiting(core, key);
     let connection = &mut core.connections[key as usize];
@@ -200,14 +215,29 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
         }
     }
     let connection = &mut core.connections[key as usize];
-    if connection.phase == Phase::Closed
-        && !connection.receiving
+    if !connection.receiving && connection.is_unwatched() {
+        connection.watching = true;
+        core.ring.watch(key, connection.socket.as_fd());
+    }
+    if connection.phase == Phase::Closed {
+        let_client_go(core, key);
+    }
+}
+
+/// A closed connection no longer counts as a client, and is removed once neither the
+/// kernel nor a block has to do with it.
+fn let_client_go(core: &mut Core, key: u32) {
+    let connection = &mut core.connections[key as usize];
+    if std::mem::take(&mut connection.counted) {
+        core.shared.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+    if !connection.receiving
+        && !connection.watching
         && connection.in_flight == 0
         && !connection.runs_block
     {
         core.discard(key);
         core.connections.remove(key as usize);
-        core.shared.clients.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -226,7 +256,7 @@ fn give_up_waiting(core: &mut Core, key: u32) {
         connection.close();
     }
     let is_gone = connection.phase == Phase::Closed;
-    if is_gone || connection.said_all && connection.is_parked() {
+    if is_gone || connection.ends && connection.is_parked() {
         if !is_gone {
             connection.phase = Phase::Closing;
         }
@@ -244,7 +274,10 @@ fn receive_again(core: &mut Core, key: u32) {
         return;
     }
     let most = input_max(connection, core.config.client_query_buffer_limit);
-    let most = match (connection.stalled, connection.in_bulk()) {
+    // Who waits, for whatever time, is received from all the same: its end may be hidden
+    // behind much that it has sent.
+    let in_bulk = connection.in_bulk() && !connection.is_blocked();
+    let most = match (connection.stalled, in_bulk) {
         (false, _) => most,
         // One buffer a turn is all that it may have executed.
         (true, true) => BUFFER_BYTES,
@@ -255,7 +288,7 @@ fn receive_again(core: &mut Core, key: u32) {
         return;
     }
     connection.receiving = true;
-    if connection.in_bulk() && connection.backlog() <= BUFFER_BYTES {
+    if in_bulk && connection.backlog() <= BUFFER_BYTES {
         core.ring.receive_once(key, connection.socket.as_fd());
     } else {
         core.ring.receive(key, connection.socket.as_fd());
@@ -271,71 +304,4 @@ fn let_go(core: &mut Core) {
             core.mark_dirty(key);
         }
     }
-}
-
-/// A client has connected.
-fn accepted(core: &mut Core, socket: OwnedFd) {
-    core.stats.connections_received += 1;
-    match admit(core, &socket) {
-        Ok(session) => {
-            let entry = core.connections.vacant_entry();
-            let key = entry.key() as u32;
-            let mut connection = Box::new(Connection::new(socket, session));
-            connection.receiving = true;
-            core.ring.receive(key, connection.socket.as_fd());
-            entry.insert(connection);
-        }
-        Err(text) => {
-            core.stats.connections_rejected += 1;
-            // A fresh socket has room for one line; nobody waits for it.
-            let _ = rustix::net::send(&socket, text.as_bytes(), rustix::net::SendFlags::DONTWAIT);
-        }
-    }
-}
-
-const TOO_MANY: &str = "-ERR max number of clients reached\r\n";
-const PROTECTED: &str = "-DENIED Redis is running in protected mode because protected mode is enabled \
-and no password is set for the default user. In this mode connections are only accepted from the \
-loopback interface. If you want to connect from external computers to Redis you may adopt one of \
-the following solutions: 1) Just disable protected mode sending the command 'CONFIG SET \
-protected-mode no' from the loopback interface by connecting to Redis from the same host the server \
-is running, however MAKE SURE Redis is not publicly accessible from internet if you do so. Use \
-CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable the protected \
-mode by editing the Redis configuration file, and setting the protected mode option to 'no', and \
-then restarting the server. 3) If you started the server manually just for testing, restart it with \
-the '--protected-mode no' option. 4) Set up an authentication password for the default user. NOTE: \
-You only need to do one of the above things in order for the server to start accepting connections \
-from the outside.\r\n";
-
-fn admit(core: &Core, socket: &OwnedFd) -> Result<Session, &'static str> {
-    let address = |found: rustix::io::Result<rustix::net::SocketAddrAny>| {
-        let found = found
-            .ok()
-            .and_then(|any| std::net::SocketAddr::try_from(any).ok());
-        found.unwrap_or_else(|| std::net::SocketAddr::from(([0, 0, 0, 0], 0)))
-    };
-    let peer = address(
-        rustix::net::getpeername(socket).and_then(|any| any.ok_or(rustix::io::Errno::NOTCONN)),
-    );
-    let local = address(rustix::net::getsockname(socket));
-    if core.config.protected_mode
-        && core.config.requirepass.is_empty()
-        && !peer.ip().to_canonical().is_loopback()
-    {
-        return Err(PROTECTED);
-    }
-    let clients = core.shared.clients.fetch_add(1, Ordering::Relaxed);
-    if clients >= u64::from(core.config.maxclients) {
-        core.shared.clients.fetch_sub(1, Ordering::Relaxed);
-        return Err(TOO_MANY);
-    }
-    // Replies are batched here already; the kernel must not wait for more.
-    let _ = rustix::net::sockopt::set_tcp_nodelay(socket, true);
-    if core.config.tcp_keepalive_s > 0 {
-        listener::keep_alive(socket, core.config.tcp_keepalive_s);
-    }
-    let id = core.shared.next_client.fetch_add(1, Ordering::Relaxed);
-    let mut session = Session::new(id, peer, local, core.now);
-    session.authenticated = core.config.requirepass.is_empty();
-    Ok(session)
 }

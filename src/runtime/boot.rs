@@ -13,6 +13,8 @@ const PREEMPT: Duration = Duration::from_millis(100);
 
 /// Descriptors of the process beside those of clients and shards: files, mostly.
 const OTHER_DESCRIPTORS: u64 = 128;
+/// Of a shard: sockets of which it is not known yet whether there is room for them.
+pub const UNDECIDED_MAX: usize = 32;
 /// Of a shard: its rings and eventfds, eight when it was counted.
 const SHARD_DESCRIPTORS: u64 = 16;
 /// Of a shard for each address: a socket, and the second to end listening with.
@@ -74,7 +76,8 @@ pub fn cpus() -> Vec<usize> {
 /// The largest `maxclients` for which there are enough.
 pub fn raise_descriptor_limit(config: &Config) -> Result<(), u64> {
     use rustix::process::{Resource, getrlimit, setrlimit};
-    let per_shard = SHARD_DESCRIPTORS + LISTENING_DESCRIPTORS * config.bind.len() as u64;
+    let own = SHARD_DESCRIPTORS + UNDECIDED_MAX as u64;
+    let per_shard = own + LISTENING_DESCRIPTORS * config.bind.len() as u64;
     let other = OTHER_DESCRIPTORS + per_shard * u64::from(config.shards);
     let wanted = u64::from(config.maxclients) + other;
     let mut limit = getrlimit(Resource::Nofile);

@@ -69,9 +69,10 @@ pub enum Completion {
         buffer: Buffer,
         more: bool,
     },
-    /// Receiving has ended: the peer closed, an error, or a shortage of
-    /// provided buffers (`starved`), after which receiving can start again.
-    ReceiveEnded { token: u32, starved: bool },
+    /// Receiving has ended.
+    ReceiveEnded { token: u32, end: End },
+    /// Watching has ended. What the peer sent last may not have been received yet.
+    WatchEnded { token: u32, end: End },
     /// A send has ended: `sent` bytes of the buffer, which comes back.
     Sent {
         token: u32,
@@ -82,6 +83,17 @@ pub enum Completion {
     Rung,
 }
 
+/// Why receiving or watching has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The peer has ended its side of the stream.
+    SaidAll,
+    /// It was stopped, or memory was short: it can begin again.
+    Again,
+    /// The connection is broken.
+    Broken,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Kind {
@@ -89,6 +101,7 @@ enum Kind {
     Receive,
     Send,
     Rung,
+    Watch,
     Ignored,
 }
 
@@ -122,12 +135,16 @@ impl Ring {
     /// The kernel's: ENOSYS or EPERM where io_uring is missing or forbidden,
     /// EINVAL before Linux 6.1, ENOMEM when memlock is too small.
     pub fn new() -> io::Result<Self> {
+        Self::of_size(SUBMISSIONS, COMPLETIONS)
+    }
+
+    fn of_size(submissions: u32, completions: u32) -> io::Result<Self> {
         let uring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_taskrun_flag()
-            .setup_cqsize(COMPLETIONS)
-            .build(SUBMISSIONS)?;
+            .setup_cqsize(completions)
+            .build(submissions)?;
         let layout = Layout::from_size_align(PAGE, PAGE).expect("a page is a valid layout");
         // SAFETY: the layout has a size above zero.
         let page = unsafe { alloc_zeroed(layout) };
@@ -218,6 +235,14 @@ impl Ring {
         self.push(entry, Kind::Ignored, token);
     }
 
+    /// Watches whether the peer of `socket` ends its side of the stream or is gone, also
+    /// while nothing is received from it.
+    pub fn watch(&mut self, token: u32, socket: BorrowedFd<'_>) {
+        let events = rustix::event::PollFlags::RDHUP.bits();
+        let entry = opcode::PollAdd::new(Fd(socket.as_raw_fd()), events.into()).build();
+        self.push(entry, Kind::Watch, token);
+    }
+
     /// Sends `buffer`. At most one send per socket may be under way.
     pub fn send(&mut self, token: u32, socket: BorrowedFd<'_>, buffer: Vec<u8>) {
         let socket = socket.as_raw_fd();
@@ -272,11 +297,11 @@ impl Ring {
         tail.store(self.tail, Ordering::Release);
     }
 
-    /// Whether an [`Ring::enter`] would do anything.
+    /// Whether an [`Ring::enter`] would do anything, or there are completions.
     #[inline]
     pub fn has_work(&mut self) -> bool {
         let submissions = self.uring.submission();
-        !submissions.is_empty() || submissions.taskrun() || {
+        !submissions.is_empty() || is_owed(&submissions) || {
             drop(submissions);
             !self.uring.completion().is_empty() || !self.backlog.is_empty()
         }
@@ -288,9 +313,9 @@ impl Ring {
         self.drain_backlog();
         self.sends_queued = 0;
         let submissions = self.uring.submission();
-        let (len, taskrun) = (submissions.len() as u32, submissions.taskrun());
+        let (len, owed) = (submissions.len() as u32, is_owed(&submissions));
         drop(submissions);
-        if len == 0 && !taskrun {
+        if len == 0 && !owed {
             return;
         }
         // SAFETY: no argument is passed. Every queued entry was built by this
@@ -370,6 +395,13 @@ impl Ring {
     }
 }
 
+/// Whether the kernel has completions that only an enter brings to the queue: they are
+/// still to be made, or the queue was full.
+#[inline]
+fn is_owed(submissions: &squeue::SubmissionQueue<'_>) -> bool {
+    submissions.taskrun() || submissions.cq_overflow()
+}
+
 const MSG_WAITALL: u32 = 0x100;
 
 fn user_data(kind: Kind, index: u32) -> u64 {
@@ -418,6 +450,10 @@ fn completion(
             more,
         });
     }
+    if kind == Kind::Watch as u8 {
+        let end = seen(result);
+        return Some(Completion::WatchEnded { token: index, end });
+    }
     (kind == Kind::Rung as u8).then_some(Completion::Rung)
 }
 
@@ -439,18 +475,33 @@ fn received(
                 more,
             }
         }
-        (Err(error), _)
-            if error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error()) =>
-        {
-            Completion::ReceiveEnded {
-                token,
-                starved: true,
-            }
-        }
-        _ => Completion::ReceiveEnded {
+        (result, _) => Completion::ReceiveEnded {
             token,
-            starved: false,
+            end: end_of(result),
         },
+    }
+}
+
+#[cold]
+fn end_of(result: io::Result<usize>) -> End {
+    use rustix::io::Errno;
+    let again = [Errno::NOBUFS, Errno::CANCELED, Errno::INTR, Errno::AGAIN];
+    match result {
+        Ok(_) => End::SaidAll,
+        Err(error) if again.map(Some).contains(&Errno::from_io_error(&error)) => End::Again,
+        Err(_) => End::Broken,
+    }
+}
+
+/// What a poll has found.
+#[cold]
+fn seen(result: io::Result<usize>) -> End {
+    use rustix::event::PollFlags;
+    let found = |flags: PollFlags, events: usize| events & usize::from(flags.bits()) != 0;
+    match result {
+        Ok(events) if found(PollFlags::ERR | PollFlags::HUP, events) => End::Broken,
+        Ok(events) if found(PollFlags::RDHUP, events) => End::SaidAll,
+        _ => End::Again,
     }
 }
 
@@ -480,4 +531,175 @@ fn sent(
         buffer,
         sent: result.map(|_| offset),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::os::fd::AsFd;
+
+    /// Two ends of a connection.
+    fn connected() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+        let address = listener.local_addr().expect("it is bound");
+        let peer = TcpStream::connect(address).expect("it listens");
+        (listener.accept().expect("one has connected").0, peer)
+    }
+
+    /// All that the ring has to do, to the last completion.
+    fn settle(ring: &mut Ring, into: &mut Vec<Completion>) {
+        while ring.has_work() {
+            ring.enter();
+            ring.completions(into);
+        }
+    }
+
+    /// Waits until there is something.
+    fn next(ring: &mut Ring, into: &mut Vec<Completion>) {
+        into.clear();
+        while into.is_empty() {
+            ring.wait(1, Duration::from_secs(60));
+            ring.completions(into);
+        }
+    }
+
+    fn received(completions: Vec<Completion>, ring: &mut Ring, bytes: &mut [usize]) {
+        for completion in completions {
+            if let Completion::Received { token, buffer, .. } = completion {
+                bytes[token as usize] += buffer.bytes().len();
+                ring.recycle(buffer);
+            }
+        }
+    }
+
+    /// There is room for two completions and need for sixteen.
+    #[test]
+    fn no_completion_is_forgotten_where_there_was_no_room_for_it() {
+        const PEERS: usize = 16;
+        let mut ring = Ring::of_size(2, 2).expect("a ring can be had");
+        let mut pairs: Vec<_> = (0..PEERS).map(|_| connected()).collect();
+        let mut bytes = [0; PEERS];
+        for round in 1..=3 {
+            for (token, (socket, _)) in pairs.iter().enumerate() {
+                ring.receive_once(token as u32, socket.as_fd());
+            }
+            ring.enter();
+            for (socket, peer) in &mut pairs {
+                peer.write_all(b"x").expect("it is connected");
+                // So that it has arrived: the ring takes it when it is entered.
+                socket.peek(&mut [0]).expect("it is connected");
+            }
+            let mut completions = Vec::new();
+            settle(&mut ring, &mut completions);
+            received(completions, &mut ring, &mut bytes);
+            assert_eq!(bytes, [round; PEERS]);
+        }
+    }
+
+    /// A multishot receive ends where there is no room for its completion, and says so.
+    #[test]
+    fn receiving_begins_again_and_sends_end_where_there_was_no_room() {
+        const PEERS: usize = 8;
+        const ROUNDS: usize = 50;
+        const PIECE: usize = 3_000;
+        let mut ring = Ring::of_size(2, 2).expect("a ring can be had");
+        let mut pairs: Vec<_> = (0..PEERS).map(|_| connected()).collect();
+        let (mut bytes, mut sent) = ([0; PEERS], [0; PEERS]);
+        for (token, (socket, _)) in pairs.iter().enumerate() {
+            ring.receive(token as u32, socket.as_fd());
+        }
+        for round in 1..=ROUNDS {
+            for (token, (socket, peer)) in pairs.iter_mut().enumerate() {
+                peer.write_all(&[1; PIECE]).expect("it is connected");
+                ring.send(token as u32, socket.as_fd(), vec![2; PIECE]);
+            }
+            while bytes != [round * PIECE; PEERS] || sent != [round * PIECE; PEERS] {
+                let mut completions = Vec::new();
+                next(&mut ring, &mut completions);
+                for completion in completions {
+                    match completion {
+                        Completion::Received {
+                            token,
+                            buffer,
+                            more,
+                        } => {
+                            bytes[token as usize] += buffer.bytes().len();
+                            ring.recycle(buffer);
+                            if !more {
+                                ring.receive(token, pairs[token as usize].0.as_fd());
+                            }
+                        }
+                        Completion::Sent { token, sent: n, .. } => {
+                            sent[token as usize] += n.expect("it is connected");
+                        }
+                        _ => panic!("nobody has gone"),
+                    }
+                }
+            }
+            for (_, peer) in &mut pairs {
+                peer.read_exact(&mut [0; PIECE]).expect("it was sent");
+            }
+        }
+    }
+
+    #[test]
+    fn it_is_told_how_receiving_and_watching_end() {
+        use End::{Again, Broken, SaidAll};
+        let mut ring = Ring::of_size(8, 16).expect("a ring can be had");
+        for (how, expected) in [("half", SaidAll), ("reset", Broken), ("stop", Again)] {
+            for receives in [true, false] {
+                let (socket, peer) = connected();
+                match receives {
+                    true => ring.receive(7, socket.as_fd()),
+                    false => ring.watch(7, socket.as_fd()),
+                }
+                ring.enter();
+                match how {
+                    "half" => peer.shutdown(Shutdown::Write).expect("it is connected"),
+                    "stop" if receives => ring.stop_receiving(7),
+                    // Watching is not stopped; it ends with the connection.
+                    "stop" => socket.shutdown(Shutdown::Both).expect("it is connected"),
+                    _ => {
+                        let option = socket2::SockRef::from(&peer);
+                        option.set_linger(Some(Duration::ZERO)).expect("an option");
+                        drop(peer);
+                    }
+                }
+                let mut completions = Vec::new();
+                next(&mut ring, &mut completions);
+                let found = match completions[..] {
+                    [Completion::ReceiveEnded { token: 7, end }] if receives => end,
+                    [Completion::WatchEnded { token: 7, end }] if !receives => end,
+                    _ => panic!("{how}, {receives}: something else"),
+                };
+                let watched = how == "stop" && !receives;
+                assert_eq!(found, if watched { Broken } else { expected }, "{how}");
+            }
+        }
+    }
+
+    /// The peer's end is seen through what it has sent before, which stays there.
+    #[test]
+    fn who_is_watched_is_not_received_from() {
+        let mut ring = Ring::of_size(8, 16).expect("a ring can be had");
+        let (socket, mut peer) = connected();
+        ring.watch(3, socket.as_fd());
+        peer.write_all(b"last words").expect("it is connected");
+        let mut completions = Vec::new();
+        settle(&mut ring, &mut completions);
+        assert!(completions.is_empty(), "it is still there");
+        drop(peer);
+        next(&mut ring, &mut completions);
+        let [Completion::WatchEnded { token: 3, end }] = completions[..] else {
+            panic!("its end is seen");
+        };
+        assert_eq!(end, End::SaidAll);
+        ring.receive(3, socket.as_fd());
+        next(&mut ring, &mut completions);
+        let mut bytes = [0; 4];
+        received(completions, &mut ring, &mut bytes);
+        assert_eq!(bytes[3], b"last words".len());
+    }
 }

@@ -126,6 +126,8 @@ pub struct Connection {
     pub socket: OwnedFd,
     pub session: Session,
     pub phase: Phase,
+    /// Is one of the clients that are counted for maxclients.
+    pub counted: bool,
     /// A receive is armed.
     pub receiving: bool,
     /// Its receives are to be of one buffer until this is zero; see
@@ -138,7 +140,12 @@ pub struct Connection {
     executed: usize,
     /// CLIENT KILL has named it: it is told what it waits for, and no more.
     pub killed: bool,
+    /// Whether it ends is watched, because nothing is received from it. Once begun, that
+    /// goes on until it does.
+    pub watching: bool,
     /// The client has ended its side of the stream.
+    pub ends: bool,
+    /// And all that it has sent has been received.
     pub said_all: bool,
     /// It was asked to end, because the client is ahead of us.
     pub pausing: bool,
@@ -192,12 +199,15 @@ impl Connection {
             socket,
             session,
             phase: Phase::Open,
+            counted: true,
             receiving: false,
             bulk: 0,
             share: Share::new(),
             turn: 0,
             executed: 0,
             killed: false,
+            watching: false,
+            ends: false,
             said_all: false,
             pausing: false,
             in_flight: 0,
@@ -233,9 +243,12 @@ impl Connection {
             && self.output_bytes() < OUTPUT_BYTES_SOFT
     }
 
-    /// Something was received, and it was a buffer full.
+    /// Something was received: a buffer `full` or not, and `more` may come unless receiving
+    /// has ended with it. Then it is not there to be stopped.
     #[inline]
-    pub fn note_received(&mut self, full: bool) {
+    pub fn received(&mut self, full: bool, more: bool) {
+        self.receiving = more;
+        self.pausing &= more;
         if self.bulk > 0 {
             self.bulk = if full { SHORT_RECEIVES } else { self.bulk - 1 };
         }
@@ -587,13 +600,13 @@ impl Connection {
         self.impatient = true;
     }
 
-    /// The blocking command at `place` has begun to wait; whether it does so in vain,
-    /// because its client has ended its side of the stream.
+    /// The blocking command at `place` has begun to wait; whether there is something to do
+    /// about it: its client has ended its side of the stream, or it would not be noticed.
     pub fn waits(&mut self, place: u32) -> bool {
         if let Some(blocked) = &mut self.blocked {
             blocked.waits |= blocked.place == place;
         }
-        self.said_all
+        self.ends || !self.receiving
     }
 
     /// The blocking command that is under way: who waits, and on which shard
@@ -617,6 +630,19 @@ impl Connection {
     /// request may just be served on another core.
     pub fn is_parked(&self) -> bool {
         self.blocked.is_some_and(|blocked| blocked.waits)
+    }
+
+    /// Whether nothing more is to be executed, because the client has ended its side of the
+    /// stream: what waits for the end of a pause then never runs.
+    #[inline]
+    pub fn is_over(&self) -> bool {
+        self.said_all && !self.stalled || self.ends && self.paused
+    }
+
+    /// Whether it would not be noticed without receiving that the client ends.
+    #[inline]
+    pub fn is_unwatched(&self) -> bool {
+        !self.watching && !self.ends && self.phase != Phase::Closed
     }
 
     /// Whether what it waits for is that its client reads a long reply.
@@ -702,5 +728,30 @@ impl Connection {
             self.input.capacity() + self.spans.capacity() * size_of::<Span>(),
             self.out.capacity() + self.held.capacity() + self.pieces_bytes + self.in_flight,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection() -> Connection {
+        let (socket, _) = std::os::unix::net::UnixStream::pair().expect("sockets can be had");
+        let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let session = Session::new(1, nowhere, nowhere, UnixMs(0));
+        Connection::new(socket.into(), session)
+    }
+
+    /// As when the queue of completions is full: there is nothing left to be stopped, and
+    /// nobody would say that it has been.
+    #[test]
+    fn a_receive_that_ends_while_it_is_being_stopped_can_begin_again() {
+        let mut connection = connection();
+        connection.receiving = true;
+        connection.pausing = true;
+        connection.received(true, true);
+        assert!(connection.receiving && connection.pausing);
+        connection.received(true, false);
+        assert!(!connection.receiving && !connection.pausing);
     }
 }
