@@ -40,6 +40,27 @@ pub enum Message {
     Settle,
     /// … and has its answer.
     Settled,
+    /// All that the sender had for the receiver before it was asked this is sent.
+    Passed(Asked),
+}
+
+/// A question to all cores: who asks, and under which number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub by: ShardId,
+    pub ticket: u32,
+}
+
+/// A question that this core answers once it is still; see `coordinator::pause`.
+pub struct Pausing {
+    pub asked: Asked,
+    /// Cores that may have sent something here before they were asked, and this core
+    /// if it was not asked yet.
+    pub missing: u16,
+    /// Something that may write has been under way.
+    pub busy: bool,
+    /// Changes that this shard had counted when it first heard of it.
+    pub changes: u64,
 }
 
 /// What one core can ask of all. Closed on purpose: it is the whole list of
@@ -66,8 +87,10 @@ pub enum Question {
     /// LATENCY RESET of these events; of all if there is none. Counts those
     /// that it had.
     ForgetEvents(Vec<EventKind>),
-    /// CLIENT PAUSE.
+    /// CLIENT PAUSE. Counts those on which something has been under way since.
     Pause(Pause),
+    /// The same of a pause that is known.
+    Still,
     /// CLIENT UNPAUSE.
     Unpause,
     /// CLIENT UNBLOCK of this client.
@@ -162,6 +185,8 @@ pub struct Gathering {
     pub answers: Vec<Option<Answer>>,
     pub finish: Finish,
     pub request: OwnedArgs,
+    /// It begins a pause: all are asked anew until none had anything under way.
+    pub pauses: bool,
 }
 
 /// Writes the reply once every core has answered.
@@ -300,6 +325,8 @@ pub struct Core {
     pub pause: Option<Pause>,
     /// Connections whose next request waits for its end.
     pub paused: Vec<u32>,
+    /// Who asks when what was under way before it is over.
+    pub pausing: Vec<Pausing>,
     /// The flags of each row, by its number.
     pub row_flags: Vec<Flags>,
     /// The time of this turn.

@@ -226,6 +226,7 @@ fn set_up(part: Part) -> Result<(Core, Sockets, Park), StartError> {
         active_expire: true,
         pause: None,
         paused: Vec::new(),
+        pausing: Vec::new(),
         secret: Vec::new(),
         row_flags: registry().flags(),
         now: clock::now(),

@@ -17,7 +17,8 @@ mod syntax;
 mod tracking;
 pub mod transaction;
 
-use crate::core::{Answer, Call, Core, Finish, Job, Question};
+use crate::coordinator;
+use crate::core::{Answer, Asked, Call, Core, Finish, Job, Question};
 use shards::command::{Args, Arity, Begin, Command, Find, Flags, Group, KeySpec};
 use shards::resp::Protocol;
 use shards::{CommandError, Row};
@@ -356,9 +357,9 @@ impl Entry {
     }
 }
 
-/// Answers a question for this core.
-pub fn answer(core: &mut Core, question: &Question) -> Answer {
-    match question {
+/// Answers a question for this core, at once or later.
+pub fn answer(core: &mut Core, question: &Question, asked: Asked) -> Option<Answer> {
+    let answer = match question {
         Question::Clients(filter, running) => client::list_here(core, filter, *running),
         Question::Kill(filter) => client::kill_here(core, filter),
         Question::Stats { histograms } => info::stats_here(core, *histograms),
@@ -375,7 +376,14 @@ pub fn answer(core: &mut Core, question: &Question) -> Answer {
         }
         Question::Events => Answer::Events(core.events.clone()),
         Question::ForgetEvents(kinds) => latency::forget_here(core, kinds),
-        Question::Pause(pause) => pause::pause_here(core, *pause),
+        Question::Pause(new) => {
+            coordinator::pause::begin(core, *new, asked);
+            return None;
+        }
+        Question::Still => {
+            coordinator::pause::look(core, asked);
+            return None;
+        }
         Question::Unpause => {
             core.end_pause();
             Answer::Done
@@ -390,7 +398,8 @@ pub fn answer(core: &mut Core, question: &Question) -> Answer {
             std::thread::sleep(*duration);
             Answer::Done
         }
-    }
+    };
+    Some(answer)
 }
 
 /// The sum of counts that cores have answered.

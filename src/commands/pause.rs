@@ -1,9 +1,9 @@
 //! CLIENT PAUSE, UNPAUSE and UNBLOCK: having clients wait, and ending that.
 //!
-//! A pause is heeded by every core on its own: requests that it concerns stay
-//! in the input of their connection, which is not looked at until the pause is
-//! over. Requests that were on their way to another core when it began still
-//! run there.
+//! A pause is heeded by every core on its own (`coordinator::pause`): requests that it
+//! concerns stay in the input of their connection, which is not looked at until the
+//! pause is over. What had begun before, blocks and requests that wait for locks
+//! included, runs to its end, and then the pause is answered.
 
 use super::{Call, Flow};
 use crate::core::{Answer, Core, Pause, Question};
@@ -39,16 +39,6 @@ pub fn pause(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> 
     let until = call.core.now.0.checked_add(timeout_ms);
     let until = UnixMs(until.ok_or(CommandError::Static("ERR timeout is out of range"))?);
     Ok(Flow::Ask(Question::Pause(Pause { until, all }), super::ok))
-}
-
-/// Has this core's clients wait. Of two pauses the longer and the stricter hold.
-pub fn pause_here(core: &mut Core, new: Pause) -> Answer {
-    let pause = core.pause.get_or_insert(new);
-    pause.until = pause.until.max(new.until);
-    pause.all |= new.all;
-    // What is due is hidden, but the keys are as they were when it ends.
-    core.node.shard.keep().hold_all(true);
-    Answer::Done
 }
 
 pub fn unpause(_: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {

@@ -11,7 +11,7 @@
 
 use super::{Call, Entry, Flow, Run, ServerRow, registry};
 use crate::coordinator::gather;
-use crate::core::Core;
+use crate::core::{Core, Question};
 use crate::runtime::ticks;
 use crate::session::Session;
 use crate::session::connection::Kind;
@@ -358,6 +358,11 @@ fn run_server_step(core: &mut Core, step: &ServerStep) {
     let secret = std::mem::take(&mut core.secret);
     let asker = (key, Some(step.ticket), step.row);
     match ran {
+        Ok(Flow::Ask(question @ Question::Pause(_), _)) => {
+            // What it waits for may wait for locks of this block.
+            gather::before_reply(core, (key, step.row), question, super::answer);
+            Reply::new(&mut out, Protocol::Resp2).ok();
+        }
         Ok(Flow::Ask(question, finish)) => {
             let ask = (question, finish);
             gather::ask(core, asker, ask, args, super::answer);

@@ -5,7 +5,8 @@
 //! until then, because they may depend on what the cores were told. What waits
 //! outlives its connection, because answers still come in.
 
-use crate::core::{Answer, Call, Core, Finish, Gathering, Job, Question};
+use super::pause;
+use crate::core::{Answer, Asked, Call, Core, Finish, Gathering, Job, Question};
 use shards::command::{Args, OwnedArgs};
 use shards::order::{Client, Manner, Ticket};
 use shards::resp::{Protocol, Reply};
@@ -23,14 +24,41 @@ pub fn ask(
     asker: Asker,
     (question, finish): (Question, Finish),
     args: Args<'_>,
-    answer: impl FnOnce(&mut Core, &Question) -> Answer,
+    answer: impl FnOnce(&mut Core, &Question, Asked) -> Option<Answer>,
 ) {
-    let question = Arc::new(question);
     let ticket = await_answers(core, asker, core.shards, finish, args);
+    ask_all(core, ticket, question, answer);
+}
+
+/// Asks all cores what is to be over before the reply to the block leaves in which a
+/// connection runs a command.
+pub fn before_reply(
+    core: &mut Core,
+    (key, row): (u32, u16),
+    question: Question,
+    answer: impl FnOnce(&mut Core, &Question, Asked) -> Option<Answer>,
+) {
+    let client = core.connections[key as usize].place_before(key);
+    let finish: Finish = |_, _, _| Ok(());
+    let args = OwnedArgs::default();
+    let ticket = note(core, (client, None, row), core.shards, finish, args);
+    ask_all(core, ticket, question, answer);
+}
+
+fn ask_all(
+    core: &mut Core,
+    ticket: u32,
+    question: Question,
+    answer: impl FnOnce(&mut Core, &Question, Asked) -> Option<Answer>,
+) {
+    core.gatherings[ticket as usize].pauses = matches!(question, Question::Pause(_));
+    let question = Arc::new(question);
     core.ask_others(ticket, &question);
     // The others first: the own answer may take its time.
-    let own = answer(core, &question);
-    take_answer(core, ticket, core.id, own);
+    let by = core.id;
+    if let Some(own) = answer(core, &question, Asked { by, ticket }) {
+        take_answer(core, ticket, by, own);
+    }
 }
 
 /// Has a thread of the blocking pool do a job; `finish` writes the reply.
@@ -66,6 +94,17 @@ fn await_answers(
             None => connection.wait(),
         },
     };
+    let request = OwnedArgs::new(args.iter());
+    note(core, (client, within, row), count, finish, request)
+}
+
+fn note(
+    core: &mut Core,
+    (client, within, row): (Client, Option<Ticket>, u16),
+    count: u16,
+    finish: Finish,
+    request: OwnedArgs,
+) -> u32 {
     let gathering = Gathering {
         client,
         within,
@@ -73,7 +112,8 @@ fn await_answers(
         missing: count,
         answers: (0..core.shards).map(|_| None).collect(),
         finish,
-        request: OwnedArgs::new(args.iter()),
+        request,
+        pauses: false,
     };
     core.gatherings.insert(gathering) as u32
 }
@@ -85,10 +125,18 @@ pub fn take_answer(core: &mut Core, ticket: u32, from: ShardId, answer: Answer) 
     };
     gathering.answers[from.index()] = Some(answer);
     gathering.missing -= 1;
-    if gathering.missing == 0 {
-        let gathering = core.gatherings.remove(ticket as usize);
-        complete(core, gathering);
+    if gathering.missing > 0 {
+        return;
     }
+    let was_busy = |answer: &Option<Answer>| matches!(answer, Some(Answer::Count(1..)));
+    if gathering.pauses && gathering.answers.iter().any(was_busy) {
+        gathering.missing = core.shards;
+        core.ask_others(ticket, &Arc::new(Question::Still));
+        let by = core.id;
+        return pause::look(core, Asked { by, ticket });
+    }
+    let gathering = core.gatherings.remove(ticket as usize);
+    complete(core, gathering);
 }
 
 /// All answers are in.
@@ -126,7 +174,7 @@ fn complete(core: &mut Core, gathering: Gathering) {
     if let Some(ticket) = within {
         resume(core, ticket, client, out);
     } else if let Some(connection) = core.client(client.key, client.id) {
-        connection.barrier = false;
+        connection.barrier = connection.runs_block;
         connection.answer(client.place, &out);
         core.mark_dirty(client.key);
     }

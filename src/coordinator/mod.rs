@@ -1,3 +1,4 @@
 //! What spans cores.
 
 pub mod gather;
+pub mod pause;

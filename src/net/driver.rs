@@ -18,8 +18,8 @@ use super::listener::Listeners;
 use super::pace::Pace;
 use super::{complete, flush, let_go, upkeep};
 use crate::commands::transaction;
-use crate::coordinator::gather;
-use crate::core::{Core, Message};
+use crate::coordinator::{gather, pause};
+use crate::core::{Asked, Core, Message};
 use crate::dispatch::Scratch;
 use crate::runtime::clock;
 use crate::runtime::park::Park;
@@ -52,6 +52,7 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
         if core.node.has_server_steps() {
             transaction::run_server_steps(core);
         }
+        pause::settle(core);
         flush(core, &mut scratch);
         listeners.admission.settle(core);
         core.publish();
@@ -160,6 +161,7 @@ fn handle(core: &mut Core, listeners: &mut Listeners, source: ShardId, message: 
         Message::Answer { ticket, answer } => gather::take_answer(core, ticket, source, answer),
         Message::Settle => listeners.admission.asked(core, source),
         Message::Settled => listeners.admission.settled(core),
+        Message::Passed(asked) => pause::passed(core, asked),
     }
 }
 
@@ -167,10 +169,12 @@ fn handle(core: &mut Core, listeners: &mut Listeners, source: ShardId, message: 
 /// who learns from one that a client is gone finds that it waits for nothing any more.
 #[cold]
 fn answer_questions(core: &mut Core) {
-    for (source, ticket, question) in std::mem::take(&mut core.asked) {
-        let answer = crate::commands::answer(core, &question);
-        core.mesh.send(source, Message::Answer { ticket, answer });
+    for (by, ticket, question) in std::mem::take(&mut core.asked) {
+        if let Some(answer) = crate::commands::answer(core, &question, Asked { by, ticket }) {
+            core.mesh.send(by, Message::Answer { ticket, answer });
+        }
     }
+    pause::settle(core);
     core.publish();
 }
 

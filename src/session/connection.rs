@@ -318,6 +318,17 @@ impl Connection {
         client
     }
 
+    /// Takes a place before all others, for something that they are to wait for.
+    pub fn place_before(&mut self, key: u32) -> Client {
+        self.first_place = self.first_place.wrapping_sub(1);
+        self.order.push_front(Place::Waiting { silent: true });
+        Client {
+            key,
+            id: self.session.id,
+            place: self.first_place,
+        }
+    }
+
     /// Whether replies that are ready should wait for those of other cores that
     /// are on their way: one send costs more than most requests.
     #[inline]

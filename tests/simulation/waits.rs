@@ -342,7 +342,11 @@ impl Waits {
         if let Some(index) = self.people.iter().position(|one| one.asked.is_some()) {
             return Err(format!("client {index} has no reply"));
         }
-        if let Some(node) = self.nodes.iter().position(|node| !node.is_at_rest()) {
+        if let Some(node) = self
+            .nodes
+            .iter()
+            .position(|node| !node.is_at_rest() || node.has_writes())
+        {
             return Err(format!("node {node} is not at rest"));
         }
         for number in 0..KEYS {

@@ -212,7 +212,7 @@ impl World {
     /// Why the world is not at rest now that everything has arrived.
     pub fn unrest(&self) -> Option<String> {
         for node in &self.nodes {
-            if !node.is_at_rest() {
+            if !node.is_at_rest() || node.has_writes() {
                 return Some(format!("node {} is not at rest", node.id().0));
             }
         }

@@ -10,6 +10,7 @@ mod instant;
 mod long;
 mod parked;
 mod slices;
+mod under_way;
 mod walk;
 
 pub use blocked::Unblock;

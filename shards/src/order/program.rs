@@ -199,6 +199,11 @@ impl Block {
         self.commands.iter().any(server)
     }
 
+    /// Whether a command of it may change keys.
+    pub(super) fn writes(&self) -> bool {
+        self.commands.iter().any(|command| command.write)
+    }
+
     /// The numbers of its commands' rows.
     pub fn rows(&self) -> impl Iterator<Item = u16> {
         self.commands.iter().map(|command| command.row)

@@ -66,6 +66,11 @@ impl Waiters {
         self.all[index].tries = tries;
     }
 
+    /// Whether somebody's turn has come, and it is not known yet how that ends.
+    pub fn is_any_tried(&self) -> bool {
+        self.all.iter().any(|(_, waiter)| waiter.tries)
+    }
+
     /// One more waits, behind those who wait already.
     pub fn add(&mut self, waiter: Waiter) {
         let until = waiter.waiting.until.filter(|_| !waiter.elsewhere);

@@ -31,6 +31,14 @@ impl Parked {
             task: None,
         }
     }
+
+    /// Whether it may change keys.
+    pub fn writes(&self) -> bool {
+        match &self.task {
+            Some(task) => task.block.writes(),
+            None => self.call.write,
+        }
+    }
 }
 
 /// A client of some core, to whom order is promised.

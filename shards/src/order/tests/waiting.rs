@@ -259,3 +259,64 @@ fn a_crowd_is_served_on_a_small_stack() {
     let ended = thread.spawn(crowd).unwrap().join();
     assert!(ended.is_ok(), "it has asserted something");
 }
+
+/// As CLIENT PAUSE does it: what travels arrives, and if nobody had anything under way
+/// or has written meanwhile, nothing follows, whoever goes on waiting.
+#[test]
+fn what_may_still_write_is_known() {
+    let scenes: &[&[&str]] = &[
+        &["MSET a@0 1 b@2 1"],
+        &["MGET a@0 b@2", "SET a@0 1"],
+        &[
+            "BLMOVE q@1 d@2 LEFT LEFT 0",
+            "BLMOVE d@2 e@0 LEFT LEFT 0",
+            "RPUSH q@1 x",
+        ],
+        &["BLPOP n@0 e@2 0", "BLPOP e@1 0", "RPUSH e@2 x"],
+        &["RENAME a@0 b@1", "BRPOPLPUSH q@1 d@2 0"],
+    ];
+    let mut met_under_way = 0;
+    for (number, lines) in (0..).zip(scenes.repeat(200)) {
+        let mut random = Random::new(number);
+        let mut scene = Scene::new();
+        scene.alone = true;
+        scene.ask(0, 9, "SET a@0 old");
+        let (last, before) = lines.split_last().unwrap();
+        for (client, line) in (1..).zip(before) {
+            scene.ask(1, client, line);
+            // Who waits is there before what he waits for.
+            if line.starts_with('B') {
+                scene.deliver_all();
+            }
+        }
+        scene.ask(1, 8, last);
+        // The pause begins at any time.
+        for _ in 0..random.next() % 12 {
+            scene.deliver_one_by_chance(&mut random);
+        }
+        let state = |scene: &mut Scene| {
+            let nodes = scene.nodes.iter_mut();
+            let states = nodes.map(|node| (node.has_writes(), node.shard.effects().changes()));
+            let (busy, changes): (Vec<bool>, Vec<u64>) = states.unzip();
+            (busy.contains(&true), changes)
+        };
+        loop {
+            let began = state(&mut scene);
+            let mut travels: Vec<usize> = scene.channels.iter().map(|it| it.len()).collect();
+            while travels.iter().any(|boxes| *boxes > 0) {
+                let channel = random.next() % 9;
+                // Later ones may come as well.
+                travels[channel as usize] = travels[channel as usize].saturating_sub(1);
+                scene.deliver(channel as u16 / 3, channel as u16 % 3);
+            }
+            if began == state(&mut scene) && !began.0 {
+                scene.settle();
+                assert_eq!(state(&mut scene), began, "{lines:?}, {number}");
+                break;
+            }
+            met_under_way += 1;
+            assert!(met_under_way < 100 * 1000, "{lines:?} is never over");
+        }
+    }
+    assert!(met_under_way > 100, "{met_under_way}");
+}
