@@ -441,6 +441,9 @@ impl Core {
                 rest,
             } = replied;
             if rest != Rest::Nothing {
+                if rest == Rest::InVain {
+                    stats.commands = stats.commands.saturating_sub(1);
+                }
                 let connection = connections.get_mut(client.key as usize);
                 let connection = connection.filter(|it| it.session.id == client.id);
                 if let Some(connection) = connection {
@@ -484,7 +487,7 @@ impl Core {
             self.secret.clear();
         }
         for (client, row, ticks, request) in slow {
-            self.note(client.key, client.id, row, ticks, request.args());
+            self.note(client.connection(), client.id, row, ticks, request.args());
         }
         unread
     }
@@ -638,6 +641,10 @@ fn flow(
         }
         Rest::Lost => {
             connection.close();
+            None
+        }
+        Rest::InVain => {
+            connection.answer(place, &[]);
             None
         }
         Rest::Nothing => None,

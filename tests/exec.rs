@@ -433,7 +433,8 @@ fn killed_while_their_exec_is_under_way(shards: u16) {
             use std::io::Write;
             victim.store(id.cast_unsigned(), Ordering::SeqCst);
             let _ = client.stream().write_all(&bytes);
-            client.finish_sending();
+            // It may have been killed by now.
+            let _ = client.stream().shutdown(std::net::Shutdown::Write);
             match client.read_to_end().ends_with(b"\r\n") {
                 true => done += 1,
                 false => lost += 1,

@@ -26,6 +26,27 @@ fn slow_entries(client: &mut Client) -> Vec<(i64, Vec<String>, String)> {
     reply.items().iter().map(entry).collect()
 }
 
+fn slow_addresses(client: &mut Client) -> Vec<String> {
+    let reply = client.call(&["SLOWLOG", "GET", "-1"]).value();
+    let address = |entry: &Value| entry.items()[4].text().to_owned();
+    reply.items().iter().map(address).collect()
+}
+
+/// Blocks of the engine's commands, on one shard and on several.
+const BLOCKS: &[&[&str]] = &[
+    &["MULTI"],
+    &["SET", "k1", "v"],
+    &["INCR", "k1"],
+    &["EXEC"],
+    &["MULTI"],
+    // They end in this order, too, and so they are logged.
+    &["GET", "k1"],
+    &["LPOP", "k2"],
+    &["MGET", "k1", "k2", "k3", "k4", "k5"],
+    &["RENAME", "k1", "k2"],
+    &["EXEC"],
+];
+
 /// The same requests leave the same entries in both servers, wherever they run.
 #[test]
 fn slow_commands_are_logged_as_by_redis() {
@@ -69,7 +90,7 @@ fn slow_commands_are_logged_as_by_redis() {
         let mut client = server.connect();
         client.call(&["CONFIG", "SET", "slowlog-log-slower-than", "0"]);
         client.call(&["SLOWLOG", "RESET"]);
-        for request in requests {
+        for request in requests.iter().chain(BLOCKS) {
             client.call(request);
         }
         let entries = slow_entries(&mut client);
@@ -77,6 +98,10 @@ fn slow_commands_are_logged_as_by_redis() {
             client.call(&["SLOWLOG", "LEN"]).integer(),
             entries.len() as i64 + 1
         );
+        let own = client.stream().local_addr().expect("it is connected");
+        for address in slow_addresses(&mut client) {
+            assert_eq!(address, own.to_string());
+        }
         for pair in entries.windows(2) {
             assert!(pair[0].0 > pair[1].0, "ids fall: {pair:?}");
         }
@@ -651,5 +676,64 @@ fn questions_do_not_overtake_commands() {
             );
             assert!(!text(8).contains("db0"), "{name}: {}", text(8));
         }
+    }
+}
+
+/// As in Redis 7.2: who goes while it waits has not called anything.
+#[test]
+fn blocking_commands_count_when_they_are_over() {
+    for shards in [1, 4] {
+        let cordis = Server::cordis(shards, &[]);
+        let mut client = cordis.connect();
+        let calls = |client: &mut Client, command: &str| {
+            let info = client.call(&["INFO", "commandstats"]).to_string();
+            let line = info_field(&info, &format!("cmdstat_{command}"));
+            line.map(|line| line.split(',').next().unwrap_or_default().to_owned())
+        };
+        let waiting = |client: &mut Client, count: usize| {
+            support::wait_until("so many wait", || {
+                let info = client.call(&["INFO", "clients"]).to_string();
+                info_field(&info, "blocked_clients") == Some(&count.to_string())
+            });
+        };
+        let requests: Vec<Vec<String>> = (0..12)
+            .flat_map(|number| {
+                let [a, b] = ["a", "b"].map(|name| format!("{name}{number}"));
+                let line = |line: String| line.split(' ').map(str::to_owned).collect();
+                [
+                    line(format!("BLPOP {a} 0")),
+                    line(format!("BLPOP {a} {b} 0")),
+                    line(format!("BLMOVE {a} {b} LEFT LEFT 0")),
+                ]
+            })
+            .collect();
+        for round in 0..3 {
+            let gone: Vec<Client> = requests
+                .iter()
+                .map(|request| {
+                    let mut waiter = cordis.connect();
+                    waiter.send(request);
+                    waiter
+                })
+                .collect();
+            waiting(&mut client, requests.len());
+            for waiter in &gone {
+                if round == 1 {
+                    waiter.finish_sending();
+                }
+            }
+            drop(gone);
+            waiting(&mut client, 0);
+        }
+        assert_eq!(calls(&mut client, "blpop"), None, "on {shards} shards");
+        assert_eq!(calls(&mut client, "blmove"), None, "on {shards} shards");
+        let mut waiter = cordis.connect();
+        waiter.send(&["BLPOP", "a1", "b1", "0"]);
+        waiting(&mut client, 1);
+        client.call(&["RPUSH", "b1", "x"]);
+        waiter.read();
+        waiter.call(&["BLMOVE", "a1", "b1", "LEFT", "LEFT", "0.001"]);
+        assert_eq!(calls(&mut client, "blpop").as_deref(), Some("calls=1"));
+        assert_eq!(calls(&mut client, "blmove").as_deref(), Some("calls=1"));
     }
 }

@@ -479,7 +479,7 @@ fn blocks_leave_their_effects_together() {
                 silent: false,
             };
             let mut reply = Vec::new();
-            let over = primary.exec_here(now, (1, || client), (0, manner), block, &mut reply);
+            let over = primary.exec_here(now, (client, || client), (0, manner), block, &mut reply);
             assert!(over.is_some(), "nothing is locked");
             primary.replies(|_| {});
             let log = primary.shard.effects().take();

@@ -17,7 +17,7 @@ use crate::session::Session;
 use crate::session::connection::Kind;
 use crate::session::queue::Queue;
 use shards::command::{Args, Arity, Flags, Group, KeySpec, flags};
-use shards::order::{Block, Manner, ServerStep};
+use shards::order::{Block, Client, Manner, ServerStep};
 use shards::resp::{Protocol, Reply};
 use shards::{CommandError, Located, ProtocolError};
 use std::sync::OnceLock;
@@ -234,7 +234,8 @@ fn exec_here(call: &mut Call<'_>, how: (u16, Manner), block: Box<Block>) -> Flow
     } = &mut *call.core;
     let connection = &mut *connections[key as usize];
     let id = connection.session.id;
-    let who = (id, || connection.client(key, Kind::Single));
+    let whose = Client { key, id, place: 0 };
+    let who = (whose, || connection.client(key, Kind::Single));
     let over = node.exec_here(*now, who, how, block, call.out);
     let Some(mut block) = over else {
         return Flow::Pending;

@@ -576,7 +576,7 @@ impl Blocks {
         match node.place_block(&block) {
             Some(owner) if owner == home => {
                 let mut reply = Vec::new();
-                let over = node.exec_here(NOW, (client.id, || client), how, block, &mut reply);
+                let over = node.exec_here(NOW, (client, || client), how, block, &mut reply);
                 if over.is_some() {
                     self.answer(client, reply);
                 }

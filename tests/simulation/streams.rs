@@ -331,7 +331,7 @@ impl Streams {
                 request.flows = Some(ticket);
                 return Ok(());
             }
-            Rest::Nothing => {}
+            Rest::Nothing | Rest::InVain => {}
         }
         let Some(request) = person.requests[at].take() else {
             return Ok(());

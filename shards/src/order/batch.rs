@@ -15,7 +15,7 @@ use crate::shard::Request;
 use crate::types::{DbIndex, ShardId, Span, UnixMs, Waiting};
 use std::ops::Range;
 
-/// Who waits for a reply: the connection `key` of its core, if it still is
+/// Who waits for a reply: the connection `key` of its core, below 2^31, if it still is
 /// client `id`, at `place` in the order of its replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Client {
@@ -25,12 +25,27 @@ pub struct Client {
 }
 
 impl Client {
-    /// To whom no reply is brought: an answer that only counts.
-    pub const NOBODY: Self = Self {
-        key: u32::MAX,
-        id: u64::MAX,
-        place: 0,
-    };
+    /// Marks a key that no connection has.
+    const COUNTS: u32 = 1 << 31;
+
+    /// For an answer that is not brought to the client: it tells how a command of a
+    /// block went, whose reply is in that to the block.
+    pub fn only_counted(self) -> Self {
+        Self {
+            key: self.key | Self::COUNTS,
+            ..self
+        }
+    }
+
+    /// Whether it is [`Client::only_counted`].
+    pub fn is_only_counted(&self) -> bool {
+        self.key & Self::COUNTS != 0
+    }
+
+    /// The connection that the answer is about, whether it is brought there or not.
+    pub fn connection(&self) -> u32 {
+        self.key & !Self::COUNTS
+    }
 }
 
 /// A transaction: the core that drives it and its number there.

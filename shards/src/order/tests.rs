@@ -153,7 +153,7 @@ impl Scene {
     fn exec(&mut self, home: u16, client: u64, lines: &[String]) {
         let (waiting, manner, block) = self.block(client, lines);
         let mut reply = Vec::new();
-        let who = (client, || waiting);
+        let who = (waiting, || waiting);
         let node = &mut self.nodes[usize::from(home)];
         let over = node.exec_here(self.now, who, (0, manner), block, &mut reply);
         assert!(over.is_some(), "none of its keys is locked");
@@ -199,6 +199,9 @@ impl Scene {
         let (replies, heard) = (&mut self.replies, &mut self.heard);
         let node = &mut self.nodes[usize::from(home)];
         node.replies(|replied| {
+            if replied.client.is_only_counted() {
+                return;
+            }
             let client = replied.client.id;
             if replied.ran.too_long {
                 assert!(replied.whole().is_empty(), "nothing of it is kept");
@@ -207,7 +210,7 @@ impl Scene {
             }
             heard.entry(client).or_default().extend(replied.whole());
             match replied.rest {
-                Rest::Nothing => {
+                Rest::Nothing | Rest::InVain => {
                     let reply = heard.remove(&client).unwrap_or_default();
                     replies.push((client, text(&reply)));
                 }

@@ -92,6 +92,8 @@ pub enum Rest {
     /// More, if [`Node::ask`](super::Node::ask) is told so. If nobody wants it,
     /// [`Node::drop_reply`](super::Node::drop_reply) must be.
     Follows(Ticket),
+    /// Nothing has run: its client has gone before. Its place is free.
+    InVain,
     /// There should be more, but it is lost. Nothing that the client is sent now
     /// would make sense to it.
     Lost,

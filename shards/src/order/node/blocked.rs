@@ -515,7 +515,9 @@ impl Node {
             }
             let waiter = self.drop_waiter(index);
             let reply = ending(how, waiter.call.protocol);
-            if !waiter.elsewhere {
+            if !waiter.elsewhere && how == Unblock::Gone {
+                self.answer_in_vain(home, client, waiter.call.row);
+            } else if !waiter.elsewhere {
                 let failed = how == Unblock::Error;
                 let args = waiter.args.args();
                 self.answer_late(home, client, &waiter.call, args, Ran::ended(failed), reply);

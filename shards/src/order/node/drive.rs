@@ -394,7 +394,11 @@ impl Node {
         reply: Vec<u8>,
     ) {
         let error: &[u8] = if ran.failed { &reply } else { &[] };
-        self.answer(Client::NOBODY, row, ran, slow, error);
+        let Some(Program { client, .. }) = self.program(ticket) else {
+            return;
+        };
+        let client = client.only_counted();
+        self.answer(client, row, ran, slow, error);
         let bytes_max = self.reply_bytes_max();
         let Some(program) = self.program(ticket) else {
             return;

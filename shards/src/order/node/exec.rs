@@ -134,24 +134,24 @@ impl Node {
             .map(|located| self.owner_of(&located))
     }
 
-    /// Runs a block of one of this core's clients on its own shard and writes
+    /// Runs a block of `whose`, one of this core's clients, on its own shard and writes
     /// the reply, unless it has to wait: then the reply comes through
-    /// [`Node::replies`], for `client()`. Gives the block back if it is over; then
-    /// how its commands went comes through [`Node::replies`], for nobody.
+    /// [`Node::replies`], for `client()`, who has a place. Gives the block back if it is
+    /// over; then how its commands went comes through [`Node::replies`], to be counted.
     pub fn exec_here(
         &mut self,
         now: UnixMs,
-        (id, client): (u64, impl FnOnce() -> Client),
+        (whose, client): (Client, impl FnOnce() -> Client),
         (row, manner): (u16, Manner),
         block: Box<Block>,
         out: &mut Vec<u8>,
     ) -> Option<Box<Block>> {
         let task = Task::new(block, manner, row);
         let free = self.locks.is_empty()
-            || !self.chains.contains_key(&(self.id, id)) && self.is_block_free(&task.block);
+            || !self.chains.contains_key(&(self.id, whose.id)) && self.is_block_free(&task.block);
         if free {
             let (done, too_long) = self.run_block(now, &task, out);
-            done.into_iter().for_each(|done| self.count(done));
+            done.into_iter().for_each(|done| self.count(whose, done));
             if too_long {
                 let ran = Ran {
                     too_long,
@@ -310,9 +310,15 @@ impl Node {
         (done, too_long)
     }
 
-    /// Counts a command of a block.
-    pub(super) fn count(&mut self, done: Done) {
-        self.answer(Client::NOBODY, done.row, done.ran, done.slow, &done.error);
+    /// Counts a command of a client's block.
+    pub(super) fn count(&mut self, client: Client, done: Done) {
+        self.answer(
+            client.only_counted(),
+            done.row,
+            done.ran,
+            done.slow,
+            &done.error,
+        );
     }
 
     /// A block has waited for its locks: it runs.
@@ -336,7 +342,8 @@ impl Node {
         {
             let call = Call { row, ..*call };
             let request = slow.unwrap_or_default();
-            self.answer_late(home, Client::NOBODY, &call, request.args(), ran, error);
+            let client = client.only_counted();
+            self.answer_late(home, client, &call, request.args(), ran, error);
         }
         let ran = Ran {
             failed: false,

@@ -320,7 +320,7 @@ impl Node {
                     start = reply.end;
                     self.answer(*client, task.row, reply.ran, None, bytes);
                     for done in task.done.drain(..) {
-                        self.count(done);
+                        self.count(*client, done);
                     }
                 }
                 Item::Check {
@@ -373,6 +373,10 @@ impl Node {
         for shard in places {
             // Behind the release of its locks.
             self.forget(*shard, transaction.client);
+        }
+        if transaction.unblocked == Some(Unblock::Gone) && reply.is_empty() {
+            let (client, row) = (transaction.client, transaction.call.row);
+            return self.answer_in_vain(self.id, client, row);
         }
         let reply = match transaction.too_long {
             true => Vec::new(),

@@ -21,7 +21,7 @@ use super::{Node, Parked};
 use crate::command::{Cargo, Long};
 use crate::order::batch::{Batch, Call, Client, Item, Scope, Ticket};
 use crate::order::watch::{Ran, Rest};
-use crate::types::UnixMs;
+use crate::types::{ShardId, UnixMs};
 use hashbrown::HashMap;
 use std::collections::{BTreeSet, VecDeque};
 
@@ -231,6 +231,20 @@ impl Node {
             piece,
         };
         self.batch_for(request.home).push(item, std::iter::empty());
+    }
+
+    /// A request has ended that waited in vain for a client who has gone.
+    pub(super) fn answer_in_vain(&mut self, home: ShardId, client: Client, row: u16) {
+        if home == self.id {
+            return self.answer_piece(client, row, Rest::InVain, Vec::new());
+        }
+        let item = Item::Piece {
+            client,
+            row,
+            rest: Rest::InVain,
+            piece: Vec::new(),
+        };
+        self.batch_for(home).push(item, std::iter::empty());
     }
 
     /// A piece has come for a client of this core.

@@ -50,7 +50,7 @@ fn exec(scene: &mut Scene, home: u16, client: u64, lines: &[&str]) {
     match node.place_block(&block) {
         Some(owner) if owner == ShardId(home) => {
             let mut out = Vec::new();
-            let over = node.exec_here(NOW, (client, || waiting), (0, manner), block, &mut out);
+            let over = node.exec_here(NOW, (waiting, || waiting), (0, manner), block, &mut out);
             assert!(over.is_some());
             if !out.is_empty() {
                 scene.replies.push((client, text(&out)));

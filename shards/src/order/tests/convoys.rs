@@ -104,7 +104,12 @@ fn a_request_that_finds_no_memory_leaves_nothing_in_its_convoy() {
     let scene = Scene::new();
     let mut convoy = Convoy::default();
     convoy.boxes.resize_with(3, || None);
-    let who = (Client::NOBODY, Call::of(row("MGET")), Merge::KeyOrder);
+    let (key, id, place) = (0, 1, 0);
+    let who = (
+        Client { key, id, place },
+        Call::of(row("MGET")),
+        Merge::KeyOrder,
+    );
     let args = words("MGET a@0 b@1");
     let key = |at| {
         let located = scene.nodes[0].shard.locate(&args.args()[at]);

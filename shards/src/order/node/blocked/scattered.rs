@@ -274,9 +274,13 @@ impl Node {
 
     /// The reply to a request that has waited in vain.
     pub(super) fn answer_ended(&mut self, scattered: &Scattered, how: Unblock) {
+        let row = scattered.call.row;
+        if how == Unblock::Gone {
+            return self.answer_in_vain(self.id, scattered.client, row);
+        }
         let reply = ending(how, scattered.call.protocol);
         let ran = Ran::ended(how == Unblock::Error);
-        self.answer(scattered.client, scattered.call.row, ran, None, &reply);
+        self.answer(scattered.client, row, ran, None, &reply);
     }
 
     pub(super) fn end_scattered(&mut self, scattered: &Scattered, how: Unblock) {
