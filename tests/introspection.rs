@@ -39,7 +39,6 @@ const BLOCKS: &[&[&str]] = &[
     &["INCR", "k1"],
     &["EXEC"],
     &["MULTI"],
-    // They end in this order, too, and so they are logged.
     &["GET", "k1"],
     &["LPOP", "k2"],
     &["MGET", "k1", "k2", "k3", "k4", "k5"],
@@ -105,10 +104,11 @@ fn slow_commands_are_logged_as_by_redis() {
         for pair in entries.windows(2) {
             assert!(pair[0].0 > pair[1].0, "ids fall: {pair:?}");
         }
+        let entries = entries.into_iter().map(|(_, args, name)| (args, name));
+        let mut entries: Vec<_> = entries.collect();
+        // On several shards those of one block are logged as they end.
+        entries[..4].sort();
         entries
-            .into_iter()
-            .map(|(_, args, name)| (args, name))
-            .collect::<Vec<_>>()
     };
     let expected = logged(&Server::redis(&[]));
     for shards in [1, 4] {
