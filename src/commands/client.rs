@@ -487,7 +487,7 @@ fn kill_one_finish(
 pub fn list_here(core: &Core, filter: &ClientFilter, running: Running) -> Answer {
     let mut text = String::new();
     for (_, connection) in &core.connections {
-        if connection.phase != Phase::Closed && filter.matches(&connection.session) {
+        if connection.is_listed() && filter.matches(&connection.session) {
             text.push_str(&describe(connection, core.now, running));
         }
     }

@@ -224,18 +224,17 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
     }
 }
 
-/// A closed connection no longer counts as a client, and is removed once neither the
-/// kernel nor a block has to do with it.
+/// A closed connection no longer counts as a client unless a block runs on it or a shard
+/// may still serve it, and is removed once the kernel has no more to do with it either.
 fn let_client_go(core: &mut Core, key: u32) {
     let connection = &mut core.connections[key as usize];
+    if !connection.is_released() {
+        return;
+    }
     if std::mem::take(&mut connection.counted) {
         core.shared.clients.fetch_sub(1, Ordering::Relaxed);
     }
-    if !connection.receiving
-        && !connection.watching
-        && connection.in_flight == 0
-        && !connection.runs_block
-    {
+    if !connection.receiving && !connection.watching && connection.in_flight == 0 {
         core.discard(key);
         core.connections.remove(key as usize);
     }

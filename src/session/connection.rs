@@ -167,6 +167,8 @@ pub struct Connection {
     pub paused: bool,
     /// A blocking command is under way, and may be waiting.
     blocked: Option<Blocked>,
+    /// It was given up, but may still be served: the shard of its keys has not answered.
+    gives_up: bool,
     /// A block with commands of the server is under way. They run on this session, so
     /// it stays until they have, whatever becomes of the client.
     pub runs_block: bool,
@@ -219,6 +221,7 @@ impl Connection {
             barrier: false,
             paused: false,
             blocked: None,
+            gives_up: false,
             runs_block: false,
             input: Vec::new(),
             partial: Partial::default(),
@@ -546,6 +549,7 @@ impl Connection {
         if self.order.is_empty() {
             self.barrier = false;
             self.blocked = None;
+            self.gives_up = false;
             if std::mem::take(&mut self.runs_block) {
                 self.session.command_done();
             }
@@ -664,6 +668,18 @@ impl Connection {
     /// The blocking command under way is given up.
     pub fn unblock(&mut self) {
         self.blocked = None;
+        self.gives_up = true;
+    }
+
+    /// Whether nothing that it has asked for needs it any more, or would serve it.
+    #[inline]
+    pub fn is_released(&self) -> bool {
+        !self.runs_block && !self.gives_up
+    }
+
+    /// Whether others are told that it is there.
+    pub fn is_listed(&self) -> bool {
+        self.phase != Phase::Closed || self.gives_up
     }
 
     fn pop_place(&mut self) {
