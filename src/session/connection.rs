@@ -559,14 +559,16 @@ impl Connection {
         }
     }
 
-    /// Pieces, which are counted already, are to be sent next, after `out`.
+    /// Pieces, which are counted already, are to be sent next, after `out`. An empty one
+    /// would be sent, too, and nobody would know that it is under way.
     #[cold]
     fn send_pieces(&mut self, pieces: Vec<Vec<u8>>) {
         if !self.out.is_empty() {
             self.pieces_bytes += self.out.len();
             self.pieces.push_back(std::mem::take(&mut self.out));
         }
-        self.pieces.extend(pieces);
+        let is_piece = |piece: &Vec<u8>| !piece.is_empty();
+        self.pieces.extend(pieces.into_iter().filter(is_piece));
     }
 
     /// Whether there is something to send.
@@ -767,6 +769,30 @@ mod tests {
         let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
         let session = Session::new(1, nowhere, nowhere, UnixMs(0));
         Connection::new(socket.into(), session)
+    }
+
+    #[test]
+    fn nothing_empty_is_sent() {
+        let mut connection = connection();
+        let places = [(); 4].map(|()| connection.client(1, Kind::Single).place);
+        let (home, number, serial) = (ShardId(0), 1, 1);
+        let ticket = Ticket {
+            home,
+            number,
+            serial,
+        };
+        connection.answer_in_pieces(places[0], b"", vec![b"a".to_vec(), Vec::new()]);
+        connection.answer_flowing(places[1], ticket, vec![Vec::new(), b"b".to_vec()]);
+        connection.answer_flowing(places[1], ticket, vec![Vec::new()]);
+        connection.answer(places[1], b"");
+        connection.answer_in_pieces(places[2], b"", vec![Vec::new()]);
+        connection.answer(places[3], b"c");
+        let mut sent = Vec::new();
+        while connection.has_output() {
+            sent.push(connection.take_output());
+        }
+        assert_eq!(sent, [b"a", b"b", b"c"]);
+        assert_eq!(connection.output_bytes(), 0);
     }
 
     /// As when the queue of completions is full: there is nothing left to be stopped, and
