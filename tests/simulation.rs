@@ -38,7 +38,7 @@ mod workload;
 mod world;
 
 use rng::Rng;
-use workload::Mode;
+use workload::{Mode, Verb};
 use world::{Broken, World};
 
 /// Requests of the usual dose, per kind of run.
@@ -166,6 +166,15 @@ fn a_local_request_that_ignores_locks_is_noticed() {
 #[test]
 fn single_requests_beside_transactions_are_noticed() {
     notice(Broken::MixedKinds, Mode::Mixed);
+}
+
+/// In runs in which groups do not tell.
+#[test]
+fn a_count_that_is_off_by_one_is_noticed() {
+    for verb in [Verb::DbSize, Verb::Exists, Verb::Touch, Verb::Lcs] {
+        notice(Broken::Miscounts(verb), Mode::Mixed);
+    }
+    notice(Broken::Miscounts(Verb::Exists), Mode::Expiry);
 }
 
 #[test]

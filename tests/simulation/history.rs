@@ -137,13 +137,23 @@ impl Judge<'_> {
                     self.read(id, *key, b"$-1\r\n")?;
                 }
             }
-            Verb::Exists | Verb::Touch => self.counted(id)?,
+            Verb::Exists | Verb::Touch => {
+                let (count, keys) = (integer(&op.reply)?, op.keys.clone());
+                if count % self.world.workload.group_size as i64 != 0 {
+                    return Err("a part of a group was counted".into());
+                }
+                self.counted(id, &keys, count)?;
+            }
             Verb::Lcs => self.compared(id)?,
             Verb::RenameNx | Verb::SwapDb => {}
             Verb::DbSize | Verb::Keys => {
                 let size = size(&op.reply)?;
                 if size % self.world.workload.group_size as i64 != 0 {
                     return Err("a part of a group was met".into());
+                }
+                match op.verb {
+                    Verb::Keys => self.listed(id)?,
+                    _ => self.counted(id, &self.named(id), size)?,
                 }
             }
         }
@@ -160,39 +170,53 @@ impl Judge<'_> {
                 .get(value)
                 .ok_or_else(|| format!("key {key} has never held that"))?,
         };
-        let op = self.op(id);
-        let before = |writer: u32| {
-            let done = self
-                .world
-                .ops
-                .get(writer as usize)
-                .and_then(|op| op.completed);
-            done.is_some_and(|done| done < op.invoked)
-        };
-        let after = |writer: u32| {
-            let writer = self.world.ops.get(writer as usize);
-            writer.is_some_and(|writer| op.completed.is_some_and(|done| done < writer.invoked))
-        };
-        let possible = |number: &&u32| {
-            let number = **number as usize;
-            let over = timeline.versions.get(number + 1);
-            !over.is_some_and(|next| before(next.writer))
-                && !after(timeline.versions[number].writer)
-        };
-        let first = found.iter().find(possible);
-        let last = found.iter().rev().find(possible);
-        let (Some(first), Some(last)) = (first, last) else {
+        let Some(range) = self.possible(id, key, found) else {
             return Err(format!("key {key} held that at another time only"));
         };
-        let late = |number: u32| {
-            let deadline = timeline.versions[number as usize].deadline;
-            deadline.is_some_and(|deadline| deadline + LAG_MS <= op.invoked_ms)
-        };
-        if late(*last) {
+        if self.is_late(id, key, range.1) {
             return Err(format!("key {key} was read after its time"));
         }
-        self.readers.push((key, *first, *last, id));
+        self.readers.push((key, range.0, range.1, id));
         Ok(())
+    }
+
+    /// The first and the last of these versions that were there while a request was
+    /// under way.
+    fn possible(&self, id: u32, key: u16, found: &[u32]) -> Option<(u32, u32)> {
+        ends(self.all_possible(id, key, found))
+    }
+
+    fn all_possible<'a>(
+        &'a self,
+        id: u32,
+        key: u16,
+        found: &'a [u32],
+    ) -> impl DoubleEndedIterator<Item = u32> + 'a {
+        let op = self.op(id);
+        let ops = &self.world.ops;
+        let before = move |writer: u32| {
+            let done = ops.get(writer as usize).and_then(|op| op.completed);
+            done.is_some_and(|done| done < op.invoked)
+        };
+        let after = move |writer: u32| {
+            let writer = ops.get(writer as usize);
+            writer.is_some_and(|writer| op.completed.is_some_and(|done| done < writer.invoked))
+        };
+        let versions = &self.replay.keys[usize::from(key)].versions;
+        let possible = move |number: &u32| {
+            let number = *number as usize;
+            let over = versions.get(number + 1);
+            !over.is_some_and(|next| before(next.writer)) && !after(versions[number].writer)
+        };
+        found.iter().copied().filter(possible)
+    }
+
+    /// Whether a version was due long before a request.
+    fn is_late(&self, id: u32, key: u16, version: u32) -> bool {
+        let version = &self.replay.keys[usize::from(key)].versions[version as usize];
+        let invoked_ms = self.op(id).invoked_ms;
+        let deadline = version.deadline;
+        deadline.is_some_and(|deadline| deadline + LAG_MS <= invoked_ms)
     }
 
     fn read_many(&mut self, id: u32) -> Result<(), String> {
@@ -255,32 +279,105 @@ impl Judge<'_> {
         }
     }
 
-    /// EXISTS and TOUCH: all is known if all or none are there.
-    fn counted(&mut self, id: u32) -> Result<(), String> {
-        let (count, keys) = (integer(&self.op(id).reply)?, self.op(id).keys.clone());
-        if !(0..=keys.len() as i64).contains(&count) {
-            return Err("more keys than were named".into());
+    /// A client was told how many of some keys there are: as many as there were at some
+    /// instant, and if that is as few or as many as there can have been, each is known.
+    fn counted(&mut self, id: u32, keys: &[u16], count: i64) -> Result<(), String> {
+        let replay = self.replay;
+        let mut open = Vec::new();
+        let mut surely = 0;
+        for key in keys.iter().copied() {
+            let timeline = &replay.keys[usize::from(key)];
+            let there = self.all_possible(id, key, &timeline.present);
+            let there = ends(there.filter(|version| !self.is_late(id, key, *version)));
+            match (there, self.possible(id, key, &timeline.absent)) {
+                (Some(there), Some(absent)) => open.push((key, there, absent)),
+                (Some(range), None) => {
+                    surely += 1;
+                    self.readers.push((key, range.0, range.1, id));
+                }
+                (None, Some(range)) => self.readers.push((key, range.0, range.1, id)),
+                (None, None) => return Err(format!("key {key} was never so")),
+            }
         }
-        if count % self.world.workload.group_size as i64 != 0 {
-            return Err("a part of a group was counted".into());
+        let most = surely + open.len() as i64;
+        if !(surely..=most).contains(&count) {
+            return Err(format!("there were {surely} to {most} keys"));
         }
-        if count == 0 {
-            for key in keys {
-                self.read(id, key, b"$-1\r\n")?;
+        for (key, there, absent) in open {
+            let (first, last) = if count == most { there } else { absent };
+            if count == most || count == surely {
+                self.readers.push((key, first, last, id));
             }
         }
         Ok(())
     }
 
-    /// LCS LEN: the values of a group differ in their last byte only.
-    fn compared(&self, id: u32) -> Result<(), String> {
-        let length = integer(&self.op(id).reply)?;
-        match self.world.workload.mode {
-            Mode::Groups if length != 0 && length != 9 => {
-                Err("two halves of a group differ".into())
-            }
-            _ => Ok(()),
+    /// The keys of a request's database among those it names.
+    fn named(&self, id: u32) -> Vec<u16> {
+        let op = self.op(id);
+        let keys = op.keys.iter().copied();
+        let key = |key: &u16| &self.world.workload.keys[usize::from(*key)];
+        keys.filter(|it| key(it).db == op.db).collect()
+    }
+
+    /// KEYS names those there are.
+    fn listed(&mut self, id: u32) -> Result<(), String> {
+        let reply = &self.world.ops[id as usize].reply;
+        let mut names: Vec<&[u8]> = reply
+            .split(|byte| *byte == b'\n')
+            .skip(2)
+            .step_by(2)
+            .collect();
+        names.retain(|name| !name.is_empty());
+        for key in self.named(id) {
+            let name = &self.world.workload.keys[usize::from(key)].name;
+            let listed = names.iter().any(|it| it.strip_suffix(b"\r") == Some(name));
+            self.counted(id, &[key], i64::from(listed))?;
         }
+        Ok(())
+    }
+
+    /// LCS LEN of what two keys held at some instant. The values of a group differ in
+    /// their last byte only.
+    fn compared(&mut self, id: u32) -> Result<(), String> {
+        /// Of so many comparisons of bytes; beyond that it is believed.
+        const CELLS_MAX: usize = 1 << 13;
+        let length = integer(&self.op(id).reply)?;
+        if self.world.workload.mode == Mode::Groups && length != 0 && length != 9 {
+            return Err("two halves of a group differ".into());
+        }
+        let keys = [self.op(id).keys[0], self.op(id).keys[1]];
+        let mut values = Vec::new();
+        for key in keys {
+            let timeline = &self.replay.keys[usize::from(key)];
+            let all: Vec<u32> = (0..timeline.versions.len() as u32).collect();
+            let possible = self.all_possible(id, key, &all);
+            let value = |number: u32| timeline.versions[number as usize].value.as_deref();
+            let held = possible.map(|number| (number, value(number).unwrap_or_default()));
+            values.push(held.collect::<Vec<_>>());
+        }
+        // The versions of each that go with one of the other.
+        let mut fitting: [Vec<u32>; 2] = Default::default();
+        let bytes = |values: &[(u32, &[u8])]| values.iter().map(|it| it.1.len()).sum::<usize>();
+        let believed = bytes(&values[0]) * bytes(&values[1]) > CELLS_MAX;
+        for (one, left) in &values[0] {
+            for (other, right) in &values[1] {
+                let same = keys[0] == keys[1] && one != other;
+                if same || !believed && common(left, right) != length {
+                    continue;
+                }
+                fitting[0].push(*one);
+                fitting[1].push(*other);
+            }
+        }
+        for (key, fitting) in keys.into_iter().zip(fitting) {
+            let (first, last) = (fitting.iter().min(), fitting.iter().max());
+            let (Some(first), Some(last)) = (first, last) else {
+                return Err("no two values that were there have that in common".into());
+            };
+            self.readers.push((key, *first, *last, id));
+        }
+        Ok(())
     }
 
     /// Writers of a key follow each other, readers stand between them.
@@ -386,6 +483,12 @@ impl Judge<'_> {
     }
 }
 
+/// The first and the last of some versions.
+fn ends(mut versions: impl DoubleEndedIterator<Item = u32>) -> Option<(u32, u32)> {
+    let first = versions.next()?;
+    Some((first, versions.next_back().unwrap_or(first)))
+}
+
 fn expect(reply: &[u8], expected: &[u8]) -> Result<(), String> {
     match reply == expected {
         true => Ok(()),
@@ -398,6 +501,23 @@ fn integer(reply: &[u8]) -> Result<i64, String> {
         .strip_prefix(b":")
         .and_then(|rest| rest.strip_suffix(b"\r\n"));
     number(digits.ok_or("not an integer")?)
+}
+
+/// The length of the longest common subsequence, as one would write it on a whiteboard.
+fn common(left: &[u8], right: &[u8]) -> i64 {
+    let mut row = vec![0; right.len() + 1];
+    for a in left {
+        let mut diagonal = 0;
+        for (at, b) in (1..).zip(right) {
+            let above = row[at];
+            row[at] = match a == b {
+                true => diagonal + 1,
+                false => above.max(row[at - 1]),
+            };
+            diagonal = above;
+        }
+    }
+    row[right.len()]
 }
 
 /// The number of an integer, or of an array's elements.

@@ -24,6 +24,8 @@ pub struct Timeline {
     pub by_value: HashMap<Vec<u8>, Vec<u32>>,
     /// Versions without a key.
     pub absent: Vec<u32>,
+    /// Versions with one.
+    pub present: Vec<u32>,
     /// Requests that found a version without replacing it, as the log shows:
     /// the version and the request.
     pub readers: Vec<(u32, u32)>,
@@ -35,6 +37,7 @@ impl Timeline {
             versions: Vec::new(),
             by_value: HashMap::new(),
             absent: Vec::new(),
+            present: Vec::new(),
             readers: Vec::new(),
         };
         timeline.push(None, NOBODY, None);
@@ -48,7 +51,10 @@ impl Timeline {
     fn push(&mut self, value: Option<Vec<u8>>, writer: u32, deadline: Option<i64>) {
         let number = self.versions.len() as u32;
         match &value {
-            Some(value) => self.by_value.entry(value.clone()).or_default().push(number),
+            Some(value) => {
+                self.by_value.entry(value.clone()).or_default().push(number);
+                self.present.push(number);
+            }
             None => self.absent.push(number),
         }
         self.versions.push(Version {

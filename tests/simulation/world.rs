@@ -37,6 +37,8 @@ pub enum Broken {
     MixedKinds,
     /// Now and then a box is lost, and with it a grant: locks stay.
     LostBox,
+    /// Now and then a reply to this command that is a number is one more.
+    Miscounts(Verb),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -397,6 +399,14 @@ impl World {
         let mut reply = Vec::new();
         let shard = &mut self.nodes[home.index()].shard;
         let _ = shard.apply(now, &call.request(args), &mut reply);
+        let is_off = self.broken == Broken::Miscounts(self.ops[id as usize].verb);
+        let reply = match reply.strip_prefix(b":").map(<[u8]>::trim_ascii_end) {
+            Some(digits) if is_off && self.rng.one_in(5) => {
+                let number = shards::parse_i64(digits).expect("the engine writes numbers");
+                format!(":{}\r\n", number + 1).into_bytes()
+            }
+            _ => reply,
+        };
         self.ops[id as usize].reply = reply;
         let connection = &mut self.connections[index];
         if connection.order.is_empty() {
@@ -461,6 +471,14 @@ impl World {
         if VERBS[usize::from(row)] != self.ops[id as usize].verb {
             self.wrong = Some(format!("request {id} was answered as another command"));
         }
+        let is_off = self.broken == Broken::Miscounts(self.ops[id as usize].verb);
+        let reply = match reply.strip_prefix(b":").map(<[u8]>::trim_ascii_end) {
+            Some(digits) if is_off && self.rng.one_in(5) => {
+                let number = shards::parse_i64(digits).expect("the engine writes numbers");
+                format!(":{}\r\n", number + 1).into_bytes()
+            }
+            _ => reply,
+        };
         self.ops[id as usize].reply = reply;
         while let Some(Place::Ready(id)) = self.connections[index].order.front() {
             let id = *id;
