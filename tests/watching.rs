@@ -6,14 +6,13 @@
 
 mod support;
 
-use std::time::Duration;
 use support::client::{Client, Value};
 use support::server::{Server, info_field};
 use support::wait_until;
 
 /// Before the key is watched, and after. Commands are parted by `;`, `K` is the
 /// key, `O` another. Beside commands there are
-/// - `SLEEP n`: n milliseconds pass,
+/// - `LATER n`: until the server's clock shows n milliseconds more,
 /// - `GONE`: until the current database is empty, which nobody looks at,
 /// - `SELF …`: the client that watches does it,
 /// - `WAIT …`: another client does it and is not answered yet,
@@ -127,23 +126,23 @@ const CASES: &[Case] = &[
     ("SET K 1 EX 100", "GETEX K PERSIST"),
     ("SET K 1", "GETEX K PERSIST"),
     ("SET K 1 PX 20", "GONE"),
-    ("SET K 1 PX 20", "SLEEP 30; GET K"),
-    ("SET K 1 PX 20", "SLEEP 30; SELF GET K"),
-    ("DEBUG SET-ACTIVE-EXPIRE 0; SET K 1 PX 20", "SLEEP 30"),
+    ("SET K 1 PX 20", "LATER 30; GET K"),
+    ("SET K 1 PX 20", "LATER 30; SELF GET K"),
+    ("DEBUG SET-ACTIVE-EXPIRE 0; SET K 1 PX 20", "LATER 30"),
     (
         "DEBUG SET-ACTIVE-EXPIRE 0; SET K 1 PX 20",
-        "SLEEP 30; GET K",
+        "LATER 30; GET K",
     ),
-    ("DEBUG SET-ACTIVE-EXPIRE 0; SET K 1 PX 5; SLEEP 15", ""),
-    ("DEBUG SET-ACTIVE-EXPIRE 0; SET K 1 PX 5; SLEEP 15", "GET K"),
-    ("DEBUG SET-ACTIVE-EXPIRE 0; SET K 1 PX 5; SLEEP 15", "DEL K"),
+    ("DEBUG SET-ACTIVE-EXPIRE 0; SET K 1 PX 5; LATER 15", ""),
+    ("DEBUG SET-ACTIVE-EXPIRE 0; SET K 1 PX 5; LATER 15", "GET K"),
+    ("DEBUG SET-ACTIVE-EXPIRE 0; SET K 1 PX 5; LATER 15", "DEL K"),
     (
-        "DEBUG SET-ACTIVE-EXPIRE 0; SET K 1 PX 5; SLEEP 15",
+        "DEBUG SET-ACTIVE-EXPIRE 0; SET K 1 PX 5; LATER 15",
         "FLUSHALL",
     ),
     (
         "DEBUG SET-ACTIVE-EXPIRE 0; SET K 1 PX 20",
-        "SLEEP 30; FLUSHALL",
+        "LATER 30; FLUSHALL",
     ),
     // Everything at once.
     ("SET K 1", "FLUSHALL"),
@@ -204,45 +203,45 @@ const NEWER: &[(Case, bool)] = &[
     (("HSET K a 1 b 2", "HSETEX K EX 100 FIELDS 1 a 1"), true),
     // A field's time comes: the hash changes, or is gone.
     (
-        ("HSET K a 1 b 2; HPEXPIRE K 20 FIELDS 1 a", "SLEEP 40"),
+        ("HSET K a 1 b 2; HPEXPIRE K 20 FIELDS 1 a", "LATER 40"),
         true,
     ),
     (
         (
             "HSET K a 1 b 2; HPEXPIRE K 20 FIELDS 1 a",
-            "SLEEP 40; HGET K b",
+            "LATER 40; HGET K b",
         ),
         true,
     ),
     (("HSET K a 1; HPEXPIRE K 20 FIELDS 1 a", "GONE"), true),
     (
-        ("HSET K a 1; HPEXPIRE K 20 FIELDS 1 a", "SLEEP 40; HGET K a"),
+        ("HSET K a 1; HPEXPIRE K 20 FIELDS 1 a", "LATER 40; HGET K a"),
         true,
     ),
     (
         (
             "DEBUG SET-ACTIVE-EXPIRE 0; HSET K a 1 b 2; HPEXPIRE K 20 FIELDS 1 a",
-            "SLEEP 40",
+            "LATER 40",
         ),
         true,
     ),
     (
         (
             "DEBUG SET-ACTIVE-EXPIRE 0; HSET K a 1; HPEXPIRE K 20 FIELDS 1 a",
-            "SLEEP 40",
+            "LATER 40",
         ),
         true,
     ),
     (
         (
-            "DEBUG SET-ACTIVE-EXPIRE 0; HSET K a 1 b 2; HPEXPIRE K 5 FIELDS 1 a; SLEEP 20",
+            "DEBUG SET-ACTIVE-EXPIRE 0; HSET K a 1 b 2; HPEXPIRE K 5 FIELDS 1 a; LATER 20",
             "",
         ),
         false,
     ),
     (
         (
-            "DEBUG SET-ACTIVE-EXPIRE 0; HSET K a 1 b 2; HPEXPIRE K 5 FIELDS 1 a; SLEEP 20",
+            "DEBUG SET-ACTIVE-EXPIRE 0; HSET K a 1 b 2; HPEXPIRE K 5 FIELDS 1 a; LATER 20",
             "HGET K b; HGET K a",
         ),
         false,
@@ -253,6 +252,13 @@ const NEWER: &[(Case, bool)] = &[
 const BLOCKS: &[&[&str]] = &[&["PING"], &["GET K"], &["SET x 1", "SET y 2", "SET z 3"]];
 
 const OPTIONS: &[&str] = &["--enable-debug-command", "yes"];
+
+/// What a server's clock shows.
+fn server_ms(client: &mut Client) -> i64 {
+    let time = client.call(&["TIME"]).value();
+    let part = |at: usize| -> i64 { time.items()[at].text().parse().expect("TIME has numbers") };
+    part(0) * 1000 + part(1) / 1000
+}
 
 /// Who takes part in a case.
 struct Stage<'a> {
@@ -286,9 +292,10 @@ impl<'a> Stage<'a> {
             });
             let words: Vec<String> = named.collect();
             match words[0].as_str() {
-                "SLEEP" => {
-                    let ms = words[1].parse().expect("a number");
-                    std::thread::sleep(Duration::from_millis(ms));
+                "LATER" => {
+                    let ms: i64 = words[1].parse().expect("a number");
+                    let until = server_ms(&mut self.other) + ms;
+                    wait_until("time passes", || server_ms(&mut self.other) > until);
                 }
                 "GONE" => wait_until("the keys are gone by themselves", || {
                     self.other.call(&["DBSIZE"]).integer() == 0
@@ -313,10 +320,38 @@ impl<'a> Stage<'a> {
     }
 
     /// Whether an EXEC after all this does nothing.
-    fn sees(&mut self, (before, after): Case, place: usize, block: &[&str]) -> bool {
+    fn sees(&mut self, case: Case, place: usize, block: &[&str]) -> bool {
+        loop {
+            if let Some(seen) = self.plays(case, place, block) {
+                return seen;
+            }
+        }
+    }
+
+    /// Whether what is to be due only after it is watched is not due yet.
+    fn is_in_time(&mut self, before: &str, place: usize) -> bool {
+        let key = format!("K:{place}");
+        let short = before.contains(" PX ") || before.contains("HPEXPIRE");
+        if !short || before.contains("LATER") {
+            return true;
+        }
+        if before.contains("HPEXPIRE") {
+            let left = self.other.call(&["HPTTL", &key, "FIELDS", "1", "a"]);
+            return left.raw.starts_with(b"*1\r\n:") && !left.raw.starts_with(b"*1\r\n:-");
+        }
+        self.other.call(&["EXISTS", &key]).integer() == 1
+    }
+
+    /// See [`Stage::sees`]; nothing if so much time went by before the key was watched
+    /// that it is another case.
+    fn plays(&mut self, (before, after): Case, place: usize, block: &[&str]) -> Option<bool> {
         self.perform("SELECT 0; FLUSHALL; DEBUG SET-ACTIVE-EXPIRE 1", place);
         self.perform(before, place);
         self.perform("SELF WATCH K", place);
+        if !self.is_in_time(before, place) {
+            self.perform("SELF UNWATCH", place);
+            return None;
+        }
         self.perform(after, place);
         self.perform("SELF MULTI", place);
         for command in block {
@@ -331,14 +366,14 @@ impl<'a> Stage<'a> {
             info_field(&info, "blocked_clients") == Some("0")
         });
         if let Value::Null = reply {
-            return true;
+            return Some(true);
         }
         assert_eq!(
             reply.items().len(),
             block.len(),
             "{before} | {after}: {reply:?}"
         );
-        false
+        Some(false)
     }
 }
 
