@@ -37,14 +37,24 @@ fn has_reply(client: &Client) -> bool {
 /// A KEYS that is under way, seen to have begun and not to be over: the client that
 /// has sent it, and its id.
 fn begun(server: &Server) -> (Client, String) {
+    // Matches every key, and takes its time to tell.
+    under_way(server, &[&["KEYS", "*:*[0-9]*"]])
+}
+
+/// As [`begun`], with these requests, of which the last takes its time.
+fn under_way(server: &Server, requests: &[&[&str]]) -> (Client, String) {
     let (mut client, mut other) = (server.connect(), server.connect());
     let id = client.call(&["CLIENT", "ID"]).integer().to_string();
+    let (last, before) = requests.split_last().expect("there is one");
     for _ in 0..100 {
-        // Matches every key, and takes its time to tell.
-        client.send(&["KEYS", "*:*[0-9]*"]);
+        before.iter().for_each(|request| {
+            client.call(request);
+        });
+        client.send(last);
+        let name = format!(" cmd={} ", last[0].to_lowercase());
         wait_until("the server has begun", || {
             let list = other.call(&["CLIENT", "LIST", "ID", &id]).to_string();
-            list.contains(" cmd=keys ")
+            list.contains(&name)
         });
         if !has_reply(&client) {
             return (client, id);
@@ -53,7 +63,7 @@ fn begun(server: &Server) -> (Client, String) {
         // Or it would be taken for the next one.
         client.call(&["PING"]);
     }
-    panic!("KEYS was never met under way");
+    panic!("{last:?} was never met under way");
 }
 
 #[test]
@@ -254,4 +264,104 @@ fn a_digest_tells_what_is_stored_and_not_how() {
     let reply = four.call(&["EXEC"]).raw;
     let refused: &[u8] = b"*1\r\n-ERR digest is not allowed inside MULTI\r\n";
     assert_eq!(reply, refused);
+}
+
+/// Members of each of two sets that have half of them in common.
+const MEMBERS: usize = 200_000;
+
+fn with_sets(shards: u16) -> Server {
+    let server = Server::cordis(shards, &[]);
+    let mut client = server.connect();
+    for (key, first) in [("{a}s", 0), ("{a}t", MEMBERS / 2)] {
+        for start in (first..first + MEMBERS).step_by(1000) {
+            let mut request = words(&["SADD", key]);
+            request.extend((start..start + 1000).map(|it| format!("member:{it}").into_bytes()));
+            assert_eq!(client.call(&request).integer(), 1000);
+        }
+    }
+    client.call(&["SET", "{a}k", "v"]);
+    server
+}
+
+const ALL: i64 = MEMBERS as i64 * 3 / 2;
+const UNITE: &[&str] = &["SUNIONSTORE", "{a}d", "{a}s", "{a}t"];
+
+#[test]
+fn who_has_much_to_do_lets_others_pass_and_is_not_seen_half_done() {
+    const SORT: &[&str] = &["SORT", "{a}s", "ALPHA", "STORE", "{a}d"];
+    for shards in [1, 4] {
+        let server = with_sets(shards);
+        let (mut reader, mut waiting) = (server.connect(), server.connect());
+        let cases = [
+            (UNITE, "SCARD", ALL),
+            (SORT, "LLEN", MEMBERS as i64),
+            (
+                &["SDIFFSTORE", "{a}d", "{a}s", "{a}t"],
+                "SCARD",
+                MEMBERS as i64 / 2,
+            ),
+        ];
+        for (request, length, expected) in cases {
+            let mut passed = 0;
+            while passed == 0 {
+                let (mut client, _) = under_way(&server, &[&["DEL", "{a}d"], request]);
+                waiting.send(&[length, "{a}d"]);
+                while !has_reply(&client) {
+                    assert_eq!(reader.call(&["GET", "{a}k"]).value().text(), "v");
+                    passed += usize::from(!has_reply(&client));
+                }
+                assert_eq!(client.read().integer(), expected, "{request:?}");
+                assert_eq!(waiting.read().integer(), expected, "{request:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_write_with_much_to_do_runs_whole_although_its_client_is_gone() {
+    for shards in [1, 4] {
+        let server = with_sets(shards);
+        let mut other = server.connect();
+        let block: &[&[&str]] = &[
+            &["MULTI"],
+            &["SET", "{a}k", "begun"],
+            UNITE,
+            &["SET", "{a}k", "over"],
+            &["EXEC"],
+        ];
+        for requests in [&[UNITE][..], block] {
+            other.call(&["DEL", "{a}d"]);
+            let (client, id) = under_way(&server, requests);
+            drop(client);
+            assert_eq!(other.call(&["SCARD", "{a}d"]).integer(), ALL);
+            wait_until("it is gone", || {
+                other
+                    .call(&["CLIENT", "LIST", "ID", &id])
+                    .value()
+                    .text()
+                    .is_empty()
+            });
+        }
+        assert_eq!(other.call(&["GET", "{a}k"]).value().text(), "over");
+    }
+}
+
+#[test]
+fn what_concerns_all_keys_waits_for_who_has_much_to_do() {
+    for shards in [1, 4] {
+        let server = with_sets(shards);
+        let mut other = server.connect();
+        let (mut client, _) = under_way(&server, &[UNITE]);
+        assert_eq!(other.call(&["SWAPDB", "0", "1"]).value().text(), "OK");
+        assert_eq!(client.read().integer(), ALL);
+        assert_eq!(other.call(&["DBSIZE"]).integer(), 0);
+        other.call(&["SELECT", "1"]);
+        assert_eq!(other.call(&["SCARD", "{a}d"]).integer(), ALL);
+        client.call(&["SELECT", "1"]);
+        client.send(UNITE);
+        assert_eq!(other.call(&["FLUSHALL"]).value().text(), "OK");
+        assert_eq!(other.call(&["DBSIZE"]).integer(), 0);
+        // It ran before, or after and found nothing.
+        assert!([0, ALL].contains(&client.read().integer()));
+    }
 }

@@ -35,7 +35,7 @@ pub use keyspace::{
 pub use number::parse_i64;
 pub use shard::{Request, Shard};
 pub use types::{
-    DbIndex, LongReplies, ReplyMax, Settings, ShardId, Slot, Span, Thresholds, Type, UnixMs,
-    Waiting,
+    DbIndex, LongReplies, ReplyMax, Settings, ShardId, Slices, Slot, Span, Thresholds, Type,
+    UnixMs, Waiting,
 };
 pub use value::{Collection, Encoding, is_same, listpack};

@@ -137,6 +137,7 @@ pub struct Settings {
     /// Keys that one step of a request meets that goes through whole shards:
     /// some ten microseconds.
     pub keys_per_step: usize,
+    pub slices: Slices,
     pub long_replies: LongReplies,
     pub reply_max: ReplyMax,
     pub encodings: Thresholds,
@@ -149,6 +150,15 @@ pub struct ReplyMax {
     pub bytes: usize,
     /// Who asks for more has to go; otherwise there is no memory for it.
     pub closes: bool,
+}
+
+/// When a request works in slices, and how long these are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slices {
+    /// Elements that a request goes through in one piece.
+    pub above: usize,
+    /// Elements of a slice: some ten microseconds.
+    pub step: usize,
 }
 
 /// When a reply is long, and how long its pieces are.
@@ -190,6 +200,10 @@ impl Default for Settings {
             proto_max_bulk_len: 512 * 1024 * 1024,
             hll_sparse_max_bytes: 3000,
             keys_per_step: 256,
+            slices: Slices {
+                above: 4096,
+                step: 256,
+            },
             long_replies: LongReplies {
                 elements: 16 << 10,
                 bytes: 1 << 20,

@@ -8,10 +8,10 @@
 #![cfg(debug_assertions)] // a release build counts nothing
 #![allow(clippy::unwrap_used)] // a test may
 
-use shards::command::OwnedArgs;
+use shards::command::{OwnedArgs, flags};
 use shards::counted::{self, Counts};
 use shards::order::{Batch, Call, Client, Node, Placement};
-use shards::{COMMANDS, Row, Settings, Shard, ShardId, UnixMs, row, slot_of};
+use shards::{COMMANDS, CommandError, Row, Settings, Shard, ShardId, UnixMs, row, slot_of};
 
 const START: UnixMs = UnixMs(1_700_000_000_000);
 /// Fields that are due have been for a moment.
@@ -23,8 +23,11 @@ const LARGE: usize = 16 * SMALL;
 /// boxes and locks of a transaction.
 const CONSTANT: u64 = 3_000;
 /// What a slice may look at: a step of the default settings, and the end of what it
-/// is of.
-const SLICE: u64 = 4 * 256 + CONSTANT;
+/// is of, or segments of a table that split: they grow alike, so several do at a time.
+const SLICE: u64 = 4 * 256 + 4 * CONSTANT;
+/// What may be done before there are slices: each element that it goes through counts
+/// for itself, and for what is done with it.
+const AT_ONCE: u64 = 3 * 4096 + CONSTANT;
 /// And what it may copy: a piece of what was found.
 const SLICE_BYTES: u64 = 512 << 10;
 /// Bytes that weigh as much as one element.
@@ -134,6 +137,9 @@ const CASES: &[Case] = &[
     Case("RANDOMKEY", Flat),
     Case("SORT s@1 ALPHA LIMIT 0 2", Linear),
     Case("SORT_RO few@1", Flat),
+    Case("SORT l@1 DESC", Linear),
+    Case("SORT s@1 ALPHA STORE d@1", Linear),
+    Case("SORT l@1 GET none*", Linear),
     Case("HDEL h@1 f1", Flat),
     Case("HEXISTS h@1 f1", Flat),
     Case("HGET h@1 f1", Flat),
@@ -199,6 +205,13 @@ const CASES: &[Case] = &[
     Case("SINTERCARD 2 tiny@0 s@1", Flat),
     Case("SINTERCARD 2 s@1 s@1 LIMIT 1", Flat),
     Case("SINTERCARD 2 t@0 s@1 LIMIT 1", Flat),
+    Case("SINTER s@1 s@1", Linear),
+    Case("SINTERSTORE d@1 s@1 s@1", Linear),
+    Case("SUNION s@1 s@1", Linear),
+    Case("SUNIONSTORE d@1 s@1 s@1", Linear),
+    Case("SDIFF s@1 none@1", Linear),
+    Case("SDIFFSTORE d@1 s@1 none@1", Linear),
+    Case("SINTERCARD 2 s@1 s@1", Linear),
     Case("SMOVE s@1 tiny@0 m9", Flat),
     Case("SPOP s@1", Flat),
     Case("SPOP s@1 5", Flat),
@@ -236,6 +249,15 @@ const CASES: &[Case] = &[
     Case("ZREMRANGEBYLEX z@1 [m1 [m1", Flat),
     Case("ZREMRANGEBYRANK z@1 0 3", Flat),
     Case("ZREMRANGEBYSCORE z@1 0 3", Flat),
+    Case("ZREMRANGEBYRANK z@1 0 -400", Linear),
+    Case("ZREMRANGEBYRANK z@1 500 -1", Linear),
+    Case("ZDIFF 2 z@1 none@1", Linear),
+    Case("ZDIFFSTORE d@1 2 z@1 none@1", Linear),
+    Case("ZINTER 2 z@1 s@1", Linear),
+    Case("ZINTERSTORE d@1 2 z@1 z@1", Linear),
+    Case("ZINTERCARD 2 z@1 s@1", Linear),
+    Case("ZUNION 2 z@1 s@1", Linear),
+    Case("ZUNIONSTORE d@1 2 z@1 s@1", Linear),
     Case("ZDIFF 2 ztiny@0 z@1", Flat),
     Case("ZDIFFSTORE d@0 2 ztiny@0 z@1", Flat),
     Case("ZINTER 2 ztiny@0 z@1", Flat),
@@ -274,6 +296,8 @@ struct Cores {
     together: bool,
     /// The most that one slice took.
     slice_max: Counts,
+    /// What was done at once by what may work in slices.
+    at_once: Counts,
     now: UnixMs,
     reply: Vec<u8>,
 }
@@ -288,6 +312,7 @@ impl Cores {
             nodes: (0..2).map(node).collect(),
             together,
             slice_max: Counts::default(),
+            at_once: Counts::default(),
             now: START,
             reply: Vec::new(),
         }
@@ -329,18 +354,28 @@ impl Cores {
         };
         self.reply.clear();
         counted::take();
-        let call = Call::of(row);
+        // What may work in slices does so.
+        let call = Call {
+            alone: row.flags.has(flags::HEAVY),
+            ..Call::of(row)
+        };
         let node = &mut self.nodes[home];
         match node.place(row, args) {
             Placement::One(owner) if owner.index() == home => {
-                let _ = node
-                    .shard
-                    .apply(self.now, &call.request(args), &mut self.reply);
+                let request = call.request(args);
+                let ran = node.shard.apply(self.now, &request, &mut self.reply);
+                if ran == Err(CommandError::Long) {
+                    node.reply_at_length(self.now, client, call, args);
+                }
             }
             Placement::One(owner) => assert!(node.send(owner, client, call, args)),
             Placement::Several(owners) => node.begin(self.now, client, call, row, args, owners),
         }
-        let mut sum = weight(counted::take());
+        let first = counted::take();
+        let mut sum = weight(first);
+        if row.flags.has(flags::HEAVY) {
+            self.at_once = first;
+        }
         while self.exchange(&mut sum) || self.go_on(&mut sum) {}
         sum
     }
@@ -439,12 +474,13 @@ fn row_of_case(case: &Case) -> &'static Row {
 
 /// What a case takes in all placements: keys together, asked there and from
 /// another core; and apart.
-fn costs(case: &Case, size: usize, due: usize) -> Vec<(u64, Counts)> {
+fn costs(case: &Case, size: usize, due: usize) -> Vec<(u64, Counts, Counts)> {
     let placements = [(true, false), (true, true), (false, true)];
     let cost = |(together, far)| {
         let mut cores = Cores::new(together);
         cores.fill(size, due, case.0);
-        (cores.ask(far, case.0), cores.slice_max)
+        let sum = cores.ask(far, case.0);
+        (sum, cores.slice_max, cores.at_once)
     };
     placements.map(cost).to_vec()
 }
@@ -465,13 +501,15 @@ fn verdict(case: &Case, due: usize) -> Option<String> {
         slice.lines + slice.elements > SLICE || slice.copied + slice.shipped > SLICE_BYTES
     };
     let slice = large.iter().find(|cost| too_long(&cost.1));
-    let why = match (grows, apart, slice) {
+    let whole = large.iter().find(|cost| weight(cost.2) > AT_ONCE);
+    let why = match (grows, apart, slice.or(whole)) {
         (true, ..) => "grows faster than its row says".to_owned(),
         (_, true, _) => "costs more where its keys lie elsewhere".to_owned(),
-        (.., Some((_, slice))) => format!("has a slice of {slice:?}"),
+        (.., Some((_, slice, whole))) => format!("has a slice of {slice:?} after {whole:?}"),
         _ => return None,
     };
-    let costs = |costs: &[(u64, Counts)]| costs.iter().map(|cost| cost.0).collect::<Vec<_>>();
+    let costs =
+        |costs: &[(u64, Counts, Counts)]| costs.iter().map(|cost| cost.0).collect::<Vec<_>>();
     let (small, large) = (costs(&small), costs(&large));
     Some(format!(
         "{} ({due} of 1000 due) {why}: {small:?}, {large:?}",

@@ -7,10 +7,10 @@
 
 #![allow(clippy::unwrap_used)] // a test may
 
-use shards::command::OwnedArgs;
+use shards::command::{Cargo, OwnedArgs, flags};
 use shards::order::{Block, Client, Manner, Node};
 use shards::resp::{Limits, Partial, Protocol, Status, parse};
-use shards::{Args, COMMANDS, DbIndex, Request, Settings, Shard, ShardId, UnixMs, row};
+use shards::{Args, COMMANDS, DbIndex, Request, Settings, Shard, ShardId, Slices, UnixMs, row};
 
 const DBS: u16 = 2;
 const KEYS: &[&str] = &["a", "b", "c", "d", "{t}e", "", "l", "m"];
@@ -47,9 +47,22 @@ fn apply(shard: &mut Shard, now: UnixMs, db: DbIndex, args: Args<'_>) -> Vec<u8>
         db,
         ..Request::new(row.run.whole(), args)
     };
-    // An error is a reply like any other here.
-    let _ = shard.apply(now, &request, &mut out);
-    out
+    // An error is a reply like any other here. What may work in slices does so, if the
+    // settings of the shard say so.
+    let mut cargo = Cargo {
+        divisible: row.flags.has(flags::HEAVY),
+        ..Cargo::default()
+    };
+    if !cargo.divisible {
+        let _ = shard.apply(now, &request, &mut out);
+        return out;
+    }
+    loop {
+        let ran = shard.apply_with(now, &request, &mut cargo, &mut out);
+        if ran.is_err() || !cargo.goes_on() {
+            return out;
+        }
+    }
 }
 
 /// A request for one of the rows, sensible more often than not.
@@ -404,6 +417,9 @@ fn a_second_engine_follows_by_effects_alone() {
         // Thresholds of encodings are not those of the other.
         let mut settings = Settings::default();
         settings.encodings.list_max_listpack_size = 3;
+        if seed % 2 == 0 {
+            settings.slices = Slices { above: 0, step: 2 };
+        }
         let mut primary = Shard::new(DBS, 0..16_384, seed, settings);
         let mut replica = Shard::new(DBS, 0..16_384, !seed, Settings::default());
         primary.effects().record(true);

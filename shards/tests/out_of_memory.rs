@@ -11,10 +11,10 @@
 #![allow(clippy::unwrap_used)] // a test may
 #![allow(unsafe_code)] // an allocator
 
-use shards::command::OwnedArgs;
 use shards::command::digest::DIGEST_VALUE;
+use shards::command::{Cargo, OwnedArgs, flags};
 use shards::resp::{Limits, Partial, Status, parse};
-use shards::{Args, DbIndex, Request, Row, Settings, Shard, UnixMs, row};
+use shards::{Args, DbIndex, Request, Row, Settings, Shard, Slices, UnixMs, row};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::process::Command;
@@ -205,10 +205,44 @@ fn on_others() -> Vec<Scenario> {
     ]
 }
 
+/// What works in slices, and stores what comes of it or removes.
+fn on_much() -> Vec<Scenario> {
+    let set = many("SADD a", 0..300, text);
+    let part = many("SADD b", 200..400, text);
+    let list = many("RPUSH a", 0..300, text);
+    let zset = many("ZADD a", 0..900, scored);
+    let scores = many("ZADD b", 300..600, scored);
+    vec![
+        once(&[&set, &part], "SUNIONSTORE b a b"),
+        once(&[&set, &part], "SINTERSTORE a a b"),
+        once(&[&set, &part], "SDIFFSTORE k1 a b"),
+        once(&[&list, &part], "SORT a ALPHA DESC STORE b"),
+        once(&[&zset], "SORT a BY k* GET # GET k* ALPHA STORE a"),
+        once(&[&zset, &scores], "ZUNIONSTORE b 2 a b"),
+        once(&[&zset, &scores], "ZINTERSTORE a 2 a b WEIGHTS 2 1"),
+        once(&[&zset], "ZREMRANGEBYRANK a 100 -100"),
+        once(&[&zset], "ZREMRANGEBYSCORE a 0 100"),
+    ]
+}
+
+/// What may work in slices does so, a few elements at a time.
 fn apply(shard: &mut Shard, row: &Row, args: Args<'_>, out: &mut Vec<u8>) -> bool {
     assert!(row.arity.accepts(args.len()));
     let request = Request::new(row.run.whole(), args);
-    shard.apply(NOW, &request, out).is_ok()
+    if !row.flags.has(flags::HEAVY) {
+        return shard.apply(NOW, &request, out).is_ok();
+    }
+    shard.settings.slices = Slices { above: 0, step: 20 };
+    let mut cargo = Cargo {
+        divisible: true,
+        ..Cargo::default()
+    };
+    loop {
+        let ran = shard.apply_with(NOW, &request, &mut cargo, out);
+        if ran.is_err() || !cargo.goes_on() {
+            return ran.is_ok();
+        }
+    }
 }
 
 fn run(shard: &mut Shard, words: &[String]) {
@@ -251,7 +285,7 @@ fn replay(shard: &mut Shard) -> impl FnMut(&[u8]) {
             let status = parse(log, &mut partial, &mut spans, &limits);
             assert_eq!(status, Ok(Status::Complete));
             let args = Args::new(log, &spans);
-            if &args[0] != b"SELECT" {
+            if !matches!(&args[0], b"SELECT" | b"MULTI" | b"EXEC") {
                 assert!(apply(shard, row(&args[0]).unwrap(), args, &mut Vec::new()));
             }
         }
@@ -306,7 +340,8 @@ fn play(scenario: &Scenario, allocation: usize) -> bool {
 
 #[test]
 fn what_memory_was_lacking_for_is_whole_or_told() {
-    let scenarios = [on_sets(), on_hashes(), on_zsets(), on_others()].concat();
+    let families = [on_sets(), on_hashes(), on_zsets(), on_others(), on_much()];
+    let scenarios = families.concat();
     if let Ok(task) = std::env::var(TASK) {
         let (scenario, allocation) = task.split_once(' ').unwrap();
         let scenario = &scenarios[scenario.parse::<usize>().unwrap()];

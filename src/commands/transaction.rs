@@ -238,6 +238,7 @@ fn exec_here(call: &mut Call<'_>, how: (u16, Manner), block: Box<Block>) -> Flow
     let who = (whose, || connection.client(key, Kind::Single));
     let over = node.exec_here(*now, who, how, block, call.out);
     let Some(mut block) = over else {
+        call.core.deliver();
         return Flow::Pending;
     };
     if spare_blocks.len() < SPARE_BLOCKS {

@@ -18,9 +18,10 @@
 
 use super::args::integer;
 use super::zsets::inputs::{Input, REQUEST_MAX, members_of, reply_input};
-use super::{Args, Ask, Context, Decision, Further, Outcome, OwnedArgs, Progress};
+use super::{Args, Ask, Context, Decision, Further, Outcome, OwnedArgs, Progress, Work};
 use crate::error::{CommandError, OutOfMemory};
 use crate::number::parse_i64;
+use crate::value::SetPlace;
 
 /// An input with more members, or more bytes in them, is counted only.
 const FEW_MEMBERS: usize = 128;
@@ -281,31 +282,68 @@ pub fn count_on(decision: &mut Decision<'_>, keys: Args<'_>, here: usize, limit:
     Ok(())
 }
 
-/// How many members all inputs have, up to a limit, where all are on this shard;
-/// `lens` are their lengths.
-pub fn count_here(
-    ctx: &mut Context<'_>,
-    keys: Args<'_>,
-    lens: &[usize],
-    limit: usize,
-) -> Result<usize, CommandError> {
+/// Replies how many members all inputs have, up to a limit, where all are on this
+/// shard. `lens` are their lengths, at the first call.
+pub fn count_here(ctx: &mut Context<'_>, keys: Args<'_>, lens: &[usize], limit: usize) -> Outcome {
     let sizes = lens.iter().copied().enumerate();
-    let Some((base, len)) = sizes.min_by_key(|(_, len)| *len) else {
-        return Ok(0);
+    let (base, len) = sizes.min_by_key(|(_, len)| *len).unwrap_or_default();
+    let (mut counting, goes_on) = match ctx.work() {
+        Some(Work::Count(counting)) => (counting, true),
+        _ => {
+            // Of one input all are common.
+            let known = if keys.len() == 1 { len } else { 0 };
+            let counting = Counting {
+                base,
+                len: len - known,
+                at: SetPlace::default(),
+                found: known,
+            };
+            (counting, false)
+        }
     };
-    if lens.len() == 1 {
-        return Ok(len.min(limit));
+    let step = ctx.step();
+    while counting.at.visited < counting.len && counting.found < limit {
+        if goes_on {
+            counting.count_some(ctx, keys, step.div_ceil(keys.len()))?;
+            break;
+        }
+        let from = counting.at.visited;
+        let piece = piece(from);
+        let until = from.saturating_add(piece).min(counting.len);
+        let missing = lens.iter().filter(|len| **len == 0).count();
+        let weight = until.saturating_mul(keys.len());
+        if ctx.in_slices(weight, (lens.len() - missing, missing))? {
+            break;
+        }
+        counting.count_some(ctx, keys, piece)?;
     }
-    let (mut from, mut found) = (0, 0);
-    while from < len && found < limit {
+    if counting.at.visited < counting.len && counting.found < limit {
+        return ctx.leave(Work::Count(counting));
+    }
+    ctx.reply.integer(counting.found.min(limit) as i64);
+    Ok(())
+}
+
+/// How far members are counted that all inputs have.
+#[derive(Debug)]
+pub struct Counting {
+    /// The input that is gone through, and how many members it has.
+    base: usize,
+    len: usize,
+    /// How far it has been, and how many were found.
+    at: SetPlace,
+    found: usize,
+}
+
+impl Counting {
+    fn count_some(&mut self, ctx: &mut Context<'_>, keys: Args<'_>, count: usize) -> Outcome {
         let mut some = Members::default();
-        let until = from.saturating_add(piece(from)).min(len);
-        if let Some(view) = ctx.db.lookup(&keys[base]) {
-            Input::of(view.value)?.for_each_in(from..until, |member, _| {
+        if let Some(view) = ctx.db.lookup(&keys[self.base]) {
+            Input::of(view.value)?.walk(&mut self.at, count, |member, _| {
                 member.with_bytes(|member| some.push(member))
             })?;
         }
-        for (_, key) in keys.iter().enumerate().filter(|(at, _)| *at != base) {
+        for (_, key) in keys.iter().enumerate().filter(|(at, _)| *at != self.base) {
             match ctx.db.lookup(key) {
                 Some(view) => {
                     let input = Input::of(view.value)?;
@@ -314,10 +352,9 @@ pub fn count_here(
                 None => some = Members::default(),
             }
         }
-        found += some.len();
-        from = until;
+        self.found += some.len();
+        Ok(())
     }
-    Ok(found.min(limit))
 }
 
 /// Copied members, one after the other.

@@ -28,6 +28,7 @@ mod sliced;
 mod sort;
 mod spec;
 mod strings;
+mod work;
 mod zsets;
 
 pub use args::{Args, OwnedArgs, cursor_of};
@@ -38,6 +39,7 @@ pub use sort::reaches_any_key;
 pub use spec::{
     Access, Arity, Begin, Command, Find, Flags, Group, KeySpec, flags, keys_in, keys_of,
 };
+pub use work::Work;
 
 use crate::effects::{Effects, Event};
 use crate::error::{CommandError, Unfinished};
@@ -240,6 +242,9 @@ pub struct Cargo {
     pub long: Option<Long>,
     /// What it replies is no client's: something is decided on it.
     pub inner: bool,
+    /// The locks that it needs are held, and it is called again if it has more to
+    /// do: it may work in slices.
+    pub divisible: bool,
 }
 
 impl Cargo {
@@ -253,6 +258,11 @@ impl Cargo {
     #[inline]
     pub fn goes_on(&self) -> bool {
         self.sliced.as_ref().is_some_and(|sliced| sliced.more)
+    }
+
+    /// Whether the request is to be called again, for more of its reply or of its work.
+    pub fn more(&self) -> bool {
+        self.goes_on() || self.long.is_some_and(|long| long.more)
     }
 }
 

@@ -7,7 +7,7 @@
 //! is no more to do. In between the shard serves others. They cannot change what
 //! the part reads: its lock keeps writers out, and nothing expires meanwhile.
 
-use super::digest;
+use super::{Work, digest};
 use crate::error::CommandError;
 use crate::resp::{FRAME_BYTES, Protocol, Reply};
 
@@ -26,6 +26,8 @@ pub struct Sliced {
     /// A sum of what was met, for those who make one.
     pub sum: digest::Sum,
     pub found: Pieces,
+    /// Instead of all that: what a request has done that works on much.
+    pub work: Option<Work>,
 }
 
 /// The elements of an array, written as a reply without its header. A long one
@@ -45,6 +47,14 @@ impl Pieces {
     /// # Errors
     /// There is no memory for it; then it is not there.
     pub fn bulk(&mut self, protocol: Protocol, bytes: &[u8]) -> Result<(), CommandError> {
+        self.add(protocol, Some(bytes))
+    }
+
+    /// Adds a bulk string, or null.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn add(&mut self, protocol: Protocol, bytes: Option<&[u8]>) -> Result<(), CommandError> {
         let full = |piece: &Vec<u8>| piece.len() >= PIECE_BYTES;
         if self.pieces.last().is_none_or(full) {
             let room = self.pieces.try_reserve(1);
@@ -52,10 +62,15 @@ impl Pieces {
             self.pieces.push(Vec::new());
         }
         if let Some(piece) = self.pieces.last_mut() {
-            let room = piece.try_reserve(bytes.len().saturating_add(FRAME_BYTES));
+            let len = bytes.map_or(0, <[u8]>::len);
+            let room = piece.try_reserve(len.saturating_add(FRAME_BYTES));
             room.map_err(|_| CommandError::OutOfMemory)?;
             let before = piece.len();
-            Reply::new(piece, protocol).bulk(bytes);
+            let mut reply = Reply::new(piece, protocol);
+            match bytes {
+                Some(bytes) => reply.bulk(bytes),
+                None => reply.null(),
+            }
             self.bytes += piece.len() - before;
             self.len += 1;
         }
@@ -80,9 +95,22 @@ impl Pieces {
         Vec::new()
     }
 
+    /// Writes piece `number` of the elements; whether there is another.
+    pub fn reply_piece(&self, reply: &mut Reply<'_>, number: usize) -> bool {
+        if let Some(piece) = self.pieces.get(number) {
+            reply.raw(piece);
+        }
+        number + 1 < self.pieces.len()
+    }
+
     /// Writes the array.
     pub fn reply_whole(&self, reply: &mut Reply<'_>) {
         reply.array(self.len);
+        self.reply_elements(reply);
+    }
+
+    /// Writes the elements.
+    pub fn reply_elements(&self, reply: &mut Reply<'_>) {
         self.pieces.iter().for_each(|piece| reply.raw(piece));
     }
 }

@@ -159,6 +159,10 @@ pub mod flags {
     /// slices (`command/sliced.rs`).
     pub const SLICED: Flags = Flags(1 << 26);
 
+    /// Not shown by COMMAND: may work in slices if there is much to do
+    /// (`command/work.rs`).
+    pub const HEAVY: Flags = Flags(1 << 28);
+
     /// Not shown by COMMAND: in categories @admin and @dangerous, like what
     /// has the flag `admin`.
     pub const LIKE_ADMIN: Flags = Flags(1 << 30);

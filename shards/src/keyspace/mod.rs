@@ -450,6 +450,14 @@ impl Db<'_> {
         self.keyspace.hits = self.keyspace.hits.saturating_sub(1);
     }
 
+    /// As [`Db::uncount_hit`] for all that a request has counted before it found that
+    /// it is to run once more: what the shard does not take back itself.
+    pub(crate) fn uncount(&mut self, hits: usize, misses: usize) {
+        let keyspace = &mut *self.keyspace;
+        keyspace.hits = (keyspace.hits + 1).saturating_sub(hits as u64);
+        keyspace.misses = keyspace.misses.saturating_sub(misses as u64);
+    }
+
     /// Looks at a key for a reading command: counts a hit or a miss and
     /// refreshes the access time.
     #[inline]

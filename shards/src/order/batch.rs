@@ -6,7 +6,9 @@
 use super::node::Unblock;
 use super::program::Task;
 use super::watch::{Ran, Rest};
-use crate::command::{Args, Begin, Cargo, Find, Handler, KeySpec, Row, Write, flags};
+use crate::command::{
+    Args, Begin, Cargo, Find, Handler, KeySpec, Row, Write, flags, reaches_any_key,
+};
 use crate::counted;
 use crate::effects::BlockId;
 use crate::keyspace::Located;
@@ -143,6 +145,12 @@ impl Call {
         }
     }
 
+    /// Whether patterns in it may name any key (SORT).
+    pub(super) fn reaches_any_key(&self, args: Args<'_>) -> bool {
+        let unknown = |spec: &KeySpec| matches!(spec.begin, Begin::Unknown(_));
+        self.keys.iter().any(unknown) && reaches_any_key(args)
+    }
+
     /// With its arguments, as the engine takes it.
     #[inline]
     pub fn request<'a>(&self, args: Args<'a>) -> Request<'a> {
@@ -210,9 +218,12 @@ pub(super) enum Item {
         cargo: Cargo,
         reply: Option<ReplyEnd>,
     },
-    /// To the home core: a part that was done in slices is over.
+    /// To the home core: a part that was done in slices is over; or a command of its
+    /// program, which has this number and is of this row. The arguments are the
+    /// command, if it was slow.
     Ended {
         ticket: Ticket,
+        step: Option<(u32, u16)>,
         ran: Ran,
         cargo: Cargo,
         reply: Vec<u8>,

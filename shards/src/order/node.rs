@@ -1,5 +1,6 @@
 //! One core's part of the order: runs what is its own, sends on what is not.
 
+mod block;
 mod blocked;
 mod convoy;
 mod coordinator;
@@ -363,13 +364,17 @@ impl Node {
             return;
         };
         let mut load = std::mem::take(cargo);
+        load.divisible = true;
+        let before = batch.replies.len();
         self.group(within, last);
         let answer = self.run_in(at, &call, index, &mut load, batch);
         self.shard.effects().pause_block();
         let answer = answer.expect("a part of a transaction never waits");
         if load.goes_on() {
-            let how = (call, last, load);
-            return self.put_off(at, ticket, how, batch.args(index), answer.ran);
+            let who = (at, ticket, within);
+            let reply = batch.replies.split_off(before);
+            let ran = (answer.ran, reply);
+            return self.put_off(who, (call, last, load), None, batch.args(index), ran);
         }
         if let Item::Work { cargo, reply, .. } = &mut batch.items[index] {
             (*cargo, *reply) = (load, Some(answer));

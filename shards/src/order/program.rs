@@ -3,7 +3,7 @@
 
 use super::batch::{Call, Client, Ticket};
 use super::watch::Ran;
-use crate::command::{Args, OwnedArgs, Row};
+use crate::command::{Args, OwnedArgs, Row, flags};
 use crate::keyspace::Located;
 use crate::resp::Protocol;
 use crate::shard::Request;
@@ -97,6 +97,8 @@ pub struct Block {
     commands: Vec<Command>,
     spans: Vec<Span>,
     bytes: Vec<u8>,
+    /// A command of it may work in slices.
+    heavy: bool,
     /// What EXEC depends on.
     pub watched: Option<Box<Watched>>,
 }
@@ -126,6 +128,11 @@ impl Block {
         self.commands.is_empty()
     }
 
+    /// Whether it may go on in slices.
+    pub(super) fn is_heavy(&self) -> bool {
+        self.heavy
+    }
+
     /// Memory it takes.
     pub fn bytes(&self) -> usize {
         self.bytes.len()
@@ -142,7 +149,8 @@ impl Block {
         located: Option<Located>,
         args: Args<'_>,
     ) -> bool {
-        let write = row.flags.has(crate::command::flags::WRITE);
+        let write = row.flags.has(flags::WRITE);
+        self.heavy |= row.flags.has(flags::HEAVY);
         self.add(number, Runs::Engine { row, located }, write, args)
     }
 
@@ -218,6 +226,7 @@ impl Block {
         self.commands.shrink_to(KEEP);
         self.spans.shrink_to(KEEP * 4);
         self.bytes.shrink_to(KEEP * 64);
+        self.heavy = false;
         self.watched = None;
     }
 }

@@ -4,6 +4,7 @@ mod algebra;
 mod bounds;
 mod keys;
 mod long;
+mod slices;
 
 use super::{Batch, Block, Call, Client, Manner, Node, Placement, Rest, Ticket};
 use crate::command::{

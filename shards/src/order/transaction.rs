@@ -7,7 +7,7 @@ use super::split::{after_line, element_len, in_key_order, integer_reply};
 use super::watch::Ran;
 use crate::command::{
     Args, Ask, Cargo, Decide, Handler, Merge, OwnedArgs, Pieces, Progress, Put, Row, Sliced, Write,
-    digest,
+    digest, flags,
 };
 use crate::keyspace::Parcel;
 use crate::resp::{Protocol, Reply};
@@ -168,6 +168,12 @@ impl Transaction {
     /// waited was sent before its client went: it runs.
     pub fn is_in_vain(&self) -> bool {
         self.retries.is_some() && self.unblocked == Some(Unblock::Gone)
+    }
+
+    /// Whether what it writes may be written in slices, so that it must be over before
+    /// the next command of its program begins.
+    pub fn is_heavy(&self) -> bool {
+        matches!(self.then, Then::Decide { row, .. } if row.flags.has(flags::HEAVY))
     }
 
     /// Whether the parts release their locks at once: nothing follows them.

@@ -25,9 +25,9 @@ pub use kind::Encoding;
 pub use list::{End, Limit, List, ListRef};
 pub use listpack::Element;
 pub use long_double::LongDouble;
-pub use set::{Growth, Set, SetRef};
+pub use set::{Growth, Set, SetPlace, SetRef};
 pub use table::below;
-pub use zset::{Cut, Walk, Zset, ZsetLimits, ZsetRef, ZsetUpdate};
+pub use zset::{Cut, Removal as ZsetRemoval, Walk, Zset, ZsetLimits, ZsetRef, ZsetUpdate};
 
 use crate::error::OutOfMemory;
 use std::fmt::Debug;

@@ -10,7 +10,7 @@
 
 use super::intset::{self, Intset};
 use super::listpack::{self, Element, Listpack};
-use super::table::{Record, Table, below};
+use super::table::{self, Record, Table, below};
 use super::{Collection, Encoding, Type, Value, copy};
 use crate::error::OutOfMemory;
 use crate::number::parse_i64;
@@ -38,6 +38,14 @@ pub enum SetRef<'a> {
     Intset(Intset<'a>),
     Listpack(Listpack<'a>),
     Table(&'a Table),
+}
+
+/// How far a walk has come; see [`SetRef::walk`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SetPlace {
+    /// Members that were visited.
+    pub visited: usize,
+    place: table::Place,
 }
 
 impl Set {
@@ -252,6 +260,25 @@ impl<'a> SetRef<'a> {
         let flat = integers.into_iter().flatten();
         flat.chain(elements.into_iter().flatten())
             .chain(records.into_iter().flatten())
+    }
+
+    /// Visits up to `count` members from a place on, in the order of [`SetRef::iter`],
+    /// until `visit` fails. Meanwhile the set must not change.
+    pub fn walk<E>(
+        self,
+        at: &mut SetPlace,
+        count: usize,
+        mut visit: impl FnMut(Element<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let some = count.min(self.len().saturating_sub(at.visited));
+        match self {
+            Self::Table(table) => {
+                table.walk(&mut at.place, some, |it| visit(Element::Bytes(it.key)))?;
+            }
+            _ => self.iter_from(at.visited).take(some).try_for_each(visit)?,
+        }
+        at.visited += some;
+        Ok(())
     }
 
     /// One of the members, each with the same chance. There must be one.
@@ -480,6 +507,15 @@ mod tests {
             }
             let text = |it: Element<'_>| it.with_bytes(|it| String::from_utf8(it.into()).unwrap());
             assert_eq!(set.view().iter().map(text).collect::<BTreeSet<_>>(), twin);
+            let (mut walked, mut place) = (Vec::new(), SetPlace::default());
+            while place.visited < set.view().len() {
+                let walk = set.view().walk(&mut place, 7, |it| {
+                    walked.push(text(it));
+                    Ok::<_, ()>(())
+                });
+                walk.unwrap();
+            }
+            assert_eq!(walked, set.view().iter().map(text).collect::<Vec<_>>());
             let mut met = BTreeSet::new();
             let mut cursor = 0;
             loop {

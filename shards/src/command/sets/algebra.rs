@@ -1,15 +1,13 @@
 //! What several sets have in common: SINTER, SUNION, SDIFF, their storing forms
 //! and SINTERCARD.
 //!
-//! Doors show one key at a time, since each look may delete what has expired.
-//! So an intersection or a difference copies the members of one set, the
-//! smallest or the first, and asks the others for each; a union is built up as
-//! a set of its own.
+//! Where all keys are on one shard see [`super::job`].
 //!
 //! Across shards the home core does the same with sets made of what was read: all
 //! members for a union, else those that matter (`command/apart.rs`). Then it has
 //! the destination's shard write the members.
 
+use super::job::{self, Operation};
 use super::reply_element;
 use crate::command::apart::{
     Base, Members, check_types, count_here, count_on, is_known, is_piece_known, read_sets,
@@ -43,7 +41,7 @@ const fn replying(
         group: Group::Set,
         arity: Arity::AtLeast(2),
         keys: READ,
-        flags: flags::READONLY,
+        flags: flags::READONLY.with(flags::HEAVY),
         tips: &["nondeterministic_output_order"],
         subcommands: &[],
         run: Run::ReadThenWrite {
@@ -79,7 +77,7 @@ const fn storing(
         group: Group::Set,
         arity: Arity::AtLeast(3),
         keys,
-        flags: flags::WRITE.with(flags::DENYOOM),
+        flags: flags::WRITE.with(flags::DENYOOM).with(flags::HEAVY),
         tips: &[],
         subcommands: &[],
         run: Run::ReadThenWrite {
@@ -160,7 +158,7 @@ pub static COMMANDS: &[Row] = &[
             notes: "",
             vary: None,
         }],
-        flags: flags::READONLY.with(flags::MOVABLEKEYS),
+        flags: flags::READONLY.with(flags::MOVABLEKEYS).with(flags::HEAVY),
         tips: &[],
         subcommands: &[],
         run: Run::ReadThenWrite {
@@ -171,24 +169,6 @@ pub static COMMANDS: &[Row] = &[
         },
     },
 ];
-
-/// What is made of the sets.
-#[derive(Clone, Copy)]
-enum Operation {
-    Intersection,
-    Union,
-    Difference,
-}
-
-impl Operation {
-    fn event(self) -> Event {
-        match self {
-            Self::Intersection => Event::SInterStore,
-            Self::Union => Event::SUnionStore,
-            Self::Difference => Event::SDiffStore,
-        }
-    }
-}
 
 /// A result on its way to a reply or a key.
 enum Found {
@@ -222,59 +202,6 @@ impl Found {
             }
         }
     }
-}
-
-/// The operation on keys that all lie here.
-fn compute(
-    ctx: &mut Context<'_>,
-    operation: Operation,
-    keys: Args<'_>,
-) -> Result<Found, CommandError> {
-    // Every key's type is looked at, whatever the others hold.
-    let mut smallest = (usize::MAX, 0);
-    for (index, key) in keys.iter().enumerate() {
-        let len = ctx.db.read_as::<Set>(key)?.map_or(0, |set| set.len());
-        smallest = smallest.min((len, index));
-    }
-    let first = match operation {
-        Operation::Intersection => smallest.1,
-        Operation::Difference => 0,
-        Operation::Union => return Ok(Found::Set(union(ctx, keys)?)),
-    };
-    let mut members = Members::default();
-    if let Some(set) = ctx.db.lookup_as::<Set>(&keys[first])? {
-        for member in set.iter() {
-            member.with_bytes(|member| members.push(member))?;
-        }
-    }
-    let common = matches!(operation, Operation::Intersection);
-    for (index, key) in keys.iter().enumerate() {
-        if index == first || members.len() == 0 {
-            continue;
-        }
-        match ctx.db.lookup_as::<Set>(key)? {
-            Some(set) => members.retain(|member| set.contains(member) == common),
-            None if common => members = Members::default(),
-            None => {}
-        }
-    }
-    Ok(Found::Members(members))
-}
-
-fn union(ctx: &mut Context<'_>, keys: Args<'_>) -> Result<Set, CommandError> {
-    let growth = ctx.growth();
-    let mut union = Set::new();
-    for key in keys.iter() {
-        for member in ctx
-            .db
-            .lookup_as::<Set>(key)?
-            .into_iter()
-            .flat_map(|it| it.iter())
-        {
-            member.with_bytes(|member| union.add(member, &growth))?;
-        }
-    }
-    Ok(union)
 }
 
 /// The operation on members that were read on several shards; nothing if more of
@@ -328,24 +255,11 @@ fn narrow_read(decision: &Decision<'_>, base: Base) -> Result<Members, CommandEr
 }
 
 fn answer(ctx: &mut Context<'_>, args: Args<'_>, operation: Operation) -> Outcome {
-    let found = compute(ctx, operation, args.from(1))?;
-    found.reply(&mut ctx.reply);
-    Ok(())
+    job::run(ctx, operation, args.from(1), None)
 }
 
 fn store(ctx: &mut Context<'_>, args: Args<'_>, operation: Operation) -> Outcome {
-    let destination = &args[1];
-    let found = compute(ctx, operation, args.from(2))?;
-    let set = found.into_set(&ctx.growth())?;
-    let len = set.view().len();
-    if len > 0 {
-        ctx.db.put_collection(destination, set, Ttl::Clear)?;
-        ctx.changed(destination, operation.event());
-    } else if ctx.db.delete(destination) {
-        ctx.changed(destination, Event::Del);
-    }
-    ctx.reply.integer(len as i64);
-    Ok(())
+    job::run(ctx, operation, args.from(2), Some(&args[1]))
 }
 
 /// All members of each key, which must be a set.
@@ -498,17 +412,13 @@ fn sintercard_args(args: Args<'_>) -> Result<(usize, usize), CommandError> {
 fn sintercard(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (count, limit) = sintercard_args(args)?;
     let keys = args.first(2 + count).from(2);
-    let len = |key| match ctx.db.read_as::<Set>(key)? {
-        Some(set) => Ok(set.len()),
-        None => Ok(0),
-    };
-    let lens = keys
-        .iter()
-        .map(len)
-        .collect::<Result<Vec<_>, CommandError>>()?;
-    let found = count_here(ctx, keys, &lens, limit)?;
-    ctx.reply.integer(found as i64);
-    Ok(())
+    let mut lens = Vec::new();
+    if !ctx.has_work() {
+        for key in keys.iter() {
+            lens.push(ctx.db.read_as::<Set>(key)?.map_or(0, |set| set.len()));
+        }
+    }
+    count_here(ctx, keys, &lens, limit)
 }
 
 fn sintercard_decide(decision: &mut Decision<'_>) -> Outcome {

@@ -5,6 +5,7 @@
 
 pub mod algebra;
 pub mod chance;
+pub mod job;
 mod smove;
 
 pub use smove::COMMANDS as SMOVE;

@@ -2,7 +2,8 @@
 //!
 //! Whatever is sorted is copied first ([`Texts`]), for looking at the keys that
 //! a pattern names may delete what has expired. Then positions are sorted, cut
-//! by LIMIT, and put out as elements or what GET names.
+//! by LIMIT, and put out as elements or what GET names: in slices, if there are
+//! many ([`Job`]).
 //!
 //! Over shards a request without patterns is one on its key and its
 //! destination. One with patterns may meet any key there is, so it holds all
@@ -12,6 +13,7 @@
 //!
 //! The effect of STORE is what was stored: no replica looks at other keys.
 
+mod job;
 mod options;
 mod order;
 mod texts;
@@ -20,19 +22,19 @@ pub use options::reaches_any_key;
 
 use super::args::bulks;
 use super::spec::{Arity, Begin, Command, Group, KeySpec, flags};
-use super::{Args, Context, Decision, Further, Outcome, OwnedArgs, Row, Run, Write};
-use crate::effects::Event;
+use super::{Args, Context, Decision, Further, Outcome, OwnedArgs, Row, Run, Work, Write};
 use crate::error::CommandError;
-use crate::keyspace::{Db, StringRef, Ttl, ValueRef};
+use crate::keyspace::{Db, StringRef, ValueRef};
 use crate::number::parse_i64;
 use crate::resp::Reply;
 use crate::types::Type;
-use crate::value::{Collection, End, Hash, Limit, List};
+use crate::value::{End, Hash, Limit, SetPlace};
+pub use job::Job;
+use job::Stored;
 use options::{Sort, split_pattern};
+use order::Sorting;
 use texts::Texts;
 
-/// Elements of one command among the effects.
-const PER_EFFECT: usize = 500;
 /// What a made-up request may weigh.
 const REQUEST_MAX: usize = 3 << 30;
 
@@ -72,7 +74,8 @@ pub static COMMANDS: &[Row] = &[
             .with(flags::DENYOOM)
             .with(flags::MOVABLEKEYS)
             .with(flags::DANGEROUS)
-            .with(flags::SORTS),
+            .with(flags::SORTS)
+            .with(flags::HEAVY),
         tips: &[],
         subcommands: &[],
         run: RUN,
@@ -90,7 +93,8 @@ pub static COMMANDS: &[Row] = &[
         flags: flags::READONLY
             .with(flags::MOVABLEKEYS)
             .with(flags::DANGEROUS)
-            .with(flags::SORTS),
+            .with(flags::SORTS)
+            .with(flags::HEAVY),
         tips: &[],
         subcommands: &[],
         run: RUN,
@@ -104,52 +108,48 @@ const RUN: Run = Run::ReadThenWrite {
     skip: 0,
 };
 
-/// What is sorted, in its own order.
-#[derive(Default)]
-struct Elements {
-    /// The order is nobody's wish, unlike that of a list or a sorted set.
-    is_set: bool,
-    texts: Texts,
+/// Adds elements of a value from a place on, as many as `budget` says; how many there
+/// are in all, and whether they are a set's.
+fn gather(
+    value: ValueRef<'_>,
+    at: &mut SetPlace,
+    budget: usize,
+    texts: &mut Texts,
+) -> Result<(usize, bool), CommandError> {
+    let from = texts.len();
+    let mut push = |text: &[u8]| texts.push(Some(text));
+    match value {
+        ValueRef::List(list) => {
+            let mut some = list.iter_from(from).take(budget);
+            some.try_for_each(|element| element.with_bytes(&mut push))?;
+            Ok((list.len(), false))
+        }
+        ValueRef::Set(set) => {
+            set.walk(at, budget, |member| member.with_bytes(&mut push))?;
+            Ok((set.len(), true))
+        }
+        ValueRef::Zset(zset) => {
+            let end = from.saturating_add(budget).min(zset.len());
+            let mut some = zset.range(from..end, false);
+            some.try_for_each(|(member, _)| member.with_bytes(&mut push))?;
+            Ok((zset.len(), false))
+        }
+        _ => Err(CommandError::WrongType),
+    }
 }
 
-impl Elements {
-    fn of(value: ValueRef<'_>) -> Result<Self, CommandError> {
-        let mut elements = Self::default();
-        let texts = &mut elements.texts;
-        let mut push = |text: &[u8]| texts.push(Some(text));
-        match value {
-            ValueRef::List(list) => list
-                .iter()
-                .try_for_each(|element| element.with_bytes(&mut push))?,
-            ValueRef::Set(set) => {
-                elements.is_set = true;
-                set.iter()
-                    .try_for_each(|member| member.with_bytes(&mut push))?;
-            }
-            ValueRef::Zset(zset) => zset
-                .iter()
-                .try_for_each(|(member, _)| member.with_bytes(&mut push))?,
-            _ => return Err(CommandError::WrongType),
-        }
-        Ok(elements)
+/// From what [`read`] replied of a key: the elements, and whether they are a set's.
+fn of_reply(reply: &[u8]) -> Result<(Texts, bool), CommandError> {
+    if reply.first() == Some(&b'-') {
+        return Err(CommandError::WrongType);
     }
-
-    /// From what [`read`] replied of a key.
-    fn of_reply(reply: &[u8]) -> Result<Self, CommandError> {
-        if reply.first() == Some(&b'-') {
-            return Err(CommandError::WrongType);
-        }
-        let mut words = bulks(reply);
-        let kind = words.next().unwrap_or_default();
-        let mut elements = Self {
-            is_set: kind == SET,
-            texts: Texts::default(),
-        };
-        for word in words {
-            elements.texts.push(Some(word))?;
-        }
-        Ok(elements)
+    let mut words = bulks(reply);
+    let is_set = words.next() == Some(SET);
+    let mut texts = Texts::default();
+    for word in words {
+        texts.push(Some(word))?;
     }
+    Ok((texts, is_set))
 }
 
 /// What a pattern makes of an element: the string there, or the hash's field.
@@ -193,26 +193,22 @@ fn push_looked_up(
 /// Where all keys, or the only shard, are.
 fn sort(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let sort = Sort::parse(args)?;
-    let elements = match ctx.db.read(&args[1]) {
-        Some(view) => Elements::of(view.value)?,
-        None => Elements::default(),
+    let key = &args[1];
+    match ctx.work() {
+        Some(Work::Sort(job)) => return job.go_on(ctx, &sort, key),
+        Some(Work::Reply(pieces, number)) => return ctx.reply_pieces(pieces, number),
+        _ => {}
+    }
+    let len = match ctx.db.read(key) {
+        Some(view) if !job::can_be_sorted(view.value) => return Err(CommandError::WrongType),
+        view => view.map_or(0, |view| job::len_of(view.value)),
     };
-    let db = &mut ctx.db;
-    let found = order::arrange(&sort, &elements, |pattern, index, out| {
-        let element = elements.texts.get(index).unwrap_or_default();
-        push_looked_up(db, pattern.1, element, out, true)
-    })?;
-    match sort.store {
-        None => {
-            reply_found(&mut ctx.reply, &found);
-            Ok(())
-        }
-        Some(key) => {
-            let len = found.len();
-            put_found(ctx, key, found.iter().map(Option::unwrap_or_default))?;
-            ctx.reply.integer(len as i64);
-            Ok(())
-        }
+    let weight = len.saturating_mul(1 + sort.gets.len());
+    let counted = (usize::from(len > 0), usize::from(len == 0));
+    let job = Job::Gathering(Texts::default(), SetPlace::default());
+    match ctx.in_slices(weight, counted)? {
+        true => job.go_on(ctx, &sort, key),
+        false => job.run(ctx, &sort, key),
     }
 }
 
@@ -226,37 +222,7 @@ fn reply_found(reply: &mut Reply<'_>, found: &Texts) {
     }
 }
 
-/// Has `key` hold a list of these, and nothing else.
-fn put_found<'a>(
-    ctx: &mut Context<'_>,
-    key: &'a [u8],
-    found: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
-) -> Outcome {
-    let mut list = List::from_flat(crate::value::Encoding::Listpack, Vec::new());
-    let limit = Limit(ctx.settings.encodings.list_max_listpack_size);
-    list.push(End::Back, found.clone(), limit)?;
-    let existed = ctx.db.delete(key);
-    let stored = ctx.db.put_collection(key, list, Ttl::Clear)?;
-    if existed {
-        ctx.propagate(&[b"DEL", key]);
-    }
-    if stored {
-        ctx.changed_times(key, Event::SortStore, found.len());
-    } else if existed {
-        ctx.changed(key, Event::Del);
-    }
-    if ctx.is_recording() {
-        let mut found = found.peekable();
-        while found.peek().is_some() {
-            let mut words: Vec<&[u8]> = vec![b"RPUSH", key];
-            words.extend(found.by_ref().take(PER_EFFECT));
-            ctx.propagate(&words);
-        }
-    }
-    Ok(())
-}
-
-/// How shards tell one another of [`Elements::is_set`].
+/// How shards tell one another whether elements are those of a set.
 const SET: &[u8] = b"set";
 
 fn kind(is_set: bool) -> &'static [u8] {
@@ -277,11 +243,12 @@ fn read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         return Ok(());
     };
     let name = kind(view.value.type_of() == Type::Set);
-    match Elements::of(view.value) {
-        Ok(elements) => {
-            ctx.reply.array(1 + elements.texts.len());
+    let mut texts = Texts::default();
+    match gather(view.value, &mut SetPlace::default(), usize::MAX, &mut texts) {
+        Ok(_) => {
+            ctx.reply.array(1 + texts.len());
             ctx.reply.bulk(name);
-            let texts = elements.texts.iter();
+            let texts = texts.iter();
             texts.for_each(|text| ctx.reply.bulk(text.unwrap_or_default()));
         }
         Err(error @ CommandError::WrongType) => ctx.reply.error(&error),
@@ -296,26 +263,26 @@ fn decide(decision: &mut Decision<'_>) -> Outcome {
     let sort = Sort::parse(decision.args)?;
     if !reaches_any_key(decision.args) {
         // What the destination holds was read, too, and does not matter.
-        let elements = Elements::of_reply(decision.read.first().copied().unwrap_or_default())?;
-        let found = order::arrange(&sort, &elements, |_, _, out| Ok(out.push(None)?))?;
+        let (texts, is_set) = of_reply(decision.read.first().copied().unwrap_or_default())?;
+        let found = arrange(&sort, texts, is_set, |_, _, out| Ok(out.push(None)?))?;
         return conclude(decision, &sort, &found);
     }
     let mut replies = decision.read.iter();
     let of_key = replies.find(|reply| !reply.starts_with(b"*0\r"));
-    let elements = Elements::of_reply(of_key.copied().unwrap_or_default())?;
+    let (elements, is_set) = of_reply(of_key.copied().unwrap_or_default())?;
     let request: usize = decision.args.iter().map(<[u8]>::len).sum();
-    if elements.texts.bytes_len() + request > REQUEST_MAX {
+    if elements.bytes_len() + request > REQUEST_MAX {
         return Err(CommandError::OutOfMemory);
     }
     let words = itoa::Buffer::new()
         .format(decision.args.len())
         .as_bytes()
         .to_vec();
-    let texts = elements.texts.iter().map(Option::unwrap_or_default);
+    let texts = elements.iter().map(Option::unwrap_or_default);
     let head = [words.as_slice()].into_iter().chain(decision.args.iter());
     decision.further = Some(Further::Everywhere {
         handler: look_up,
-        args: OwnedArgs::new(head.chain([kind(elements.is_set)]).chain(texts)),
+        args: OwnedArgs::new(head.chain([kind(is_set)]).chain(texts)),
         decide: decide_looked_up,
     });
     Ok(())
@@ -323,28 +290,25 @@ fn decide(decision: &mut Decision<'_>) -> Outcome {
 
 /// The arguments of the second round: how many words the request has, the
 /// request, the kind, the elements.
-fn second_round<'a>(args: Args<'a>) -> Result<(Args<'a>, Elements), CommandError> {
+fn second_round<'a>(args: Args<'a>) -> Result<(Args<'a>, Texts, bool), CommandError> {
     let words = args.get(0).and_then(parse_i64);
     let words = words.and_then(|words| usize::try_from(words).ok());
     let words = words.ok_or(CommandError::Syntax)?;
     let kind = args.get(1 + words).unwrap_or_default();
-    let mut elements = Elements {
-        is_set: kind == SET,
-        texts: Texts::default(),
-    };
+    let mut texts = Texts::default();
     for element in args.from(2 + words).iter() {
-        elements.texts.push(Some(element))?;
+        texts.push(Some(element))?;
     }
-    Ok((args.from(1).first(words), elements))
+    Ok((args.from(1).first(words), texts, kind == SET))
 }
 
 /// For each element, what each pattern names, if that key is here.
 fn look_up(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let (request, elements) = second_round(args)?;
+    let (request, elements, _) = second_round(args)?;
     let sort = Sort::parse(request)?;
     let patterns = sort.patterns();
     let mut found = Texts::default();
-    for element in elements.texts.iter() {
+    for element in elements.iter() {
         for pattern in &patterns {
             let element = element.unwrap_or_default();
             push_looked_up(&mut ctx.db, pattern, element, &mut found, false)?;
@@ -356,14 +320,14 @@ fn look_up(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn decide_looked_up(decision: &mut Decision<'_>) -> Outcome {
-    let (request, elements) = second_round(decision.args)?;
+    let (request, elements, is_set) = second_round(decision.args)?;
     let sort = Sort::parse(request)?;
     let width = sort.patterns().len();
     let mut of_shards = Vec::with_capacity(decision.read.len());
     for reply in decision.read {
         of_shards.push(Texts::of_reply(reply)?);
     }
-    let found = order::arrange(&sort, &elements, |pattern, index, out| {
+    let found = arrange(&sort, elements, is_set, |pattern, (index, _), out| {
         let at = index * width + pattern.0;
         let mut found = of_shards.iter().map(|texts| texts.get(at));
         Ok(out.push(found.find_map(|text| text))?)
@@ -390,9 +354,29 @@ fn conclude(decision: &mut Decision<'_>, sort: &Sort<'_>, found: &Texts) -> Outc
 }
 
 fn put_elsewhere(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    put_found(ctx, &args[1], args.from(2).iter())?;
+    let key = &args[1];
+    let mut list = job::empty();
+    let limit = Limit(ctx.settings.encodings.list_max_listpack_size);
+    list.push(End::Back, args.from(2).iter(), limit)?;
+    let mut stored = Stored::put(ctx, key, list)?;
+    while stored.record_some(ctx, key, usize::MAX) {}
     ctx.reply.ok();
     Ok(())
+}
+
+/// Sorts, cuts, and puts out. `look` is as in [`Sorting::sort_some`].
+fn arrange(
+    sort: &Sort<'_>,
+    texts: Texts,
+    is_set: bool,
+    mut look: impl FnMut((usize, &[u8]), (usize, &[u8]), &mut Texts) -> Outcome,
+) -> Result<Texts, CommandError> {
+    let places = sort.range(texts.len());
+    let mut sorting = Sorting::new(sort, texts, is_set);
+    while sorting.sort_some(sort, usize::MAX, &mut look)? {}
+    let mut found = Texts::default();
+    sorting.put_out(sort, places, look, |text| Ok(found.push(text)?))?;
+    Ok(found)
 }
 
 #[cfg(test)]

@@ -5,13 +5,14 @@
 //! else is in [`super::inputs`].
 
 use super::inputs::{Copied, Input, limits_away, read, store, store_elsewhere};
+use super::job::Job;
 use super::{limits, reply_members, score as parse_score};
 use crate::command::apart::{
     self, Base, check_types, count_here, counted, is_known, is_piece_known, read_inputs,
 };
 use crate::command::args::integer;
 use crate::command::spec::{Arity, Command, Group, KeySpec, flags};
-use crate::command::{Args, Context, Decision, Outcome, Row, Run};
+use crate::command::{Args, Context, Decision, Outcome, Row, Run, Work};
 use crate::effects::Event;
 use crate::error::{CommandError, OutOfMemory};
 use crate::number::parse_i64;
@@ -27,7 +28,7 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::counted(1, &["RO", "access"])],
-        flags: flags::READONLY.with(flags::MOVABLEKEYS),
+        flags: flags::READONLY.with(flags::MOVABLEKEYS).with(flags::HEAVY),
         tips: &[],
         subcommands: &[],
         run: Run::ReadThenWrite {
@@ -49,7 +50,10 @@ pub static COMMANDS: &[Row] = &[
             KeySpec::first(&["OW", "update"]),
             KeySpec::counted(2, &["RO", "access"]),
         ],
-        flags: flags::WRITE.with(flags::DENYOOM).with(flags::MOVABLEKEYS),
+        flags: flags::WRITE
+            .with(flags::DENYOOM)
+            .with(flags::MOVABLEKEYS)
+            .with(flags::HEAVY),
         tips: &[],
         subcommands: &[],
         run: Run::ReadThenWrite {
@@ -68,7 +72,7 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::counted(1, &["RO", "access"])],
-        flags: flags::READONLY.with(flags::MOVABLEKEYS),
+        flags: flags::READONLY.with(flags::MOVABLEKEYS).with(flags::HEAVY),
         tips: &[],
         subcommands: &[],
         run: Run::ReadThenWrite {
@@ -87,7 +91,7 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::counted(1, &["RO", "access"])],
-        flags: flags::READONLY.with(flags::MOVABLEKEYS),
+        flags: flags::READONLY.with(flags::MOVABLEKEYS).with(flags::HEAVY),
         tips: &[],
         subcommands: &[],
         run: Run::ReadThenWrite {
@@ -109,7 +113,10 @@ pub static COMMANDS: &[Row] = &[
             KeySpec::first(&["OW", "update"]),
             KeySpec::counted(2, &["RO", "access"]),
         ],
-        flags: flags::WRITE.with(flags::DENYOOM).with(flags::MOVABLEKEYS),
+        flags: flags::WRITE
+            .with(flags::DENYOOM)
+            .with(flags::MOVABLEKEYS)
+            .with(flags::HEAVY),
         tips: &[],
         subcommands: &[],
         run: Run::ReadThenWrite {
@@ -128,7 +135,7 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::counted(1, &["RO", "access"])],
-        flags: flags::READONLY.with(flags::MOVABLEKEYS),
+        flags: flags::READONLY.with(flags::MOVABLEKEYS).with(flags::HEAVY),
         tips: &[],
         subcommands: &[],
         run: Run::ReadThenWrite {
@@ -150,7 +157,10 @@ pub static COMMANDS: &[Row] = &[
             KeySpec::first(&["OW", "update"]),
             KeySpec::counted(2, &["RO", "access"]),
         ],
-        flags: flags::WRITE.with(flags::DENYOOM).with(flags::MOVABLEKEYS),
+        flags: flags::WRITE
+            .with(flags::DENYOOM)
+            .with(flags::MOVABLEKEYS)
+            .with(flags::HEAVY),
         tips: &[],
         subcommands: &[],
         run: Run::ReadThenWrite {
@@ -163,7 +173,7 @@ pub static COMMANDS: &[Row] = &[
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
     Diff,
     Inter,
     Union,
@@ -191,8 +201,8 @@ impl Aggregate {
 
 /// A command of this family.
 #[derive(Clone, Copy)]
-struct Form {
-    kind: Kind,
+pub struct Form {
+    pub kind: Kind,
     name: &'static str,
     /// Where the number of keys stands: after a destination, if there is one.
     at: usize,
@@ -226,10 +236,11 @@ fn keys<'a>(args: Args<'a>, form: Form) -> Result<(usize, Args<'a>), CommandErro
 }
 
 /// What stands behind the keys.
-struct Options {
+#[derive(Debug)]
+pub struct Options {
     weights: Vec<f64>,
     aggregate: Aggregate,
-    scores: bool,
+    pub scores: bool,
 }
 
 impl Options {
@@ -276,18 +287,33 @@ impl Options {
             .get(input)
             .map_or(score, |weight| weight * score)
     }
+
+    /// The score that a member has by its first input.
+    pub fn weighed_score(&self, input: usize, score: f64) -> f64 {
+        let score = self.weighed(input, score);
+        if score.is_nan() { 0.0 } else { score }
+    }
+
+    /// The score of a member of which one more is known.
+    pub fn with(&self, old: Option<f64>, score: f64) -> f64 {
+        old.map_or(score, |old| self.aggregate.of(old, score))
+    }
 }
 
 /// Members and scores in a row, of which some will go.
 #[derive(Default)]
-struct Rows {
+pub struct Rows {
     text: Vec<u8>,
     /// End of the member in `text`, and its score.
     rows: Vec<(usize, usize, f64)>,
 }
 
 impl Rows {
-    fn push(&mut self, member: Element<'_>, score: f64) -> Result<(), OutOfMemory> {
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub fn push(&mut self, member: Element<'_>, score: f64) -> Result<(), OutOfMemory> {
         let start = self.text.len();
         self.text.try_reserve(member.len_bytes())?;
         self.rows.try_reserve(1)?;
@@ -306,13 +332,30 @@ impl Rows {
         });
     }
 
+    /// Keeps those that another input leaves, with the score that comes of it.
+    pub fn narrow(&mut self, kind: Kind, options: &Options, input: usize, it: Input<'_>) {
+        self.retain(|member, score| match (kind, it.score(member)) {
+            (Kind::Diff, None) => Some(score),
+            (Kind::Diff, Some(_)) | (_, None) => None,
+            (_, Some(other)) => {
+                let other = options.weighed(input, other);
+                Some(options.aggregate.of(score, other))
+            }
+        });
+    }
+
     fn into_zset(self, limits: &ZsetLimits) -> Result<Zset, OutOfMemory> {
         let members = self.rows.iter().map(|(start, end, _)| end - start);
         let mut zset = Zset::to_hold(members, limits);
-        for (start, end, score) in self.rows {
-            zset.set(&self.text[start..end], score, limits)?;
-        }
+        self.add_to(&mut zset, limits)?;
         Ok(zset)
+    }
+
+    pub fn add_to(&self, zset: &mut Zset, limits: &ZsetLimits) -> Result<(), OutOfMemory> {
+        for (start, end, score) in &self.rows {
+            zset.set(&self.text[*start..*end], *score, limits)?;
+        }
+        Ok(())
     }
 }
 
@@ -340,18 +383,10 @@ fn narrow(
         look(input, &mut |it| {
             if nth == 0 {
                 return Ok(it.for_each(|member, score| {
-                    let score = options.weighed(input, score);
-                    rows.push(member, if score.is_nan() { 0.0 } else { score })
+                    rows.push(member, options.weighed_score(input, score))
                 })?);
             }
-            rows.retain(|member, score| match (kind, it.score(member)) {
-                (Kind::Diff, None) => Some(score),
-                (Kind::Diff, Some(_)) | (_, None) => None,
-                (_, Some(other)) => {
-                    let other = options.weighed(input, other);
-                    Some(options.aggregate.of(score, other))
-                }
-            });
+            rows.narrow(kind, options, input, it);
             Ok(())
         })?;
         // A missing input has no members to intersect with.
@@ -397,11 +432,8 @@ fn unite(
     for input in order {
         look(input, &mut |it| {
             Ok(it.for_each(|member, score| {
-                let score = options.weighed(input, score);
-                let score = if score.is_nan() { 0.0 } else { score };
-                let sum = |old: Option<f64>| {
-                    Some(old.map_or(score, |old| options.aggregate.of(old, score)))
-                };
+                let score = options.weighed_score(input, score);
+                let sum = |old: Option<f64>| Some(options.with(old, score));
                 let updated = member.with_bytes(|member| union.update(member, limits, sum));
                 updated.map(drop)
             })?)
@@ -440,24 +472,43 @@ fn look_here(ctx: &mut Context<'_>, key: &[u8], visit: Visit<'_>) -> Outcome {
     }
 }
 
+/// Combines inputs that are all here; the result is replied, unless it is to be stored.
 fn whole(
     ctx: &mut Context<'_>,
     args: Args<'_>,
     form: Form,
-) -> Result<(Zset, Options), CommandError> {
+    stored: Option<(&[u8], Event)>,
+) -> Outcome {
     let (count, keys) = keys(args, form)?;
+    if let Some(Work::Zsets(job)) = ctx.work() {
+        return job.go_on(ctx, keys, stored);
+    }
     let lens = lens(ctx, keys, count)?;
     let options = Options::parse(keys, count, form)?;
     let limits = form.result_limits(&limits(ctx));
+    let weight = match form.kind {
+        Kind::Union => lens.iter().copied().fold(0, usize::saturating_add),
+        Kind::Diff => lens[0].saturating_mul(count),
+        Kind::Inter => lens.iter().min().map_or(0, |len| len.saturating_mul(count)),
+    };
+    let missing = lens.iter().filter(|len| **len == 0).count();
+    if ctx.in_slices(weight, (count - missing, missing))? {
+        let job = Box::new(Job::new(form, options, &lens, limits));
+        return job.go_on(ctx, keys, stored);
+    }
     let mut look = |input, visit: Visit<'_>| look_here(ctx, &keys[input], visit);
     let result = combine(form.kind, &options, &lens, &limits, &mut look)?;
-    Ok((result, options))
+    match stored {
+        Some((key, event)) => store(ctx, key, result, event),
+        None => {
+            reply_members(&mut ctx.reply, result.view().iter(), options.scores);
+            Ok(())
+        }
+    }
 }
 
 fn whole_reply(ctx: &mut Context<'_>, args: Args<'_>, form: Form) -> Outcome {
-    let (result, options) = whole(ctx, args, form)?;
-    reply_members(&mut ctx.reply, result.view().iter(), options.scores);
-    Ok(())
+    whole(ctx, args, form, None)
 }
 
 /// The result, with what was read of the inputs; nothing if more is to be read.
@@ -548,11 +599,12 @@ const PLAIN: Options = Options {
 
 fn zintercard(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (count, keys) = keys(args, INTERCARD)?;
-    let lens = lens(ctx, keys, count)?;
+    let lens = match ctx.has_work() {
+        true => Vec::new(),
+        false => lens(ctx, keys, count)?,
+    };
     let limit = limit(keys, count)?;
-    let found = count_here(ctx, keys.first(count), &lens, limit)?;
-    ctx.reply.integer(found as i64);
-    Ok(())
+    count_here(ctx, keys.first(count), &lens, limit)
 }
 
 fn zintercard_decide(decision: &mut Decision<'_>) -> Outcome {
@@ -591,8 +643,7 @@ fn zdiff_decide(decision: &mut Decision<'_>) -> Outcome {
 }
 
 fn zdiffstore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let (result, _) = whole(ctx, args, ZDIFFSTORE)?;
-    store(ctx, &args[1], result, Event::ZDiffStore)
+    whole(ctx, args, ZDIFFSTORE, Some((&args[1], Event::ZDiffStore)))
 }
 
 fn zdiffstore_decide(decision: &mut Decision<'_>) -> Outcome {
@@ -619,8 +670,7 @@ fn zinter_decide(decision: &mut Decision<'_>) -> Outcome {
 }
 
 fn zinterstore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let (result, _) = whole(ctx, args, ZINTERSTORE)?;
-    store(ctx, &args[1], result, Event::ZInterStore)
+    whole(ctx, args, ZINTERSTORE, Some((&args[1], Event::ZInterStore)))
 }
 
 fn zinterstore_decide(decision: &mut Decision<'_>) -> Outcome {
@@ -647,8 +697,7 @@ fn zunion_decide(decision: &mut Decision<'_>) -> Outcome {
 }
 
 fn zunionstore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let (result, _) = whole(ctx, args, ZUNIONSTORE)?;
-    store(ctx, &args[1], result, Event::ZUnionStore)
+    whole(ctx, args, ZUNIONSTORE, Some((&args[1], Event::ZUnionStore)))
 }
 
 fn zunionstore_decide(decision: &mut Decision<'_>) -> Outcome {

@@ -14,7 +14,7 @@ use crate::keyspace::{Ttl, ValueRef};
 use crate::number::{float_text, parse_i64};
 use crate::resp::Reply;
 use crate::types::Settings;
-use crate::value::{Collection, Element, SetRef, Zset, ZsetLimits, ZsetRef};
+use crate::value::{Collection, Element, SetPlace, SetRef, Zset, ZsetLimits, ZsetRef};
 use std::convert::Infallible;
 use std::ops::Range;
 
@@ -59,6 +59,25 @@ impl<'a> Input<'a> {
         visit: impl FnMut(Element<'_>, f64) -> Result<(), E>,
     ) -> Result<(), E> {
         self.for_each_in(0..self.len(), visit)
+    }
+
+    /// Visits up to `count` members from a place on, which it moves on. Meanwhile the input
+    /// must not change.
+    pub fn walk<E>(
+        self,
+        at: &mut SetPlace,
+        count: usize,
+        mut visit: impl FnMut(Element<'_>, f64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match self {
+            Self::Set(set) => set.walk(at, count, |member| visit(member, 1.0)),
+            Self::Zset(_) => {
+                let end = at.visited.saturating_add(count).min(self.len());
+                self.for_each_in(at.visited..end, visit)?;
+                at.visited = end;
+                Ok(())
+            }
+        }
     }
 
     /// Visits some of the members: their numbers must be within the length.

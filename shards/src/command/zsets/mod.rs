@@ -8,6 +8,7 @@ pub mod blocking;
 mod bounds;
 pub mod combine;
 pub mod inputs;
+pub mod job;
 pub mod pops;
 pub mod ranges;
 pub mod reads;

@@ -3,10 +3,10 @@
 use super::bounds::{Bounds, By};
 use super::{NAN_SCORE, limits, score};
 use crate::command::spec::{Arity, Command, Group, KeySpec, flags};
-use crate::command::{Args, Context, Outcome, Row, Run};
+use crate::command::{Args, Context, Outcome, Row, Run, Work};
 use crate::effects::Event;
 use crate::error::{CommandError, Unfinished};
-use crate::value::{Collection, Zset, ZsetUpdate};
+use crate::value::{Collection, Zset, ZsetRemoval, ZsetUpdate};
 
 pub static COMMANDS: &[Row] = &[
     Command {
@@ -60,7 +60,7 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::Exactly(4),
         keys: &[KeySpec::first(&["RW", "delete"])],
-        flags: flags::WRITE,
+        flags: flags::WRITE.with(flags::HEAVY),
         tips: &[],
         subcommands: &[],
         run: Run::OneShard(zremrangebylex),
@@ -74,7 +74,7 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::Exactly(4),
         keys: &[KeySpec::first(&["RW", "delete"])],
-        flags: flags::WRITE,
+        flags: flags::WRITE.with(flags::HEAVY),
         tips: &[],
         subcommands: &[],
         run: Run::OneShard(zremrangebyrank),
@@ -88,7 +88,7 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::Exactly(4),
         keys: &[KeySpec::first(&["RW", "delete"])],
-        flags: flags::WRITE,
+        flags: flags::WRITE.with(flags::HEAVY),
         tips: &[],
         subcommands: &[],
         run: Run::OneShard(zremrangebyscore),
@@ -268,16 +268,59 @@ fn zremrangebylex(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 fn remove_range(ctx: &mut Context<'_>, args: Args<'_>, by: By, event: Event) -> Outcome {
     let [key, min, max] = args.exactly()?;
     let bounds = Bounds::parse(by, min, max)?;
+    if let Some(Work::Removal { removal, removed }) = ctx.work() {
+        return remove_on(ctx, key, removal, removed, event);
+    }
+    let at_once = ctx.at_once();
     let removed = ctx.db.edit(key, |zset: &mut Zset| {
         let ranks = bounds.ranks(zset.view(), false);
         let count = ranks.len();
-        (count, zset.remove_range(ranks))
+        let removal = zset.removal(ranks.clone());
+        match removal.left() > at_once {
+            true => (count, Err(removal)),
+            false => (count, Ok(zset.remove_range(ranks))),
+        }
     })?;
-    let (removed, rest) = removed.unwrap_or_default();
+    let (removed, rest) = match removed {
+        None => (0, None),
+        Some((count, Ok(rest))) => (count, rest),
+        Some((count, Err(removal))) => {
+            ctx.in_slices(removal.left(), (0, 0))?;
+            return remove_on(ctx, key, removal, count, event);
+        }
+    };
+    removed_range(ctx, key, rest, removed, event);
+    Ok(())
+}
+
+/// A slice of the removal of so many members.
+fn remove_on(
+    ctx: &mut Context<'_>,
+    key: &[u8],
+    mut removal: ZsetRemoval,
+    removed: usize,
+    event: Event,
+) -> Outcome {
+    let step = ctx.step();
+    let remove = |zset: &mut Zset| zset.remove_some(&mut removal, step);
+    let rest = ctx.db.edit(key, remove)?.flatten();
+    if !removal.is_over() {
+        return ctx.leave(Work::Removal { removal, removed });
+    }
+    removed_range(ctx, key, rest, removed, event);
+    Ok(())
+}
+
+fn removed_range(
+    ctx: &mut Context<'_>,
+    key: &[u8],
+    rest: Option<Zset>,
+    removed: usize,
+    event: Event,
+) {
     ctx.db.bury(rest);
     if removed > 0 {
         ctx.changed_times(key, event, removed);
     }
     ctx.reply.integer(removed as i64);
-    Ok(())
 }

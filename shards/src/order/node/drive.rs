@@ -286,6 +286,11 @@ impl Node {
             Some(owner) => Placement::One(owner),
             None => self.place(row, queued.args),
         };
+        // It may go on in slices, and what follows is not to overtake it.
+        let pauses = |program: &mut Program| program.pause = Pause::For(index);
+        if row.flags.has(flags::HEAVY) {
+            self.program(ticket).map(pauses);
+        }
         let owners = match placement {
             Placement::Several(owners) => owners,
             Placement::One(owner) => {
@@ -293,8 +298,8 @@ impl Node {
             }
         };
         let at_once = matches!(row.run, Run::EachShard { .. }) && !row.flags.has(flags::SLICED);
-        if !at_once && let Some(program) = self.program(ticket) {
-            program.pause = Pause::For(index);
+        if !at_once {
+            self.program(ticket).map(pauses);
         }
         if let Run::ByCursor(_) = row.run {
             self.walk_within(now, (ticket, index), call, queued.args);
@@ -344,10 +349,18 @@ impl Node {
             return;
         }
         let mut reply = Vec::new();
+        let mut cargo = Cargo {
+            divisible: true,
+            ..Cargo::default()
+        };
         self.group(ticket, false);
-        let ran = self.apply(at, &call, args, &mut Cargo::default(), &mut reply);
+        let ran = self.apply(at, &call, args, &mut cargo, &mut reply);
         self.shard.effects().pause_block();
         let ran = ran.expect("a command of a block never waits");
+        if cargo.goes_on() {
+            let (who, step) = ((at, ticket, ticket), Some(number_of(index)));
+            return self.put_off(who, (call, false, cargo), step, args, (ran, reply));
+        }
         match self.shard.onward() {
             Some(on) => {
                 let call = Call {

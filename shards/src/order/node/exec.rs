@@ -6,14 +6,14 @@
 //!
 //! Any other block is a program; see `drive`.
 
-use super::{Node, Parked, Placement};
+use super::{Node, Origin, Parked, Placement};
 use crate::command::{Args, Cargo, Context, Handler, Merge, Outcome, OwnedArgs, Run, flags};
 use crate::order::batch::{Batch, Call, Client, Item, Lock, ReplyEnd, Scope, Ticket};
-use crate::order::program::{Block, Done, Manner, Queued, Runs, Task, Watched, WatchedKey};
+use crate::order::program::{Block, Manner, Queued, Runs, Task, Watched, WatchedKey};
 use crate::order::split::Owners;
 use crate::order::transaction::{Then, Transaction};
 use crate::order::watch::Ran;
-use crate::resp::{Protocol, Reply};
+use crate::resp::Protocol;
 use crate::types::{DbIndex, ShardId, UnixMs};
 
 /// Commands of a block whose memory is fetched together.
@@ -147,24 +147,30 @@ impl Node {
         out: &mut Vec<u8>,
     ) -> Option<Box<Block>> {
         let task = Task::new(block, manner, row);
-        let free = self.locks.is_empty()
-            || !self.chains.contains_key(&(self.id, whose.id)) && self.is_block_free(&task.block);
-        if free {
-            let (done, too_long) = self.run_block(now, &task, out);
-            done.into_iter().for_each(|done| self.count(whose, done));
-            if too_long {
-                let ran = Ran {
-                    too_long,
-                    ..Ran::ended(false)
-                };
-                self.answer(client(), row, ran, None, &[]);
-            }
+        if !self.locks.is_empty() && !self.may_pass((self.id, whose.id), &task.block) {
+            let parked = self.parked_block(self.id, client(), task);
+            self.hold_up(parked);
             self.pump(now);
-            return Some(task.block);
+            return None;
         }
-        let parked = self.parked_block(self.id, client(), task);
-        self.hold_up(parked);
-        None
+        let running = self.begin_block(now, &task, None, out);
+        if running.goes_on() {
+            let reply = out.split_off(running.start());
+            self.put_block_off((self.id, client()), task, running, reply);
+            self.pump(now);
+            return None;
+        }
+        let (done, too_long) = running.over();
+        done.into_iter().for_each(|done| self.count(whose, done));
+        if too_long {
+            let ran = Ran {
+                too_long,
+                ..Ran::ended(false)
+            };
+            self.answer(client(), row, ran, None, &[]);
+        }
+        self.pump(now);
+        Some(task.block)
     }
 
     /// Sends a block to the one other shard that it runs on.
@@ -186,14 +192,25 @@ impl Node {
 
     /// What a request that waits here holds: a block, as a request.
     pub(super) fn parked_block(&self, home: ShardId, client: Client, task: Task) -> Parked {
-        const NOTHING: Handler = |_, _| Ok(());
         Parked {
             home,
             client,
-            call: keyless(NOTHING, task.row, task.manner),
+            call: self.call_of_block(&task),
             args: OwnedArgs::default(),
             task: Some(Box::new(task)),
         }
+    }
+
+    /// EXEC as a request that does nothing itself.
+    pub(super) fn call_of_block(&self, task: &Task) -> Call {
+        const NOTHING: Handler = |_, _| Ok(());
+        keyless(NOTHING, task.row, task.manner)
+    }
+
+    /// Whether a block need not wait, although something is locked. One that may go on
+    /// in slices takes its locks first.
+    fn may_pass(&self, origin: Origin, block: &Block) -> bool {
+        !self.chains.contains_key(&origin) && !block.is_heavy() && self.is_block_free(block)
     }
 
     /// Whether no lock is in the way of any command of a block.
@@ -258,102 +275,6 @@ impl Node {
         united(locks)
     }
 
-    /// Runs a block in one piece; how its commands went, and whether the reply is too
-    /// long: then all of it runs all the same, and there is none.
-    pub(super) fn run_block(
-        &mut self,
-        now: UnixMs,
-        task: &Task,
-        out: &mut Vec<u8>,
-    ) -> (Vec<Done>, bool) {
-        let Task { block, manner, .. } = task;
-        if let Some(watched) = &block.watched
-            && !self.shard.settle(now, watched.watcher)
-        {
-            Reply::new(out, manner.protocol).null_array();
-            return (Vec::new(), false);
-        }
-        let mut done = Vec::with_capacity(block.len());
-        let length = out.len();
-        let end = length.saturating_add(self.reply_bytes_max());
-        let mut header = Reply::until(out, manner.protocol, end);
-        header.array(block.len());
-        let mut too_long = header.is_cut();
-        self.shard.effects().open_block();
-        let mut began = (self.watch.clock)();
-        for queued in block.iter() {
-            let Some(request) = queued.request(*manner) else {
-                continue;
-            };
-            let start = out.len();
-            let outcome = self.shard.apply(now, &request, out);
-            let ended = (self.watch.clock)();
-            let ticks = ended.saturating_sub(began);
-            began = ended;
-            let ran = Ran::of(&outcome, ticks);
-            done.push(Done {
-                row: queued.row,
-                ran,
-                slow: self.watch.keep(ticks, queued.args),
-                error: if ran.failed {
-                    out[start..].to_vec()
-                } else {
-                    Vec::new()
-                },
-            });
-            too_long |= ran.too_long || out.len() > end;
-            if too_long {
-                out.truncate(length);
-            }
-        }
-        self.shard.effects().close_block();
-        (done, too_long)
-    }
-
-    /// Counts a command of a client's block.
-    pub(super) fn count(&mut self, client: Client, done: Done) {
-        self.answer(
-            client.only_counted(),
-            done.row,
-            done.ran,
-            done.slow,
-            &done.error,
-        );
-    }
-
-    /// A block has waited for its locks: it runs.
-    pub(super) fn exec_late(
-        &mut self,
-        now: UnixMs,
-        home: ShardId,
-        client: Client,
-        call: &Call,
-        task: &Task,
-    ) {
-        let mut reply = Vec::new();
-        let (done, too_long) = self.run_block(now, task, &mut reply);
-        let ticks = done.iter().map(|done| done.ran.ticks).sum();
-        for Done {
-            row,
-            ran,
-            slow,
-            error,
-        } in done
-        {
-            let call = Call { row, ..*call };
-            let request = slow.unwrap_or_default();
-            let client = client.only_counted();
-            self.answer_late(home, client, &call, request.args(), ran, error);
-        }
-        let ran = Ran {
-            failed: false,
-            too_long,
-            ticks,
-        };
-        let request = OwnedArgs::default();
-        self.answer_late(home, client, call, request.args(), ran, reply);
-    }
-
     /// What runs next, until the block is paused, is a part of what `ticket`
     /// holds locks for here, the `last` one perhaps: in the log it stands together
     /// with all other parts. Without locks nothing else belongs to it.
@@ -383,16 +304,20 @@ impl Node {
                 let Some(mut running) = task.take() else {
                     return false;
                 };
-                let held_up = !self.locks.is_empty()
-                    && (self.chains.contains_key(&(from, client.id))
-                        || !self.is_block_free(&running.block));
-                if held_up {
+                let origin = (from, client.id);
+                if !self.locks.is_empty() && !self.may_pass(origin, &running.block) {
                     let parked = self.parked_block(from, *client, *running);
                     self.hold_up(parked);
                     return false;
                 }
                 self.prefetch_block(&running);
-                let (done, too_long) = self.run_block(now, &running, &mut batch.replies);
+                let under_way = self.begin_block(now, &running, None, &mut batch.replies);
+                if under_way.goes_on() {
+                    let own = batch.replies.split_off(under_way.start());
+                    self.put_block_off((from, *client), *running, under_way, own);
+                    return false;
+                }
+                let (done, too_long) = under_way.over();
                 running.done = done;
                 let ticks = running.done.iter().map(|done| done.ran.ticks).sum();
                 let ran = Ran {
@@ -405,20 +330,7 @@ impl Node {
                 *task = Some(running);
                 true
             }
-            Item::Step {
-                call, ticket, at, ..
-            } => {
-                let (call, ticket, instant) = (*call, *ticket, *at);
-                self.group(ticket, false);
-                let answer = self.run_in(instant, &call, index, &mut Cargo::default(), batch);
-                self.shard.effects().pause_block();
-                let answer = answer.expect("a command of a block never waits");
-                let on = self.shard.onward().map(Box::new);
-                if let Item::Step { reply, onward, .. } = &mut batch.items[index] {
-                    (*reply, *onward) = (Some(answer), on);
-                }
-                true
-            }
+            Item::Step { .. } => self.run_step(index, batch),
             Item::Check {
                 watcher,
                 at,
@@ -434,6 +346,41 @@ impl Node {
             }
             _ => false,
         }
+    }
+
+    /// Runs a command of a program that another node drives; whether its reply is there.
+    fn run_step(&mut self, index: usize, batch: &mut Batch) -> bool {
+        let Item::Step {
+            call,
+            ticket,
+            at,
+            index: number,
+            ..
+        } = batch.items[index]
+        else {
+            return false;
+        };
+        let mut cargo = Cargo {
+            divisible: true,
+            ..Cargo::default()
+        };
+        let before = batch.replies.len();
+        self.group(ticket, false);
+        let answer = self.run_in(at, &call, index, &mut cargo, batch);
+        self.shard.effects().pause_block();
+        let answer = answer.expect("a command of a block never waits");
+        if cargo.goes_on() {
+            let ran = (answer.ran, batch.replies.split_off(before));
+            let how = (call, false, cargo);
+            let who = (at, ticket, ticket);
+            self.put_off(who, how, Some(number), batch.args(index), ran);
+            return false;
+        }
+        let on = self.shard.onward().map(Box::new);
+        if let Item::Step { reply, onward, .. } = &mut batch.items[index] {
+            (*reply, *onward) = (Some(answer), on);
+        }
+        true
     }
 
     /// Has the memory that a block will touch fetched ahead.

@@ -246,12 +246,14 @@ impl Node {
             return;
         }
         let mut reply = Vec::new();
+        cargo.divisible = true;
         self.group(within, last);
         let ran = self.apply(at, &call, args, &mut cargo, &mut reply);
         self.shard.effects().pause_block();
         let ran = ran.expect("a part of a transaction never waits");
         if cargo.goes_on() {
-            return self.put_off(at, ticket, (call, last, cargo), args, ran);
+            let who = (at, ticket, within);
+            return self.put_off(who, (call, last, cargo), None, args, (ran, reply));
         }
         if last {
             self.release_here(ticket);
@@ -438,6 +440,7 @@ impl Node {
             return;
         }
         let parent = transaction.parent;
+        let is_heavy = transaction.is_heavy();
         transaction.then = if decided.written_reply {
             transaction.call.protocol = transaction.protocol;
             Then::Written
@@ -447,9 +450,7 @@ impl Node {
         transaction.missing = planned.len();
         transaction.replies.clear();
         let (call, ticket) = (transaction.call, transaction.ticket);
-        // The same number again: it was freed just now.
-        let again = number_of(self.transactions.insert(transaction));
-        assert_eq!(again, ticket.number, "a slab reuses the place freed last");
+        self.put_back(transaction);
         for PlannedWrite {
             shard,
             handler,
@@ -472,9 +473,16 @@ impl Node {
             let last = last && parent.is_none();
             self.work(now, shard, ticket, (call, last, cargo), args.args());
         }
-        if let Some(parent) = parent {
+        if let Some(parent) = parent.filter(|_| !is_heavy) {
             self.writes_sent(now, parent);
         }
+    }
+
+    /// A transaction that was taken away just now goes on, under the same number.
+    fn put_back(&mut self, transaction: Transaction) {
+        let number = transaction.ticket.number;
+        let again = number_of(self.transactions.insert(transaction));
+        assert_eq!(again, number, "a slab reuses the place freed last");
     }
 
     /// Has shards run another round before there is a decision.
@@ -508,8 +516,7 @@ impl Node {
         };
         transaction.missing = asks.len();
         let ticket = transaction.ticket;
-        let again = number_of(self.transactions.insert(transaction));
-        assert_eq!(again, ticket.number, "a slab reuses the place freed last");
+        self.put_back(transaction);
         for (shard, handler, args) in asks {
             let cargo = Cargo {
                 inner: true,

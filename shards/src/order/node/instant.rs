@@ -23,10 +23,14 @@ impl Node {
     #[inline]
     pub(super) fn look_from(&mut self, now: UnixMs, ticket: Ticket) {
         const ONE_LOOK: u32 = CONVOY | OFFERED | PARKED;
-        if ticket.number & ONE_LOOK == 0
-            && self.locks.knows(ticket)
-            && self.looks.insert(ticket, now).is_none()
-        {
+        if ticket.number & ONE_LOOK == 0 && self.locks.knows(ticket) {
+            self.look_for_long(now, ticket);
+        }
+    }
+
+    /// A request on this shard alone, which holds its locks, does not end at once.
+    pub(super) fn look_for_long(&mut self, now: UnixMs, ticket: Ticket) {
+        if self.looks.insert(ticket, now).is_none() {
             self.shard.keep().look(now);
         }
     }

@@ -16,9 +16,13 @@
 //! it when the reply began.
 //!
 //! A client that goes away has its core drop the reply. No lock depends on it.
+//!
+//! A request that has much to do (`command/work.rs`) comes here in the same way, and is
+//! hurried from the beginning. It may write, and then nothing is handed out before the
+//! end, so its client cannot have it dropped: it runs whole.
 
 use super::{Node, Parked};
-use crate::command::{Cargo, Long};
+use crate::command::Cargo;
 use crate::order::batch::{Batch, Call, Client, Item, Scope, Ticket};
 use crate::order::watch::{Ran, Rest};
 use crate::types::{ShardId, UnixMs};
@@ -33,7 +37,10 @@ struct LongReply {
     request: Parked,
     /// All of it is as of then.
     began: UnixMs,
-    long: Long,
+    /// How far it has come.
+    cargo: Cargo,
+    /// A piece of it is out.
+    is_out: bool,
     /// What its pieces have taken so far.
     ticks: u64,
     hurried: bool,
@@ -92,41 +99,46 @@ impl LongReplies {
 
 impl LongReply {
     fn hurry_at(&self) -> Option<UnixMs> {
-        let goes_at = self.long.goes_at?;
+        let goes_at = self.cargo.long?.goes_at?;
         Some(UnixMs(goes_at.0.saturating_sub(HURRY_MS)))
     }
 }
 
 impl Node {
-    /// The first piece of a request's reply is made, under this ticket; it goes on.
+    /// A request has taken its first step under this ticket; it goes on.
     pub(super) fn begin_long(
         &mut self,
         now: UnixMs,
         ticket: Ticket,
         request: Parked,
-        (long, ran): (Long, Ran),
+        (cargo, ran): (Cargo, Ran),
         piece: Vec<u8>,
     ) {
+        let works = cargo.goes_on();
         let args = request.args.args();
         let key = request.call.only_key().and_then(|at| args.get(at));
-        let goes = key.filter(|_| long.goes_at.is_some());
+        let goes = key.filter(|_| cargo.long.is_some_and(|long| long.goes_at.is_some()));
         let kept = goes.map(|key| self.hash(key));
         if let Some(hash) = kept {
             self.shard.keep().hold(hash);
         }
-        let reply = LongReply {
+        if works {
+            self.look_for_long(now, ticket);
+        }
+        let mut reply = LongReply {
             request,
             began: now,
-            long,
+            cargo,
+            is_out: false,
             ticks: ran.ticks,
             hurried: false,
             kept,
         };
-        self.hand_out(&reply, Rest::Follows(ticket), piece);
+        self.hand_on(&mut reply, ticket, piece);
         let is_due = reply.hurry_at().is_some_and(|at| at <= now);
         self.long.put(ticket, reply);
         self.locks.note_waits(true);
-        if is_due || self.locks.is_awaited(ticket) {
+        if works || is_due || self.locks.is_awaited(ticket) {
             self.hurry(ticket);
         }
     }
@@ -172,27 +184,30 @@ impl Node {
             return false;
         };
         let mut piece = Vec::new();
-        let mut cargo = Cargo {
-            long: Some(reply.long),
-            ..Cargo::default()
-        };
         let request = &reply.request;
         let call = Call {
             no_touch: true,
             ..request.call
         };
-        let args = request.args.args();
-        let ran = self.apply(reply.began, &call, args, &mut cargo, &mut piece);
-        let Some(ran) = ran.ok().filter(|ran| !ran.failed && !ran.too_long) else {
+        self.group(ticket, false);
+        let ran = self.apply(
+            reply.began,
+            &call,
+            request.args.args(),
+            &mut reply.cargo,
+            &mut piece,
+        );
+        self.shard.effects().pause_block();
+        let ends_badly = |ran: &Ran| reply.is_out && (ran.failed || ran.too_long);
+        let Some(ran) = ran.ok().filter(|ran| !ends_badly(ran)) else {
             // It cannot be finished, and half of it is out.
             self.hand_out(&reply, Rest::Lost, Vec::new());
             self.end_long(now, ticket, &reply);
             return false;
         };
         reply.ticks += ran.ticks;
-        if let Some(long) = cargo.long {
-            reply.long = long;
-            self.hand_out(&reply, Rest::Follows(ticket), piece);
+        if reply.cargo.more() {
+            self.hand_on(&mut reply, ticket, piece);
             self.long.put(ticket, reply);
             return true;
         }
@@ -200,8 +215,9 @@ impl Node {
             ticks: reply.ticks,
             ..ran
         };
-        let (home, client) = (request.home, request.client);
-        self.answer_late(home, client, &request.call, args, ran, piece);
+        let (home, client) = (reply.request.home, reply.request.client);
+        let args = reply.request.args.args();
+        self.answer_late(home, client, &call, args, ran, piece);
         self.end_long(now, ticket, &reply);
         false
     }
@@ -215,6 +231,14 @@ impl Node {
         }
         self.release_here(ticket);
         self.pump(now);
+    }
+
+    /// Brings a piece to the client's core, if there is one; more follows.
+    fn hand_on(&mut self, reply: &mut LongReply, ticket: Ticket, piece: Vec<u8>) {
+        if !piece.is_empty() {
+            reply.is_out = true;
+            self.hand_out(reply, Rest::Follows(ticket), piece);
+        }
     }
 
     /// Brings a piece to the client's core.

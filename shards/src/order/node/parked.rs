@@ -56,6 +56,20 @@ pub(super) enum Unanswered {
 /// Marks the numbers of tickets that belong to parked requests.
 pub(super) const PARKED: u32 = 1 << 31;
 
+/// The keys of a request, and whether it may change each. Nothing if they cannot be
+/// told apart.
+fn locked_keys<'a>(call: &Call, args: Args<'a>) -> Option<impl Iterator<Item = (&'a [u8], bool)>> {
+    let mut found = Vec::new();
+    for spec in call.keys {
+        let mut positions = Vec::new();
+        spec.positions(args, &mut positions)?;
+        let write = call.write && !spec.access_of(args).contains(&"RO");
+        found.extend(positions.into_iter().map(|at| (at, write)));
+    }
+    let key = move |(at, write): (usize, bool)| Some((args.get(at)?, write));
+    Some(found.into_iter().filter_map(key))
+}
+
 impl Node {
     /// Whether a request of one of this core's clients, for keys of this shard,
     /// must wait; if so, [`Node::park`] it.
@@ -82,34 +96,31 @@ impl Node {
         if let Some(at) = call.only_key() {
             return args.get(at).is_none_or(free);
         }
-        if call.keys.is_empty() {
+        if call.keys.is_empty() || call.reaches_any_key(args) {
             return self.locks.allows_all(call.write);
         }
-        let mut positions = Vec::new();
-        match crate::command::keys_in(call.keys, args, &mut positions) {
-            Some(()) => positions.iter().filter_map(|at| args.get(*at)).all(free),
+        match locked_keys(call, args) {
+            Some(mut keys) => keys.all(|(key, write)| self.locks.allows(self.hash(key), write)),
             None => true, // the handler refuses it
         }
     }
 
     /// The locks that a request on this shard alone needs.
     pub(super) fn locks_of(&self, call: &Call, args: Args<'_>) -> Vec<Lock> {
-        let mut positions = Vec::new();
-        let known = crate::command::keys_in(call.keys, args, &mut positions);
-        let keys = positions.iter().filter_map(|at| args.get(*at));
-        let lock = |key| Lock {
+        let lock = |(key, exclusive)| Lock {
             scope: Scope::Key(self.hash(key)),
-            exclusive: call.write,
+            exclusive,
         };
-        let mut locks: Vec<Lock> = match known {
-            Some(()) if call.keys.is_empty() => vec![Lock {
+        let mut locks: Vec<Lock> = match locked_keys(call, args) {
+            _ if call.keys.is_empty() || call.reaches_any_key(args) => vec![Lock {
                 scope: Scope::Shard,
                 exclusive: call.write,
             }],
-            Some(()) => keys.map(lock).collect(),
+            Some(keys) => keys.map(lock).collect(),
             None => Vec::new(), // the handler refuses it
         };
-        locks.sort_unstable_by_key(|lock| lock.scope);
+        // Of a key that is read and written the latter counts.
+        locks.sort_unstable_by_key(|lock| (lock.scope, !lock.exclusive));
         locks.dedup_by_key(|lock| lock.scope);
         locks
     }
@@ -209,7 +220,7 @@ impl Node {
                 return;
             };
             let free = match &next.task {
-                Some(task) => self.is_block_free(&task.block),
+                Some(task) => !task.block.is_heavy() && self.is_block_free(&task.block),
                 None => self.is_free(&next.call, next.args.args()),
             };
             if !free {
@@ -225,32 +236,35 @@ impl Node {
 
     /// Runs a request whose locks this ticket holds; whether it goes on under it.
     pub(super) fn run_under(&mut self, now: UnixMs, ticket: Ticket, request: Parked) -> bool {
-        if request.task.is_some() || !request.call.alone {
+        if request.task.is_some() {
+            return self.exec_late(now, Some(ticket), request);
+        }
+        if !request.call.alone {
             self.run_late(now, request);
             return false;
         }
         let mut cargo = Cargo {
             long: Some(Long::default()),
+            divisible: true,
             ..Cargo::default()
         };
         let (call, args) = (request.call, request.args.args());
         let mut reply = Vec::new();
         let ran = self.apply(now, &call, args, &mut cargo, &mut reply);
-        match (ran, cargo.long) {
-            (Ok(ran), Some(long)) if long.more => {
-                self.begin_long(now, ticket, request, (long, ran), reply);
+        match ran {
+            Ok(ran) if cargo.more() => {
+                self.begin_long(now, ticket, request, (cargo, ran), reply);
                 return true;
             }
-            (ran, _) => self.ran_late(now, request, ran, reply),
+            ran => self.ran_late(now, request, ran, reply),
         }
         false
     }
 
     /// Runs a request that had to wait; given back if its reply is long.
     pub(super) fn run_late(&mut self, now: UnixMs, request: Parked) -> Option<Parked> {
-        if let Some(task) = &request.task {
-            let (home, client) = (request.home, request.client);
-            self.exec_late(now, home, client, &request.call, task);
+        if request.task.is_some() {
+            self.exec_late(now, None, request);
             return None;
         }
         let mut reply = Vec::new();

@@ -1,8 +1,9 @@
-//! Parts of transactions that are done in slices: KEYS and whatever else goes
-//! through a whole shard.
+//! Parts of transactions, and commands of blocks, that are done in slices: KEYS and
+//! whatever else goes through a whole shard, and those that go through many elements.
 //!
-//! Such a part ([`flags::SLICED`](crate::command::flags::SLICED)) runs under a
-//! shared lock of the whole shard. What is not over after one call waits in a
+//! The former ([`flags::SLICED`](crate::command::flags::SLICED)) run under a
+//! shared lock of the whole shard, the latter ([`flags::HEAVY`](crate::command::flags::HEAVY))
+//! under the locks of their keys. What is not over after one call waits in a
 //! queue; the server takes a step of it now and then ([`Node::go_on`]) and serves
 //! clients in between. Reads pass the lock, writes wait. All steps are judged at the
 //! instant of their transaction, and what expires meanwhile is kept for them.
@@ -11,24 +12,38 @@
 //! part runs to its end for nobody.
 
 use super::Node;
+use super::block::LongBlock;
 use crate::command::{Args, Cargo, OwnedArgs};
 use crate::order::batch::{Batch, Call, Item, Ticket};
 use crate::order::transaction::Transaction;
 use crate::order::watch::Ran;
 use crate::types::{ShardId, UnixMs};
 
-/// A part that is not over.
-pub(super) struct Slice {
+/// What is not over.
+pub(super) enum Slice {
+    Part(Box<Part>),
+    Block(Box<LongBlock>),
+}
+
+/// A part of a transaction, or a command of a program.
+pub(super) struct Part {
     /// The instant at which its transaction is judged.
     at: UnixMs,
     ticket: Ticket,
+    /// Who holds its locks.
+    within: Ticket,
     call: Call,
+    /// The number of the command in its program.
+    step: Option<u32>,
     /// The transaction has nothing else to do on this shard.
     last: bool,
     cargo: Cargo,
     args: OwnedArgs,
-    /// What its steps have taken so far.
+    /// What its steps have replied, and what they have taken.
+    reply: Vec<u8>,
     ticks: u64,
+    /// That was too long: nothing is kept of it.
+    too_long: bool,
 }
 
 impl Node {
@@ -42,66 +57,103 @@ impl Node {
     /// of a long reply. If there are several, each in turn.
     pub fn go_on(&mut self, now: UnixMs) {
         self.go_on_hurried(now);
-        let Some(mut slice) = self.slices.pop_front() else {
-            return;
-        };
-        let mut reply = Vec::new();
-        let args = slice.args.args();
-        let ran = self.apply(slice.at, &slice.call, args, &mut slice.cargo, &mut reply);
+        match self.slices.pop_front() {
+            None => {}
+            Some(Slice::Block(block)) => self.go_on_with(now, block),
+            Some(Slice::Part(part)) => self.go_on_with_part(now, part),
+        }
+    }
+
+    fn go_on_with_part(&mut self, now: UnixMs, mut part: Box<Part>) {
+        let before = part.reply.len();
+        self.group(part.within, false);
+        let args = part.args.args();
+        let ran = self.apply(part.at, &part.call, args, &mut part.cargo, &mut part.reply);
+        self.shard.effects().pause_block();
         let mut ran = ran.expect("a part of a transaction never waits");
-        slice.ticks += ran.ticks;
-        if slice.cargo.goes_on() {
-            self.slices.push_back(slice);
+        part.ticks += ran.ticks;
+        ran.ticks = part.ticks;
+        if ran.failed {
+            part.reply.drain(..before);
+        }
+        let too_long = !part.cargo.inner && part.reply.len() > self.reply_bytes_max();
+        part.too_long |= ran.too_long || too_long;
+        if part.too_long {
+            part.reply = Vec::new();
+        }
+        if part.cargo.goes_on() {
+            self.slices.push_back(Slice::Part(part));
             return;
         }
-        ran.ticks = slice.ticks;
-        let Slice {
-            ticket,
-            last,
-            cargo,
-            ..
-        } = slice;
-        if last {
-            self.release_here(ticket);
-        }
-        if ticket.home == self.id {
-            self.take_part(now, self.id, ticket, (ran, cargo), reply);
-        } else {
-            let item = Item::Ended {
-                ticket,
-                ran,
-                cargo,
-                reply,
-            };
-            self.batch_for(ticket.home).push(item, std::iter::empty());
-        }
+        ran.too_long = part.too_long;
+        self.part_over(now, *part, ran);
         self.pump(now);
     }
 
-    /// The first step of a part is done, and it is not over.
-    pub(super) fn put_off(
-        &mut self,
-        at: UnixMs,
-        ticket: Ticket,
-        (call, last, cargo): (Call, bool, Cargo),
-        args: Args<'_>,
-        ran: Ran,
-    ) {
-        self.slices.push_back(Slice {
-            at,
+    fn part_over(&mut self, now: UnixMs, part: Part, ran: Ran) {
+        let Part {
             ticket,
             call,
+            step,
+            cargo,
+            args,
+            reply,
+            ..
+        } = part;
+        if part.last {
+            self.release_here(ticket);
+        }
+        let slow = self.watch.keep(ran.ticks, args.args());
+        match step {
+            _ if ticket.home != self.id => {
+                let item = Item::Ended {
+                    ticket,
+                    step: step.map(|index| (index, call.row)),
+                    ran,
+                    cargo,
+                    reply,
+                };
+                let request = slow.iter().flat_map(|request| request.args().iter());
+                let request = request.filter(|_| step.is_some());
+                self.batch_for(ticket.home).push(item, request);
+            }
+            None => self.take_part(now, self.id, ticket, (ran, cargo), reply),
+            Some(index) => {
+                let how = (call.row, ran, slow);
+                self.step_done(now, (ticket, index as usize), how, reply);
+            }
+        }
+    }
+
+    /// The first step of a part is done, with this reply, and it is not over.
+    pub(super) fn put_off(
+        &mut self,
+        (at, ticket, within): (UnixMs, Ticket, Ticket),
+        (call, last, cargo): (Call, bool, Cargo),
+        step: Option<u32>,
+        args: Args<'_>,
+        (ran, reply): (Ran, Vec<u8>),
+    ) {
+        self.slices.push_back(Slice::Part(Box::new(Part {
+            at,
+            ticket,
+            within,
+            call,
+            step,
             last,
             cargo,
             args: OwnedArgs::new(args.iter()),
+            reply,
             ticks: ran.ticks,
-        });
+            too_long: ran.too_long,
+        })));
     }
 
     /// A part that was put off is over on another shard.
     pub(super) fn take_ended(&mut self, now: UnixMs, from: ShardId, at: usize, batch: &mut Batch) {
         let Item::Ended {
             ticket,
+            step,
             ran,
             cargo,
             reply,
@@ -109,9 +161,16 @@ impl Node {
         else {
             return;
         };
-        let (ticket, part) = (*ticket, (*ran, std::mem::take(cargo)));
-        let reply = std::mem::take(reply);
-        self.take_part(now, from, ticket, part, reply);
+        let (ticket, step, ran) = (*ticket, *step, *ran);
+        let (cargo, reply) = (std::mem::take(cargo), std::mem::take(reply));
+        match step {
+            None => self.take_part(now, from, ticket, (ran, cargo), reply),
+            Some((index, row)) => {
+                let slow = self.watch.keep(ran.ticks, batch.args(at));
+                let how = (row, ran, slow);
+                self.step_done(now, (ticket, index as usize), how, reply);
+            }
+        }
     }
 
     /// A transaction has its reply, which ends with these pieces.

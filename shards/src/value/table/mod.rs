@@ -69,6 +69,13 @@ const EMPTY_GROUP: Group = Group {
     earliest: NEVER,
 };
 
+/// How far a walk has come; see [`Table::walk`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place {
+    segment: usize,
+    slot: usize,
+}
+
 /// Where a key belongs.
 #[derive(Clone, Copy)]
 struct Home {
@@ -222,6 +229,28 @@ impl Table {
         let skipped = rest.iter().take_while(|it| is_before(it.len())).count();
         let records = rest[skipped..].iter().flat_map(Segment::iter);
         records.map(|(_, record)| record).skip(left)
+    }
+
+    /// Visits up to `count` records from a place on, which it moves on, until `visit`
+    /// fails. Meanwhile the table must not change.
+    pub fn walk<E>(
+        &self,
+        at: &mut Place,
+        count: usize,
+        mut visit: impl FnMut(Record<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut left = count;
+        while left > 0
+            && let Some(segment) = self.segments.get(at.segment)
+        {
+            let (next, visited) = segment.walk(at.slot, left, &mut visit)?;
+            left -= visited;
+            match next {
+                Some(slot) => at.slot = slot,
+                None => (at.segment, at.slot) = (at.segment + 1, 0),
+            }
+        }
+        Ok(())
     }
 
     /// One of the records, each with the same chance. There must be one.

@@ -182,6 +182,28 @@ impl Segment {
         words.map(|word| (tag_of(*word), self.record_at(offset_of(*word))))
     }
 
+    /// Visits up to `count` records in slots from `slot` on, until `visit` fails. Where to
+    /// go on, unless that is all, and how many it were.
+    pub fn walk<E>(
+        &self,
+        slot: usize,
+        count: usize,
+        visit: &mut impl FnMut(Record<'_>) -> Result<(), E>,
+    ) -> Result<(Option<usize>, usize), E> {
+        let mut visited = 0;
+        for (at, word) in self.index.iter().enumerate().skip(slot) {
+            if *word == EMPTY {
+                continue;
+            }
+            if visited == count {
+                return Ok((Some(at), visited));
+            }
+            visit(self.record_at(offset_of(*word)))?;
+            visited += 1;
+        }
+        Ok((None, visited))
+    }
+
     /// Visits the records with tags from `tag` on that share its home; the
     /// first tag of the next home, if there is one.
     pub fn scan(&self, tag: u32, visit: &mut dyn FnMut(Record<'_>)) -> Option<u32> {

@@ -16,6 +16,51 @@ use std::ops::Range;
 /// Removing so many members takes less than half a millisecond.
 const REMOVED_SINGLY_UP_TO: usize = 512;
 
+/// A removal of many members that goes on step by step.
+#[derive(Debug)]
+pub struct Removal {
+    /// What is to go.
+    ranks: Range<usize>,
+    moved: Option<Moved>,
+}
+
+/// What is to stay moves out instead.
+#[derive(Debug)]
+struct Moved {
+    to: Box<Large>,
+    /// How many stay, and how many of them have moved.
+    kept: usize,
+    count: usize,
+}
+
+impl Removal {
+    /// Of members that can be removed at once.
+    pub fn at_once(ranks: Range<usize>) -> Self {
+        Self { ranks, moved: None }
+    }
+
+    /// Members that are still to be removed, or moved.
+    pub fn left(&self) -> usize {
+        match &self.moved {
+            Some(moved) => moved.kept - moved.count,
+            None => self.ranks.len(),
+        }
+    }
+
+    /// Whether there is nothing more to do.
+    pub fn is_over(&self) -> bool {
+        self.ranks.is_empty()
+    }
+
+    /// Takes some of what is to go, from the end.
+    pub fn take(&mut self, budget: usize) -> Range<usize> {
+        let start = self.ranks.end.saturating_sub(budget);
+        let some = start.max(self.ranks.start)..self.ranks.end;
+        self.ranks.end = some.start;
+        some
+    }
+}
+
 #[derive(Debug)]
 pub struct Large {
     members: Members,
@@ -157,42 +202,77 @@ impl Large {
         Some(score)
     }
 
-    /// Removes the members of these ranks, which must be within the length. If
-    /// that leaves few of many, these move out, which takes less time than
-    /// removing the others; what they leave is returned, to be freed in slices.
-    pub fn remove_range(&mut self, ranks: Range<usize>) -> Option<Box<Self>> {
+    /// How the members of these ranks, which must be within the length, are best
+    /// removed. If that leaves few of many, these move out, which takes less time than
+    /// removing the others.
+    pub fn removal(&self, ranks: Range<usize>) -> Removal {
         let kept = self.len() - ranks.len();
-        if ranks.len() > REMOVED_SINGLY_UP_TO
-            && kept < ranks.len() / 2
-            // Without the memory there is still the long way.
-            && let Ok(rest) = self.copy_without(&ranks)
-        {
-            return Some(Box::new(std::mem::replace(self, rest)));
+        let moves = ranks.len() > REMOVED_SINGLY_UP_TO && kept < ranks.len() / 2;
+        Removal {
+            ranks,
+            moved: moves.then(|| Moved {
+                to: Box::new(self.successor()),
+                kept,
+                count: 0,
+            }),
         }
-        // From the end: what comes behind need not be moved up first.
-        ranks.rev().for_each(|rank| self.remove_at(rank));
-        None
     }
 
-    fn copy_without(&self, ranks: &Range<usize>) -> Result<Self, OutOfMemory> {
-        let mut copy = Self {
+    fn successor(&self) -> Self {
+        Self {
             members: Members::default(),
             index: Index::default(),
             tree: Tree::default(),
             hasher: self.hasher.clone(),
-        };
-        for part in [0..ranks.start, ranks.end..self.len()] {
-            let mut rank = part.start;
-            while rank < part.end {
-                let (run, at) = self.run(rank);
-                let end = run.ids.len().min(at + part.end - rank);
-                for (id, score) in run.ids[at..end].iter().zip(&run.scores[at..end]) {
-                    copy.add(self.member(*id), *score)?;
-                }
-                rank += end - at;
-            }
         }
-        Ok(copy)
+    }
+
+    /// Removes, or moves, about `budget` members. Once it is over, the range is empty;
+    /// then what moving has left is returned, to be freed in slices.
+    pub fn remove_some(&mut self, removal: &mut Removal, budget: usize) -> Option<Box<Self>> {
+        if let Some(moved) = &mut removal.moved {
+            // Without the memory there is still the long way.
+            if self.move_some(&removal.ranks, moved, budget).is_err() {
+                removal.moved = None;
+                return None;
+            }
+            if moved.count < moved.kept {
+                return None;
+            }
+            removal.ranks = 0..0;
+            let rest = removal.moved.take()?.to;
+            return Some(Box::new(std::mem::replace(self, *rest)));
+        }
+        // From the end: what comes behind need not be moved up first.
+        removal
+            .take(budget)
+            .rev()
+            .for_each(|rank| self.remove_at(rank));
+        None
+    }
+
+    /// Copies members that are not of `ranks`, until about `budget` are or none is left.
+    fn move_some(
+        &self,
+        ranks: &Range<usize>,
+        moved: &mut Moved,
+        budget: usize,
+    ) -> Result<(), OutOfMemory> {
+        let end = moved.count.saturating_add(budget).min(moved.kept);
+        while moved.count < end {
+            let (rank, until) = match moved.count < ranks.start {
+                true => (moved.count, ranks.start),
+                false => (moved.count + ranks.len(), self.len()),
+            };
+            let (run, at) = self.run(rank);
+            let some = (until - rank).min(end - moved.count);
+            let stop = run.ids.len().min(at + some);
+            for (id, score) in run.ids[at..stop].iter().zip(&run.scores[at..stop]) {
+                moved.to.add(self.member(*id), *score)?;
+            }
+            moved.count += stop - at;
+        }
+        Ok(())
     }
 
     /// Removes the member with this rank, which must be below the length.

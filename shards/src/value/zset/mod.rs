@@ -17,6 +17,7 @@ use super::listpack::{Element, Listpack};
 use super::{Collection, Encoding, Type, Value, copy};
 use crate::error::OutOfMemory;
 use large::Large;
+pub use large::Removal;
 use std::ops::Range;
 
 /// A sorted set that can be changed.
@@ -209,12 +210,32 @@ impl Zset {
     /// Removes the members of these ranks, which must be within the length.
     /// Returns what is too large to be freed on the spot.
     pub fn remove_range(&mut self, ranks: Range<usize>) -> Option<Self> {
+        let mut removal = self.removal(ranks);
+        let mut rest = None;
+        while !removal.is_over() {
+            rest = self.remove_some(&mut removal, usize::MAX);
+        }
+        rest
+    }
+
+    /// How the members of these ranks, which must be within the length, are best
+    /// removed step by step.
+    pub fn removal(&self, ranks: Range<usize>) -> Removal {
+        match self {
+            Self::Listpack(_) => Removal::at_once(ranks),
+            Self::Skiplist(large) => large.removal(ranks),
+        }
+    }
+
+    /// Goes on with a removal, by about `budget` members. Returns what is too large to
+    /// be freed on the spot.
+    pub fn remove_some(&mut self, removal: &mut Removal, budget: usize) -> Option<Self> {
         match self {
             Self::Listpack(bytes) => {
-                small::remove_range(bytes, &ranks);
+                small::remove_range(bytes, &removal.take(budget));
                 None
             }
-            Self::Skiplist(large) => large.remove_range(ranks).map(Self::Skiplist),
+            Self::Skiplist(large) => large.remove_some(removal, budget).map(Self::Skiplist),
         }
     }
 }

@@ -1,0 +1,110 @@
+//! Requests that go through many elements, in slices.
+//!
+//! A handler that finds more elements in its way than
+//! [`Slices::above`](crate::types::Slices) asks [`Context::in_slices`] how to go
+//! about it. If the request stands alone, it fails with [`CommandError::Long`] and
+//! is called again when its keys are locked; then, and as a part of a transaction or
+//! a command of a block, which have their locks already, it does a slice of its
+//! work, leaves with [`Context::leave`] what it has done, and is called again with
+//! the same arguments, at the same instant, until it leaves nothing. What it changes
+//! meanwhile nobody sees, because of the locks. Only in the last call it says what
+//! has changed; a reply may be written bit by bit from when nothing can fail any
+//! more but for lack of memory.
+
+use super::{Context, Outcome, Pieces, Sliced, apart, sets, sort, zsets};
+use crate::error::CommandError;
+use crate::value::ZsetRemoval;
+
+/// So many elements are copied while one is found.
+const FASTER: usize = 8;
+
+/// What a request has done that is not over.
+#[derive(Debug)]
+pub enum Work {
+    /// Of a range of a sorted set, with how many members it is about.
+    Removal {
+        removal: ZsetRemoval,
+        removed: usize,
+    },
+    Sort(Box<sort::Job>),
+    Sets(Box<sets::job::Job>),
+    Zsets(Box<zsets::job::Job>),
+    /// Of members that all inputs have.
+    Count(apart::Counting),
+    /// The elements of a reply, of which so many pieces are written.
+    Reply(Pieces, usize),
+}
+
+impl Context<'_> {
+    /// How many elements may be gone through at once before [`Context::in_slices`]
+    /// is to be asked.
+    #[inline]
+    pub fn at_once(&self) -> usize {
+        match self.alone || self.cargo.divisible {
+            true => self.settings.slices.above,
+            false => usize::MAX,
+        }
+    }
+
+    /// Whether going through so many elements is to be done in slices. So many keys
+    /// were counted as found, and as missing, before.
+    ///
+    /// # Errors
+    /// It is, but not now: the request is to be called again.
+    #[inline]
+    pub fn in_slices(
+        &mut self,
+        elements: usize,
+        (hits, misses): (usize, usize),
+    ) -> Result<bool, CommandError> {
+        if elements <= self.at_once() {
+            return Ok(false);
+        }
+        if !self.cargo.divisible {
+            self.db.uncount(hits, misses);
+            return Err(CommandError::Long);
+        }
+        Ok(true)
+    }
+
+    /// What earlier calls have left.
+    #[inline]
+    pub fn work(&mut self) -> Option<Work> {
+        self.cargo.sliced.take()?.work
+    }
+
+    /// Whether earlier calls have left anything.
+    #[inline]
+    pub fn has_work(&self) -> bool {
+        self.cargo.sliced.is_some()
+    }
+
+    /// There is more to do: the request is to be called again with this.
+    pub fn leave(&mut self, work: Work) -> Outcome {
+        self.cargo.sliced = Some(Box::new(Sliced {
+            more: true,
+            work: Some(work),
+            ..Sliced::default()
+        }));
+        Ok(())
+    }
+
+    /// Replies elements of which the header has been written, from a piece on.
+    pub fn reply_pieces(&mut self, pieces: Pieces, number: usize) -> Outcome {
+        match pieces.reply_piece(&mut self.reply, number) {
+            true => self.leave(Work::Reply(pieces, number + 1)),
+            false => Ok(()),
+        }
+    }
+
+    /// Elements of a slice.
+    pub fn step(&self) -> usize {
+        self.settings.slices.step
+    }
+
+    /// Elements that are copied or replied in a slice: that takes less time than to find
+    /// or compare them.
+    pub fn long_step(&self) -> usize {
+        self.settings.slices.step.saturating_mul(FASTER)
+    }
+}

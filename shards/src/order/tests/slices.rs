@@ -1,0 +1,373 @@
+//! Requests with much to do, in slices: the same comes of them as in one piece, and
+//! nobody sees half of it or waits needlessly.
+
+use super::*;
+use crate::types::Slices;
+
+/// What there is before each request; every key is of shard 0.
+const BEFORE: &[&str] = &[
+    "RPUSH l@0 5 3 9 3 1 07 2 8 -1 4",
+    "RPUSH words@0 b a d c a e",
+    "SADD s@0 a b c d e f g h i 1 2 3",
+    "SADD t@0 c d e x y 3",
+    "SADD u@0 d e 3 z",
+    "ZADD z@0 1 a 2 b 3 c 4 d 5 e 6 f 7 g",
+    "ZADD y@0 3 b 1 c 2 x",
+    "MSET w1@0 9 w2@0 1",
+    "SET string@0 1",
+    "SET old@0 1",
+];
+
+/// Requests that may work in slices.
+const HEAVY: &[&str] = &[
+    "ZREMRANGEBYSCORE z@0 2 (6",
+    "ZREMRANGEBYRANK z@0 0 -1",
+    "ZREMRANGEBYLEX z@0 - +",
+    "ZREMRANGEBYRANK z@0 9 10",
+    "ZREMRANGEBYRANK none@0 0 -1",
+    "ZREMRANGEBYRANK string@0 0 -1",
+    "SORT l@0",
+    "SORT l@0 DESC LIMIT 2 4",
+    "SORT l@0 LIMIT 7 100 GET # GET #",
+    "SORT words@0",
+    "SORT words@0 ALPHA",
+    "SORT words@0 ALPHA DESC STORE old@0",
+    "SORT words@0 BY nosort STORE words@0",
+    "SORT none@0 STORE old@0",
+    "SORT s@0 BY nosort STORE d@0",
+    "SORT z@0 ALPHA LIMIT 1 2 STORE d@0",
+    "SORT string@0",
+    "SORT_RO l@0 DESC",
+    "SINTER s@0 t@0 u@0",
+    "SINTER s@0 none@0",
+    "SUNION s@0 t@0 none@0 u@0",
+    "SDIFF s@0 t@0 none@0",
+    "SDIFF none@0 s@0",
+    "SINTER s@0 string@0",
+    "SINTERSTORE d@0 s@0 t@0",
+    "SINTERSTORE old@0 s@0 none@0",
+    "SUNIONSTORE s@0 s@0 t@0",
+    "SDIFFSTORE old@0 s@0 t@0 u@0",
+    "SDIFFSTORE old@0 t@0 s@0 t@0",
+    "SINTERCARD 2 s@0 t@0",
+    "SINTERCARD 3 s@0 t@0 u@0 LIMIT 1",
+    "SINTERCARD 2 s@0 none@0",
+    "SINTERCARD 1 s@0",
+    "ZINTERCARD 2 z@0 y@0",
+    "ZINTERCARD 2 z@0 s@0 LIMIT 2",
+    "ZUNION 3 z@0 y@0 s@0 WITHSCORES",
+    "ZUNION 2 z@0 y@0 WEIGHTS 2 -3 AGGREGATE MAX WITHSCORES",
+    "ZUNION 2 none@0 z@0",
+    "ZUNION 2 z@0 string@0",
+    "ZINTER 2 z@0 y@0 WITHSCORES",
+    "ZINTER 3 s@0 z@0 y@0 WEIGHTS 1 inf -inf AGGREGATE MIN WITHSCORES",
+    "ZINTER 2 z@0 none@0",
+    "ZDIFF 3 z@0 none@0 y@0 WITHSCORES",
+    "ZUNIONSTORE d@0 2 z@0 y@0 WEIGHTS 1 0.5",
+    "ZUNIONSTORE z@0 2 z@0 s@0 AGGREGATE MIN",
+    "ZINTERSTORE d@0 2 z@0 y@0 AGGREGATE MAX",
+    "ZINTERSTORE old@0 2 z@0 none@0",
+    "ZDIFFSTORE d@0 2 z@0 y@0",
+    "ZDIFFSTORE y@0 2 y@0 z@0",
+];
+
+/// What holds of every key afterwards.
+const AFTER: &[&str] = &[
+    "LRANGE l@0 0 -1",
+    "LRANGE words@0 0 -1",
+    "SMEMBERS s@0",
+    "SMEMBERS t@0",
+    "ZRANGE z@0 0 -1 WITHSCORES",
+    "TYPE old@0",
+    "TYPE d@0",
+    "SORT old@0 BY nosort",
+    "SORT d@0 BY nosort",
+    "OBJECT ENCODING d@0",
+    "OBJECT ENCODING old@0",
+];
+
+const SLICED: Slices = Slices { above: 0, step: 1 };
+
+fn scene(slices: Slices) -> Scene {
+    let mut scene = Scene::new();
+    scene.alone = true;
+    for line in BEFORE {
+        scene.ask(0, 9, line);
+    }
+    scene.settle();
+    scene.said();
+    for node in &mut scene.nodes {
+        node.shard.settings.slices = slices;
+        node.shard.effects().record(true);
+    }
+    scene
+}
+
+const WHOLE: Slices = Slices {
+    above: 1000,
+    step: 1000,
+};
+impl Scene {
+    fn answer(&mut self, home: u16, line: &str) -> String {
+        self.ask(home, 1, line);
+        self.settle();
+        let replies = self.said();
+        assert_eq!(replies.len(), 1, "{line}: {replies:?}");
+        replies[0].1.clone()
+    }
+
+    /// All that the keys hold.
+    fn holds(&mut self) -> Vec<String> {
+        let before = self.nodes[0].shard.settings.slices;
+        self.nodes[0].shard.settings.slices = WHOLE;
+        let holds = AFTER.iter().map(|line| self.answer(0, line)).collect();
+        self.nodes[0].shard.settings.slices = before;
+        holds
+    }
+
+    /// What the log of shard 0 makes of what there was before.
+    fn replayed(&mut self) -> Vec<String> {
+        let log = self.nodes[0].shard.effects().take();
+        let mut twin = scene(WHOLE);
+        let log = String::from_utf8(log).unwrap();
+        twin.replay(&log);
+        twin.holds()
+    }
+
+    fn replay(&mut self, log: &str) {
+        let mut lines = log.split("\r\n");
+        while let Some(count) = lines.next().and_then(|line| line.strip_prefix('*')) {
+            let count: usize = count.parse().unwrap();
+            let words: Vec<&str> = lines.by_ref().take(2 * count).skip(1).step_by(2).collect();
+            if !["MULTI", "EXEC", "SELECT"].contains(&words[0]) {
+                self.answer(0, &words.join(" "));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_same_comes_of_slices_as_of_one_piece() {
+    for line in HEAVY {
+        let mut whole = scene(WHOLE);
+        let reply = whole.answer(0, line);
+        let log = text(&whole.nodes[0].shard.effects().take());
+        let (changes, holds) = (whole.nodes[0].shard.effects().changes(), whole.holds());
+        for (step, home) in [(1, 0), (2, 1), (3, 0), (1000, 0)] {
+            let mut sliced = scene(Slices { above: 0, step });
+            assert_eq!(sliced.answer(home, line), reply, "{line}");
+            let node = &mut sliced.nodes[0];
+            assert_eq!(node.shard.effects().changes(), changes, "{line}");
+            if step == 1000 {
+                assert_eq!(text(&node.shard.effects().take()), log, "{line}");
+            } else {
+                assert_eq!(sliced.replayed(), holds, "{line}");
+            }
+            assert_eq!(sliced.holds(), holds, "{line}");
+        }
+    }
+}
+
+/// A request that has begun on shard 0 and is not over: it holds its locks.
+fn under_way(home: u16, line: &str) -> Scene {
+    let mut scene = scene(SLICED);
+    scene.ask(home, 1, line);
+    scene.deliver_all();
+    assert!(scene.go_on(0), "{line} has more to do");
+    assert!(scene.said().is_empty(), "{line}");
+    scene
+}
+
+#[test]
+fn others_are_served_while_one_has_much_to_do() {
+    for home in [0, 1] {
+        let mut scene = under_way(home, "SUNIONSTORE d@0 s@0 t@0");
+        for (line, reply) in [
+            ("GET old@0", "$1 1"),
+            ("SET old@0 2", "+OK"),
+            ("SCARD s@0", ":12"),
+            ("SINTERCARD 1 u@0", ":4"),
+        ] {
+            scene.ask(0, 2, line);
+            scene.deliver_all();
+            assert_eq!(scene.said(), [said(2, reply)], "{line} does not wait");
+        }
+        scene.settle();
+        assert_eq!(scene.said(), [said(1, ":14")]);
+    }
+}
+
+#[test]
+fn who_needs_a_key_of_it_waits_and_sees_all_of_it() {
+    let waiting = [
+        ("ZCARD z@0", ":2"),
+        ("ZADD z@0 0 new", ":1"),
+        ("MGET z@0 other@1", "*2 $-1 $-1"),
+        ("DBSIZE", ":11"),
+        ("FLUSHALL", "+OK"),
+        ("SWAPDB 0 1", "+OK"),
+        ("RENAME z@0 other@1", "+OK"),
+        ("ZREMRANGEBYRANK z@0 0 0", ":1"),
+        ("SORT l@0 BY w* GET w* LIMIT 0 1", "*1 $-1"),
+    ];
+    for (line, reply) in waiting {
+        for home in [0, 1] {
+            let mut scene = under_way(home, "ZREMRANGEBYRANK z@0 0 4");
+            scene.ask(0, 2, line);
+            scene.deliver_all();
+            assert!(scene.said().is_empty(), "{line} waits");
+            scene.settle();
+            let replies = scene.said();
+            assert_eq!(replies.len(), 2, "{line}");
+            assert!(replies.contains(&said(1, ":5")), "{line}: {replies:?}");
+            assert!(replies.contains(&said(2, reply)), "{line}: {replies:?}");
+        }
+    }
+}
+
+#[test]
+fn it_is_judged_at_the_instant_of_its_beginning() {
+    for line in ["SUNIONSTORE d@0 s@0 t@0", "SUNION s@0 t@0"] {
+        let mut scene = scene(SLICED);
+        for key in ["s@0", "t@0"] {
+            scene.ask(0, 9, &format!("PEXPIREAT {key} {}", NOW.0 + 5));
+        }
+        scene.said();
+        scene.ask(0, 1, line);
+        assert!(scene.go_on(0));
+        scene.now = UnixMs(NOW.0 + 10);
+        scene.ask(0, 2, "EXISTS s@0");
+        scene.settle();
+        let replies = scene.said();
+        assert!(replies.contains(&said(2, ":0")), "{replies:?}");
+        let mut whole = replies.iter().filter(|reply| reply.0 == 1);
+        let reply = &whole.next().unwrap().1;
+        assert!(
+            reply.starts_with(":14") || reply.starts_with("*14"),
+            "{reply}"
+        );
+        // Nothing keeps what is due any more.
+        let shard = &mut scene.nodes[0].shard;
+        shard.expire_due(UnixMs(NOW.0 + 10), 1000);
+        assert!(!shard.keep().holds_keys());
+        assert_eq!(
+            scene.answer(0, "DBSIZE"),
+            if line.len() > 20 { ":10" } else { ":9" }
+        );
+    }
+}
+
+#[test]
+fn a_block_with_much_to_do_is_one_block() {
+    let lines = [
+        "SET a@0 1",
+        "ZREMRANGEBYRANK z@0 0 3",
+        "SUNIONSTORE d@0 s@0 t@0",
+        "SORT words@0",
+        "SORT words@0 ALPHA DESC",
+        "SCARD d@0",
+        "GET a@0",
+    ]
+    .map(str::to_owned);
+    let expected = "*7 +OK :4 :14 -ERR One or more scores can't be converted into double \
+                    *6 $1 e $1 d $1 c $1 b $1 a $1 a :14 $1 1";
+    let mut logs = Vec::new();
+    for (slices, elsewhere) in [(WHOLE, false), (SLICED, false), (SLICED, true)] {
+        let mut scene = scene(slices);
+        let (waiting, manner, block) = scene.block(1, &lines);
+        let mut reply = Vec::new();
+        if elsewhere {
+            scene.nodes[1].exec_there(ShardId(0), waiting, (0, manner), block);
+            scene.collect(1);
+            scene.deliver_all();
+        } else {
+            let who = (waiting, || waiting);
+            let over = scene.nodes[0].exec_here(NOW, who, (0, manner), block, &mut reply);
+            assert_eq!(over.is_some(), slices == WHOLE);
+            scene.collect(0);
+        }
+        if slices == SLICED {
+            assert!(reply.is_empty(), "it comes later");
+            for (client, line) in (4..).zip(["GET a@0", "SCARD d@0", "ZCARD z@0", "FLUSHDB"]) {
+                scene.ask(0, client, line);
+                scene.deliver_all();
+                assert!(scene.said().is_empty(), "{line} waits");
+            }
+            scene.ask(0, 3, "GET old@0");
+            assert_eq!(scene.said(), [], "behind FLUSHDB");
+            scene.settle();
+            let replies = scene.said();
+            let own = replies.iter().find(|reply| reply.0 == 1).unwrap();
+            assert_eq!(own.1, expected);
+            for other in [
+                said(4, "$1 1"),
+                said(5, ":14"),
+                said(6, ":3"),
+                said(7, "+OK"),
+            ] {
+                assert!(replies.contains(&other), "{other:?}: {replies:?}");
+            }
+        } else {
+            assert_eq!(text(&reply), expected);
+            scene.ask(0, 2, "FLUSHDB");
+            scene.settle();
+        }
+        logs.push(text(&scene.nodes[0].shard.effects().take()));
+    }
+    assert!(logs[0].starts_with("*1 $5 MULTI *2 $6 SELECT"), "{logs:?}");
+    assert_eq!(logs[0], logs[1]);
+    assert_eq!(logs[0], logs[2]);
+}
+
+#[test]
+fn a_block_over_shards_goes_on_when_a_command_is_over() {
+    let lines = [
+        "SET far@1 1",
+        "ZREMRANGEBYRANK z@0 0 3",
+        "ZCARD z@0",
+        "SUNIONSTORE far@2 s@0 t@0",
+        "SCARD far@2",
+        "SUNIONSTORE d@0 s@0 far@2",
+        "SDIFF t@0 s@0",
+        "GET far@1",
+    ]
+    .map(str::to_owned);
+    for home in 0..SHARDS {
+        let mut replies = Vec::new();
+        for slices in [WHOLE, SLICED] {
+            let mut scene = scene(slices);
+            scene.exec_over_shards(home, 1, &lines);
+            scene.settle();
+            let own = scene.said().into_iter().find(|reply| reply.0 == 1);
+            replies.push(own.unwrap().1);
+        }
+        assert_eq!(replies[0], replies[1]);
+        let start = "*8 +OK :4 :3 :14 :14 :14 *2 ";
+        assert!(replies[0].starts_with(start), "{}", replies[0]);
+    }
+}
+
+#[test]
+fn a_client_that_goes_away_does_not_stop_a_write() {
+    let mut scene = under_way(1, "ZREMRANGEBYRANK z@0 0 4");
+    // Nothing has been handed out that could be dropped.
+    assert!(scene.flows.is_empty() && scene.heard.is_empty());
+    scene.settle();
+    scene.said();
+    assert_eq!(scene.answer(0, "ZCARD z@0"), ":2");
+}
+
+#[test]
+fn a_read_that_nobody_wants_any_more_ends() {
+    let mut scene = under_way(1, "SUNION s@0 t@0");
+    scene.nodes[0].shard.settings.long_replies.piece = 10;
+    while scene.flows.is_empty() {
+        assert!(scene.go_on(0));
+        scene.deliver_all();
+    }
+    let ticket = scene.flows[0].2;
+    scene.nodes[1].drop_reply(NOW, ticket);
+    scene.collect(1);
+    scene.settle();
+    assert!(scene.said().is_empty());
+}
