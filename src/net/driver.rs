@@ -61,7 +61,7 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
         }
         // Everything to be sent goes down with the same call that waits for
         // what comes next.
-        let lingering = pace.lingers();
+        let lingering = pace.lingers(core.jobs.are_running());
         let idle = !messages
             && core.next_turn.is_empty()
             && !core.node.has_slices()

@@ -104,9 +104,9 @@ impl Pace {
         }
     }
 
-    /// Whether to wait in the ring rather than to park.
-    pub fn lingers(&self) -> bool {
-        self.more || self.now.duration_since(self.last_traffic) < LINGER
+    /// Whether to wait in the ring rather than to park, where the end of jobs is heard of.
+    pub fn lingers(&self, jobs: bool) -> bool {
+        self.more || !jobs && self.now.duration_since(self.last_traffic) < LINGER
     }
 
     /// There is something to do.

@@ -1,12 +1,13 @@
 //! Work that would block a core, on threads of its own.
 
 use super::park::Bell;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// Jobs of one core, each with a result of this type.
 pub struct Jobs<T> {
     results: Rc<RefCell<Vec<T>>>,
+    running: Rc<Cell<usize>>,
     bell: Bell,
 }
 
@@ -15,6 +16,7 @@ impl<T: Send + 'static> Jobs<T> {
     pub fn new(bell: Bell) -> Self {
         Self {
             results: Rc::default(),
+            running: Rc::default(),
             bell,
         }
     }
@@ -22,13 +24,23 @@ impl<T: Send + 'static> Jobs<T> {
     /// Runs `job` on a thread of glommio's blocking pool. Must be called inside the
     /// core's executor.
     pub fn run(&self, job: impl FnOnce() -> T + Send + 'static) {
-        let (results, bell) = (Rc::clone(&self.results), self.bell.clone());
+        let (results, running) = (Rc::clone(&self.results), Rc::clone(&self.running));
+        let bell = self.bell.clone();
+        running.set(running.get() + 1);
         glommio::spawn_local(async move {
             let result = glommio::executor().spawn_blocking(job).await;
             results.borrow_mut().push(result);
+            running.set(running.get() - 1);
             bell.ring();
         })
         .detach();
+    }
+
+    /// Whether results are still to come. They are heard of where the core parks, and
+    /// not where it waits for its ring.
+    #[inline]
+    pub fn are_running(&self) -> bool {
+        self.running.get() > 0
     }
 
     /// The results that have come in.
@@ -53,12 +65,14 @@ mod tests {
             let jobs = Jobs::new(park.bell());
             for number in 0..10 {
                 jobs.run(move || number);
+                assert!(jobs.are_running());
                 let mut results = jobs.take();
                 while results.is_empty() {
                     park.park().await;
                     results = jobs.take();
                 }
                 assert_eq!(results, [number]);
+                assert!(!jobs.are_running());
             }
             tell.send(()).expect("the test waits");
         };
