@@ -61,6 +61,13 @@ pub(super) struct LongBlock {
     reply: Vec<u8>,
 }
 
+impl LongBlock {
+    /// Whether it may change keys.
+    pub fn writes(&self) -> bool {
+        self.task.block.writes()
+    }
+}
+
 impl Node {
     /// Runs a block, in one piece unless a command goes on in slices. `held` is what has
     /// its locks, if it had to take them.

@@ -81,6 +81,11 @@ impl LongReplies {
         self.due.first().map(|(at, _)| *at)
     }
 
+    /// Whether one of them may change keys: it is made in slices.
+    pub(super) fn have_writes(&self) -> bool {
+        self.replies.values().any(|reply| reply.request.writes())
+    }
+
     fn take(&mut self, ticket: Ticket) -> Option<LongReply> {
         let reply = self.replies.remove(&ticket)?;
         if let Some(at) = reply.hurry_at() {

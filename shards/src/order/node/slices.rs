@@ -25,6 +25,16 @@ pub(super) enum Slice {
     Block(Box<LongBlock>),
 }
 
+impl Slice {
+    /// Whether it may change keys.
+    pub fn writes(&self) -> bool {
+        match self {
+            Self::Part(part) => part.call.write,
+            Self::Block(block) => block.writes(),
+        }
+    }
+}
+
 /// A part of a transaction, or a command of a program.
 pub(super) struct Part {
     /// The instant at which its transaction is judged.

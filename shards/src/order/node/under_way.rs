@@ -1,11 +1,12 @@
 //! What is under way on a node and may still write: what a pause waits for.
 
+use super::slices::Slice;
 use super::{Node, Parked};
 
 impl Node {
     /// Whether something that has begun may still write: a transaction, a block or a
-    /// convoy of this core's clients, a request that waits for locks here, or one for
-    /// which a key has appeared here. Requests that travel are not seen, nor those that
+    /// convoy of this core's clients, a request that waits for locks here or goes on in
+    /// slices, or one for which a key has appeared here. Requests that travel are not seen, nor those that
     /// wait for a key that has not appeared.
     pub fn has_writes(&self) -> bool {
         let parked = self.parked.iter().map(|(_, parked)| parked);
@@ -16,6 +17,8 @@ impl Node {
             || self.convoys.iter().any(|(_, convoy)| convoy.writes)
             || programs.any(|(_, it)| it.block.as_ref().is_some_and(|block| block.writes()))
             || parked.any(Parked::writes)
+            || self.long.have_writes()
+            || self.slices.iter().any(Slice::writes)
             || !self.blocked.is_at_rest()
             || self.waiters.is_any_tried()
     }

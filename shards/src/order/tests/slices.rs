@@ -371,3 +371,22 @@ fn a_read_that_nobody_wants_any_more_ends() {
     scene.settle();
     assert!(scene.said().is_empty());
 }
+
+/// CLIENT PAUSE waits for what writes, on one shard as well, and for nothing else.
+#[test]
+fn what_writes_in_slices_is_known() {
+    let mut scene = under_way(1, "ZREMRANGEBYRANK z@0 0 4");
+    assert!(scene.nodes[0].has_writes());
+    scene.settle();
+    let mut scene = under_way(1, "SUNION s@0 t@0");
+    assert!(!scene.nodes[0].has_writes());
+    scene.settle();
+    for (line, writes) in [("SUNIONSTORE d@0 s@0 t@0", true), ("SUNION s@0 t@0", false)] {
+        let (waiting, manner, block) = scene.block(1, &[line.to_owned()]);
+        let (who, mut reply) = ((waiting, || waiting), Vec::new());
+        let over = scene.nodes[0].exec_here(NOW, who, (0, manner), block, &mut reply);
+        assert!(over.is_none(), "it goes on in slices");
+        assert_eq!(scene.nodes[0].has_writes(), writes);
+        scene.settle();
+    }
+}
