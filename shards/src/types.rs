@@ -201,7 +201,7 @@ impl Default for Settings {
             hll_sparse_max_bytes: 3000,
             keys_per_step: 256,
             slices: Slices {
-                above: 4096,
+                above: 1024,
                 step: 256,
             },
             long_replies: LongReplies {

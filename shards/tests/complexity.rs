@@ -26,8 +26,9 @@ const CONSTANT: u64 = 3_000;
 /// is of, or segments of a table that split: they grow alike, so several do at a time.
 const SLICE: u64 = 4 * 256 + 4 * CONSTANT;
 /// What may be done before there are slices: each element that it goes through counts
-/// for itself, and for what is done with it.
-const AT_ONCE: u64 = 3 * 4096 + CONSTANT;
+/// for itself, and for what is done with it; and a result begins as a listpack, which is
+/// searched for each of its first members.
+const AT_ONCE: u64 = 3 * 1024 + 128 * 128 / 2 + CONSTANT;
 /// And what it may copy: a piece of what was found.
 const SLICE_BYTES: u64 = 512 << 10;
 /// Bytes that weigh as much as one element.

@@ -13,7 +13,7 @@
 
 use super::{Context, Outcome, Pieces, Sliced, apart, sets, sort, zsets};
 use crate::error::CommandError;
-use crate::value::ZsetRemoval;
+use crate::value::{List, Set, SetPlace, Zset, ZsetRemoval};
 
 /// So many elements are copied while one is found.
 const FASTER: usize = 8;
@@ -31,6 +31,15 @@ pub enum Work {
     Zsets(Box<zsets::job::Job>),
     /// Of members that all inputs have.
     Count(apart::Counting),
+    /// A set, a sorted set or a list that is made of the arguments, of which so many
+    /// are in it.
+    PutSet(Set, usize),
+    PutZset(Zset, usize),
+    PutList(List, usize),
+    /// The list is stored, and is being recorded.
+    PutDown(sort::Stored),
+    /// Copies of keys for another shard: at this key, and how far in it.
+    Copy(usize, SetPlace),
     /// The elements of a reply, of which so many pieces are written.
     Reply(Pieces, usize),
 }
@@ -94,6 +103,14 @@ impl Context<'_> {
         match pieces.reply_piece(&mut self.reply, number) {
             true => self.leave(Work::Reply(pieces, number + 1)),
             false => Ok(()),
+        }
+    }
+
+    /// Of `left` things to do, how many are to be done in this call.
+    pub fn slice_of(&self, left: usize) -> usize {
+        match self.cargo.divisible && left > self.settings.slices.above {
+            true => left.min(self.step()),
+            false => left,
         }
     }
 

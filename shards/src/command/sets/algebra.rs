@@ -13,9 +13,9 @@ use crate::command::apart::{
     Base, Members, check_types, count_here, count_on, is_known, is_piece_known, read_sets,
 };
 use crate::command::spec::{Arity, Begin, Command, Find, Group, KeySpec, flags};
-use crate::command::zsets::inputs::{Input, members_of, reply_input};
+use crate::command::zsets::inputs::{copy_inputs, members_of};
 use crate::command::{
-    Access, Args, Context, Decide, Decision, Handler, Outcome, OwnedArgs, Row, Run, Write,
+    Access, Args, Context, Decide, Decision, Handler, Outcome, OwnedArgs, Row, Run, Work, Write,
 };
 use crate::effects::Event;
 use crate::error::{CommandError, OutOfMemory};
@@ -264,15 +264,7 @@ fn store(ctx: &mut Context<'_>, args: Args<'_>, operation: Operation) -> Outcome
 
 /// All members of each key, which must be a set.
 fn read_whole_sets(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    ctx.reply.array(args.len() - 1);
-    for key in args.from(1).iter() {
-        match ctx.db.read_as::<Set>(key) {
-            Ok(Some(set)) => reply_input(&mut ctx.reply, Input::Set(set), 0..set.len()),
-            Ok(None) => ctx.reply.array(0),
-            Err(error) => ctx.reply.error(&error),
-        }
-    }
-    Ok(())
+    copy_inputs(ctx, args, true)
 }
 
 fn growth_for<'a>(decision: &Decision<'a>) -> Growth<'a> {
@@ -317,10 +309,17 @@ fn store_read(decision: &mut Decision<'_>, operation: Operation) -> Outcome {
 /// Has `args[1]` hold the members that follow, and nothing else.
 fn put_members(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (key, members) = (&args[1], args.from(2));
-    let mut set = Set::new();
+    let (mut set, from) = match ctx.work() {
+        Some(Work::PutSet(set, from)) => (set, from),
+        _ => (Set::new(), 0),
+    };
     let growth = ctx.growth();
-    for member in members.iter() {
+    let end = from + ctx.slice_of(members.len() - from);
+    for member in members.from(from).first(end - from).iter() {
         set.add(member, &growth)?;
+    }
+    if end < members.len() {
+        return ctx.leave(Work::PutSet(set, end));
     }
     let existed = ctx.db.delete(key);
     let stored = ctx.db.put_collection(key, set, Ttl::Clear)?;

@@ -255,6 +255,11 @@ impl Stored {
         })
     }
 
+    /// Elements that are not recorded yet.
+    pub fn left(&self) -> usize {
+        self.len - self.from
+    }
+
     /// Records about so many elements; whether there are more. When all are it says
     /// what has changed.
     pub fn record_some(&mut self, ctx: &mut Context<'_>, key: &[u8], budget: usize) -> bool {

@@ -29,8 +29,7 @@ use crate::number::parse_i64;
 use crate::resp::Reply;
 use crate::types::Type;
 use crate::value::{End, Hash, Limit, SetPlace};
-pub use job::Job;
-use job::Stored;
+pub use job::{Job, Stored};
 use options::{Sort, split_pattern};
 use order::Sorting;
 use texts::Texts;
@@ -354,12 +353,28 @@ fn conclude(decision: &mut Decision<'_>, sort: &Sort<'_>, found: &Texts) -> Outc
 }
 
 fn put_elsewhere(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let key = &args[1];
-    let mut list = job::empty();
+    let (key, texts) = (&args[1], args.from(2));
+    let (mut list, from) = match ctx.work() {
+        Some(Work::PutDown(stored)) => return put_down(ctx, key, stored),
+        Some(Work::PutList(list, from)) => (list, from),
+        _ => (job::empty(), 0),
+    };
     let limit = Limit(ctx.settings.encodings.list_max_listpack_size);
-    list.push(End::Back, args.from(2).iter(), limit)?;
-    let mut stored = Stored::put(ctx, key, list)?;
-    while stored.record_some(ctx, key, usize::MAX) {}
+    let end = from + ctx.slice_of(texts.len() - from);
+    list.push(End::Back, texts.from(from).first(end - from).iter(), limit)?;
+    if end < texts.len() {
+        return ctx.leave(Work::PutList(list, end));
+    }
+    let stored = Stored::put(ctx, key, list)?;
+    put_down(ctx, key, stored)
+}
+
+/// The list is stored: records it.
+fn put_down(ctx: &mut Context<'_>, key: &[u8], mut stored: Stored) -> Outcome {
+    let some = ctx.slice_of(stored.left());
+    if stored.record_some(ctx, key, some) {
+        return ctx.leave(Work::PutDown(stored));
+    }
     ctx.reply.ok();
     Ok(())
 }

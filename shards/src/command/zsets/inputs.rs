@@ -7,7 +7,7 @@
 
 use super::limits;
 use crate::command::args::bulks;
-use crate::command::{Args, Context, Decision, Handler, Outcome, OwnedArgs, Write};
+use crate::command::{Args, Context, Decision, Handler, Outcome, OwnedArgs, Work, Write};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::keyspace::{Ttl, ValueRef};
@@ -203,16 +203,63 @@ fn score_of(bytes: &[u8]) -> f64 {
 
 /// Copies of inputs, for the connection's core.
 pub fn read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    ctx.reply.array(args.len() - 1);
-    for key in args.from(1).iter() {
-        let input = ctx.db.read(key).map(|view| Input::of(view.value));
-        match input {
+    copy_inputs(ctx, args, false)
+}
+
+/// As [`read`], of sets alone if they must be; in slices if there is much.
+pub fn copy_inputs(ctx: &mut Context<'_>, args: Args<'_>, only_sets: bool) -> Outcome {
+    let (mut number, mut at, mut left) = match ctx.work() {
+        Some(Work::Copy(number, at)) => (number, at, ctx.long_step()),
+        _ => {
+            ctx.reply.array(args.len() - 1);
+            let left = match ctx.cargo.divisible {
+                true => ctx.settings.slices.above.max(1),
+                false => usize::MAX,
+            };
+            (1, SetPlace::default(), left)
+        }
+    };
+    while let Some(key) = args.get(number) {
+        if left == 0 {
+            return ctx.leave(Work::Copy(number, at));
+        }
+        let view = match at.visited {
+            0 => ctx.db.read(key),
+            _ => ctx.db.lookup(key),
+        };
+        match view.map(|view| Input::of(view.value)) {
             None => ctx.reply.array(0),
             Some(Err(error)) => ctx.reply.error(&error),
-            Some(Ok(input)) => reply_input(&mut ctx.reply, input, 0..input.len()),
+            Some(Ok(Input::Zset(_))) if only_sets => ctx.reply.error(&CommandError::WrongType),
+            Some(Ok(input)) => {
+                let before = at.visited;
+                copy_some(&mut ctx.reply, input, &mut at, left);
+                left -= at.visited - before;
+                if at.visited < input.len() {
+                    continue;
+                }
+            }
         }
+        left = left.saturating_sub(1);
+        (number, at) = (number + 1, SetPlace::default());
     }
     Ok(())
+}
+
+/// A copy of up to `count` members from a place on; at the first, of what comes before.
+fn copy_some(reply: &mut Reply<'_>, input: Input<'_>, at: &mut SetPlace, count: usize) {
+    let scored = matches!(input, Input::Zset(_));
+    if at.visited == 0 {
+        reply.array(1 + input.len() * if scored { 2 } else { 1 });
+        reply.integer(i64::from(scored));
+    }
+    let Ok(()) = input.walk(at, count, |member, score| {
+        member.with_bytes(|member| reply.bulk(member));
+        if scored {
+            reply.bulk(&score.to_le_bytes());
+        }
+        Ok::<_, Infallible>(())
+    });
 }
 
 /// A copy of some members of an input: their numbers must be within the length.
@@ -309,12 +356,25 @@ pub fn put_places(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 fn put_pairs(ctx: &mut Context<'_>, args: Args<'_>, event: Event) -> Outcome {
     let key = &args[1];
     let limits = limits(ctx);
-    let members = args.from(2).iter().step_by(2).map(<[u8]>::len);
-    let mut result = Zset::to_hold(members, &limits);
-    let mut words = args.from(2).iter();
-    while let (Some(member), Some(score)) = (words.next(), words.next()) {
+    let words = args.from(2);
+    let (mut result, from) = match ctx.work() {
+        Some(Work::PutZset(result, from)) => (result, from),
+        _ if ctx.slice_of(words.len()) < words.len() => (Zset::large(&limits), 0),
+        _ => {
+            let members = words.iter().step_by(2).map(<[u8]>::len);
+            (Zset::to_hold(members, &limits), 0)
+        }
+    };
+    let pairs = ctx.slice_of((words.len() - from) / 2);
+    let end = from + 2 * pairs;
+    let mut some = words.from(from).first(end - from).iter();
+    while let (Some(member), Some(score)) = (some.next(), some.next()) {
         result.set(member, score_of(score), &limits)?;
     }
+    if end < words.len() {
+        return ctx.leave(Work::PutZset(result, end));
+    }
+    let result = result.fit(&limits)?;
     put_result(ctx, key, result, event)?;
     ctx.reply.ok();
     Ok(())

@@ -390,3 +390,51 @@ fn what_writes_in_slices_is_known() {
         scene.settle();
     }
 }
+
+/// The same keys, but for those that are mixed with others: they are of other shards.
+fn spread(line: &str) -> String {
+    let places = [
+        ("t@0", "t@1"),
+        ("u@0", "u@2"),
+        ("y@0", "y@1"),
+        ("d@0", "d@2"),
+    ];
+    let words = line.split(' ').map(|word| {
+        let place = places.iter().find(|(here, _)| *here == word);
+        place.map_or(word, |(_, there)| there)
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_same_comes_of_slices_where_keys_are_spread() {
+    let spread_scene = |slices| {
+        let mut scene = Scene::new();
+        scene.alone = true;
+        for line in BEFORE {
+            scene.ask(0, 9, &spread(line));
+            scene.settle();
+        }
+        scene.said();
+        for node in &mut scene.nodes {
+            node.shard.settings.slices = slices;
+        }
+        scene
+    };
+    let ask = |line: &str, home: u16, slices: Slices| {
+        let mut scene = spread_scene(slices);
+        let reply = scene.answer(home, &spread(line));
+        for node in &mut scene.nodes {
+            node.shard.settings.slices = WHOLE;
+        }
+        let holds = AFTER.iter().map(|line| scene.answer(0, &spread(line)));
+        let holds: Vec<String> = holds.collect();
+        (reply, holds)
+    };
+    for line in HEAVY {
+        let whole = ask(line, 0, WHOLE);
+        for (step, home) in [(1, 0), (3, 1), (2, 2)] {
+            assert_eq!(ask(line, home, Slices { above: 0, step }), whole, "{line}");
+        }
+    }
+}
