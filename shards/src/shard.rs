@@ -6,7 +6,7 @@ use crate::error::CommandError;
 use crate::keep::Keep;
 use crate::keyspace::{ExpireProgress, Keyspace, Located};
 use crate::resp::{Protocol, Reply, UNLIMITED};
-use crate::types::{DbIndex, Random, Settings, Type, UnixMs};
+use crate::types::{Chance, DbIndex, Settings, Type, UnixMs};
 use std::ops::Range;
 
 /// One request for one shard.
@@ -49,7 +49,7 @@ const KEPT_BYTES: usize = 64 << 10;
 pub struct Shard {
     dbs: Vec<Keyspace>,
     effects: Effects,
-    random: Random,
+    chance: Chance,
     /// What the last request left to be done elsewhere.
     onward: Option<Write>,
     pub settings: Settings,
@@ -64,8 +64,7 @@ impl Shard {
         Self {
             dbs: (0..dbs).map(keyspace).collect(),
             effects: Effects::new(seed),
-            // Shards are given the same seed but should not make the same choices.
-            random: Random::new(seed ^ u64::from(slots.start).rotate_left(48)),
+            chance: Chance::new(seed, slots.start),
             onward: None,
             settings,
         }
@@ -209,7 +208,7 @@ impl Shard {
             settings: &self.settings,
             alone: request.alone,
             cargo,
-            random: &mut self.random,
+            chance: &mut self.chance,
             onward: &mut self.onward,
             others: Others { before, after },
         };
@@ -243,9 +242,9 @@ impl Shard {
         self.onward.take()
     }
 
-    /// A random number.
-    pub fn random(&mut self) -> u64 {
-        self.random.next()
+    /// See [`Chance`].
+    pub(crate) fn chance(&mut self) -> &mut Chance {
+        &mut self.chance
     }
 
     /// A client watches no more on this shard; whether nothing that it watched

@@ -1,5 +1,6 @@
 //! The small types every layer shares. Each names its unit.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
 /// Number of hash slots the keyspace is cut into, as in Redis Cluster.
@@ -127,6 +128,33 @@ impl Random {
     }
 }
 
+/// The two sources of random numbers of a shard. What clients see of one, with
+/// SRANDMEMBER and its like, must tell them nothing of the other.
+#[derive(Clone, Debug)]
+pub struct Chance {
+    /// Decides what is chosen.
+    pub choices: Random,
+    /// Keys the hashes of tables.
+    pub seeds: Random,
+}
+
+impl Chance {
+    /// Of the shard whose first slot is `slot`. Shards are given the same seed but
+    /// should not make the same choices. From a state of SplitMix64 all numbers can be
+    /// computed, earlier ones too, so no state is the other, nor the seed, in disguise.
+    pub fn new(seed: u64, slot: u16) -> Self {
+        let source = |purpose: u8| {
+            let mut hasher = DefaultHasher::new();
+            (seed, slot, purpose).hash(&mut hasher);
+            Random::new(hasher.finish())
+        };
+        Self {
+            choices: source(1),
+            seeds: source(2),
+        }
+    }
+}
+
 /// What the engine needs to know of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -234,6 +262,43 @@ mod tests {
     #[test]
     fn numbers_of_types_lead_back() {
         assert!((0..).zip(Type::ALL).all(|(n, of)| of as usize == n));
+    }
+
+    /// The state of a generator that gave `number`, before it did.
+    fn state_before(number: u64) -> u64 {
+        // Each step of `Random::next` is undone, the last one first.
+        let unshift = |mixed: u64, by: u32| (0..3).fold(mixed, |guess, _| mixed ^ guess >> by);
+        let inverse = |factor: u64| {
+            (0..6).fold(factor, |guess, _| {
+                guess.wrapping_mul(2u64.wrapping_sub(factor.wrapping_mul(guess)))
+            })
+        };
+        let mixed = unshift(number, 31).wrapping_mul(inverse(0x94D0_49BB_1331_11EB));
+        let mixed = unshift(mixed, 27).wrapping_mul(inverse(0xBF58_476D_1CE4_E5B9));
+        unshift(mixed, 30).wrapping_sub(0x9E37_79B9_7F4A_7C15)
+    }
+
+    #[test]
+    fn choices_lead_neither_to_seeds_nor_to_the_seed_of_all() {
+        let (seed, slot) = (7, 4096);
+        let mut chance = Chance::new(seed, slot);
+        let seeds: Vec<u64> = (0..100).map(|_| chance.seeds.next()).collect();
+        // Whoever has seen one whole number knows all that came before and will come.
+        let state = state_before(chance.choices.next());
+        assert_eq!(
+            Random::new(state).next(),
+            Chance::new(seed, slot).choices.next()
+        );
+        let mut known = Random::new(state.wrapping_sub(0x9E37_79B9_7F4A_7C15 << 10));
+        for _ in 0..4_000 {
+            assert_ne!(known.0, seed);
+            assert_ne!(known.0 ^ u64::from(slot).rotate_left(48), seed);
+            assert!(!seeds.contains(&known.next()));
+        }
+        // And what is chosen does not change what tables are keyed with.
+        let mut other = Chance::new(seed, slot);
+        (0..9).for_each(|_| _ = other.choices.next());
+        assert_eq!(other.seeds.next(), seeds[0]);
     }
 
     #[test]

@@ -45,7 +45,7 @@ use crate::effects::{Effects, Event};
 use crate::error::{CommandError, Unfinished};
 use crate::keyspace::{Db, Keyspace, Parcel};
 use crate::resp::Reply;
-use crate::types::{DbIndex, Random, Settings, ShardId, Type, UnixMs, Waiting};
+use crate::types::{Chance, DbIndex, Settings, ShardId, Type, UnixMs, Waiting};
 use crate::value::Growth;
 
 /// A row of the engine.
@@ -164,8 +164,10 @@ pub struct Decision<'a> {
     pub owners: &'a [ShardId],
     /// What the round before this one has left.
     pub progress: Progress,
-    /// A random number.
+    /// A random number, for what is chosen.
     pub random: u64,
+    /// Another one, which nobody must learn anything of: it keys tables.
+    pub seed: u64,
     pub settings: &'a Settings,
     /// As [`Context::alone`].
     pub alone: bool,
@@ -281,6 +283,7 @@ impl<'a> Decision<'a> {
             owners: &[],
             progress: Progress::default(),
             random: 0,
+            seed: 0,
             settings,
             now: UnixMs(0),
             alone: false,
@@ -349,7 +352,7 @@ pub struct Context<'a> {
     /// The other databases of the shard.
     pub others: Others<'a>,
     pub cargo: &'a mut Cargo,
-    pub(crate) random: &'a mut Random,
+    pub(crate) chance: &'a mut Chance,
     pub(crate) onward: &'a mut Option<Write>,
 }
 
@@ -568,7 +571,13 @@ impl<'a> Context<'a> {
     /// A random number. Whatever depends on it is propagated as what came of it.
     #[inline]
     pub fn random(&mut self) -> u64 {
-        self.random.next()
+        self.chance.choices.next()
+    }
+
+    /// A random number to key a table with. Nothing that clients see depends on it.
+    #[inline]
+    pub fn seed(&mut self) -> u64 {
+        self.chance.seeds.next()
     }
 
     /// What a set or a hash needs to know to grow.
@@ -576,7 +585,7 @@ impl<'a> Context<'a> {
     pub fn growth(&mut self) -> Growth<'a> {
         Growth {
             thresholds: &self.settings.encodings,
-            seed: self.random.next(),
+            seed: self.seed(),
         }
     }
 

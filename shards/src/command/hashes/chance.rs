@@ -34,7 +34,7 @@ fn hrandfield(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     ctx.db.expire_fields(key, std::iter::empty());
     let hash = ctx.db.read_as::<Hash>(key)?;
     let mut chooser = hash.map(|hash| Chooser::new(hash, now));
-    let (random, reply) = (&mut *ctx.random, &mut ctx.reply);
+    let (random, reply) = (&mut ctx.chance.choices, &mut ctx.reply);
     let first = match &mut chooser {
         Some(chooser) => chooser.choose(random)?,
         None => None,

@@ -270,7 +270,7 @@ fn read_whole_sets(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 fn growth_for<'a>(decision: &Decision<'a>) -> Growth<'a> {
     Growth {
         thresholds: &decision.settings.encodings,
-        seed: decision.random,
+        seed: decision.seed,
     }
 }
 

@@ -60,7 +60,7 @@ fn spop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         }
         None => None,
     };
-    let random = &mut *ctx.random;
+    let random = &mut ctx.chance.choices;
     let pop = |set: &mut Set| {
         let drawn = draw(set.view(), count.unwrap_or(1), random)?;
         let popped: Result<Vec<Vec<u8>>, OutOfMemory> = drawn.into_iter().map(copied).collect();
@@ -101,12 +101,12 @@ fn srandmember(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let set = ctx.db.read_as::<Set>(&args[1])?;
     match (count, set) {
         (None, None) => ctx.reply.null(),
-        (None, Some(set)) => reply_element(&mut ctx.reply, set.choose(ctx.random)),
+        (None, Some(set)) => reply_element(&mut ctx.reply, set.choose(&mut ctx.chance.choices)),
         (Some(_), None) => ctx.reply.array(0),
         (Some(count), Some(set)) if count < 0 => {
             ctx.reply.array(count.unsigned_abs() as usize);
             for _ in 0..count.unsigned_abs() {
-                reply_element(&mut ctx.reply, set.choose(ctx.random));
+                reply_element(&mut ctx.reply, set.choose(&mut ctx.chance.choices));
                 ctx.reply.complete()?;
             }
         }
@@ -119,7 +119,7 @@ fn srandmember(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
                 }
                 return Ok(());
             }
-            let drawn = draw(set, count, ctx.random)?;
+            let drawn = draw(set, count, &mut ctx.chance.choices)?;
             ctx.reply.array(drawn.len());
             for member in drawn {
                 reply_element(&mut ctx.reply, member);

@@ -527,7 +527,7 @@ fn decide(
     if !known {
         return Ok(None);
     }
-    let limits = limits_away(decision.settings, decision.random);
+    let limits = limits_away(decision.settings, decision.seed);
     let inputs = Copied::all(decision.read, &limits)?;
     let lens = lens_away(decision, &inputs);
     let mut look = |input: usize, visit: Visit<'_>| look_away(&inputs[input], visit);
@@ -615,7 +615,7 @@ fn zintercard_decide(decision: &mut Decision<'_>) -> Outcome {
     if !is_piece_known(decision, keys)? {
         return Ok(());
     }
-    let limits = limits_away(decision.settings, decision.random);
+    let limits = limits_away(decision.settings, decision.seed);
     let inputs = Copied::all(decision.read, &limits)?;
     let lens = lens_away(decision, &inputs);
     let mut look = |input: usize, visit: Visit<'_>| look_away(&inputs[input], visit);

@@ -24,7 +24,7 @@ const NAN_SCORE: CommandError = CommandError::Static("ERR resulting score is not
 
 /// Up to where sorted sets stay small, as configured.
 pub fn limits(ctx: &mut Context<'_>) -> ZsetLimits {
-    let seed = ctx.random();
+    let seed = ctx.seed();
     let encodings = &ctx.settings.encodings;
     ZsetLimits {
         entries: encodings.zset_max_listpack_entries,

@@ -585,13 +585,15 @@ impl Node {
         alone: bool,
         out: &mut Vec<u8>,
     ) -> Result<Decided, CommandError> {
-        let random = self.shard.random();
+        let chance = self.shard.chance();
+        let (random, seed) = (chance.choices.next(), chance.seeds.next());
         let max = self.shard.settings.reply_max;
         let reply = Reply::until(out, protocol, max.bytes);
         let mut decision = Decision::new(args, seen.read, &self.shard.settings, reply);
         (decision.first, decision.owners) = (seen.first, seen.owners);
         decision.progress = seen.progress;
-        (decision.random, decision.now, decision.alone) = (random, now, alone);
+        (decision.random, decision.seed) = (random, seed);
+        (decision.now, decision.alone) = (now, alone);
         decision.parcel = parcel;
         let decided = decide(&mut decision);
         let (put, writes) = (decision.put.take(), std::mem::take(&mut decision.writes));
