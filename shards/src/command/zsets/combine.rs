@@ -346,7 +346,7 @@ impl Rows {
 
     fn into_zset(self, limits: &ZsetLimits) -> Result<Zset, OutOfMemory> {
         let members = self.rows.iter().map(|(start, end, _)| end - start);
-        let mut zset = Zset::to_hold(members, limits);
+        let mut zset = Zset::to_hold(members, limits)?;
         self.add_to(&mut zset, limits)?;
         Ok(zset)
     }
@@ -404,7 +404,7 @@ fn room_for_union(
     look: Look<'_>,
 ) -> Result<Zset, CommandError> {
     if lens.iter().copied().fold(0, usize::saturating_add) > limits.entries {
-        return Ok(Zset::large(limits));
+        return Ok(Zset::large(limits)?);
     }
     let mut longest = 0;
     for input in 0..lens.len() {
@@ -415,7 +415,7 @@ fn room_for_union(
             })
         })?;
     }
-    Ok(Zset::to_hold([longest], limits))
+    Ok(Zset::to_hold([longest], limits)?)
 }
 
 fn unite(
@@ -493,7 +493,7 @@ fn whole(
     };
     let missing = lens.iter().filter(|len| **len == 0).count();
     if ctx.in_slices(weight, (count - missing, missing))? {
-        let job = Box::new(Job::new(form, options, &lens, limits));
+        let job = Box::new(Job::new(form, options, &lens, limits)?);
         return job.go_on(ctx, keys, stored);
     }
     let mut look = |input, visit: Visit<'_>| look_here(ctx, &keys[input], visit);

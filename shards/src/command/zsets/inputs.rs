@@ -166,7 +166,7 @@ impl Copied {
             return Ok(None);
         };
         let members = Bulks(rest).step_by(if scored == 0 { 1 } else { 2 });
-        let mut zset = Zset::to_hold(members.map(<[u8]>::len), limits);
+        let mut zset = Zset::to_hold(members.map(<[u8]>::len), limits)?;
         for (member, score) in members_of(reply) {
             zset.set(member, score, limits)?;
         }
@@ -359,10 +359,10 @@ fn put_pairs(ctx: &mut Context<'_>, args: Args<'_>, event: Event) -> Outcome {
     let words = args.from(2);
     let (mut result, from) = match ctx.work() {
         Some(Work::PutZset(result, from)) => (result, from),
-        _ if ctx.slice_of(words.len()) < words.len() => (Zset::large(&limits), 0),
+        _ if ctx.slice_of(words.len()) < words.len() => (Zset::large(&limits)?, 0),
         _ => {
             let members = words.iter().step_by(2).map(<[u8]>::len);
-            (Zset::to_hold(members, &limits), 0)
+            (Zset::to_hold(members, &limits)?, 0)
         }
     };
     let pairs = ctx.slice_of((words.len() - from) / 2);

@@ -9,7 +9,7 @@ use super::inputs::{Input, store};
 use super::{members_header, reply_found};
 use crate::command::{Args, Context, Outcome, Work};
 use crate::effects::Event;
-use crate::error::CommandError;
+use crate::error::{CommandError, OutOfMemory};
 use crate::value::{Collection, SetPlace, Zset, ZsetLimits};
 
 /// How far an operation has come.
@@ -30,21 +30,26 @@ pub struct Job {
 
 impl Job {
     /// Nothing is done yet; `lens` are the lengths of the inputs.
-    pub fn new(form: Form, options: Options, lens: &[usize], limits: ZsetLimits) -> Self {
+    pub fn new(
+        form: Form,
+        options: Options,
+        lens: &[usize],
+        limits: ZsetLimits,
+    ) -> Result<Self, OutOfMemory> {
         let mut order: Vec<usize> = (0..lens.len()).collect();
         if form.kind != Kind::Diff {
             order.sort_by_key(|input| lens[*input]);
         }
-        Self {
+        Ok(Self {
             kind: form.kind,
             options,
             limits,
             order,
             at: 0,
             place: SetPlace::default(),
-            result: Zset::large(&limits),
+            result: Zset::large(&limits)?,
             replied: None,
-        }
+        })
     }
 
     /// Takes a slice of it. The result is replied, unless it is to be stored.

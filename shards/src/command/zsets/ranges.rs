@@ -219,7 +219,7 @@ impl<'a> Query<'a> {
     fn select(&self, zset: ZsetRef<'_>, limits: &ZsetLimits) -> Result<Zset, CommandError> {
         let ranks = self.ranks(zset);
         let members = zset.range(ranks.clone(), false);
-        let mut selected = Zset::to_hold(members.map(|(member, _)| member.len_bytes()), limits);
+        let mut selected = Zset::to_hold(members.map(|(member, _)| member.len_bytes()), limits)?;
         // In order, whatever the direction: so it is appended.
         for (member, score) in zset.range(ranks, false) {
             member.with_bytes(|member| selected.set(member, score, limits))?;

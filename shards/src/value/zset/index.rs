@@ -13,14 +13,22 @@
 //! A scan visits buckets in the order of their bits read backwards, in which a
 //! bucket that is split is followed by its twin; so a position among all hashes
 //! (read backwards) is all a cursor needs to hold. Costs: O(1); 64 bytes for
-//! every 8 ids, and one in some ten lines is a spare one.
+//! every 6 to 8 ids, and one in some ten lines is a spare one.
+//!
+//! Spare lines that are not in use form a list. Where they are most of them, those in
+//! use move to the front, some with each removal.
 
 use super::members::NO_ID;
+use crate::error::OutOfMemory;
 
 const LINE: usize = 12;
 
 /// Ids per bucket on average, at most.
 const MEAN_MAX: usize = 8;
+
+/// Buckets are merged when they have fewer on average. So far below the other bound
+/// that ids which come and go do not split and merge by turns.
+const MEAN_MIN: usize = 6;
 
 /// Lines that are allocated together.
 const CHUNK: usize = 16;
@@ -35,6 +43,17 @@ struct Line {
     ids: [u32; LINE],
 }
 
+impl Line {
+    /// Of a spare line that is not in use: the one before it in the list.
+    fn before(&mut self) -> &mut u32 {
+        &mut self.ids[1]
+    }
+
+    fn is_in_use(&self) -> bool {
+        self.ids[0] != NO_ID
+    }
+}
+
 const EMPTY: Line = Line {
     tags: [0; LINE],
     next: NO_LINE,
@@ -42,7 +61,7 @@ const EMPTY: Line = Line {
 };
 
 /// Lines by number; grows by a chunk at a time and never moves one.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Lines {
     // Boxed, so that growing moves pointers and not lines.
     #[allow(clippy::vec_box)]
@@ -61,10 +80,21 @@ impl Lines {
         &mut self.chunks[line as usize / CHUNK][line as usize % CHUNK]
     }
 
-    fn push(&mut self) -> u32 {
+    /// Makes room for one more line.
+    fn reserve(&mut self) -> Result<(), OutOfMemory> {
         if self.len == self.chunks.len() * CHUNK {
-            self.chunks.push(Box::new([EMPTY; CHUNK]));
+            self.chunks.try_reserve(1)?;
+            let mut chunk = Vec::new();
+            chunk.try_reserve_exact(CHUNK)?;
+            chunk.resize(CHUNK, EMPTY);
+            let chunk = chunk.try_into().expect("it is as long as a chunk");
+            self.chunks.push(chunk);
         }
+        Ok(())
+    }
+
+    /// Adds a line, for which there is room.
+    fn push(&mut self) -> u32 {
         // Lossless: lines are fewer than ids.
         let line = self.len as u32;
         self.len += 1;
@@ -74,9 +104,25 @@ impl Lines {
 
     fn pop(&mut self) {
         self.len -= 1;
-        if self.len + CHUNK == self.chunks.len() * CHUNK {
+        // One may stay, so that lines that come and go do not allocate.
+        if self.len + 2 * CHUNK <= self.chunks.len() * CHUNK {
             self.chunks.pop();
+            if self.chunks.len() * 4 < self.chunks.capacity() {
+                self.chunks.shrink_to(self.chunks.len() * 2);
+            }
         }
+    }
+
+    fn try_clone(&self) -> Result<Self, OutOfMemory> {
+        let mut twin = Self::default();
+        for chunk in &self.chunks {
+            twin.len = twin.chunks.len() * CHUNK;
+            twin.reserve()?;
+            let last = twin.chunks.last_mut().expect("it was made just now");
+            **last = **chunk;
+        }
+        twin.len = self.len;
+        Ok(twin)
     }
 
     fn heap_bytes(&self) -> usize {
@@ -85,12 +131,14 @@ impl Lines {
 }
 
 /// Ids by the hash of their members.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Index {
     buckets: Lines,
     spares: Lines,
-    /// The first spare line that is not in use.
+    /// The first spare line that is not in use, and how many are not. Each knows the
+    /// one before it, too: see [`Line::before`].
     free: u32,
+    free_len: usize,
     level: u32,
     len: usize,
 }
@@ -108,21 +156,30 @@ fn order(hash: u64) -> u32 {
     (hash as u32).reverse_bits()
 }
 
-impl Default for Index {
-    fn default() -> Self {
+impl Index {
+    /// An empty one.
+    pub fn new() -> Result<Self, OutOfMemory> {
         let mut buckets = Lines::default();
+        buckets.reserve()?;
         buckets.push();
-        Self {
+        Ok(Self {
             buckets,
             spares: Lines::default(),
             free: NO_LINE,
+            free_len: 0,
             level: 0,
             len: 0,
-        }
+        })
     }
-}
 
-impl Index {
+    pub fn try_clone(&self) -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            buckets: self.buckets.try_clone()?,
+            spares: self.spares.try_clone()?,
+            ..*self
+        })
+    }
+
     #[inline]
     fn bucket_of(&self, hash: u64) -> u32 {
         let hash = hash as u32;
@@ -152,16 +209,49 @@ impl Index {
         }
     }
 
-    /// Adds an id that is not there. `hash_of` tells the hash of others.
-    pub fn insert(&mut self, hash: u64, id: u32, hash_of: impl Fn(u32) -> u64) {
-        self.put(self.bucket_of(hash), tag(hash), id);
+    /// Adds an id that is not there. `hash_of` tells the hash of others. When memory
+    /// is lacking, nothing has changed.
+    pub fn insert(
+        &mut self,
+        hash: u64,
+        id: u32,
+        hash_of: impl Fn(u32) -> u64,
+    ) -> Result<(), OutOfMemory> {
+        self.put(self.bucket_of(hash), tag(hash), id)?;
         self.len += 1;
-        if self.len > self.buckets.len * MEAN_MAX {
+        // Without the memory for it buckets are fuller for a while.
+        if self.len > self.buckets.len * MEAN_MAX && self.buckets.reserve().is_ok() {
             self.split(hash_of);
+        }
+        Ok(())
+    }
+
+    /// Gives an id that is there, and its hash, another number.
+    pub fn rename(&mut self, hash: u64, id: u32, new: u32) {
+        let bucket = self.bucket_of(hash);
+        let mut spare = None;
+        loop {
+            let line = self.line_mut(bucket, spare);
+            if let Some(at) = line.ids.iter().position(|other| *other == id) {
+                line.ids[at] = new;
+                return;
+            }
+            assert_ne!(line.next, NO_LINE, "an id that is renamed is there");
+            spare = Some(line.next);
         }
     }
 
-    fn put(&mut self, bucket: u32, tag: u8, id: u32) {
+    /// Makes sure of a spare line.
+    fn reserve_spare(&mut self) -> Result<(), OutOfMemory> {
+        match self.free {
+            NO_LINE => self.spares.reserve(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds an id to a bucket. Memory may be lacking only if there is no spare line.
+    #[inline]
+    fn put(&mut self, bucket: u32, tag: u8, id: u32) -> Result<(), OutOfMemory> {
         let (mut spare, mut next) = (None, self.buckets.get(bucket).next);
         while next != NO_LINE {
             spare = Some(next);
@@ -171,13 +261,20 @@ impl Index {
         if let Some(at) = line.ids.iter().position(|id| *id == NO_ID) {
             line.tags[at] = tag;
             line.ids[at] = id;
-            return;
+            return Ok(());
         }
+        self.reserve_spare()?;
         let next = self.take_spare();
         self.line_mut(bucket, spare).next = next;
         let line = self.spares.get_mut(next);
         line.tags[0] = tag;
         line.ids[0] = id;
+        Ok(())
+    }
+
+    /// As [`Index::put`], where there are as many spare lines as it may take.
+    fn put_again(&mut self, bucket: u32, tag: u8, id: u32) {
+        self.put(bucket, tag, id).expect("there is a spare line");
     }
 
     fn line_mut(&mut self, bucket: u32, spare: Option<u32>) -> &mut Line {
@@ -192,10 +289,71 @@ impl Index {
             return self.spares.push();
         }
         let spare = self.free;
-        let line = self.spares.get_mut(spare);
-        self.free = line.next;
-        *line = EMPTY;
+        self.unlink_free(spare);
+        *self.spares.get_mut(spare) = EMPTY;
         spare
+    }
+
+    fn release_spare(&mut self, spare: u32) {
+        let next = std::mem::replace(&mut self.free, spare);
+        if next != NO_LINE {
+            *self.spares.get_mut(next).before() = spare;
+        }
+        let line = self.spares.get_mut(spare);
+        *line = EMPTY;
+        line.next = next;
+        *line.before() = NO_LINE;
+        self.free_len += 1;
+    }
+
+    fn unlink_free(&mut self, spare: u32) {
+        let line = self.spares.get_mut(spare);
+        let (next, before) = (line.next, *line.before());
+        match before {
+            NO_LINE => self.free = next,
+            _ => self.spares.get_mut(before).next = next,
+        }
+        if next != NO_LINE {
+            *self.spares.get_mut(next).before() = before;
+        }
+        self.free_len -= 1;
+    }
+
+    /// Gives the last spare lines back, if most are not in use.
+    fn trim(&mut self, hash_of: impl Fn(u32) -> u64) {
+        /// Lines that are given back in one go: more than become free.
+        const STEPS: usize = 4;
+        for _ in 0..STEPS {
+            if self.free_len * 2 < self.spares.len || self.spares.len <= CHUNK {
+                return;
+            }
+            // Lossless: lines are fewer than ids.
+            let last = self.spares.len as u32 - 1;
+            if self.spares.get(last).is_in_use() {
+                self.move_spare(last, &hash_of);
+            } else {
+                self.unlink_free(last);
+            }
+            self.spares.pop();
+        }
+    }
+
+    /// Moves a spare line that is in use to one that is not.
+    fn move_spare(&mut self, from: u32, hash_of: impl Fn(u32) -> u64) {
+        let line = *self.spares.get(from);
+        let to = self.take_spare();
+        *self.spares.get_mut(to) = line;
+        let bucket = self.bucket_of(hash_of(line.ids[0]));
+        let mut before = None;
+        loop {
+            let line = self.line_mut(bucket, before);
+            if line.next == from {
+                line.next = to;
+                return;
+            }
+            assert_ne!(line.next, NO_LINE, "a line in use is its bucket's");
+            before = Some(line.next);
+        }
     }
 
     /// Takes all of a bucket's ids out; its spare lines become free.
@@ -211,11 +369,13 @@ impl Index {
                 return;
             }
             line = *self.spares.get(next);
-            self.spares.get_mut(next).next = self.free;
-            self.free = next;
+            // Before its ids find a new place, so that there are as many spare lines as
+            // they may need.
+            self.release_spare(next);
         }
     }
 
+    /// Splits a bucket; there is room for one more.
     fn split(&mut self, hash_of: impl Fn(u32) -> u64) {
         let twin = self.buckets.push();
         let bucket = twin & mask(self.level);
@@ -226,27 +386,31 @@ impl Index {
             } else {
                 twin
             };
-            this.put(target, tag, id);
+            this.put_again(target, tag, id);
         });
         if self.buckets.len == 1 << (self.level + 1) {
             self.level += 1;
         }
     }
 
-    /// The opposite of a split.
+    /// The opposite of a split; not done if there is no memory for it.
     fn merge(&mut self) {
+        // One line more than the two buckets have between them.
+        if self.reserve_spare().is_err() {
+            return;
+        }
         if self.buckets.len == 1 << self.level {
             self.level -= 1;
         }
         // Lossless: buckets are fewer than ids.
         let twin = self.buckets.len as u32 - 1;
         let bucket = twin & mask(self.level);
-        self.drain(twin, |this, tag, id| this.put(bucket, tag, id));
+        self.drain(twin, |this, tag, id| this.put_again(bucket, tag, id));
         self.buckets.pop();
     }
 
-    /// Removes an id, which must be there.
-    pub fn remove(&mut self, hash: u64, id: u32) {
+    /// Removes an id, which must be there. `hash_of` tells the hash of others.
+    pub fn remove(&mut self, hash: u64, id: u32, hash_of: impl Fn(u32) -> u64) {
         let bucket = self.bucket_of(hash);
         let (mut found, mut before, mut last) = (None, None, None);
         loop {
@@ -276,14 +440,13 @@ impl Index {
         }
         if let (true, Some(before), Some(last)) = (emptied, before, last) {
             self.line_mut(bucket, before).next = NO_LINE;
-            self.spares.get_mut(last).next = self.free;
-            self.free = last;
+            self.release_spare(last);
         }
         self.len -= 1;
-        // Half as full as when it was split.
-        if self.buckets.len > 1 && self.len * 2 < (self.buckets.len - 1) * MEAN_MAX {
+        if self.buckets.len > 1 && self.len < (self.buckets.len - 1) * MEAN_MIN {
             self.merge();
         }
+        self.trim(hash_of);
     }
 
     /// Visits whole buckets from `cursor` (0 at first) until about `budget` ids
@@ -367,11 +530,14 @@ impl Index {
             }
         }
         assert_eq!(seen.len(), self.len);
-        let mut free = self.free;
+        let (mut free, mut before, mut unused) = (self.free, NO_LINE, 0);
         while free != NO_LINE {
-            (spares, free) = (spares + 1, self.spares.get(free).next);
+            let mut line = *self.spares.get(free);
+            assert_eq!((line.is_in_use(), *line.before()), (false, before));
+            (unused, before, free) = (unused + 1, free, line.next);
         }
-        assert_eq!(spares, self.spares.len);
+        assert_eq!(unused, self.free_len);
+        assert_eq!(spares + unused, self.spares.len);
     }
 }
 

@@ -16,6 +16,10 @@ use std::ops::Range;
 /// Removing so many members takes less than half a millisecond.
 const REMOVED_SINGLY_UP_TO: usize = 512;
 
+/// Members that move with each that is removed, if they are in sparse pages: so many
+/// that a page is empty before as many are gone from others as make one sparse.
+const MOVED: usize = 2;
+
 /// A removal of many members that goes on step by step.
 #[derive(Debug)]
 pub struct Removal {
@@ -89,18 +93,22 @@ fn hash(hasher: &ahash::RandomState, member: &[u8]) -> u64 {
 
 impl Large {
     /// An empty one; `seed` keys its hash.
-    pub fn new(seed: u64) -> Self {
-        Self {
+    pub fn new(seed: u64) -> Result<Self, OutOfMemory> {
+        Self::with_hasher(ahash::RandomState::with_seeds(
+            seed,
+            seed.rotate_left(19) ^ 0x9E37_79B9_7F4A_7C15,
+            seed.rotate_left(37) ^ 0xBF58_476D_1CE4_E5B9,
+            seed.rotate_left(53) ^ 0x94D0_49BB_1331_11EB,
+        ))
+    }
+
+    fn with_hasher(hasher: ahash::RandomState) -> Result<Self, OutOfMemory> {
+        Ok(Self {
             members: Members::default(),
-            index: Index::default(),
-            tree: Tree::default(),
-            hasher: ahash::RandomState::with_seeds(
-                seed,
-                seed.rotate_left(19) ^ 0x9E37_79B9_7F4A_7C15,
-                seed.rotate_left(37) ^ 0xBF58_476D_1CE4_E5B9,
-                seed.rotate_left(53) ^ 0x94D0_49BB_1331_11EB,
-            ),
-        }
+            index: Index::new()?,
+            tree: Tree::new()?,
+            hasher,
+        })
     }
 
     pub fn len(&self) -> usize {
@@ -155,7 +163,7 @@ impl Large {
             return Ok((old, old));
         };
         match (found, old) {
-            (Some(id), Some(old)) if old != score => self.change_score(id, member, old, score),
+            (Some(id), Some(old)) if old != score => self.change_score(id, member, old, score)?,
             (Some(_), _) => return Ok((old, old)),
             (None, _) => self.insert(hash, member, score)?,
         }
@@ -165,12 +173,16 @@ impl Large {
     fn insert(&mut self, hash_: u64, member: &[u8], score: f64) -> Result<(), OutOfMemory> {
         let id = self.members.insert(member, score)?;
         let (members, hasher) = (&self.members, &self.hasher);
-        self.index
-            .insert(hash_, id, |id| hash(hasher, members.get(id)));
-        self.tree.insert(Item { score, id }, |item| {
-            is_before(members, item, score, member)
-        });
-        Ok(())
+        let hash_of = |id| hash(hasher, members.get(id));
+        let mut done = self.index.insert(hash_, id, hash_of);
+        if done.is_ok() {
+            let before = |item| is_before(members, item, score, member);
+            done = self.tree.insert(Item { score, id }, before);
+            if done.is_err() {
+                self.index.remove(hash_, id, hash_of);
+            }
+        }
+        done.inspect_err(|_| self.members.remove(id))
     }
 
     /// Adds a member that is not there.
@@ -178,15 +190,23 @@ impl Large {
         self.insert(hash(&self.hasher, member), member, score)
     }
 
-    fn change_score(&mut self, id: u32, member: &[u8], old: f64, score: f64) {
-        self.members.set_score(id, score);
+    fn change_score(
+        &mut self,
+        id: u32,
+        member: &[u8],
+        old: f64,
+        score: f64,
+    ) -> Result<(), OutOfMemory> {
         let members = &self.members;
         let up_to = |item| is_up_to(members, item, old, member);
         let before = |item| is_before(members, item, score, member);
         if !self.tree.change_score(score, up_to, before) {
+            // First what may fail; until then it is there with both scores.
+            self.tree.insert(Item { score, id }, before)?;
             self.tree.remove(up_to);
-            self.tree.insert(Item { score, id }, before);
         }
+        self.members.set_score(id, score);
+        Ok(())
     }
 
     /// Removes a member; the score it had.
@@ -197,9 +217,38 @@ impl Large {
         let members = &self.members;
         self.tree
             .remove(|item| is_up_to(members, item, score, member));
-        self.index.remove(hash, id);
-        self.members.remove(id);
+        self.forget(hash, id);
         Some(score)
+    }
+
+    /// Removes a member that is not in the tree any more.
+    fn forget(&mut self, hash_: u64, id: u32) {
+        let (members, hasher) = (&self.members, &self.hasher);
+        self.index
+            .remove(hash_, id, |id| hash(hasher, members.get(id)));
+        self.members.remove(id);
+        self.gather();
+    }
+
+    /// Moves some members out of a sparse page, if there is one.
+    #[inline]
+    fn gather(&mut self) {
+        for _ in 0..MOVED {
+            let Some((old, new)) = self.members.move_one() else {
+                return;
+            };
+            self.follow(old, new);
+        }
+    }
+
+    /// A member has got another id.
+    fn follow(&mut self, old: u32, new: u32) {
+        let members = &self.members;
+        let (member, score) = (members.get(new), members.score(new));
+        self.index.rename(hash(&self.hasher, member), old, new);
+        // There is nothing to see any more where it was.
+        let up_to = |item: Item| item.id == old || is_up_to(members, item, score, member);
+        self.tree.rename(new, up_to);
     }
 
     /// How the members of these ranks, which must be within the length, are best
@@ -210,21 +259,17 @@ impl Large {
         let moves = ranks.len() > REMOVED_SINGLY_UP_TO && kept < ranks.len() / 2;
         Removal {
             ranks,
-            moved: moves.then(|| Moved {
-                to: Box::new(self.successor()),
-                kept,
-                count: 0,
-            }),
+            // Without the memory there is still the long way.
+            moved: moves.then(|| self.moved(kept).ok()).flatten(),
         }
     }
 
-    fn successor(&self) -> Self {
-        Self {
-            members: Members::default(),
-            index: Index::default(),
-            tree: Tree::default(),
-            hasher: self.hasher.clone(),
-        }
+    fn moved(&self, kept: usize) -> Result<Moved, OutOfMemory> {
+        Ok(Moved {
+            to: Box::new(Self::with_hasher(self.hasher.clone())?),
+            kept,
+            count: 0,
+        })
     }
 
     /// Removes, or moves, about `budget` members. Once it is over, the range is empty;
@@ -278,9 +323,7 @@ impl Large {
     /// Removes the member with this rank, which must be below the length.
     pub fn remove_at(&mut self, rank: usize) {
         let id = self.tree.remove_at(rank).id;
-        let hash = hash(&self.hasher, self.members.get(id));
-        self.index.remove(hash, id);
-        self.members.remove(id);
+        self.forget(hash(&self.hasher, self.members.get(id)), id);
     }
 
     /// See [`Index::scan`].
@@ -306,8 +349,8 @@ impl Large {
     pub fn try_clone(&self) -> Result<Self, OutOfMemory> {
         Ok(Self {
             members: self.members.try_clone()?,
-            index: self.index.clone(),
-            tree: self.tree.twin(),
+            index: self.index.try_clone()?,
+            tree: self.tree.twin()?,
             hasher: self.hasher.clone(),
         })
     }

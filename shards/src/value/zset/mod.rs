@@ -87,18 +87,21 @@ impl Zset {
     }
 
     /// An empty one that is large whatever it holds.
-    pub fn large(limits: &ZsetLimits) -> Self {
-        Self::Skiplist(Box::new(Large::new(limits.seed)))
+    pub fn large(limits: &ZsetLimits) -> Result<Self, OutOfMemory> {
+        Ok(Self::Skiplist(Box::new(Large::new(limits.seed)?)))
     }
 
     /// An empty one for members of these lengths: large from the start if they make it
     /// large, as in Redis, whose results are no listpacks on the way: a listpack forgets
     /// the sign of a score of -0.
-    pub fn to_hold(members: impl IntoIterator<Item = usize>, limits: &ZsetLimits) -> Self {
+    pub fn to_hold(
+        members: impl IntoIterator<Item = usize>,
+        limits: &ZsetLimits,
+    ) -> Result<Self, OutOfMemory> {
         let mut small = 0..limits.entries;
         let fits = |len| small.next().is_some() && len <= limits.value;
         if members.into_iter().all(fits) {
-            Self::new()
+            Ok(Self::new())
         } else {
             Self::large(limits)
         }
@@ -183,7 +186,7 @@ impl Zset {
 
     fn enlarge(&mut self, seed: u64) -> Result<&mut Large, OutOfMemory> {
         if let Self::Listpack(bytes) = self {
-            let mut large = Box::new(Large::new(seed));
+            let mut large = Box::new(Large::new(seed)?);
             for (_, member, score) in small::pairs(Listpack::new(bytes)) {
                 member.with_bytes(|member| large.add(member, score))?;
             }
@@ -452,7 +455,7 @@ impl Collection for Zset {
         }
     }
 
-    fn into_flat(self) -> Option<Vec<u8>> {
+    fn flat_mut(&mut self) -> Option<&mut Vec<u8>> {
         match self {
             Self::Listpack(bytes) => Some(bytes),
             Self::Skiplist(_) => None,

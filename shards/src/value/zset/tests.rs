@@ -286,3 +286,82 @@ fn freed_in_slices() {
         assert!(limits.entries > 0 || slices > 50, "{slices}");
     }
 }
+
+/// What is held by as many members as are in a map, if nothing was ever removed.
+fn afresh(twin: &Twin) -> usize {
+    let mut zset = Zset::new();
+    // Not in order, which would make the tree denser than any history does.
+    for (member, score) in &twin.0 {
+        zset.set(member, *score, &LARGE).unwrap();
+    }
+    zset.heap_bytes()
+}
+
+/// Removes members in the order of `next` until one in a thousand is left, and looks
+/// what they hold when half of those before are gone.
+fn shrink(len: usize, name: fn(usize) -> Vec<u8>, next: fn(usize, usize) -> usize) {
+    let (mut zset, mut twin) = (Zset::new(), Twin::default());
+    for number in 0..len {
+        let score = (number * 7919 % 1000) as f64;
+        zset.set(&name(number), score, &LARGE).unwrap();
+        twin.0.insert(name(number), score);
+    }
+    let mut checked = len;
+    for step in 0..len - len / 1000 {
+        let name = name(next(step, len));
+        assert_eq!(zset.remove(&name), twin.0.remove(&name));
+        if twin.0.len() * 2 <= checked {
+            checked = twin.0.len();
+            let (held, needed) = (zset.heap_bytes(), afresh(&twin));
+            // A page that is being left; one that is not full yet.
+            assert!(held <= 2 * needed + 40_960, "{held} {needed} at {checked}");
+        }
+    }
+    assert!(checked < len / 400);
+    check(&zset, &twin);
+}
+
+#[test]
+fn what_is_left_holds_no_more_than_twice_what_it_needs() {
+    let of_one_length = |number: usize| format!("member:{number:09}").into_bytes();
+    let of_any_length = |number: usize| {
+        let mut name = number.to_string().into_bytes();
+        name.resize(name.len() + number * 31 % 150, b'x');
+        name
+    };
+    let long = |number: usize| format!("{number:0>1500}").into_bytes();
+    for next in [
+        |step, len| step * 7919 % len,
+        |step, _| step,
+        |step, len| len - 1 - step,
+        // Most of every page, then the next.
+        |step, len| (step % (len / 10)) * 10 + step / (len / 10),
+    ] {
+        shrink(60_000, of_one_length, next);
+        shrink(60_000, of_any_length, next);
+        shrink(20_000, long, next);
+    }
+}
+
+#[test]
+fn members_that_come_and_go_take_no_more_and_more() {
+    let (mut zset, mut random) = (Zset::new(), Random::new(4));
+    let name = |number: u64| format!("member:{number:09}").into_bytes();
+    let mut most = 0;
+    for step in 0..400_000 {
+        // Who is there for a moment, and who stays long.
+        let number = if step % 3 == 0 {
+            random.next() % 20_000
+        } else {
+            step
+        };
+        zset.set(&name(number), (step % 97) as f64, &LARGE).unwrap();
+        if zset.view().len() > 10_000 {
+            zset.remove_range(0..1);
+        }
+        if step == 100_000 {
+            most = zset.heap_bytes();
+        }
+        assert!(step < 100_000 || zset.heap_bytes() < most * 3 / 2);
+    }
+}

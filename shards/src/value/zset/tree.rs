@@ -20,6 +20,7 @@
 //! O(log n) for everything; an item takes 12 bytes, at 0.7 of a leaf.
 
 use crate::counted;
+use crate::error::OutOfMemory;
 
 /// Items of a leaf: it fits 768 bytes.
 const LEAF: usize = 63;
@@ -51,7 +52,8 @@ struct Child {
 
 #[derive(Debug)]
 enum Node {
-    Leaf(Box<Leaf>),
+    /// An array of one, because such a box can be had fallibly.
+    Leaf(Box<[Leaf; 1]>),
     Inner(Vec<Child>),
 }
 
@@ -114,13 +116,18 @@ impl<F: FnMut(Item) -> bool> Way for Last<F> {
     }
 }
 
+const EMPTY_LEAF: Leaf = Leaf {
+    scores: [0.0; LEAF],
+    ids: [0; LEAF],
+    len: 0,
+};
+
 impl Leaf {
-    fn new() -> Box<Self> {
-        Box::new(Self {
-            scores: [0.0; LEAF],
-            ids: [0; LEAF],
-            len: 0,
-        })
+    fn boxed(self) -> Result<Box<[Self; 1]>, OutOfMemory> {
+        let mut one = Vec::new();
+        one.try_reserve_exact(1)?;
+        one.push(self);
+        Ok(one.try_into().expect("it is one"))
     }
 
     #[inline]
@@ -161,6 +168,31 @@ impl Leaf {
         self.len += 1;
     }
 
+    /// Inserts into a leaf that is full: some of it moves to a new one on the right.
+    #[cold]
+    fn overflow<F>(
+        &mut self,
+        at: usize,
+        insertion: &mut Insertion<'_, F>,
+        edges: Edges,
+        full_above: usize,
+    ) -> Result<bool, OutOfMemory> {
+        let mut split = Split::of_leaf(full_above)?;
+        *insertion.bytes += Node::leaf_bytes() + full_above * Node::inner_bytes();
+        let cut = edges.cut(at, LEAF);
+        if let Node::Leaf(right) = &mut split.right {
+            self.split(cut, &mut right[0]);
+            // At a cut in the middle both sides would do; neither is full.
+            if at < cut || cut == 0 {
+                self.insert(at, insertion.item);
+            } else {
+                right[0].insert(at - cut, insertion.item);
+            }
+        }
+        insertion.split = Some(split);
+        Ok(true)
+    }
+
     fn remove(&mut self, at: usize) -> Item {
         let (item, len) = (self.item(at), self.len());
         self.scores.copy_within(at + 1..len, at);
@@ -169,24 +201,38 @@ impl Leaf {
         item
     }
 
-    /// Cuts off the items from `at` on.
-    fn split(&mut self, at: usize) -> Box<Self> {
-        let mut right = Self::new();
+    /// Moves the items from `at` on to an empty leaf.
+    fn split(&mut self, at: usize, right: &mut Self) {
         let moved = self.len() - at;
         right.scores[..moved].copy_from_slice(&self.scores[at..self.len()]);
         right.ids[..moved].copy_from_slice(&self.ids[at..self.len()]);
         // Lossless: at most LEAF.
         right.len = moved as u32;
         self.len = at as u32;
-        right
     }
 
-    /// Adds all items of the leaf on the right.
-    fn append(&mut self, right: &Self) {
-        let (len, more) = (self.len(), right.len());
-        self.scores[len..len + more].copy_from_slice(&right.scores[..more]);
-        self.ids[len..len + more].copy_from_slice(&right.ids[..more]);
-        self.len += right.len;
+    /// Moves the first `count` items to the end of the leaf on the left.
+    fn give_left(&mut self, count: usize, left: &mut Self) {
+        let (len, kept) = (left.len(), self.len() - count);
+        left.scores[len..len + count].copy_from_slice(&self.scores[..count]);
+        left.ids[len..len + count].copy_from_slice(&self.ids[..count]);
+        self.scores.copy_within(count..count + kept, 0);
+        self.ids.copy_within(count..count + kept, 0);
+        // Lossless: at most LEAF.
+        left.len += count as u32;
+        self.len = kept as u32;
+    }
+
+    /// Takes the last `count` items of the leaf on the left.
+    fn take_left(&mut self, count: usize, left: &mut Self) {
+        let (len, start) = (self.len(), left.len() - count);
+        self.scores.copy_within(..len, count);
+        self.ids.copy_within(..len, count);
+        self.scores[..count].copy_from_slice(&left.scores[start..start + count]);
+        self.ids[..count].copy_from_slice(&left.ids[start..start + count]);
+        // Lossless: at most LEAF.
+        self.len += count as u32;
+        left.len = start as u32;
     }
 }
 
@@ -218,8 +264,40 @@ impl Edges {
     }
 }
 
-fn inner_node() -> Vec<Child> {
-    Vec::with_capacity(INNER)
+fn inner_node() -> Result<Vec<Child>, OutOfMemory> {
+    let mut children = Vec::new();
+    children.try_reserve_exact(INNER)?;
+    Ok(children)
+}
+
+/// What an insertion carries along.
+struct Insertion<'t, F> {
+    before: F,
+    item: Item,
+    /// The tree's count of bytes.
+    bytes: &'t mut usize,
+    /// What a node that was full hands up.
+    split: Option<Split>,
+}
+
+/// The node on the right of one that was full.
+struct Split {
+    right: Node,
+    /// For the nodes above that will be split in turn.
+    spare: Vec<Vec<Child>>,
+}
+
+impl Split {
+    /// All the memory that a split of a leaf takes below so many full nodes.
+    fn of_leaf(full_above: usize) -> Result<Self, OutOfMemory> {
+        let mut spare = Vec::new();
+        spare.try_reserve_exact(full_above)?;
+        for _ in 0..full_above {
+            spare.push(inner_node()?);
+        }
+        let right = Node::Leaf(EMPTY_LEAF.boxed()?);
+        Ok(Self { right, spare })
+    }
 }
 
 impl Child {
@@ -236,14 +314,14 @@ impl Child {
 impl Node {
     fn first(&self) -> Item {
         match self {
-            Self::Leaf(leaf) => leaf.item(0),
+            Self::Leaf(leaf) => leaf[0].item(0),
             Self::Inner(children) => children[0].first,
         }
     }
 
     fn count(&self) -> usize {
         match self {
-            Self::Leaf(leaf) => leaf.len(),
+            Self::Leaf(leaf) => leaf[0].len(),
             Self::Inner(children) => children.iter().map(|child| child.count as usize).sum(),
         }
     }
@@ -251,7 +329,7 @@ impl Node {
     /// Items of a leaf, or children.
     fn width(&self) -> usize {
         match self {
-            Self::Leaf(leaf) => leaf.len(),
+            Self::Leaf(leaf) => leaf[0].len(),
             Self::Inner(children) => children.len(),
         }
     }
@@ -278,83 +356,97 @@ impl Node {
         }
     }
 
-    /// Inserts behind all items `before` holds for. What does not fit becomes a
-    /// node on the right. The bytes of new nodes are added to `bytes`.
-    fn insert(
+    /// Inserts behind all items `before` holds for; whether what did not fit is in
+    /// `split`. So many nodes right above are full and will be split if this one is.
+    /// When memory is lacking, nothing has changed.
+    fn insert<F: FnMut(Item) -> bool>(
         &mut self,
-        before: &mut impl FnMut(Item) -> bool,
-        item: Item,
+        insertion: &mut Insertion<'_, F>,
         edges: Edges,
-        bytes: &mut usize,
-    ) -> Option<Node> {
-        match self {
+        full_above: usize,
+    ) -> Result<bool, OutOfMemory> {
+        let children = match self {
             Self::Leaf(leaf) => {
-                let at = leaf.behind(before);
+                let [leaf] = &mut **leaf;
+                let at = leaf.behind(&mut insertion.before);
                 if leaf.len() < LEAF {
-                    leaf.insert(at, item);
-                    return None;
+                    leaf.insert(at, insertion.item);
+                    return Ok(false);
                 }
-                let cut = edges.cut(at, LEAF);
-                let mut right = leaf.split(cut);
-                *bytes += Self::leaf_bytes();
-                // At a cut in the middle both sides would do; neither is full.
-                if at < cut || cut == 0 {
-                    leaf.insert(at, item);
-                } else {
-                    right.insert(at - cut, item);
-                }
-                Some(Self::Leaf(right))
+                return leaf.overflow(at, insertion, edges, full_above);
             }
-            Self::Inner(children) => {
-                let index = Last(&mut *before).child(children);
-                let edges_below = edges.of_child(index, children.len());
-                let child = &mut children[index];
-                let sibling = child.node.insert(before, item, edges_below, bytes);
-                child.first = child.node.first();
-                let Some(sibling) = sibling else {
-                    child.count += 1;
-                    return None;
-                };
-                let sibling = Child::of(sibling);
-                child.count = child.count + 1 - sibling.count;
-                let right = Self::insert_child(children, index + 1, sibling, edges)?;
-                *bytes += Self::inner_bytes();
-                Some(Self::Inner(right))
-            }
+            Self::Inner(children) => children,
+        };
+        let index = Last(&mut insertion.before).child(children);
+        let full = children.len() == INNER;
+        let edges_below = edges.of_child(index, children.len());
+        let child = &mut children[index];
+        let full_above = if full { full_above + 1 } else { 0 };
+        let split = child.node.insert(insertion, edges_below, full_above)?;
+        child.first = child.node.first();
+        if !split {
+            child.count += 1;
+            return Ok(false);
         }
+        let Split { right, mut spare } = insertion.split.take().expect("it was said so");
+        let sibling = Child::of(right);
+        child.count = child.count + 1 - sibling.count;
+        let Some(mut right) = spare.pop().filter(|_| full) else {
+            children.insert(index + 1, sibling);
+            return Ok(false);
+        };
+        Self::insert_child(children, index + 1, sibling, edges, &mut right);
+        let right = Self::Inner(right);
+        insertion.split = Some(Split { right, spare });
+        Ok(true)
     }
 
+    /// Adds a child to a full node, some of which moves to the empty one on the right.
     fn insert_child(
         children: &mut Vec<Child>,
         at: usize,
         child: Child,
         edges: Edges,
-    ) -> Option<Vec<Child>> {
-        if children.len() < INNER {
-            children.insert(at, child);
-            return None;
-        }
+        right: &mut Vec<Child>,
+    ) {
         // A child that was split at the left end has the new one behind it.
         let cut = if edges.left && at == 1 {
             1
         } else {
             edges.cut(at, INNER)
         };
-        let mut right = inner_node();
         right.extend(children.drain(cut..));
         if at <= cut && cut < INNER {
             children.insert(at, child);
         } else {
             right.insert(at - cut, child);
         }
-        Some(right)
+    }
+
+    /// Gives the item at the end of `way` another id.
+    fn rename(&mut self, way: &mut impl Way, id: u32) {
+        match self {
+            Self::Leaf(leaf) => {
+                let [leaf] = &mut **leaf;
+                leaf.ids[way.slot(leaf)] = id;
+            }
+            Self::Inner(children) => {
+                let index = way.child(children);
+                let child = &mut children[index];
+                child.node.rename(way, id);
+                child.first = child.node.first();
+            }
+        }
     }
 
     /// Removes the item at the end of `way`. The bytes of nodes that go are
     /// taken from `bytes`.
     fn remove(&mut self, way: &mut impl Way, bytes: &mut usize) -> Item {
         match self {
-            Self::Leaf(leaf) => leaf.remove(way.slot(leaf)),
+            Self::Leaf(leaf) => {
+                let [leaf] = &mut **leaf;
+                leaf.remove(way.slot(leaf))
+            }
             Self::Inner(children) => {
                 let index = way.child(children);
                 let child = &mut children[index];
@@ -401,33 +493,29 @@ impl Node {
         let half = sum / 2;
         match (self, right) {
             (Self::Leaf(left), Self::Leaf(mut right)) => {
+                let ([from], [into]) = (&mut *right, &mut **left);
                 if fits {
-                    left.append(&right);
+                    from.give_left(from.len(), into);
                     return None;
                 }
-                if left.len() > half {
-                    let mut moved = left.split(half);
-                    moved.append(&right);
-                    return Some(Self::Leaf(moved));
+                match into.len().checked_sub(half) {
+                    Some(more) => from.take_left(more, into),
+                    None => from.give_left(half - into.len(), into),
                 }
-                let rest = right.split(half - left.len());
-                left.append(&right);
-                Some(Self::Leaf(rest))
+                Some(Self::Leaf(right))
             }
             (Self::Inner(left), Self::Inner(mut right)) => {
                 if fits {
                     left.append(&mut right);
                     return None;
                 }
-                let mut rest = inner_node();
                 if left.len() > half {
-                    rest.extend(left.drain(half..));
-                    rest.append(&mut right);
+                    right.splice(..0, left.drain(half..));
                 } else {
-                    rest.extend(right.drain(half - left.len()..));
-                    left.append(&mut right);
+                    let less = half - left.len();
+                    left.extend(right.drain(..less));
                 }
-                Some(Self::Inner(rest))
+                Some(Self::Inner(right))
             }
             _ => unreachable!("neighbours are equally deep"),
         }
@@ -438,7 +526,7 @@ impl Node {
     fn shed(&mut self, budget: &mut usize) -> bool {
         match self {
             Self::Leaf(leaf) => {
-                *budget = budget.saturating_sub(leaf.len().max(1));
+                *budget = budget.saturating_sub(leaf[0].len().max(1));
                 true
             }
             Self::Inner(children) => {
@@ -453,18 +541,18 @@ impl Node {
         }
     }
 
-    fn twin(&self) -> Self {
-        match self {
-            Self::Leaf(leaf) => Self::Leaf(leaf.clone()),
+    fn twin(&self) -> Result<Self, OutOfMemory> {
+        Ok(match self {
+            Self::Leaf(leaf) => Self::Leaf(leaf[0].clone().boxed()?),
             Self::Inner(children) => {
-                let mut twin = inner_node();
-                twin.extend(children.iter().map(|child| Child {
-                    node: child.node.twin(),
-                    ..*child
-                }));
+                let mut twin = inner_node()?;
+                for child in children {
+                    let node = child.node.twin()?;
+                    twin.push(Child { node, ..*child });
+                }
                 Self::Inner(twin)
             }
-        }
+        })
     }
 }
 
@@ -476,17 +564,16 @@ impl Child {
     }
 }
 
-impl Default for Tree {
-    fn default() -> Self {
-        Self {
-            root: Node::Leaf(Leaf::new()),
+impl Tree {
+    /// An empty one.
+    pub fn new() -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            root: Node::Leaf(EMPTY_LEAF.boxed()?),
             len: 0,
             heap_bytes: Node::leaf_bytes(),
-        }
+        })
     }
-}
 
-impl Tree {
     pub fn len(&self) -> usize {
         self.len
     }
@@ -501,7 +588,7 @@ impl Tree {
         let (mut node, mut rank) = (&self.root, 0);
         loop {
             match node {
-                Node::Leaf(leaf) => return rank + leaf.behind(&mut before),
+                Node::Leaf(leaf) => return rank + leaf[0].behind(&mut before),
                 Node::Inner(children) => {
                     let index = Last(&mut before).child(children);
                     let skipped = children[..index].iter();
@@ -521,6 +608,7 @@ impl Tree {
         loop {
             match node {
                 Node::Leaf(leaf) => {
+                    let [leaf] = &**leaf;
                     let run = Run {
                         scores: &leaf.scores[..leaf.len()],
                         ids: &leaf.ids[..leaf.len()],
@@ -532,22 +620,38 @@ impl Tree {
         }
     }
 
-    /// Inserts an item behind all those that `before` holds for.
-    pub fn insert(&mut self, item: Item, mut before: impl FnMut(Item) -> bool) {
+    /// Inserts an item behind all those that `before` holds for. When memory is
+    /// lacking, nothing has changed.
+    pub fn insert(
+        &mut self,
+        item: Item,
+        before: impl FnMut(Item) -> bool,
+    ) -> Result<(), OutOfMemory> {
         let edges = Edges {
             left: true,
             right: true,
         };
-        let bytes = &mut self.heap_bytes;
-        if let Some(sibling) = self.root.insert(&mut before, item, edges, bytes) {
-            let root = std::mem::replace(&mut self.root, Node::Inner(inner_node()));
-            if let Node::Inner(children) = &mut self.root {
-                children.push(Child::of(root));
-                children.push(Child::of(sibling));
-            }
-            self.heap_bytes += Node::inner_bytes();
+        let mut insertion = Insertion {
+            before,
+            item,
+            bytes: &mut self.heap_bytes,
+            split: None,
+        };
+        // As if there were a full node above: it is the new root, if the root is split.
+        if self.root.insert(&mut insertion, edges, 1)? {
+            let Split { right, mut spare } = insertion.split.expect("it was said so");
+            let mut children = spare.pop().expect("it was fetched for the new root");
+            let root = std::mem::replace(&mut self.root, Node::Inner(Vec::new()));
+            children.extend([Child::of(root), Child::of(right)]);
+            self.root = Node::Inner(children);
         }
         self.len += 1;
+        Ok(())
+    }
+
+    /// Gives the last item for which `up_to` holds another id.
+    pub fn rename(&mut self, id: u32, up_to: impl FnMut(Item) -> bool) {
+        self.root.rename(&mut Last(up_to), id);
     }
 
     /// Removes the last item for which `up_to` holds; it holds for one, and for
@@ -588,6 +692,7 @@ impl Tree {
         loop {
             match node {
                 Node::Leaf(leaf) => {
+                    let [leaf] = &mut **leaf;
                     let at = way.slot(leaf);
                     let inside = at > 0 && at + 1 < leaf.len();
                     let stays = inside && before(leaf.item(at - 1)) && !before(leaf.item(at + 1));
@@ -611,11 +716,11 @@ impl Tree {
         !self.root.shed(&mut budget)
     }
 
-    pub fn twin(&self) -> Self {
-        Self {
-            root: self.root.twin(),
+    pub fn twin(&self) -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            root: self.root.twin()?,
             ..*self
-        }
+        })
     }
 
     /// Panics if the structure contradicts itself. `in_order` tells whether one
@@ -637,6 +742,7 @@ impl Node {
         *bytes += self.own_bytes();
         match self {
             Self::Leaf(leaf) => {
+                let [leaf] = &**leaf;
                 items.extend((0..leaf.len()).map(|at| leaf.item(at)));
                 0
             }
