@@ -155,6 +155,7 @@ impl Db<'_> {
             self.keyspace.graveyard.bury(value);
             return Ok(result);
         }
+        collection.trim();
         if entry.look().encoding() != encoding {
             entry.set_encoding(encoding);
         }

@@ -267,7 +267,9 @@ fn expire_fields(
         left.earliest = bound(hash.view().earliest());
     };
     if let Some(value) = store.outside(place) {
-        expire(Hash::of_mut(value).expect("the header names its type"));
+        let hash = Hash::of_mut(value).expect("the header names its type");
+        expire(hash);
+        hash.trim();
     } else {
         let entry = store.entry(place);
         let (expire_at, clock) = (entry.expire_at(), entry.clock());

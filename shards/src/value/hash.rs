@@ -141,17 +141,7 @@ impl Hash {
             self.make_room_for_deadlines()?;
         }
         match self {
-            Self::Table(table) => {
-                let Some(record) = table.get(name) else {
-                    return Ok(());
-                };
-                let value = copy(record.value)?;
-                table.insert(&Record {
-                    key: name,
-                    value: &value,
-                    expire_at: at,
-                })?;
-            }
+            Self::Table(table) => table.set_deadline(name, at)?,
             Self::Listpack(_) => {}
             Self::ListpackEx(bytes) => {
                 bytes.try_reserve(TAIL)?;
@@ -491,7 +481,7 @@ impl Collection for Hash {
         }
     }
 
-    fn into_flat(self) -> Option<Vec<u8>> {
+    fn flat_mut(&mut self) -> Option<&mut Vec<u8>> {
         match self {
             Self::Listpack(bytes) | Self::ListpackEx(bytes) => Some(bytes),
             Self::Table(_) => None,

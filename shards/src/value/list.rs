@@ -350,7 +350,7 @@ impl Collection for List {
         }
     }
 
-    fn into_flat(self) -> Option<Vec<u8>> {
+    fn flat_mut(&mut self) -> Option<&mut Vec<u8>> {
         match self {
             Self::Listpack(bytes) => Some(bytes),
             Self::Quicklist(_) => None,

@@ -32,6 +32,9 @@ pub use zset::{Cut, Removal as ZsetRemoval, Walk, Zset, ZsetLimits, ZsetRef, Zse
 use crate::error::OutOfMemory;
 use std::fmt::Debug;
 
+/// So many bytes may be without use in a flat collection, whatever its size.
+const TRIM_ABOVE: usize = 32;
+
 /// A value outside its entry. One variant per Redis type.
 #[derive(Debug)]
 pub enum Value {
@@ -64,8 +67,23 @@ pub trait Collection: Sized + Debug + 'static {
     /// Its bytes while its encoding is a flat one.
     fn flat(&self) -> Option<&[u8]>;
 
+    /// The buffer behind [`Collection::flat`].
+    fn flat_mut(&mut self) -> Option<&mut Vec<u8>>;
+
     /// The buffer behind [`Collection::flat`], to be used again.
-    fn into_flat(self) -> Option<Vec<u8>>;
+    fn into_flat(mut self) -> Option<Vec<u8>> {
+        self.flat_mut().map(std::mem::take)
+    }
+
+    /// Gives back what a flat one has no use for after it was changed.
+    #[inline]
+    fn trim(&mut self) {
+        if let Some(bytes) = self.flat_mut()
+            && bytes.capacity() / 2 > bytes.len() + TRIM_ABOVE
+        {
+            bytes.shrink_to(bytes.len() + bytes.len() / 2);
+        }
+    }
 
     fn view(&self) -> Self::Ref<'_>;
 

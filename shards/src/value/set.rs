@@ -54,6 +54,11 @@ impl Set {
         Self::Listpack(Vec::new())
     }
 
+    /// An empty one that is large whatever it holds.
+    pub fn large(growth: &Growth<'_>) -> Result<Self, OutOfMemory> {
+        Ok(Self::Table(Box::new(Table::new(false, growth.seed)?)))
+    }
+
     /// Says that `more` members are about to be added: if they are too many for
     /// the encoding, it is changed at once.
     pub fn expect(&mut self, more: usize, growth: &Growth<'_>) -> Result<(), OutOfMemory> {
@@ -344,7 +349,7 @@ impl Collection for Set {
         }
     }
 
-    fn into_flat(self) -> Option<Vec<u8>> {
+    fn flat_mut(&mut self) -> Option<&mut Vec<u8>> {
         match self {
             Self::Intset(bytes) | Self::Listpack(bytes) => Some(bytes),
             Self::Table(_) => None,

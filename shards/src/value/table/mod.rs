@@ -189,8 +189,26 @@ impl Table {
         } else if self.segments[number].live_bytes() > 2 * BYTES_MAX {
             // Values have grown. It has happened, so nothing depends on this.
             let _ = self.split_for(home.prefix);
+        } else if after < before {
+            self.join_if_sparse(number);
         }
         Ok(found.is_none())
+    }
+
+    /// Gives a key that is there another deadline, or none. A large value is not
+    /// copied. When memory is lacking, the table holds what it held.
+    pub fn set_deadline(&mut self, key: &[u8], at: Option<UnixMs>) -> Result<(), OutOfMemory> {
+        let home = self.home(key);
+        let number = self.number(home.prefix);
+        let segment = &mut self.segments[number];
+        let Some(slot) = segment.find(home.tag, key) else {
+            return Ok(());
+        };
+        let before = segment.heap_bytes();
+        let result = segment.set_deadline(slot, at);
+        self.heap_bytes = self.heap_bytes - before + segment.heap_bytes();
+        self.lower_bound(number);
+        result
     }
 
     /// Removes a key; whether it was there.
@@ -227,8 +245,12 @@ impl Table {
         let first = groups.take_while(|it| is_before(it.len)).count() * GROUP;
         let rest = self.segments.get(first..).unwrap_or_default();
         let skipped = rest.iter().take_while(|it| is_before(it.len())).count();
-        let records = rest[skipped..].iter().flat_map(Segment::iter);
-        records.map(|(_, record)| record).skip(left)
+        let (first, others) = match rest[skipped..].split_first() {
+            Some((first, others)) => (Some(first.iter_from(left)), others),
+            None => (None, &rest[..0]),
+        };
+        let others = others.iter().flat_map(|segment| segment.iter_from(0));
+        first.into_iter().flatten().chain(others)
     }
 
     /// Visits up to `count` records from a place on, which it moves on, until `visit`
@@ -310,15 +332,19 @@ impl Table {
     /// Removes records that are due at `now`, after showing their keys to
     /// `gone`, until about `budget` were looked at; whether more may be due.
     pub fn expire(&mut self, now: UnixMs, budget: usize, gone: &mut dyn FnMut(&[u8])) -> bool {
-        let mut spent = 0;
-        for number in 0..self.groups.len() {
-            if self.groups[number].earliest > now.0 {
+        let (mut spent, mut number) = (0, 0);
+        // Segments that become sparse are joined, so there may be fewer and fewer.
+        while let Some(group) = self.groups.get(number) {
+            if group.earliest > now.0 {
+                number += 1;
                 continue;
             }
             let start = number * GROUP;
-            let end = self.segments.len().min(start + GROUP);
-            for segment in &mut self.segments[start..end] {
+            let mut at = start;
+            while at < self.segments.len().min(start + GROUP) {
+                let segment = &mut self.segments[at];
                 if segment.earliest > now.0 {
+                    at += 1;
                     continue;
                 }
                 if spent >= budget {
@@ -330,13 +356,20 @@ impl Table {
                 self.len -= len - segment.len();
                 self.groups[number].len -= len - segment.len();
                 spent += 1 + len;
+                // Another segment may be here now, one that was behind.
+                self.join_if_sparse(at);
             }
-            let bounds = self.segments[start..end].iter().map(|it| it.earliest);
-            self.groups[number].earliest = bounds.min().unwrap_or(NEVER);
+            let end = self.segments.len().min(start + GROUP);
+            if let Some(group) = self.groups.get_mut(number) {
+                let bounds = self.segments[start..end].iter().map(|it| it.earliest);
+                group.earliest = bounds.min().unwrap_or(NEVER);
+            }
+            number += 1;
         }
         let bounds = self.groups.iter().map(|group| group.earliest);
         self.earliest = bounds.min().unwrap_or(NEVER);
-        false
+        // One that was passed may have been joined with one that was not reached.
+        self.earliest <= now.0
     }
 
     /// Frees large records, about `budget` of them, and segments, which count as
@@ -462,19 +495,28 @@ impl Table {
     }
 
     /// Joins a sparse segment with the one that was split from it, if that is
-    /// small, too.
+    /// small, too, and what becomes of them likewise. Only segments behind it may get
+    /// other numbers.
     fn join_if_sparse(&mut self, number: usize) {
+        let mut number = number;
+        while let Some(joined) = self.join(number) {
+            number = joined;
+        }
+    }
+
+    /// One such step; the number of what has become of both.
+    fn join(&mut self, number: usize) -> Option<usize> {
         let small = |segment: &Segment, part: usize| {
             segment.len() < RECORDS_MAX / part && segment.live_bytes() < BYTES_MAX / part
         };
         let segment = &self.segments[number];
         let depth = segment.depth;
         if depth == 0 || !small(segment, SPARSE) {
-            return;
+            return None;
         }
         let other = self.number(segment.prefix ^ 1 << (32 - depth));
         if self.segments[other].depth != depth || !small(&self.segments[other], SPARSE / 2) {
-            return;
+            return None;
         }
         let (kept, gone) = (number.min(other), number.max(other));
         let mut absorbed = self.take_segment(gone);
@@ -492,8 +534,12 @@ impl Table {
                 self.lower_bound(kept);
                 self.name(kept);
                 self.halve_directory();
+                Some(kept)
             }
-            Err(_) => self.add_segment(absorbed),
+            Err(_) => {
+                self.add_segment(absorbed);
+                None
+            }
         }
     }
 
@@ -511,6 +557,10 @@ impl Table {
         }
         if last.is_multiple_of(GROUP) {
             self.groups.pop();
+        }
+        if self.segments.len() * 4 < self.segments.capacity() {
+            self.segments.shrink_to(self.segments.len() * 2);
+            self.groups.shrink_to(self.groups.len() * 2);
         }
         taken
     }

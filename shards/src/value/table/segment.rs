@@ -36,6 +36,10 @@ const INLINE_MAX: usize = 1024;
 /// takes some 0.1 ms.
 pub const BYTES_MAX: usize = 48 * 1024;
 pub const RECORDS_MAX: usize = 2600;
+/// A list of fewer buffers may have any number that are unused.
+const COMPACTED_FROM: usize = 32;
+/// Bytes of two varints, a deadline and the number of a buffer, at most.
+const HEAD_MAX: usize = 32;
 /// The bound of what has no deadline.
 pub const NEVER: i64 = i64::MAX;
 
@@ -176,10 +180,12 @@ impl Segment {
         self.index.len()
     }
 
-    /// Tag and record of every slot in use.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, Record<'_>)> {
+    /// Every record behind so many.
+    pub fn iter_from(&self, index: usize) -> impl Iterator<Item = Record<'_>> {
         let words = self.index.iter().filter(|word| **word != EMPTY);
-        words.map(|word| (tag_of(*word), self.record_at(offset_of(*word))))
+        words
+            .skip(index)
+            .map(|word| self.record_at(offset_of(*word)))
     }
 
     /// Visits up to `count` records in slots from `slot` on, until `visit` fails. Where to
@@ -256,6 +262,44 @@ impl Segment {
         let word = self.index[slot];
         self.bury(offset_of(word));
         self.index[slot] = (offset as u32) << TAG_BITS | tag_of(word);
+        self.shrink();
+        Ok(())
+    }
+
+    /// Gives the record at `slot` another deadline, or none. A large one is not
+    /// copied. When memory is lacking it is as it was.
+    pub fn set_deadline(&mut self, slot: usize, at: Option<UnixMs>) -> Result<(), OutOfMemory> {
+        let from = offset_of(self.index[slot]);
+        let old = self.head(from);
+        if old.expire_at.is_none() && at.is_none() {
+            return Ok(());
+        }
+        if let (Some(_), Some(at)) = (old.expire_at, at) {
+            self.bytes[old.body - 8..old.body].copy_from_slice(&at.0.to_le_bytes());
+            self.earliest = self.earliest.min(at.0);
+            return Ok(());
+        }
+        let body_len = old.end - old.body;
+        let (mut head, mut len) = ([0; HEAD_MAX], 0);
+        self.push_head(
+            &mut head,
+            &mut len,
+            &Head {
+                expire_at: at,
+                ..old
+            },
+        );
+        // May move all records.
+        self.reserve_bytes(len + body_len)?;
+        let word = self.index[slot];
+        let (from, offset) = (offset_of(word), self.bytes.len());
+        let old = self.head(from);
+        self.bytes.extend_from_slice(&head[..len]);
+        self.bytes.extend_from_within(old.body..old.end);
+        self.dead += old.end - from;
+        self.index[slot] = (offset as u32) << TAG_BITS | tag_of(word);
+        self.earliest = at.map_or(self.earliest, |at| self.earliest.min(at.0));
+        self.shrink();
         Ok(())
     }
 
@@ -461,17 +505,19 @@ impl Segment {
     fn append(&mut self, record: &Record<'_>) -> Result<usize, OutOfMemory> {
         let body_len = record.key.len() + record.value.len();
         let outside = body_len > INLINE_MAX;
-        let mut head = [0; 32];
-        let mut len = 0;
-        let flags = usize::from(record.expire_at.is_some()) << 1 | usize::from(outside);
-        push_varint(&mut head, &mut len, record.key.len() << 2 | flags);
-        if self.valued {
-            push_varint(&mut head, &mut len, record.value.len());
-        }
-        if let Some(at) = record.expire_at {
-            head[len..len + 8].copy_from_slice(&at.0.to_le_bytes());
-            len += 8;
-        }
+        let (mut head, mut len) = ([0; HEAD_MAX], 0);
+        self.push_head(
+            &mut head,
+            &mut len,
+            &Head {
+                key_len: record.key.len(),
+                value_len: record.value.len(),
+                expire_at: record.expire_at,
+                outside,
+                body: 0,
+                end: 0,
+            },
+        );
         self.reserve_bytes(len + if outside { 4 } else { body_len })?;
         if outside {
             let number = self.keep_large(record)?;
@@ -488,6 +534,20 @@ impl Segment {
             self.earliest = self.earliest.min(at.0);
         }
         Ok(offset)
+    }
+
+    /// Writes what precedes key and value.
+    #[inline]
+    fn push_head(&self, to: &mut [u8; HEAD_MAX], len: &mut usize, head: &Head) {
+        let flags = usize::from(head.expire_at.is_some()) << 1 | usize::from(head.outside);
+        push_varint(to, len, head.key_len << 2 | flags);
+        if self.valued {
+            push_varint(to, len, head.value_len);
+        }
+        if let Some(at) = head.expire_at {
+            to[*len..*len + 8].copy_from_slice(&at.0.to_le_bytes());
+            *len += 8;
+        }
     }
 
     fn keep_large(&mut self, record: &Record<'_>) -> Result<u32, OutOfMemory> {
@@ -556,6 +616,7 @@ impl Segment {
 
     /// Gives memory back when most of it is unused. What cannot be had for that
     /// is done without.
+    #[inline]
     fn shrink(&mut self) {
         if self.index.len() > 16 && self.len * 4 < self.index.len() {
             let _ = self.rebuild_index(slots_for(self.len));
@@ -563,10 +624,37 @@ impl Segment {
         if self.bytes.len() > 256 && self.dead * 2 > self.bytes.len() {
             let _ = self.compact(0);
         }
-        if self.large_free > 0 && self.large_free == self.large.len() {
-            self.large = Vec::new();
-            self.large_free = 0;
+        if self.large_free > 0 {
+            if self.large_free == self.large.len() {
+                self.large = Vec::new();
+                self.large_free = 0;
+            } else if self.large.len() >= COMPACTED_FROM && self.large_free * 2 >= self.large.len()
+            {
+                let _ = self.compact_large();
+            }
         }
+    }
+
+    /// Gives the buffers in use the lowest numbers.
+    fn compact_large(&mut self) -> Result<(), OutOfMemory> {
+        let mut large = Vec::new();
+        large.try_reserve_exact(self.large.len() - self.large_free)?;
+        for slot in 0..self.index.len() {
+            let word = self.index[slot];
+            if word == EMPTY {
+                continue;
+            }
+            let head = self.head(offset_of(word));
+            if head.outside {
+                let number = self.number_at(head.body);
+                let new = large.len() as u32;
+                large.push(std::mem::take(&mut self.large[number]));
+                self.bytes[head.body..head.end].copy_from_slice(&new.to_le_bytes());
+            }
+        }
+        self.large = large;
+        self.large_free = 0;
+        Ok(())
     }
 
     fn reserve_slot(&mut self) -> Result<(), OutOfMemory> {
@@ -674,7 +762,7 @@ fn capacity_for(bytes: usize) -> usize {
     bytes.max(1).next_multiple_of(step)
 }
 
-fn push_varint(head: &mut [u8; 32], len: &mut usize, mut value: usize) {
+fn push_varint(head: &mut [u8; HEAD_MAX], len: &mut usize, mut value: usize) {
     while value >= 0x80 {
         head[*len] = value as u8 | 0x80;
         *len += 1;

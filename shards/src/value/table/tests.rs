@@ -228,3 +228,91 @@ fn keys_are_fetched_whether_or_not_they_are_there() {
     table.check();
     assert_eq!(table.len(), keys.len());
 }
+
+fn is_small(table: &Table, twin: &Twin, what: &str) {
+    agree(table, twin);
+    let mut fresh = Table::new(table.valued, 9).unwrap();
+    for (key, (value, expire_at)) in twin {
+        let record = Record {
+            key,
+            value,
+            expire_at: *expire_at,
+        };
+        fresh.insert(&record).unwrap();
+    }
+    let (held, needed) = (table.heap_bytes(), fresh.heap_bytes());
+    assert!(held <= 2 * needed + 4_096, "{what}: {held} {needed}");
+}
+
+/// One in a thousand stays, whatever ends the others.
+#[test]
+fn what_is_left_holds_no_more_than_twice_what_it_needs() {
+    let count = 60_000;
+    let key = |number: usize| number.to_string().into_bytes();
+    let (due, never) = (Some(UnixMs(5)), None);
+    for (length, what) in [
+        (20, "expire"),
+        (20, "remove"),
+        (900, "replace"),
+        (1_500, "replace"),
+    ] {
+        let count = if length > 20 { count / 10 } else { count };
+        let (mut table, mut twin) = (Table::new(true, 3).unwrap(), Twin::new());
+        let mut set = |table: &mut Table, number: usize, value: &[u8], expire_at| {
+            let key = key(number);
+            let record = Record {
+                key: &key,
+                value,
+                expire_at,
+            };
+            table.insert(&record).unwrap();
+            twin.insert(key, (value.to_vec(), expire_at));
+        };
+        (0..count).for_each(|number| set(&mut table, number, &vec![b'v'; length], never));
+        if what == "replace" {
+            (0..count).for_each(|number| set(&mut table, number, b"v", never));
+            is_small(&table, &twin, what);
+            continue;
+        }
+        for number in (0..count).filter(|number| number % 1000 > 0) {
+            let key = key(number * 7919 % count);
+            if what == "remove" {
+                assert!(table.remove(&key));
+            } else {
+                table.set_deadline(&key, due).unwrap();
+            }
+            twin.remove(&key);
+        }
+        while table.expire(UnixMs(5), 100, &mut |_| ()) {}
+        is_small(&table, &twin, what);
+    }
+}
+
+#[test]
+fn deadlines_change_and_nothing_else_does() {
+    let (mut table, mut twin) = (Table::new(true, 3).unwrap(), Twin::new());
+    let mut random = Random::new(8);
+    for number in 0..3_000 {
+        let (key, value) = (key_of(number), vec![b'v'; number % 40 * (number % 40)]);
+        let record = Record {
+            key: &key,
+            value: &value,
+            expire_at: None,
+        };
+        table.insert(&record).unwrap();
+        twin.insert(key, (value, None));
+    }
+    for step in 0..20_000 {
+        let key = key_of(below(&mut random, 3_000));
+        let at = UnixMs(below(&mut random, 1000) as i64 + 1);
+        let at = (below(&mut random, 3) > 0).then_some(at);
+        table.set_deadline(&key, at).unwrap();
+        twin.entry(key).and_modify(|it| it.1 = at);
+        if step % 4_000 == 0 {
+            agree(&table, &twin);
+        }
+    }
+    table.set_deadline(b"not there", Some(UnixMs(1))).unwrap();
+    agree(&table, &twin);
+    assert!(table.earliest() <= twin.values().filter_map(|it| it.1).min());
+}
