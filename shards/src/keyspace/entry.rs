@@ -12,11 +12,11 @@
 //! └────────┴───────────┴──────────────────┴─────────┴─────┘
 //!
 //! header, from the low bit
-//!   type:4 encoding:4 snapshot:1 expires:1 word:1 outside:1 long:1 -:3
+//!   type:4 encoding:4 snapshot:1 expires:1 word:1 outside:1 long:1 freed:1 -:2
 //!   key_len:10 value_len:14 clock:24
 //! ```
 //!
-//! A number lies in the word; a value that is larger than a slab's largest
+//! `freed` is the slab's: no entry has it. A number lies in the word; a value that is larger than a slab's largest
 //! room, or that grew beyond it, is a `Box<Value>` in the word; other strings
 //! lie inline behind the key. A long entry has room for everything that may
 //! change, so that no change ever copies a long key.
@@ -25,7 +25,7 @@
 //! gives; `outside` implies `word`; the box belongs to the entry.
 #![allow(unsafe_code)]
 
-use super::slab::{OutOfMemory, ROOM_MAX, Slab, same_room};
+use super::slab::{FREE, Leaving, OutOfMemory, ROOM_MAX, Slab, same_room};
 use super::{StringRef, ValueRef, View};
 use crate::types::UnixMs;
 use crate::value::{Collection, Encoding, Hash, List, Set, Type, Value, Zset, copy};
@@ -182,6 +182,7 @@ impl<'a> Draft<'a> {
             Payload::Flat(of, bytes, encoding) => (*of, 0, bytes.len(), *encoding),
             Payload::Outside(value, encoding) => (value.type_of(), WORD | OUTSIDE, 0, *encoding),
         };
+        const { assert!((TYPE_MASK | SNAPSHOT | EXPIRES | WORD | OUTSIDE | LONG) & FREE == 0) };
         let mut bits = of as u64 | flags;
         bits |= if long {
             LONG
@@ -354,6 +355,17 @@ impl<'a> EntryRef<'a> {
             at,
             of: PhantomData,
         }
+    }
+
+    /// The next entry of a page that is being left; see [`Slab::next_leaving`].
+    pub fn next_leaving(slab: &'a mut Slab, leaving: &mut Leaving) -> Option<Self> {
+        let at = slab.next_leaving(leaving)?;
+        Some(Self {
+            // What is in use of a slab are entries: `Settled::build` and its like fill a
+            // room as soon as they have it.
+            at,
+            of: PhantomData,
+        })
     }
 
     /// The same entry, to be changed in place.
@@ -647,6 +659,17 @@ impl<'a> EntryMut<'a> {
         }
         // The box has a new owner.
         self.set_header(Header(old.0 & !OUTSIDE));
+        Ok(Entry { at })
+    }
+
+    /// A copy, for a table to hold in its stead; the value outside moves to the copy.
+    pub fn relocate(&mut self, slab: &mut Slab) -> Result<Entry, OutOfMemory> {
+        let (header, size) = (self.look().header(), self.look().size());
+        let at = slab.alloc(size)?;
+        // SAFETY: the room is fresh and as large as the entry.
+        unsafe { ptr::copy_nonoverlapping(self.at.as_ptr(), at.as_ptr(), size) };
+        // The box has a new owner.
+        self.set_header(Header(header.0 & !OUTSIDE));
         Ok(Entry { at })
     }
 

@@ -211,9 +211,15 @@ impl Keyspace {
     }
 
     /// Frees a slice of what [`Keyspace::clear`] and deletions of large values
-    /// left, about `budget` entries; whether there is more.
+    /// left, about `budget` entries, or else what few entries hold of what many needed;
+    /// whether there is more.
     pub fn free_some(&mut self, budget: usize) -> bool {
-        self.graveyard.free_some(budget)
+        let (hasher, first_slot) = (&self.hasher, self.first_slot);
+        let home = |key: &[u8]| Home {
+            slot: usize::from(slot_of(key).0 - first_slot),
+            position: Position::of_hash(hash(hasher, key)),
+        };
+        self.graveyard.free_some(budget) || self.store.gather(budget, home)
     }
 
     /// Checks the whole structure; panics if it contradicts itself. For tests.

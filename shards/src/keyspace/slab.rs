@@ -14,10 +14,13 @@
 //!                                                             list of u16 offsets
 //! ```
 //!
+//! What begins with [`FREE`] is a freed room: no entry does.
+//!
 //! Invariants: a page is in its class's list exactly if it has a free room;
 //! `used` counts its rooms in use; a page without any is given back at once,
 //! unless it is the only page with room of its class. Taking and giving back
-//! a room is O(1). No memory is ever moved.
+//! a room is O(1). The slab moves nothing itself: it finds a page that is better
+//! left ([`Slab::begin_leaving`]), and whoever knows what lies there moves it.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc, dealloc};
@@ -48,8 +51,18 @@ struct Page {
     bump: u16,
     /// Offset of the first freed room; 0: none.
     free: u16,
+    /// With fewer rooms in use the class is looked at for pages to leave.
+    few: u16,
     class: u8,
 }
+
+/// Marks a freed room, in the bits of an entry's header that are never set. The offset
+/// of the next freed one stands above it.
+pub const FREE: u64 = 1 << 13;
+const NEXT_SHIFT: u32 = 16;
+
+/// Pages without a used room that stay, so that what comes and goes need not allocate.
+const SPARE_PAGES: usize = 4;
 
 pub use crate::error::OutOfMemory;
 
@@ -62,6 +75,10 @@ pub struct Slab {
     pages: usize,
     rooms: usize,
     large: usize,
+    /// Classes in which a page has become sparse, one bit each.
+    sparse: u64,
+    /// Of the class that is being looked at: the next page.
+    cursor: *mut Page,
 }
 
 // SAFETY: the pages belong to the slab alone and move with it.
@@ -125,6 +142,8 @@ impl Default for Slab {
             pages: 0,
             rooms: 0,
             large: 0,
+            sparse: 0,
+            cursor: ptr::null_mut(),
         }
     }
 }
@@ -154,7 +173,7 @@ impl Slab {
                     offset
                 }
                 offset => {
-                    (*page).free = page.byte_add(usize::from(offset)).cast::<u16>().read();
+                    (*page).free = next_free(page.byte_add(usize::from(offset)).cast());
                     offset
                 }
             };
@@ -190,9 +209,13 @@ impl Slab {
         unsafe {
             assert!((*page).owner == self.id, "a room goes back to its own slab");
             let was_full = !has_room(page);
-            page.byte_add(offset).cast::<u16>().write((*page).free);
+            let mark = FREE | u64::from((*page).free) << NEXT_SHIFT;
+            page.byte_add(offset).cast::<u64>().write(mark);
             (*page).free = offset as u16; // offset < PAGE
             (*page).used -= 1;
+            if (*page).used < (*page).few {
+                self.sparse |= 1 << (*page).class;
+            }
             self.rooms -= 1;
             if was_full {
                 self.link(page);
@@ -212,6 +235,93 @@ impl Slab {
     /// Entries held, in pages and outside of them.
     pub fn entries(&self) -> usize {
         self.rooms + self.large
+    }
+
+    /// Whether there may be a page to leave.
+    #[inline]
+    pub fn has_sparse(&self) -> bool {
+        self.sparse != 0
+    }
+
+    /// Looks for a page whose entries have room in others of its class, at about
+    /// `budget` of them. The page is taken out of the list; [`Slab::end_leaving`] is
+    /// due. Nothing: come again while [`Slab::has_sparse`].
+    pub fn begin_leaving(&mut self, budget: &mut usize) -> Option<Leaving> {
+        let class = self.sparse.trailing_zeros() as usize;
+        let first = *self.with_room.get(class)?;
+        if self.cursor.is_null() {
+            self.cursor = first;
+        }
+        while !self.cursor.is_null() && *budget > 0 {
+            *budget -= 1;
+            let page = self.cursor;
+            // SAFETY: pages in the lists are live, and `unlink` keeps the cursor in
+            // them.
+            unsafe {
+                self.cursor = (*page).next;
+                let alone = (*page).next.is_null() && (*page).prev.is_null();
+                if alone && (*page).used == 0 && self.spare_pages() > SPARE_PAGES {
+                    self.unlink(page);
+                    self.drop_page(page);
+                } else if !alone && (*page).used < (*page).few * 2 {
+                    self.unlink(page);
+                    return Some(Leaving {
+                        page,
+                        offset: HEADER,
+                    });
+                }
+            }
+        }
+        if self.cursor.is_null() {
+            self.sparse &= !(1 << class);
+        }
+        None
+    }
+
+    /// Pages without a used room: at most one per class, the only one in its list.
+    fn spare_pages(&self) -> usize {
+        let heads = self.with_room.iter().filter(|page| !page.is_null());
+        // SAFETY: pages in the lists are live.
+        heads.filter(|page| unsafe { (***page).used == 0 }).count()
+    }
+
+    /// The next room in use of a page that is being left, if the one before has been
+    /// given back and there is room for what lies there in another.
+    pub fn next_leaving(&mut self, leaving: &mut Leaving) -> Option<NonNull<u8>> {
+        let page = leaving.page;
+        // SAFETY: the page is live until `end_leaving`. Rooms below `bump` have been in
+        // use, so they begin with a header or with the mark of a free one.
+        unsafe {
+            let class = usize::from((*page).class);
+            if self.with_room[class].is_null() {
+                return None;
+            }
+            while leaving.offset < usize::from((*page).bump) {
+                let at = page.byte_add(leaving.offset);
+                leaving.offset += room_of(class);
+                if at.cast::<u64>().read() & FREE == 0 {
+                    return Some(NonNull::new_unchecked(at.cast()));
+                }
+            }
+        }
+        None
+    }
+
+    /// Gives a page back that has been left, or puts it into its list again.
+    pub fn end_leaving(&mut self, leaving: Leaving) {
+        let page = leaving.page;
+        // SAFETY: the page is live and not in the list: it was taken out, and only a
+        // full page is put there when a room is given back.
+        unsafe {
+            if (*page).used == 0 {
+                self.drop_page(page);
+                return;
+            }
+            self.link(page);
+            // There is no room for more of it, nor for any other.
+            self.sparse &= !(1 << (*page).class);
+        }
+        self.cursor = ptr::null_mut();
     }
 
     /// Takes note that `rooms` rooms in pages will never be used again, though
@@ -273,6 +383,7 @@ impl Slab {
                 used: 0,
                 bump: HEADER as u16,
                 free: 0,
+                few: ((PAGE - HEADER) / room_of(class)).div_ceil(4) as u16,
                 class: class as u8,
             });
             if !self.all.is_null() {
@@ -310,6 +421,9 @@ impl Slab {
         // SAFETY: as above; its neighbours are live.
         unsafe {
             let (next, prev) = ((*page).next, (*page).prev);
+            if page == self.cursor {
+                self.cursor = next;
+            }
             if prev.is_null() {
                 self.with_room[usize::from((*page).class)] = next;
             } else {
@@ -371,6 +485,12 @@ impl Slab {
     }
 }
 
+/// A page that is being left; see [`Slab::begin_leaving`].
+pub struct Leaving {
+    page: *mut Page,
+    offset: usize,
+}
+
 impl Drop for Slab {
     /// Pages with rooms in use are leaked rather than left dangling.
     fn drop(&mut self) {
@@ -382,6 +502,16 @@ impl Drop for Slab {
 
 fn page_layout() -> Layout {
     Layout::from_size_align(PAGE, PAGE).expect("a power of two")
+}
+
+/// The offset of the room freed before the one at `at`.
+///
+/// # Safety
+/// `at` is a freed room.
+#[inline]
+unsafe fn next_free(at: *const u64) -> u16 {
+    // SAFETY: as above. Truncation intended: it is what `free` put there.
+    unsafe { (at.read() >> NEXT_SHIFT) as u16 }
 }
 
 /// Whether a room of the page is free.

@@ -433,6 +433,36 @@ impl Store {
         self.slab.page_bytes()
     }
 
+    /// Moves entries out of pages that most have left, about `budget` of them; whether
+    /// there is more. `home` is where a key belongs.
+    #[inline]
+    pub fn gather(&mut self, budget: usize, home: impl Fn(&[u8]) -> Home) -> bool {
+        self.slab.has_sparse() && self.gather_some(budget, home)
+    }
+
+    #[cold]
+    fn gather_some(&mut self, mut budget: usize, home: impl Fn(&[u8]) -> Home) -> bool {
+        while budget > 0 && self.slab.has_sparse() {
+            let Some(mut leaving) = self.slab.begin_leaving(&mut budget) else {
+                continue;
+            };
+            while let Some(entry) = EntryRef::next_leaving(&mut self.slab, &mut leaving) {
+                budget = budget.saturating_sub(1);
+                let home = home(entry.key());
+                let index = &mut self.slots[home.slot].index;
+                let found = index.find(home.position, entry.key());
+                let (place, _) = found.expect("what lies in the slab is in a table");
+                let Ok(copy) = index.entry_mut(place).relocate(&mut self.slab) else {
+                    break;
+                };
+                let moved = index.replace(place, copy).free(&mut self.slab);
+                debug_assert!(moved.is_none(), "the copy has the value");
+            }
+            self.slab.end_leaving(leaving);
+        }
+        self.slab.has_sparse()
+    }
+
     /// Frees at least some of up to `budget` entries and pages; whether there
     /// is more. Large values come to `later`. The store must not be used
     /// otherwise any more.
