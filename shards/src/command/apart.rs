@@ -32,6 +32,9 @@ const FEW_BYTES: usize = 4 << 10;
 const PIECE_MIN: usize = 256;
 const PIECE_MAX: usize = 8192;
 
+/// Copied members of a piece take so many bytes and the last one.
+const PIECE_BYTES: usize = 16 << 10;
+
 /// Which input has all members of the result.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Base {
@@ -338,10 +341,19 @@ pub struct Counting {
 impl Counting {
     fn count_some(&mut self, ctx: &mut Context<'_>, keys: Args<'_>, count: usize) -> Outcome {
         let mut some = Members::default();
-        if let Some(view) = ctx.db.lookup(&keys[self.base]) {
-            Input::of(view.value)?.walk(&mut self.at, count, |member, _| {
-                member.with_bytes(|member| some.push(member))
-            })?;
+        let mut left = count;
+        while left > 0 && some.heap_bytes() < PIECE_BYTES {
+            // As many as there is room for, if they are like those before.
+            let fit = match some.len() {
+                0 => 1,
+                len => (PIECE_BYTES * len / some.heap_bytes()).clamp(1, 64),
+            };
+            if let Some(view) = ctx.db.lookup(&keys[self.base]) {
+                Input::of(view.value)?.walk(&mut self.at, fit.min(left), |member, _| {
+                    member.with_bytes(|member| some.push(member))
+                })?;
+            }
+            left = left.saturating_sub(fit);
         }
         for (_, key) in keys.iter().enumerate().filter(|(at, _)| *at != self.base) {
             match ctx.db.lookup(key) {
@@ -375,6 +387,10 @@ impl Members {
 
     pub fn len(&self) -> usize {
         self.ends.len()
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.bytes.len() + self.ends.len() * size_of::<usize>()
     }
 
     pub fn get(&self, index: usize) -> &[u8] {

@@ -244,7 +244,8 @@ fn narrow_read(decision: &Decision<'_>, base: Base) -> Result<Members, CommandEr
     }
     for (index, read) in decision.read.iter().enumerate() {
         if index != first && members.len() > 0 {
-            let mut set = Set::new();
+            // In a listpack each would be compared with all.
+            let mut set = Set::large(&growth)?;
             for (member, _) in members_of(read) {
                 set.add(member, &growth)?;
             }
