@@ -6,7 +6,8 @@
 //! rest.
 //!
 //! A small thing of bounded size that cannot be had ends the process, as in all of
-//! the engine (`Box::new`); so each n has a process of its own.
+//! the engine (`Box::new`); so each n has a process of its own. What elements make a
+//! value grow by is no such thing.
 
 #![allow(clippy::unwrap_used)] // a test may
 #![allow(unsafe_code)] // an allocator
@@ -17,11 +18,13 @@ use shards::resp::{Limits, Partial, Status, parse};
 use shards::{Args, DbIndex, Request, Row, Settings, Shard, Slices, UnixMs, row};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::process::Command;
+use std::process::{Command, Output};
 
 const NOW: UnixMs = UnixMs(1_700_000_000_000);
 /// Tells the process of one n what it is to do: number of the scenario, and n.
 const TASK: &str = "CORDIS_FAILING_ALLOCATION";
+/// More bytes than these are never asked for in vain without an error for the client.
+const SMALL_THING: usize = 512;
 
 thread_local! {
     /// So many allocations succeed, then one fails.
@@ -76,6 +79,24 @@ struct Scenario {
     request: Vec<String>,
     /// Doing it again does the rest.
     again: bool,
+    /// Nothing that is made needs a small thing that might be lacking.
+    large: bool,
+}
+
+impl Scenario {
+    /// Elements are added to what is large already.
+    fn large(self) -> Self {
+        Self {
+            large: true,
+            ..self
+        }
+    }
+
+    fn what(&self) -> String {
+        let words = self.request.iter().take(3);
+        let words: String = words.flat_map(|word| [word.as_str(), " "]).collect();
+        words.chars().take(60).collect()
+    }
 }
 
 fn words(line: &str) -> Vec<String> {
@@ -120,6 +141,7 @@ fn with(before: &[&Vec<String>], request: Vec<String>) -> Scenario {
         before: before.iter().map(|words| words.to_vec()).collect(),
         request,
         again: true,
+        large: false,
     }
 }
 
@@ -177,7 +199,31 @@ fn on_zsets() -> Vec<Scenario> {
     });
     let updates = many("ZADD a CH", 590..620, |it| format!("{it} {}", text(it + 1)));
     vec![
-        with(&[&large], updates),
+        // Leaves, inner nodes and lines of the index are split on the way.
+        with(&[&large], updates).large(),
+        with(
+            &[&large],
+            many("ZADD a", 600..900, |it| format!("{it} m{it}")),
+        )
+        .large(),
+        with(
+            &[&large],
+            many("ZADD a", 0..300, |it| format!("{} n{it}", it % 7)),
+        )
+        .large(),
+        with(
+            &[&large],
+            many("ZADD a", 0..80, |it| format!("9{it} {}", text(it))),
+        )
+        .large(),
+        with(
+            &[&large],
+            many("ZADD a", 0..40, |it| format!("7 {it}{}", "x".repeat(1_500))),
+        )
+        .large(),
+        once(&[&large], "ZREMRANGEBYRANK a 0 580"),
+        once(&[&large], "ZUNIONSTORE b 1 a").large(),
+        once(&[&large], "COPY a b"),
         with(&[&flat], many("ZADD a", 90..130, scored)),
         with(&[&large], many("GEOADD a", 598..610, place)),
         with(&[], many("GEOADD a", 0..9, place)),
@@ -338,6 +384,81 @@ fn play(scenario: &Scenario, allocation: usize) -> bool {
     reached
 }
 
+/// What a test says in a process of its own.
+fn child(test: &str, task: &str) -> Output {
+    Command::new(std::env::current_exe().unwrap())
+        .args([test, "--nocapture"])
+        .env(TASK, task)
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .unwrap()
+}
+
+/// The bytes whose lack has ended a process.
+fn lacked(complained: &str) -> Option<usize> {
+    if complained.contains("panicked") {
+        return None;
+    }
+    let (_, rest) = complained.split_once("memory allocation of ")?;
+    rest.split(' ').next()?.parse().ok()
+}
+
+/// One allocation of a scenario fails, and nobody follows what is propagated: that may
+/// lack memory, too. Whether the request made so many.
+fn play_alone(scenario: &Scenario, allocation: usize) -> bool {
+    let mut shard = Shard::new(1, 0..16_384, 7, Settings::default());
+    for words in &scenario.before {
+        run(&mut shard, words);
+    }
+    let args = OwnedArgs::new(scenario.request.iter().map(|word| word.as_bytes()));
+    let mut out = Vec::with_capacity(1 << 10);
+    LEFT.set(Some(allocation));
+    let row = row(&scenario.request[0]).unwrap();
+    let done = apply(&mut shard, row, args.args(), &mut out);
+    let reached = LEFT.take().is_none();
+    assert!(done || reached && out.starts_with(b"-ERR out of memory"));
+    // It can be asked for again, whatever was lacking.
+    run(&mut shard, &scenario.request);
+    contents(&mut shard);
+    reached
+}
+
+#[test]
+fn what_elements_take_never_ends_the_process() {
+    let scenarios = on_zsets();
+    let mut scenarios = scenarios.iter().filter(|scenario| scenario.large);
+    if let Ok(task) = std::env::var(TASK) {
+        let (number, allocation) = task.split_once(' ').unwrap();
+        let number = number.parse::<usize>().unwrap();
+        let scenario = scenarios.nth(number).unwrap();
+        println!(
+            "reached: {}",
+            play_alone(scenario, allocation.parse().unwrap())
+        );
+        return;
+    }
+    let mut survived = 0;
+    for (number, scenario) in scenarios.enumerate() {
+        for allocation in 0.. {
+            let task = format!("{number} {allocation}");
+            let child = child("what_elements_take_never_ends_the_process", &task);
+            let complained = String::from_utf8_lossy(&child.stderr);
+            let what = scenario.what();
+            let small = lacked(&complained).is_some_and(|bytes| bytes <= SMALL_THING);
+            assert!(
+                small || child.status.success(),
+                "{what} ({task}): {complained}"
+            );
+            if String::from_utf8_lossy(&child.stdout).contains("reached: false") {
+                break;
+            }
+            survived += usize::from(!small);
+        }
+    }
+    println!("{survived} failures survived");
+    assert!(survived > 100, "{survived}");
+}
+
 #[test]
 fn what_memory_was_lacking_for_is_whole_or_told() {
     let families = [on_sets(), on_hashes(), on_zsets(), on_others(), on_much()];
@@ -353,21 +474,16 @@ fn what_memory_was_lacking_for_is_whole_or_told() {
         // All of the first, and some of many.
         let step = |at: &usize| Some(at + 1 + at / 8);
         for allocation in std::iter::successors(Some(0), step) {
-            let child = Command::new(std::env::current_exe().unwrap())
-                .args([
-                    "what_memory_was_lacking_for_is_whole_or_told",
-                    "--nocapture",
-                ])
-                .env(TASK, format!("{number} {allocation}"))
-                .env("RUST_BACKTRACE", "0")
-                .output()
-                .unwrap();
+            let child = child(
+                "what_memory_was_lacking_for_is_whole_or_told",
+                &format!("{number} {allocation}"),
+            );
             let said = String::from_utf8_lossy(&child.stdout).into_owned();
             let complained = String::from_utf8_lossy(&child.stderr);
-            if complained.contains("memory allocation of") && !complained.contains("panicked") {
+            let what = scenario.what();
+            if lacked(&complained).is_some() {
                 continue;
             }
-            let what = scenario.request[..3].join(" ");
             assert!(
                 child.status.success(),
                 "{what} ({allocation}): {said}{complained}"
