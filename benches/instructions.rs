@@ -113,6 +113,10 @@ struct Nodes {
     out: Vec<u8>,
     turns: usize,
     boxes: usize,
+    /// The last stamp.
+    stamp: u64,
+    /// The client has something under way.
+    is_waiting: bool,
 }
 
 impl Nodes {
@@ -126,6 +130,8 @@ impl Nodes {
             out: Vec::new(),
             turns: 0,
             boxes: 0,
+            stamp: 0,
+            is_waiting: false,
         }
     }
 
@@ -141,6 +147,10 @@ impl Nodes {
                 let _ = parse(input, &mut partial, &mut spans, &LIMITS);
             }
             let home = number / TURN % self.nodes.len();
+            if number % TURN == 0 {
+                // Another client.
+                self.is_waiting = false;
+            }
             self.ask(home, row, Args::new(input, &spans));
             spans.clear();
             if (number + 1) % (TURN * self.nodes.len()) == 0 || number + 1 == count {
@@ -160,20 +170,18 @@ impl Nodes {
         let placement = node.place(row, args);
         let call = Call::of(row);
         match placement {
-            Placement::One(owner)
-                if owner.index() == home
-                    && !node.is_unlocked()
-                    && node.must_wait(client.id, &call, args) =>
-            {
-                node.park(client, call, args);
-            }
-            Placement::One(owner) if owner.index() == home => {
+            Placement::One(owner) if owner.index() == home && !self.is_waiting => {
+                assert!(node.is_unlocked(), "who comes one by one holds no locks");
                 let _ = node
                     .shard
                     .apply(UnixMs(1), &call.request(args), &mut self.out);
             }
-            Placement::One(owner) => assert!(node.send(owner, client, call, args)),
+            Placement::One(owner) => {
+                self.is_waiting = true;
+                assert!(node.send(owner, client, call, args));
+            }
             Placement::Several(owners) => {
+                self.is_waiting = true;
                 node.begin(UnixMs(1), client, call, row, args, owners);
             }
         }
@@ -183,18 +191,20 @@ impl Nodes {
     fn exchange(&mut self) -> bool {
         let mut boxes = Vec::new();
         for (from, node) in (0..).zip(&mut self.nodes) {
-            node.outgoing(UnixMs(1), |target, batch| {
+            self.stamp += u64::from(node.wants_stamp());
+            node.outgoing(self.stamp, |target, batch| {
                 boxes.push((ShardId(from), target, batch))
             });
         }
-        let any = !boxes.is_empty();
+        let mut any = !boxes.is_empty();
         self.turns += usize::from(any);
         self.boxes += boxes.len();
         for (from, target, batch) in boxes {
-            self.nodes[target.index()].receive(UnixMs(1), from, batch);
+            self.nodes[target.index()].receive(from, batch);
         }
         let out = &mut self.out;
         for node in &mut self.nodes {
+            any |= node.catch_up(UnixMs(1), u64::MAX);
             node.replies(|replied| out.extend_from_slice(replied.reply));
         }
         any

@@ -28,6 +28,8 @@ fn now() -> Duration {
 struct Cores {
     nodes: Vec<Node>,
     boxes: Vec<(ShardId, ShardId, Box<Batch>)>,
+    /// The last stamp.
+    stamp: u64,
     longest: Vec<Duration>,
     /// How often something took more than a tenth of a millisecond.
     long: usize,
@@ -44,6 +46,7 @@ impl Cores {
         let mut cores = Self {
             nodes: (0..count).map(node).collect(),
             boxes: Vec::new(),
+            stamp: 0,
             longest: vec![Duration::ZERO; usize::from(count)],
             long: 0,
             replied: 0,
@@ -108,9 +111,10 @@ impl Cores {
         let mut any = false;
         for (from, target, batch) in std::mem::take(&mut self.boxes) {
             any = true;
-            self.timed(target.index(), |node| node.receive(NOW, from, batch));
+            self.nodes[target.index()].receive(from, batch);
         }
         for core in 0..self.nodes.len() {
+            self.timed(core, |node| any |= node.catch_up(NOW, u64::MAX));
             if self.nodes[core].has_slices() {
                 any = true;
                 self.timed(core, |node| node.go_on(NOW));
@@ -126,8 +130,11 @@ impl Cores {
             });
             self.replied += replied;
             let mut sent = Vec::new();
+            self.stamp += 1;
+            let stamp = self.stamp;
             self.timed(core, |node| {
-                node.outgoing(NOW, |to, batch| sent.push((to, batch)))
+                node.wants_stamp();
+                node.outgoing(stamp, |to, batch| sent.push((to, batch)))
             });
             let from = ShardId(core as u16);
             self.boxes

@@ -7,6 +7,7 @@ use crate::config::{Authority, Config};
 use crate::runtime::jobs::Jobs;
 use crate::runtime::mesh::Mesh;
 use crate::runtime::ring::Ring;
+use crate::runtime::sequencer::Sequencer;
 use crate::runtime::ticks;
 use crate::session::activity::Activity;
 use crate::session::connection::SPARE_BYTES_MAX;
@@ -292,6 +293,8 @@ pub struct Core {
     pub node: Node,
     pub ring: Ring,
     pub mesh: Mesh<Message>,
+    /// The order of what cores send each other.
+    pub sequencer: Sequencer,
     pub connections: Slab<Box<Connection>>,
     /// Number of this turn of the loop.
     pub turn: u32,
@@ -588,13 +591,20 @@ impl Core {
         let Self {
             node,
             mesh,
+            sequencer,
             ring,
-            now,
             ..
         } = self;
-        node.outgoing(*now, |target, batch| {
+        let stamp = match node.wants_stamp() {
+            true => sequencer.stamp(),
+            false => 0,
+        };
+        node.outgoing(stamp, |target, batch| {
             mesh.send(target, Message::Batch(batch))
         });
+        if mesh.has_sent_all() {
+            sequencer.shut();
+        }
         mesh.sleepers(|fd| ring.ring_other(fd));
     }
 

@@ -445,7 +445,7 @@ fn engine(
     };
     // The steps of a walk take another path than requests and transactions.
     let alone = owner.is_none() && matches!(row.run, shards::command::Run::ByCursor(_));
-    if !connection.may_mix(kind) || alone && connection.is_waiting() {
+    if alone && connection.is_waiting() {
         // Trying again before the replies are in would be in vain, for ever.
         connection.barrier = true;
         return Step::Stall;
@@ -463,11 +463,16 @@ fn engine(
         keys: entry.keys,
         located: parsed.located,
     };
+    // What its client has under way elsewhere comes first.
+    let at_once = core.shards == 1 || !connection.is_waiting();
     core.stats.commands += 1;
     match placement {
-        Placement::One(owner) if owner == core.id => here(core, key, &call, args),
+        Placement::One(owner) if at_once && owner == core.id => here(core, key, &call, args),
         Placement::One(owner) => {
             core.lap = 0;
+            if connection.waits_for(Kind::Transaction) {
+                core.node.follow_convoy();
+            }
             across(core, key, owner, call, args);
         }
         Placement::Several(owners) => {
@@ -572,9 +577,9 @@ fn refuse(core: &mut Core, key: u32, row: Option<u16>, error: &CommandError) {
 #[inline]
 fn here(core: &mut Core, key: u32, call: &Call, args: Args<'_>) {
     let connection = &mut *core.connections[key as usize];
-    if !core.node.is_unlocked() && core.node.must_wait(connection.session.id, call, args) {
+    if !core.node.is_unlocked() && core.node.must_wait(call, args) {
         let client = connection.client(key, Kind::Single);
-        core.node.park(client, *call, args);
+        core.node.park(core.now, client, *call, args);
         core.lap = 0;
         return;
     }
@@ -625,7 +630,8 @@ fn here(core: &mut Core, key: u32, call: &Call, args: Args<'_>) {
     }
 }
 
-/// All keys are on one other core: copied once into its batch.
+/// All keys are on one core, which is not to run it right now: copied once into its
+/// batch.
 #[inline]
 fn across(core: &mut Core, key: u32, owner: ShardId, call: Call, args: Args<'_>) {
     let connection = &mut core.connections[key as usize];

@@ -9,6 +9,7 @@ use crate::runtime::jobs::Jobs;
 use crate::runtime::mesh::{Mesh, connect};
 use crate::runtime::park::Park;
 use crate::runtime::ring::Ring;
+use crate::runtime::sequencer::{Sequencer, sequencers};
 use crate::runtime::{boot, clock, log, memory, ticks};
 use crate::session::activity::Activity;
 use crate::stats::Stats;
@@ -104,10 +105,14 @@ fn start_cores(
     let (ready, readiness) = mpsc::channel();
     let (addresses, claims): (Vec<SocketAddr>, Vec<Socket>) = claimed.into_iter().unzip();
     let mut claims = Some(claims);
-    for mesh in connect(config.shards) {
+    for (mesh, sequencer) in connect(config.shards)
+        .into_iter()
+        .zip(sequencers(config.shards))
+    {
         let index = mesh.id().0;
         let part = Part {
             mesh,
+            sequencer,
             config: config.clone(),
             addresses: addresses.clone(),
             // The claims are the first core's sockets.
@@ -130,6 +135,7 @@ fn start_cores(
 /// What a core is made of before it runs.
 struct Part {
     mesh: Mesh<Message>,
+    sequencer: Sequencer,
     config: Config,
     addresses: Vec<SocketAddr>,
     /// Those that there are already, in the order of the addresses.
@@ -182,6 +188,7 @@ fn set_up(part: Part) -> Result<(Core, Sockets, Park), StartError> {
     };
     let Part {
         mesh,
+        sequencer,
         config,
         addresses,
         mut sockets,
@@ -206,6 +213,7 @@ fn set_up(part: Part) -> Result<(Core, Sockets, Park), StartError> {
         id: mesh.id(),
         shards: config.shards,
         node: Node::new(mesh.id(), config.shards, shard, seed),
+        sequencer,
         ring,
         mesh,
         connections: Slab::new(),

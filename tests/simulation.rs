@@ -21,6 +21,8 @@ mod fairness;
 mod graph;
 #[path = "simulation/history.rs"]
 mod history;
+#[path = "simulation/network.rs"]
+mod network;
 #[path = "simulation/replay.rs"]
 mod replay;
 #[path = "support/rng.rs"]
@@ -164,8 +166,25 @@ fn a_local_request_that_ignores_locks_is_noticed() {
 }
 
 #[test]
-fn single_requests_beside_transactions_are_noticed() {
-    notice(Broken::MixedKinds, Mode::Mixed);
+fn a_request_that_does_not_follow_the_transaction_before_it_is_noticed() {
+    notice(Broken::UnfollowedConvoy, Mode::Mixed);
+}
+
+#[test]
+fn pipelined_requests_side_by_side_are_noticed() {
+    notice(Broken::SideBySide, Mode::Mixed);
+    notice(Broken::SideBySide, Mode::Groups);
+}
+
+#[test]
+fn requests_that_run_before_what_came_before_them_are_noticed() {
+    notice(Broken::StaleInput, Mode::Mixed);
+}
+
+#[test]
+fn boxes_that_are_opened_out_of_order_are_noticed() {
+    notice(Broken::NoFrontier, Mode::Mixed);
+    notice(Broken::NoFrontier, Mode::Groups);
 }
 
 /// In runs in which groups do not tell.

@@ -300,6 +300,8 @@ struct Cores {
     /// What was done at once by what may work in slices.
     at_once: Counts,
     now: UnixMs,
+    /// The last stamp.
+    stamp: u64,
     reply: Vec<u8>,
 }
 
@@ -315,6 +317,7 @@ impl Cores {
             slice_max: Counts::default(),
             at_once: Counts::default(),
             now: START,
+            stamp: 0,
             reply: Vec::new(),
         }
     }
@@ -384,13 +387,17 @@ impl Cores {
     fn exchange(&mut self, sum: &mut u64) -> bool {
         let mut boxes: Vec<(ShardId, ShardId, Box<Batch>)> = Vec::new();
         for (from, node) in (0..).zip(&mut self.nodes) {
-            node.outgoing(self.now, |to, batch| boxes.push((ShardId(from), to, batch)));
+            self.stamp += u64::from(node.wants_stamp());
+            node.outgoing(self.stamp, |to, batch| {
+                boxes.push((ShardId(from), to, batch));
+            });
         }
-        let any = !boxes.is_empty();
+        let mut any = !boxes.is_empty();
         for (from, to, batch) in boxes {
-            self.nodes[to.index()].receive(self.now, from, batch);
+            self.nodes[to.index()].receive(from, batch);
         }
         for node in &mut self.nodes {
+            any |= node.catch_up(self.now, u64::MAX);
             node.replies(|replied| self.reply.extend(replied.whole()));
         }
         *sum += weight(counted::take());

@@ -191,7 +191,7 @@ fn exec(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
     };
     let serves = queue.block.has_server_commands();
     let manner = manner(session);
-    if !connection.may_mix(kind) || serves && connection.is_waiting() {
+    if serves && connection.is_waiting() {
         return Ok(Flow::Later);
     }
     let session = &mut connection.session;
@@ -201,8 +201,13 @@ fn exec(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
     let how = (session.last_command.unwrap_or_default(), manner);
     core.stats.commands += queue.block.len() as u64;
     match owner {
-        Some(owner) if owner == core.id => return Ok(exec_here(call, how, queue.block)),
+        Some(owner) if owner == core.id && (core.shards == 1 || !connection.is_waiting()) => {
+            return Ok(exec_here(call, how, queue.block));
+        }
         Some(owner) => {
+            if connection.waits_for(Kind::Transaction) {
+                core.node.follow_convoy();
+            }
             let client = connection.client(key, kind);
             core.node.exec_there(owner, client, how, queue.block);
         }

@@ -5,7 +5,8 @@
 //! ```text
 //! messages of other cores → one send per dirty connection, one batch per other
 //!   core, a ring for those that sleep → one system call submits all that and
-//!   waits → completions of the ring → what is due (expiry …)
+//!   waits → messages that came before the completions of the ring → these → what is
+//!   due (expiry …)
 //! ```
 //!
 //! When a turn found nothing to do: for a few milliseconds after traffic the
@@ -37,6 +38,10 @@ const SLICE: Duration = Duration::from_micros(300);
 const REQUEST_SLICE: Duration = Duration::from_micros(100);
 /// Entries and lines of tables that expiry visits between two looks at the clock.
 const EXPIRE_STEP: usize = 256;
+/// So many turns in a row a core looks again at once for what it must open first.
+const BEHIND_TURNS: u32 = 16;
+/// How long it waits for it after that.
+const BEHIND_WAIT: Duration = Duration::from_micros(50);
 /// Entries that are freed between two looks at the clock.
 const FREE_STEP: usize = 1024;
 
@@ -46,8 +51,15 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
     let mut pace = Pace::new();
     let mut last_yield = pace.now;
     let mut scratch = Scratch::default();
+    let mut behind = 0;
     while !core.shared.stopping.load(Ordering::Relaxed) {
         let messages = drain_messages(core, listeners);
+        // It has boxes that it may not open yet.
+        behind = if core.node.has_incoming() {
+            behind + 1
+        } else {
+            0
+        };
         gather::take_finished(core);
         if core.node.has_server_steps() {
             transaction::run_server_steps(core);
@@ -59,21 +71,11 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
         if !core.asked.is_empty() {
             answer_questions(core);
         }
-        // Everything to be sent goes down with the same call that waits for
-        // what comes next.
-        let lingering = pace.lingers(core.jobs.are_running());
-        let idle = !messages
-            && core.next_turn.is_empty()
-            && !core.node.has_slices()
-            && !listeners.admission.is_settling();
-        if idle && lingering && core.mesh.fall_asleep() {
-            core.ring.wait(pace.plan.want, pace.plan.patience);
-            core.mesh.wake_up();
-        } else {
-            core.ring.enter();
-        }
+        submit(core, listeners, &pace, messages, behind);
         core.ring.completions(&mut completions);
-        let mut busy = messages || !completions.is_empty();
+        // Whatever has been sent before these came is opened before they are served.
+        let messages = !completions.is_empty() && drain_messages(core, listeners) || messages;
+        let mut busy = messages || !completions.is_empty() || core.node.has_incoming();
         pace.now = Instant::now();
         if busy {
             pace.busy();
@@ -106,10 +108,34 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
             last_yield = pace.now;
             park.yield_now().await;
         }
-        if !busy && !lingering && core.dirty.is_empty() && core.next_turn.is_empty() {
+        if !busy
+            && !pace.lingers(core.jobs.are_running())
+            && core.dirty.is_empty()
+            && core.next_turn.is_empty()
+        {
             sleep(core, park).await;
             pace.now = Instant::now();
         }
+    }
+}
+
+/// Everything to be sent goes down with the same call that waits for what comes next, if
+/// there is nothing else to do.
+#[inline]
+fn submit(core: &mut Core, listeners: &Listeners, pace: &Pace, messages: bool, behind: u32) {
+    let idle = !messages
+        && core.next_turn.is_empty()
+        && !core.node.has_slices()
+        && !core.node.has_incoming()
+        && !listeners.admission.is_settling();
+    if behind > BEHIND_TURNS {
+        // A core is kept from sending what it has a stamp for: let it run.
+        core.ring.wait(1, BEHIND_WAIT);
+    } else if idle && pace.lingers(core.jobs.are_running()) && core.mesh.fall_asleep() {
+        core.ring.wait(pace.plan.want, pace.plan.patience);
+        core.mesh.wake_up();
+    } else {
+        core.ring.enter();
     }
 }
 
@@ -138,6 +164,10 @@ fn drain_messages(core: &mut Core, listeners: &mut Listeners) -> bool {
         return false;
     }
     let mut any = core.mesh.send_overdue();
+    if !any {
+        core.sequencer.shut();
+    }
+    let frontier = core.sequencer.frontier();
     for index in 0..core.shards {
         let source = ShardId(index);
         while let Some(message) = core.mesh.receive(source) {
@@ -147,16 +177,18 @@ fn drain_messages(core: &mut Core, listeners: &mut Listeners) -> bool {
             handle(core, listeners, source, message);
         }
     }
+    if core.node.has_incoming() {
+        core.now = clock::now();
+        any |= core.node.catch_up(core.now, frontier);
+        core.deliver();
+    }
     any
 }
 
 fn handle(core: &mut Core, listeners: &mut Listeners, source: ShardId, message: Message) {
     core.activity.messages += 1;
     match message {
-        Message::Batch(batch) => {
-            core.node.receive(core.now, source, batch);
-            core.deliver();
-        }
+        Message::Batch(batch) => core.node.receive(source, batch),
         Message::Ask { ticket, question } => core.asked.push((source, ticket, question)),
         Message::Answer { ticket, answer } => gather::take_answer(core, ticket, source, answer),
         Message::Settle => listeners.admission.asked(core, source),

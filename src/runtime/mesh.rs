@@ -113,6 +113,12 @@ impl<T> Mesh<T> {
         }
     }
 
+    /// Whether everything that was sent has reached the queues.
+    #[inline]
+    pub fn has_sent_all(&self) -> bool {
+        self.overdue_len == 0
+    }
+
     /// Sends what did not fit earlier; whether something is still waiting.
     pub fn send_overdue(&mut self) -> bool {
         if self.overdue_len == 0 {

@@ -10,4 +10,5 @@ pub mod mesh;
 pub mod park;
 pub mod pressure;
 pub mod ring;
+pub mod sequencer;
 pub mod ticks;

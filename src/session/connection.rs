@@ -95,8 +95,7 @@ fn append(buffer: &mut Vec<u8>, replies: &[u8]) -> bool {
     room
 }
 
-/// What waits for other cores. The two kinds never wait side by side: the
-/// order between them would be lost.
+/// What waits for other cores.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// Requests on one shard each.
@@ -285,10 +284,11 @@ impl Connection {
         self.out.len() + self.held.len() + self.pieces_bytes + self.in_flight
     }
 
-    /// Whether a request of this kind may run beside what is waiting.
+    /// Whether replies are outstanding, and the last request for which one is was of
+    /// this kind.
     #[inline]
-    pub fn may_mix(&self, kind: Kind) -> bool {
-        self.waiting == kind || self.order.is_empty()
+    pub fn waits_for(&self, kind: Kind) -> bool {
+        self.waiting == kind && !self.order.is_empty()
     }
 
     /// Takes a place for the reply to a request that waits for other cores.

@@ -10,12 +10,13 @@
 //!
 //! One step of the scheduler lets one thing happen; the seed decides which.
 
+use crate::network::Network;
 use crate::rng::Rng;
 use shards::command::OwnedArgs;
 use shards::order::{Batch, Block, Call, Client, Manner, Node, ServerStep, Ticket, Watched};
 use shards::resp::Protocol;
 use shards::{DbIndex, Settings, Shard, ShardId, UnixMs, row};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 pub const NOW: UnixMs = UnixMs(1_700_000_000_000);
 pub const DBS: u16 = 2;
@@ -99,7 +100,7 @@ pub struct Blocks {
     next_id: u64,
     pub ops: Vec<Op>,
     pub events: Vec<Event>,
-    channels: Vec<VecDeque<Box<Batch>>>,
+    network: Network,
     /// Commands of the server whose turn has come.
     steps: Vec<(usize, ServerStep)>,
     /// The databases of the blocks that have such, by the number of the request.
@@ -155,7 +156,7 @@ impl Blocks {
             next_id: people,
             ops: Vec::new(),
             events: Vec::new(),
-            channels: (0..count * count).map(|_| VecDeque::new()).collect(),
+            network: Network::new(count),
             steps: Vec::new(),
             block_dbs: BTreeMap::new(),
             lists: (0..LISTS).map(list).collect(),
@@ -172,9 +173,9 @@ impl Blocks {
         world
     }
 
-    /// A crowd on few keys, whose requests come to where they queue at once: those
-    /// on several shards to the coordinator and what it says to the shards, single
-    /// ones because they are their own core's. Everything after that takes its
+    /// A crowd on few keys, whose requests come to where they queue at once: what those
+    /// on several shards say to the shards arrives, single ones are their own core's.
+    /// Everything after that takes its
     /// time. Nobody may be overtaken then.
     pub fn fair(seed: u64, broken: Broken) -> Self {
         let mut world = Self::new(seed, broken);
@@ -264,6 +265,7 @@ impl Blocks {
         match choice {
             0 => {
                 let index = self.rng.below(self.people.len());
+                self.catch_up(self.people[index].home.index());
                 if self.people[index].waits_for.is_some() {
                 } else if self.fair {
                     self.act_fairly(index);
@@ -355,17 +357,14 @@ impl Blocks {
         self.order(home.index());
     }
 
-    /// What a node tells the coordinator, and what that tells the shards, arrives.
+    /// What a node tells the others arrives.
     fn order(&mut self, node: usize) {
         self.publish(node);
-        while let Some(batch) = self.channels[node * self.nodes.len()].pop_front() {
-            self.receive(node, 0, batch);
+        for from in 0..self.nodes.len() {
+            while self.network.push(from) {}
         }
-        self.publish(0);
         for to in 0..self.nodes.len() {
-            while let Some(batch) = self.channels[to].pop_front() {
-                self.receive(0, to, batch);
-            }
+            self.catch_up(to);
         }
     }
 
@@ -454,8 +453,8 @@ impl Blocks {
             return;
         }
         let looks = self.broken != Broken::SkippedLocks;
-        if looks && node.must_wait(client.id, &call, args.args()) {
-            node.park(client, call, args.args());
+        if looks && node.must_wait(&call, args.args()) {
+            node.park(NOW, client, call, args.args());
             return;
         }
         let mut reply = Vec::new();
@@ -631,44 +630,51 @@ impl Blocks {
     fn publish(&mut self, node: usize) {
         let log = self.nodes[node].shard.effects().take();
         self.logs[node].push(log);
-        let count = self.nodes.len();
-        let channels = &mut self.channels;
-        self.nodes[node].outgoing(NOW, |target, batch| {
-            channels[node * count + target.index()].push_back(batch);
-        });
+        self.network.publish(node, &mut self.nodes[node]);
     }
 
-    /// The oldest box of a random channel arrives; false if there is none.
+    /// A random node pushes a box, or takes in what was pushed to it; false if nothing
+    /// of that can be done.
     fn deliver(&mut self) -> bool {
-        let (offset, count) = (self.rng.below(self.channels.len()), self.nodes.len());
-        for at in 0..self.channels.len() {
-            let channel = (at + offset) % self.channels.len();
-            if let Some(batch) = self.channels[channel].pop_front() {
-                self.receive(channel / count, channel % count, batch);
-                return true;
+        let count = self.nodes.len();
+        let (offset, pushes) = (self.rng.below(count), self.rng.one_in(2));
+        (0..2 * count).any(|at| {
+            let node = (at / 2 + offset) % count;
+            match (at % 2 == 0) == pushes {
+                true => self.network.push(node),
+                false => self.catch_up(node),
             }
-        }
-        false
+        })
     }
 
-    fn receive(&mut self, from: usize, to: usize, batch: Box<Batch>) {
-        let (source, target) = (ShardId(from as u16), ShardId(to as u16));
+    /// A node takes in what was pushed to it and opens what it may; whether there was
+    /// anything.
+    fn catch_up(&mut self, node: usize) -> bool {
+        let frontier = self.network.frontier();
+        let mut any = false;
+        for (source, batch) in self.network.take(node) {
+            any = true;
+            self.receive(source, node, batch);
+        }
+        any |= self.nodes[node].catch_up(NOW, frontier);
+        self.hand_out(node);
+        any
+    }
+
+    fn receive(&mut self, source: ShardId, to: usize, batch: Box<Batch>) {
+        let (from, target) = (source.index(), ShardId(to as u16));
         let tickets: Vec<Ticket> = batch.grants().collect();
         if self.broken == Broken::EarlyRelease {
             for ticket in &tickets {
-                let release = Box::new(Batch::release(*ticket));
-                self.nodes[from].receive(NOW, target, release);
-                self.hand_out(from);
+                self.nodes[from].receive(target, Box::new(Batch::release(*ticket)));
             }
         }
-        self.nodes[to].receive(NOW, source, batch);
+        self.nodes[to].receive(source, batch);
         if self.broken == Broken::EarlyGrant {
             for ticket in tickets {
-                let granted = Box::new(Batch::granted(ticket));
-                self.nodes[to].receive(NOW, source, granted);
+                self.nodes[to].receive(source, Box::new(Batch::granted(ticket)));
             }
         }
-        self.hand_out(to);
     }
 }
 

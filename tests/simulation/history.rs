@@ -3,9 +3,8 @@
 //! The versions of each key are known in order (see [`crate::replay`]), so
 //! whoever read a version comes after its writer and before the next one. Who
 //! was answered before another was asked comes before it; so does an earlier
-//! request of the same connection on the same key or, when each runs on one
-//! shard, on the same shard. The run is strictly serializable if these arrows
-//! form no circle.
+//! request of the same connection. The run is strictly serializable, in the order of
+//! each connection, if these arrows form no circle.
 //!
 //! A value that a key has had twice (no key at all, a small number) does not
 //! say which version was read. Versions that ended before the read began or
@@ -16,6 +15,7 @@ use crate::graph::Graph;
 use crate::replay::{NOBODY, Replay, number};
 use crate::workload::{Mode, Op, Verb};
 use crate::world::{Event, LAG_MS, World};
+use std::collections::HashMap;
 
 /// Judges a world that has come to rest.
 pub fn check(world: &mut World) -> Result<(), String> {
@@ -410,48 +410,12 @@ impl Judge<'_> {
         }
     }
 
-    /// What one connection asked for later comes later, on the same key and on
-    /// the same shard.
+    /// What one connection asked for later comes later, whichever shards it concerns.
     fn connection_order(&mut self) {
-        // Per connection: the last request on each shard, and the last and
-        // the last writing one on each key.
-        #[derive(Clone, Default)]
-        struct Last {
-            shards: Vec<Option<u32>>,
-            keys: Vec<(Option<u32>, Option<u32>)>,
-        }
-        let world = self.world;
-        let mut lasts: Vec<Last> = Vec::new();
-        for (id, op) in (0..).zip(&world.ops).filter(|(_, op)| op.started) {
-            let connection = op.connection as usize;
-            if lasts.len() <= connection {
-                lasts.resize(connection + 1, Last::default());
-            }
-            let last = &mut lasts[connection];
-            if last.keys.is_empty() {
-                last.shards.resize(world.nodes.len(), None);
-                last.keys.resize(world.workload.keys.len(), (None, None));
-            }
-            if let Some(owner) = op.owner
-                && let Some(before) = last.shards[owner.index()].replace(id)
-            {
+        let mut lasts: HashMap<u32, u32> = HashMap::new();
+        for (id, op) in (0..).zip(&self.world.ops).filter(|(_, op)| op.started) {
+            if let Some(before) = lasts.insert(op.connection, id) {
                 self.graph.edge(before, id);
-            }
-            if op.verb == Verb::MSetOdd {
-                continue; // refused before it looks at a key
-            }
-            for key in &op.keys {
-                let (any, writer) = &mut last.keys[usize::from(*key)];
-                if let Some(writer) = *writer {
-                    self.graph.edge(writer, id);
-                }
-                if op.verb.writes() {
-                    if let Some(any) = *any {
-                        self.graph.edge(any, id);
-                    }
-                    *writer = Some(id);
-                }
-                *any = Some(id);
             }
         }
     }

@@ -11,9 +11,10 @@
 //! after it had its answer. When all is over, all nodes are at rest although some
 //! readers went away.
 
+use crate::network::Network;
 use crate::rng::Rng;
 use shards::command::OwnedArgs;
-use shards::order::{Batch, Call, Client, Node, Placement, Rest, Ticket};
+use shards::order::{Call, Client, Node, Placement, Rest, Ticket};
 use shards::{CommandError, LongReplies, Settings, Shard, ShardId, UnixMs, row};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -60,7 +61,7 @@ struct Seen {
 pub struct Streams {
     rng: Rng,
     nodes: Vec<Node>,
-    channels: Vec<VecDeque<Box<Batch>>>,
+    network: Network,
     people: Vec<Person>,
     next_id: u64,
     next_element: u64,
@@ -125,7 +126,7 @@ impl Streams {
         };
         let mut world = Self {
             nodes: (0..count).map(node).collect(),
-            channels: (0..count * count).map(|_| VecDeque::new()).collect(),
+            network: Network::new(usize::from(count)),
             people: (0..CLIENTS as u64).map(person).collect(),
             next_id: CLIENTS as u64,
             next_element: 0,
@@ -201,6 +202,8 @@ impl Streams {
         let words = OwnedArgs::new(line.split(' ').map(str::as_bytes));
         let (args, row) = (words.args(), row(line.split(' ').next().unwrap()).unwrap());
         let home = self.people[index].home;
+        self.catch_up(home)?;
+        let several = self.nodes.len() > 1;
         let node = &mut self.nodes[home];
         let placement = match row.run {
             shards::command::Run::OneShard(_) => Placement::One(node.owner(&args[1])),
@@ -212,6 +215,7 @@ impl Streams {
             return Ok(());
         }
         let single = matches!(placement, Placement::One(_));
+        let is_waiting = !person.requests.is_empty();
         if let Asked::Append(list, element) = asked {
             self.appended.insert(element, (list, self.instant, None));
         }
@@ -236,9 +240,9 @@ impl Streams {
             ..Call::of(row)
         };
         match placement {
-            Placement::One(owner) if owner.index() == home => {
-                if !self.broken && node.must_wait(client.id, &call, args) {
-                    node.park(client, call, args);
+            Placement::One(owner) if owner.index() == home && !(several && is_waiting) => {
+                if !self.broken && node.must_wait(&call, args) {
+                    node.park(NOW, client, call, args);
                 } else {
                     let mut out = Vec::new();
                     match node.shard.apply(NOW, &call.request(args), &mut out) {
@@ -357,27 +361,39 @@ impl Streams {
     }
 
     fn publish(&mut self, node: usize) {
-        let count = self.nodes.len();
-        let channels = &mut self.channels;
-        self.nodes[node].outgoing(NOW, |target, batch| {
-            channels[node * count + target.index()].push_back(batch);
-        });
+        self.network.publish(node, &mut self.nodes[node]);
     }
 
-    /// The oldest box of a random channel arrives; false if there is none.
+    /// A random node pushes a box, or takes in what was pushed to it; false if nothing
+    /// of that can be done.
     fn deliver(&mut self) -> Result<bool, String> {
-        let (count, all) = (self.nodes.len(), self.channels.len());
-        let offset = self.rng.below(all);
-        for channel in (offset..all).chain(0..offset) {
-            let Some(batch) = self.channels[channel].pop_front() else {
-                continue;
+        let count = self.nodes.len();
+        let (offset, pushes) = (self.rng.below(count), self.rng.one_in(2));
+        for at in 0..2 * count {
+            let node = (at / 2 + offset) % count;
+            let any = match (at % 2 == 0) == pushes {
+                true => self.network.push(node),
+                false => self.catch_up(node)?,
             };
-            let (from, to) = (channel / count, channel % count);
-            self.nodes[to].receive(NOW, ShardId(from as u16), batch);
-            self.hand_out(to)?;
-            return Ok(true);
+            if any {
+                return Ok(true);
+            }
         }
         Ok(false)
+    }
+
+    /// A node takes in what was pushed to it and opens what it may; whether there was
+    /// anything.
+    fn catch_up(&mut self, node: usize) -> Result<bool, String> {
+        let frontier = self.network.frontier();
+        let mut any = false;
+        for (from, batch) in self.network.take(node) {
+            any = true;
+            self.nodes[node].receive(from, batch);
+        }
+        any |= self.nodes[node].catch_up(NOW, frontier);
+        self.hand_out(node)?;
+        Ok(any)
     }
 
     /// A node takes a step of what is not over.
@@ -400,7 +416,7 @@ impl Streams {
             (0..CLIENTS).try_for_each(|index| self.read_on(index))?;
             if self.people.iter().all(|person| person.requests.is_empty())
                 && self.nodes.iter().all(Node::is_at_rest)
-                && self.channels.iter().all(VecDeque::is_empty)
+                && self.network.is_empty()
             {
                 return Ok(());
             }

@@ -11,11 +11,12 @@
 //! or in one list, nobody waits for a key that has something, and all nodes are at
 //! rest once those who still wait are sent away.
 
+use crate::network::Network;
 use crate::rng::Rng;
 use shards::command::OwnedArgs;
-use shards::order::{Batch, Call, Client, Node, Placement, Unblock};
+use shards::order::{Call, Client, Node, Placement, Unblock};
 use shards::{CommandError, Settings, Shard, ShardId, UnixMs, row};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 const NOW: UnixMs = UnixMs(1_700_000_000_000);
 const KEYS: usize = 6;
@@ -50,7 +51,7 @@ const MOVES: u32 = 1;
 pub struct Waits {
     rng: Rng,
     nodes: Vec<Node>,
-    channels: Vec<VecDeque<Box<Batch>>>,
+    network: Network,
     people: Vec<Person>,
     next_id: u64,
     /// Numbers of elements from 1 on.
@@ -83,7 +84,7 @@ impl Waits {
         };
         Self {
             nodes: (0..count).map(node).collect(),
-            channels: (0..count * count).map(|_| VecDeque::new()).collect(),
+            network: Network::new(usize::from(count)),
             people: (0..CLIENTS as u64).map(person).collect(),
             next_id: CLIENTS as u64,
             pushed: 0,
@@ -153,6 +154,7 @@ impl Waits {
         let Person { id, home, .. } = self.people[index];
         let words = OwnedArgs::new(line.split(' ').map(str::as_bytes));
         let (args, row) = (words.args(), row(line.split(' ').next().unwrap()).unwrap());
+        self.catch_up(home);
         let node = &mut self.nodes[home];
         let placement = node.place(row, args);
         let call = Call {
@@ -177,8 +179,8 @@ impl Waits {
         });
         match placement {
             Placement::One(owner) if owner.index() == home => {
-                if node.must_wait(id, &call, args) {
-                    node.park(client, call, args);
+                if node.must_wait(&call, args) {
+                    node.park(NOW, client, call, args);
                 } else {
                     let mut out = Vec::new();
                     match node.shard.apply(NOW, &call.request(args), &mut out) {
@@ -265,30 +267,37 @@ impl Waits {
     }
 
     fn publish(&mut self, node: usize) {
-        let count = self.nodes.len();
-        let channels = &mut self.channels;
-        self.nodes[node].outgoing(NOW, |target, batch| {
-            channels[node * count + target.index()].push_back(batch);
-        });
+        self.network.publish(node, &mut self.nodes[node]);
     }
 
-    /// The oldest box of a random channel arrives; false if there is none.
+    /// A random node pushes a box, or takes in what was pushed to it; false if nothing
+    /// of that can be done.
     fn deliver(&mut self) -> bool {
-        let (count, all) = (self.nodes.len(), self.channels.len());
-        let offset = self.rng.below(all);
-        for channel in (offset..all).chain(0..offset) {
-            let Some(batch) = self.channels[channel].pop_front() else {
-                continue;
-            };
-            if self.lost_one_in.is_some_and(|many| self.rng.one_in(many)) {
-                return true;
+        let count = self.nodes.len();
+        let (offset, pushes) = (self.rng.below(count), self.rng.one_in(2));
+        (0..2 * count).any(|at| {
+            let node = (at / 2 + offset) % count;
+            match (at % 2 == 0) == pushes {
+                true => self.network.push(node),
+                false => self.catch_up(node),
             }
-            let (from, to) = (channel / count, channel % count);
-            self.nodes[to].receive(NOW, ShardId(from as u16), batch);
-            self.hand_out(to);
-            return true;
+        })
+    }
+
+    /// A node takes in what was pushed to it and opens what it may; whether there was
+    /// anything.
+    fn catch_up(&mut self, node: usize) -> bool {
+        let frontier = self.network.frontier();
+        let mut any = false;
+        for (from, batch) in self.network.take(node) {
+            any = true;
+            if !self.lost_one_in.is_some_and(|many| self.rng.one_in(many)) {
+                self.nodes[node].receive(from, batch);
+            }
         }
-        false
+        any |= self.nodes[node].catch_up(NOW, frontier);
+        self.hand_out(node);
+        any
     }
 
     /// Lets everything that is on its way arrive, and what follows from it.

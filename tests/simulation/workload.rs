@@ -68,19 +68,6 @@ impl Verb {
         }
     }
 
-    pub fn writes(self) -> bool {
-        !matches!(
-            self,
-            Self::Get
-                | Self::MGet
-                | Self::Exists
-                | Self::Touch
-                | Self::Lcs
-                | Self::DbSize
-                | Self::Keys
-        )
-    }
-
     /// The engine's row for it.
     pub fn row(self) -> &'static Row {
         static ROWS: OnceLock<Vec<&'static Row>> = OnceLock::new();

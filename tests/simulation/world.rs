@@ -4,6 +4,7 @@
 //! arrives, a node publishes, time passes, a client goes away, a channel or a
 //! node pauses. Everything follows from the seed.
 
+use crate::network::Network;
 use crate::rng::Rng;
 use crate::workload::{Mode, Op, VERBS, Verb, Workload};
 use shards::command::OwnedArgs;
@@ -33,8 +34,15 @@ pub enum Broken {
     EarlyRelease,
     /// Requests on the core's own keys run without a look at the locks.
     SkippedLocks,
-    /// A connection sends single-shard requests and transactions side by side.
-    MixedKinds,
+    /// What a connection sends to one shard does not follow what it sent to several.
+    UnfollowedConvoy,
+    /// Requests on the core's own keys run at once, whatever their clients have under
+    /// way elsewhere.
+    SideBySide,
+    /// Input is served before what other nodes have sent earlier.
+    StaleInput,
+    /// Boxes are opened as they come.
+    NoFrontier,
     /// Now and then a box is lost, and with it a grant: locks stay.
     LostBox,
     /// Now and then a reply to this command that is a number is one more.
@@ -95,10 +103,9 @@ pub struct World {
     pub ops: Vec<Op>,
     requests: Vec<OwnedArgs>,
     pub events: Vec<Event>,
-    /// One per ordered pair of nodes.
-    channels: Vec<VecDeque<Box<Batch>>>,
-    /// Step until which a channel or node stands still.
-    channel_paused: Vec<u64>,
+    network: Network,
+    /// Step until which a node pushes nothing, or stands still.
+    push_paused: Vec<u64>,
     node_paused: Vec<u64>,
     step: u64,
     pace: Pace,
@@ -157,8 +164,8 @@ impl World {
             ops: Vec::new(),
             requests: Vec::new(),
             events: Vec::new(),
-            channels: (0..count * count).map(|_| VecDeque::new()).collect(),
-            channel_paused: vec![0; count * count],
+            network: Network::new(count),
+            push_paused: vec![0; count],
             node_paused: vec![0; count],
             step: 0,
             pace: Pace {
@@ -191,7 +198,7 @@ impl World {
                 self.wrong = Some("not at rest, but every client waits".into());
             }
         }
-        self.channel_paused.fill(0);
+        self.push_paused.fill(0);
         self.node_paused.fill(0);
         loop {
             let before = self.events.len();
@@ -260,8 +267,8 @@ impl World {
             _ => {
                 let until = self.step + 1 + self.rng.below(2000) as u64;
                 if self.rng.one_in(2) {
-                    let channel = self.rng.below(self.channels.len());
-                    self.channel_paused[channel] = until;
+                    let node = self.rng.below(self.nodes.len());
+                    self.push_paused[node] = until;
                 } else {
                     let node = self.rng.below(self.nodes.len());
                     self.node_paused[node] = until;
@@ -286,6 +293,9 @@ impl World {
             self.requests.push(self.workload.request(id, &op));
             self.ops.push(op);
             self.connections[index].input.push_back(id);
+        }
+        if self.broken != Broken::StaleInput {
+            self.catch_up(home);
         }
         self.resume(index);
         self.hand_out(home);
@@ -351,12 +361,12 @@ impl World {
             Placement::Several(_) => (Kind::Transaction, None),
         };
         let connection = &mut self.connections[index];
-        let may_mix = connection.order.is_empty()
-            || connection.waiting == kind
-            || self.broken == Broken::MixedKinds;
-        if !may_mix {
-            self.requests[id as usize] = request;
-            return false;
+        let is_waiting = !connection.order.is_empty();
+        if is_waiting
+            && (connection.waiting, kind) == (Kind::Transaction, Kind::Single)
+            && self.broken != Broken::UnfollowedConvoy
+        {
+            self.nodes[home.index()].follow_convoy();
         }
         let call = Call {
             row: op.verb as u16,
@@ -368,7 +378,11 @@ impl World {
         self.ops[id as usize].owner = owner;
         self.ops[id as usize].started = true;
         match placement {
-            Placement::One(owner) if owner == home => self.here(index, id, call, &request),
+            Placement::One(owner)
+                if owner == home && (!is_waiting || self.broken == Broken::SideBySide) =>
+            {
+                self.here(index, id, call, &request)
+            }
             Placement::One(owner) => {
                 let client = self.client(index, id, kind);
                 let node = &mut self.nodes[home.index()];
@@ -384,15 +398,14 @@ impl World {
 
     /// A request on keys of the client's own core.
     fn here(&mut self, index: usize, id: u32, call: Call, request: &OwnedArgs) {
-        let Connection {
-            home, id: client, ..
-        } = self.connections[index];
+        let home = self.connections[index].home;
         let args = request.args();
         let node = &self.nodes[home.index()];
         let looks = self.broken != Broken::SkippedLocks;
-        if looks && !node.is_unlocked() && node.must_wait(client, &call, args) {
+        if looks && !node.is_unlocked() && node.must_wait(&call, args) {
             let client = self.client(index, id, Kind::Single);
-            self.nodes[home.index()].park(client, call, args);
+            let now = UnixMs(self.clocks[home.index()]);
+            self.nodes[home.index()].park(now, client, call, args);
             return;
         }
         let now = UnixMs(self.clocks[home.index()]);
@@ -491,12 +504,7 @@ impl World {
 
     /// A node sends what it has for others.
     fn publish(&mut self, node: usize) {
-        let count = self.nodes.len();
-        let channels = &mut self.channels;
-        let now = UnixMs(self.clocks[node]);
-        self.nodes[node].outgoing(now, |target, batch| {
-            channels[node * count + target.index()].push_back(batch);
-        });
+        self.network.publish(node, &mut self.nodes[node]);
     }
 
     /// A random node takes a step of what is not over; false if nothing is.
@@ -513,28 +521,46 @@ impl World {
         false
     }
 
-    /// The oldest box of a random channel arrives; false if there is none.
+    /// A random node pushes a box, or takes in what was pushed to it; false if nothing
+    /// of that can be done.
     fn deliver_one(&mut self) -> bool {
-        let offset = self.rng.below(self.channels.len());
-        let count = self.nodes.len();
-        for at in 0..self.channels.len() {
-            let channel = (at + offset) % self.channels.len();
-            let (from, to) = (channel / count, channel % count);
-            if self.channel_paused[channel] > self.step || self.node_paused[to] > self.step {
-                continue;
-            }
-            let Some(batch) = self.channels[channel].pop_front() else {
-                continue;
+        let offset = self.rng.below(self.nodes.len());
+        // What is not taken in for long is missed the more.
+        let stale = self.broken == Broken::StaleInput && !self.rng.one_in(10);
+        let pushes = self.rng.one_in(2) || stale;
+        for at in 0..2 * self.nodes.len() {
+            let node = (at / 2 + offset) % self.nodes.len();
+            let any = match (at % 2 == 0) == pushes {
+                true => self.push_paused[node] <= self.step && self.network.push(node),
+                false => self.node_paused[node] <= self.step && self.catch_up(node),
             };
-            self.receive(from, to, batch);
-            return true;
+            if any {
+                return true;
+            }
         }
         false
     }
 
-    fn receive(&mut self, from: usize, to: usize, batch: Box<Batch>) {
-        let (source, target) = (ShardId(from as u16), ShardId(to as u16));
-        let now = UnixMs(self.clocks[to]);
+    /// A node takes in what was pushed to it and opens what it may; whether there was
+    /// anything.
+    fn catch_up(&mut self, node: usize) -> bool {
+        let frontier = match self.broken {
+            Broken::NoFrontier => u64::MAX,
+            _ => self.network.frontier(),
+        };
+        let now = UnixMs(self.clocks[node]);
+        let mut any = false;
+        for (source, batch) in self.network.take(node) {
+            any = true;
+            self.receive(source, node, batch);
+        }
+        any |= self.nodes[node].catch_up(now, frontier);
+        self.hand_out(node);
+        any
+    }
+
+    fn receive(&mut self, source: ShardId, to: usize, batch: Box<Batch>) {
+        let (from, target) = (source.index(), ShardId(to as u16));
         let tickets: Vec<Ticket> = match self.broken {
             Broken::EarlyGrant | Broken::EarlyRelease | Broken::LostBox => batch.grants().collect(),
             _ => Vec::new(),
@@ -544,19 +570,15 @@ impl World {
         }
         if self.broken == Broken::EarlyRelease {
             for ticket in &tickets {
-                let before = UnixMs(self.clocks[from]);
-                let release = Box::new(Batch::release(*ticket));
-                self.nodes[from].receive(before, target, release);
-                self.hand_out(from);
+                self.nodes[from].receive(target, Box::new(Batch::release(*ticket)));
             }
         }
-        self.nodes[to].receive(now, source, batch);
+        self.nodes[to].receive(source, batch);
         if self.broken == Broken::EarlyGrant {
             for ticket in tickets {
-                self.nodes[to].receive(now, source, Box::new(Batch::granted(ticket)));
+                self.nodes[to].receive(source, Box::new(Batch::granted(ticket)));
             }
         }
-        self.hand_out(to);
     }
 
     fn take_log(&mut self, node: usize) {

@@ -176,7 +176,7 @@ pub struct Lock {
 }
 
 /// One key, or everything a shard has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
     /// Hash of the key, of whatever database. Two keys that share it wait for
     /// each other needlessly, which harms nothing.
@@ -198,10 +198,8 @@ pub(super) enum Item {
         home: ShardId,
         client: Client,
     },
-    /// To the coordinator: order this transaction of the sender. Its locks are
-    /// those up to `locks_end`, each with the shard it is for.
-    Begin { ticket: Ticket, locks_end: u32 },
-    /// From the coordinator: lock this for a transaction.
+    /// Lock this for a transaction of the sender: its locks are those up to
+    /// `locks_end`.
     Lock { ticket: Ticket, locks_end: u32 },
     /// To the home core: all of the transaction's locks on the sender are held, since
     /// then.
@@ -341,17 +339,17 @@ pub struct Batch {
     /// Absolute in `bytes`.
     pub(super) spans: Vec<Span>,
     pub(super) bytes: Vec<u8>,
-    pub(super) locks: Vec<(ShardId, Lock)>,
+    pub(super) locks: Vec<Lock>,
     /// Where the keys of a convoy's parts belong.
     pub(super) located: Vec<Located>,
     pub(super) replies: Vec<u8>,
     /// The box is on its way back: read the replies, not the items.
     pub(super) answered: bool,
-    /// The convoy that the box belongs to: it carries its parts and nothing
-    /// else, and the locks of this ticket end with the last of them.
+    /// The convoy that the box belongs to: it carries its parts and nothing else.
     pub(super) convoy: Option<Ticket>,
-    /// The keys of the convoy are not locked yet: the box asks for that, too.
-    pub(super) unlocked: bool,
+    /// Its place in the order of all boxes; see [`order`](super). An answered box has
+    /// none: it is 0 then.
+    pub(super) stamp: u64,
 }
 
 /// Bytes of arguments from which on a box is closed and another begun.
@@ -372,6 +370,16 @@ impl Batch {
     /// Whether nothing was put in.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
+    }
+
+    /// Whether any of its requests may write. Transactions and convoys are known to their
+    /// home cores.
+    pub(super) fn writes(&self) -> bool {
+        self.items.iter().any(|item| match item {
+            Item::Request { call, .. } => call.write,
+            Item::Exec { task, .. } => task.as_ref().is_some_and(|task| task.block.writes()),
+            _ => false,
+        })
     }
 
     /// Whether another box should be begun.
@@ -444,14 +452,17 @@ impl Batch {
         index.checked_sub(1).map_or(0, end)..end(index)
     }
 
-    /// What a convoy is to lock with this box's keys.
+    /// The locks that the parts of a convoy in this box need.
     pub(super) fn key_locks(&self) -> impl Iterator<Item = Lock> {
-        let exclusive = matches!(self.items.first(), Some(Item::Part { call, .. }) if call.write);
-        let lock = move |located: &Located| Lock {
-            scope: Scope::Key(located.hash),
-            exclusive,
-        };
-        self.located.iter().map(lock)
+        let parts = self.items.iter().enumerate();
+        parts.flat_map(|(index, item)| {
+            let exclusive = matches!(item, Item::Part { call, .. } if call.write);
+            let lock = move |located: &Located| Lock {
+                scope: Scope::Key(located.hash),
+                exclusive,
+            };
+            self.located[self.keys(index)].iter().map(lock)
+        })
     }
 
     /// Takes the last item out again.
@@ -548,7 +559,7 @@ impl Batch {
         clear_to(&mut self.spans, 4 * KEEP_ITEMS);
         clear_to(&mut self.locks, KEEP_ITEMS);
         clear_to(&mut self.located, KEEP_ITEMS);
-        self.unlocked = false;
+        self.stamp = 0;
         self.answered = false;
         self.convoy = None;
         clear_to(&mut self.bytes, KEEP_BYTES);

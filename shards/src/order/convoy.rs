@@ -1,12 +1,12 @@
-//! Requests that the shards can answer in one round, several of them under one
-//! set of locks.
+//! Requests that the shards can answer in one round, several of them at once.
 //!
 //! A convoy belongs to the core whose clients have sent the requests. It fills
 //! during a turn: the parts of each shard go straight into the box that will
-//! carry them there, and stay in it until all shards have granted. The answered
-//! boxes come back to it, and when the last is in, all replies are merged.
+//! carry them there. The answered boxes come back to it, and when the last is in, all
+//! replies are merged. All its boxes have one stamp, so its parts stand at one place
+//! in the order.
 
-use super::batch::{Batch, Call, Client, Item, Lock, Ticket, clear_to};
+use super::batch::{Batch, Call, Client, Item, Ticket, clear_to};
 use super::split::{after_line, element_len, integer_reply};
 use crate::command::{Args, Merge, OwnedArgs};
 use crate::keyspace::Located;
@@ -36,10 +36,7 @@ pub(super) struct Member {
 pub(super) struct Convoy {
     /// Nothing while it fills.
     pub ticket: Option<Ticket>,
-    /// All of its requests write, or none does: readers do not wait with writers.
-    pub writes: bool,
-    /// Not all have granted yet: `missing` counts grants, and then boxes.
-    pub locking: bool,
+    /// Boxes that are not back yet.
     pub missing: usize,
     pub members: Vec<Member>,
     /// The shard of each key of each member.
@@ -78,6 +75,11 @@ impl Convoy {
         self.members.len() >= REQUESTS_MAX
             || self.owners.len() >= KEYS_MAX
             || self.bytes >= BYTES_MAX
+    }
+
+    /// Whether any of its requests may write.
+    pub fn writes(&self) -> bool {
+        self.members.iter().any(|member| member.call.write)
     }
 
     /// Shards that take part.
@@ -128,7 +130,7 @@ impl Convoy {
     }
 
     /// Takes out what a request has put in that found no memory. A shard that has
-    /// nothing to do then takes no part: it would have nothing to grant.
+    /// nothing to do then takes no part.
     #[cold]
     pub fn retract(&mut self, member: usize, owners: usize) {
         self.owners.truncate(owners);
@@ -142,34 +144,6 @@ impl Convoy {
                 }
             }
         }
-    }
-
-    /// The other shard that takes part, if there is just one beside `own`.
-    pub fn partner(&self, own: ShardId) -> Option<ShardId> {
-        let mut shards = (0..).map(ShardId).zip(&self.boxes);
-        let mut others = shards
-            .by_ref()
-            .filter(|(shard, batch)| batch.is_some() && *shard != own)
-            .map(|(shard, _)| shard);
-        let partner = others.next()?;
-        (others.next().is_none() && self.boxes[own.index()].is_some()).then_some(partner)
-    }
-
-    /// What one shard is to lock.
-    pub fn locks_of(&self, shard: ShardId) -> Vec<Lock> {
-        let batch = self.boxes[shard.index()].iter();
-        batch.flat_map(|batch| batch.key_locks()).collect()
-    }
-
-    /// What all shards but `own` are to lock, in shard order.
-    pub fn locks(&self, own: Option<ShardId>) -> impl Iterator<Item = (ShardId, Lock)> {
-        let boxes = (0..).map(ShardId).zip(&self.boxes);
-        boxes
-            .filter(move |(shard, _)| Some(*shard) != own)
-            .flat_map(|(shard, batch)| {
-                let locks = batch.iter().flat_map(|batch| batch.key_locks());
-                locks.map(move |lock| (shard, lock))
-            })
     }
 
     /// All boxes are back: merges the replies to member `index` into `out`.

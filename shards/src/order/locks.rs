@@ -9,17 +9,13 @@
 //! over; everything that comes after it waits in `behind` until it is over.
 //! But while it only reads, and has been granted, tickets that only read come in
 //! beside it until the first that wants to write: nothing that holds a lock ever
-//! waits for them, so the order of tickets stays the coordinator's. A long read
+//! waits for them, so the order of tickets stays that of stamps. A long read
 //! of a whole shard thus holds up writes only.
 //!
-//! A read without a ticket holds nothing, so it passes writes that wait behind a
-//! read of the whole shard: they have not run anywhere yet, and it keeps nobody
-//! waiting. Otherwise it overtakes nobody.
-//!
-//! An *eager* ticket goes on as soon as it has its place in all queues: whoever
-//! comes later waits behind it already, and that is all that its home core needs to
-//! know (see `order`). Behind a ticket on the whole shard it has no place, for reads
-//! may still pass there.
+//! A read without a ticket holds nothing, so it passes what waits behind a read of
+//! the whole shard, but for writes of its own key and of all: what their clients sent
+//! after them may have run on other shards, so whoever has seen that must not find them missing
+//! here. Otherwise it overtakes nobody.
 //!
 //! Costs: asking is one look-up of the key; taking and leaving a queue is
 //! constant but for the readers that hold a key together. A key that one ticket
@@ -137,8 +133,6 @@ struct Holding {
     locks: Vec<Lock>,
     /// Locks it still waits for.
     missing: usize,
-    /// It asked for places only: see [`Locks::queue`].
-    eager: bool,
 }
 
 /// The ticket on the whole shard.
@@ -160,7 +154,6 @@ impl Whole {
 struct Behind {
     ticket: Ticket,
     locks: Vec<Lock>,
-    eager: bool,
 }
 
 /// Keys for which memory is kept when none is locked.
@@ -178,8 +171,8 @@ pub struct Locks {
     tickets: HashMap<Ticket, u32, ahash::RandomState>,
     whole: Option<Whole>,
     behind: VecDeque<Behind>,
-    /// Eager tickets that have all their locks since they were told of.
-    ready: VecDeque<Ticket>,
+    /// What tickets in `behind` are to write, and how many of them.
+    written_behind: HashMap<Scope, u32, ahash::RandomState>,
     #[allow(clippy::vec_box)] // they move into queues as boxes
     spare: Vec<Box<Places>>,
     /// Whether to note what tickets begin to wait for.
@@ -196,7 +189,7 @@ impl Default for Locks {
             tickets: HashMap::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4)),
             whole: None,
             behind: VecDeque::new(),
-            ready: VecDeque::new(),
+            written_behind: HashMap::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4)),
             spare: Vec::new(),
             notes_waits: false,
             waits: Vec::new(),
@@ -221,42 +214,35 @@ impl Locks {
     /// alone, or keys, each as often as it likes. Whether it has them all; if
     /// not, a [`Locks::release`] will say when.
     pub fn lock(&mut self, ticket: Ticket, locks: Vec<Lock>) -> bool {
-        self.ask(ticket, locks, false)
-    }
-
-    /// An *eager* ticket asks for keys: whether it has its place in the queues of
-    /// all of them; if not, a [`Locks::release`] will say when. That it has the
-    /// locks themselves is known from [`Locks::waits`] and [`Locks::next_ready`].
-    pub fn queue(&mut self, ticket: Ticket, locks: Vec<Lock>) -> bool {
-        self.ask(ticket, locks, true)
-    }
-
-    fn ask(&mut self, ticket: Ticket, locks: Vec<Lock>, eager: bool) -> bool {
         let beside = self.behind.is_empty() && self.lets_in(&locks);
         if self.whole.is_some() && !beside {
-            self.behind.push_back(Behind {
-                ticket,
-                locks,
-                eager,
-            });
+            for scope in written(&locks) {
+                *self.written_behind.entry(scope).or_default() += 1;
+            }
+            self.behind.push_back(Behind { ticket, locks });
             return false;
         }
-        self.come_in(ticket, locks, eager)
+        self.come_in(ticket, locks)
     }
 
-    /// Whether a ticket has asked for locks that it does not have yet.
-    pub fn waits(&self, ticket: Ticket) -> bool {
-        let holding = self.tickets.get(&ticket);
-        let holding = holding.and_then(|number| self.holdings.get(*number as usize));
-        holding.is_some_and(|holding| holding.missing > 0)
-            || self.behind.iter().any(|behind| behind.ticket == ticket)
+    #[cold]
+    fn is_written_behind(&self, key: u64) -> bool {
+        let mut scopes = [Scope::Key(key), Scope::Shard].into_iter();
+        scopes.any(|scope| self.written_behind.contains_key(&scope))
     }
 
-    /// The next eager ticket that has got its locks after it had been given its
-    /// place.
-    #[inline]
-    pub fn next_ready(&mut self) -> Option<Ticket> {
-        self.ready.pop_front()
+    /// The first of those that wait behind the ticket on the whole shard.
+    fn next_behind(&mut self) -> Option<Behind> {
+        let next = self.behind.pop_front()?;
+        for scope in written(&next.locks) {
+            if let Some(count) = self.written_behind.get_mut(&scope) {
+                *count -= 1;
+                if *count == 0 {
+                    self.written_behind.remove(&scope);
+                }
+            }
+        }
+        Some(next)
     }
 
     /// Whether the ticket on the whole shard lets others with these locks in
@@ -265,8 +251,8 @@ impl Locks {
         self.whole.as_ref().is_some_and(Whole::is_read) && !wants_to_write(locks)
     }
 
-    /// [`Locks::ask`] of a ticket that need not wait behind one on the whole shard.
-    fn come_in(&mut self, ticket: Ticket, locks: Vec<Lock>, eager: bool) -> bool {
+    /// [`Locks::lock`] of a ticket that need not wait behind one on the whole shard.
+    fn come_in(&mut self, ticket: Ticket, locks: Vec<Lock>) -> bool {
         if let [
             Lock {
                 scope: Scope::Shard,
@@ -286,7 +272,7 @@ impl Locks {
                     });
                 }
             }
-            self.hold(ticket, locks, usize::from(!granted), false);
+            self.hold(ticket, locks, usize::from(!granted));
             if !granted && self.notes_waits {
                 self.waits.push(Scope::Shard);
             }
@@ -323,16 +309,15 @@ impl Locks {
                 }
             }
         }
-        self.hold(ticket, locks, missing, eager);
-        eager || missing == 0
+        self.hold(ticket, locks, missing);
+        missing == 0
     }
 
-    fn hold(&mut self, ticket: Ticket, locks: Vec<Lock>, missing: usize, eager: bool) {
+    fn hold(&mut self, ticket: Ticket, locks: Vec<Lock>, missing: usize) {
         let holding = self.holdings.insert(Holding {
             ticket,
             locks,
             missing,
-            eager,
         });
         self.tickets.insert(ticket, number(holding));
     }
@@ -389,7 +374,9 @@ impl Locks {
     pub fn allows(&self, key: u64, exclusive: bool) -> bool {
         let bars = |whole: &Whole| exclusive || whole.exclusive;
         let queue = self.keys.find(key, |queue| queue.key == key);
-        !self.whole.as_ref().is_some_and(bars) && queue.is_none_or(|queue| queue.is_free(exclusive))
+        !self.whole.as_ref().is_some_and(bars)
+            && queue.is_none_or(|queue| queue.is_free(exclusive))
+            && (self.written_behind.is_empty() || !self.is_written_behind(key))
     }
 
     /// Whether a request that concerns all keys may run now, without a ticket.
@@ -397,6 +384,7 @@ impl Locks {
         self.tickets.is_empty()
             || !exclusive
                 && !self.whole.as_ref().is_some_and(|whole| whole.exclusive)
+                && self.written_behind.is_empty()
                 && self.keys.iter().all(|queue| queue.is_free(false))
     }
 
@@ -461,12 +449,7 @@ impl Locks {
             if let Some(holding) = self.holdings.get_mut(next as usize) {
                 holding.missing -= 1;
                 if holding.missing == 0 {
-                    let to = if holding.eager {
-                        &mut self.ready
-                    } else {
-                        &mut *granted
-                    };
-                    to.push_back(holding.ticket);
+                    granted.push_back(holding.ticket);
                 }
             }
         }
@@ -483,7 +466,7 @@ impl Locks {
     /// as if it came now, up to the next of its kind.
     fn come_forward(&mut self, granted: &mut VecDeque<Ticket>) {
         while self.whole.is_none()
-            && let Some(next) = self.behind.pop_front()
+            && let Some(next) = self.next_behind()
         {
             self.come_late(next, granted);
         }
@@ -494,18 +477,15 @@ impl Locks {
     fn come_beside(&mut self, granted: &mut VecDeque<Ticket>) {
         while let Some(next) = self.behind.front()
             && self.lets_in(&next.locks)
-            && let Some(next) = self.behind.pop_front()
+            && let Some(next) = self.next_behind()
         {
             self.come_late(next, granted);
         }
     }
 
     fn come_late(&mut self, late: Behind, granted: &mut VecDeque<Ticket>) {
-        if self.come_in(late.ticket, late.locks, late.eager) {
+        if self.come_in(late.ticket, late.locks) {
             granted.push_back(late.ticket);
-        }
-        if late.eager && !self.waits(late.ticket) {
-            self.ready.push_back(late.ticket);
         }
     }
 }
@@ -513,6 +493,12 @@ impl Locks {
 /// A number of a ticket; memory bounds them far below 2^32.
 fn number(holding: usize) -> u32 {
     u32::try_from(holding).expect("fewer than 2^32 tickets")
+}
+
+/// What a ticket is to write, each as often as it names it.
+fn written(locks: &[Lock]) -> impl Iterator<Item = Scope> {
+    let locks = locks.iter().filter(|lock| lock.exclusive);
+    locks.map(|lock| lock.scope)
 }
 
 /// Whether a ticket changes anything.
@@ -623,7 +609,7 @@ mod tests {
         assert!(locks.lock(ticket(2), vec![key(1, false)]));
         assert!(!locks.lock(ticket(3), vec![key(1, true), key(2, true)]));
         assert!(!locks.lock(ticket(4), vec![key(3, false)]), "in order");
-        assert!(locks.allows(1, false) && locks.allows_all(false));
+        assert!(!locks.allows(1, false) && locks.allows(9, false));
         assert_eq!(release(&mut locks, 1), [4]);
         assert!(!locks.allows(1, false) && !locks.allows(2, false));
         assert_eq!(release(&mut locks, 2), [3]);
@@ -642,7 +628,7 @@ mod tests {
         assert!(!locks.lock(ticket(4), vec![key(1, false)]));
         assert!(!locks.lock(ticket(5), vec![key(1, true)]));
         assert!(!locks.lock(ticket(6), whole(false)));
-        assert!(locks.allows(1, false) && !locks.allows(9, false));
+        assert!(locks.allows(2, false) && !locks.allows(1, false) && !locks.allows(9, false));
         assert_eq!(release(&mut locks, 1), [2, 3, 4]);
         assert_eq!(release(&mut locks, 2), [0; 0]);
         assert!(!locks.allows(5, true), "the other one still reads");
@@ -665,36 +651,21 @@ mod tests {
     }
 
     #[test]
-    fn an_eager_ticket_is_given_its_place_first_and_its_locks_later() {
-        let mut locks = Locks::default();
-        assert!(locks.lock(ticket(1), vec![key(1, true)]));
-        assert!(locks.queue(ticket(2), vec![key(1, true), key(2, true)]));
-        assert!(locks.waits(ticket(2)) && !locks.waits(ticket(1)));
-        assert!(!locks.allows(2, false), "what it queues for is locked");
-        assert_eq!(release(&mut locks, 1), [0; 0], "it has been told already");
-        assert_eq!(locks.next_ready(), Some(ticket(2)));
-        assert!(locks.next_ready().is_none() && !locks.waits(ticket(2)));
-        assert_eq!(release(&mut locks, 2), [0; 0]);
-        // What it has at once is not told again.
-        assert!(locks.queue(ticket(3), vec![key(1, true)]) && !locks.waits(ticket(3)));
-        assert_eq!(release(&mut locks, 3), [0; 0]);
-        assert!(locks.next_ready().is_none() && locks.is_empty());
-    }
-
-    #[test]
-    fn an_eager_ticket_behind_the_whole_shard_has_no_place_yet() {
+    fn no_reader_overtakes_a_write_of_its_key_behind_the_whole_shard() {
         let mut locks = Locks::default();
         assert!(locks.lock(ticket(1), whole(false)));
-        assert!(!locks.queue(ticket(2), vec![key(1, true)]));
-        assert!(!locks.queue(ticket(3), vec![key(1, true)]));
-        assert!(locks.waits(ticket(2)) && locks.waits(ticket(3)));
-        assert!(locks.allows(1, false), "readers still pass");
-        assert_eq!(release(&mut locks, 1), [2, 3]);
-        assert!(!locks.waits(ticket(2)) && locks.waits(ticket(3)));
-        assert_eq!(locks.next_ready(), Some(ticket(2)));
-        assert_eq!(release(&mut locks, 2), [0; 0]);
-        assert_eq!(locks.next_ready(), Some(ticket(3)));
+        assert!(!locks.lock(ticket(2), vec![key(1, true), key(2, false)]));
+        assert!(!locks.lock(ticket(3), vec![key(1, true)]));
+        assert!(!locks.allows(1, false) && locks.allows(2, false));
+        assert!(!locks.allows_all(false));
+        assert_eq!(release(&mut locks, 1), [2]);
+        assert_eq!(release(&mut locks, 2), [3]);
         assert_eq!(release(&mut locks, 3), [0; 0]);
-        assert!(locks.is_empty());
+        assert!(locks.is_empty() && locks.keys.is_empty() && locks.written_behind.is_empty());
+        assert!(locks.lock(ticket(4), whole(false)));
+        assert!(!locks.lock(ticket(5), whole(true)));
+        assert!(!locks.allows(1, false));
+        assert_eq!(release(&mut locks, 4), [5]);
+        assert_eq!(release(&mut locks, 5), [0; 0]);
     }
 }

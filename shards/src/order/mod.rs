@@ -6,55 +6,64 @@
 //! exchange [`Batch`]es over channels that keep the order of each pair; the
 //! server moves the boxes between cores, a simulation moves them on one thread.
 //!
-//! # Order
-//! A request whose keys lie on one shard runs there in one piece. It looks at
-//! the locks only when there are any.
+//! # One order
+//! Whatever a node sends in one turn leaves in boxes with one *stamp*: a number that is
+//! greater than all that were taken before, on whatever node. Nodes open boxes in the
+//! order of stamps. What a node has for itself and may not do at once goes into a box,
+//! too. A box is opened when it is below the node's *frontier*: all boxes with smaller
+//! stamps have been pushed to where they go. Who takes a stamp and how the frontier is
+//! known is the server's matter (`runtime/sequencer.rs`); nobody waits for a node that
+//! has nothing to send.
 //!
-//! Any other request is a *transaction*:
+//! Requests that come from clients of the node itself, for its own keys, run at once:
+//! they have no stamp. They come after all boxes that the node has opened, and it opens
+//! what is below its frontier *after* it has collected its clients' input and *before*
+//! it serves that.
+//!
+//! The order of everything is this: a box stands where the last box up to its stamp has
+//! been pushed, by stamp; a request that runs at once stands where its node has last
+//! looked at the frontier.
+//!
+//! - Every node acts in that order. If a request ran at once before a box was opened, that
+//!   was not below the frontier; so it, or one before it, had not been pushed.
+//! - It respects real time: both instants lie between the arrival of a request and its
+//!   reply.
+//! - It respects the order of a connection: a request runs at once only if nothing of
+//!   its client is under way; otherwise it goes into a box, of this turn or a later one.
+//!
+//! So the history is strictly serializable, with the order of each connection, however
+//! its pipeline goes from shard to shard; no request waits for the one before it.
+//!
+//! # Several shards
+//! A request that the shards can answer in one round (MGET, MSET, DEL …) needs nothing
+//! else: its parts have one stamp. Those of one turn travel together, as a *convoy*.
+//!
+//! Any other request on several shards is a *transaction*. It locks its keys, in that
+//! order, and works under the locks:
 //!
 //! ```text
-//!   home core ──Begin──▶ coordinator ──Lock──▶ every shard with keys of it
-//!   home core ◀─────────────Granted─────────── shard, once it has all its keys
+//!   home core ──Lock──▶ every shard with keys of it, in boxes with one stamp
+//!   home core ◀─Granted─ shard, once it has all its keys
 //!   home core ──Work (when ALL have granted)─▶ shard: runs it, releases, replies
 //! ```
 //!
-//! Requests that need one round only (MGET, MSET, DEL …) travel together: those
-//! that a core's clients send in one turn form a *convoy*, which asks for the
-//! locks of all of them at once and then sends one box to each shard. To the
-//! order it is one transaction. Readers and writers travel apart, so that no
-//! reader waits for what only a writer must wait for; a request of another kind
-//! closes the convoy first, so that transactions begin in the order in which
-//! they came.
-//!
-//! A convoy on all shards is told that it is granted its locks when it has its place
-//! in their queues. Its boxes go out then, and a box that comes before its locks are
-//! free waits for them where it is. Many convoys that share keys thus follow one
-//! another without a round of messages between one and the next. A convoy of the
-//! coordinator's own clients on its own shard and one other needs no grants at all:
-//! the box carries the locks, the other shard works on it as soon as it has them,
-//! and the coordinator's part runs when the answer is back.
+//! Who meets a lock waits in its queue. It keeps its place in the order: whoever comes
+//! later to the same key waits behind it, so nobody can tell that it has not run yet;
+//! and it sees the shard as of when it came ([`node`]'s `instant`). What its client has
+//! sent after it therefore need not wait.
 //!
 //! Invariants, and what they are for:
-//! - The coordinator sends all `Lock`s in one order, and channels keep it, so
-//!   the locks of two transactions queue in the same order on every shard:
-//!   they cannot deadlock.
-//! - No shard executes a part before all shards have granted: whoever saw one
-//!   half of a transaction finds the other half locked or done. For a convoy on all
-//!   shards it is enough that all have it in their queues: who comes later waits
-//!   behind it. Not for one on some shards: what it follows on one of them might
-//!   not have reached another yet, and who has seen the convoy done would find that
-//!   undone. A convoy on all shards is everywhere after whatever was ordered before
-//!   it.
+//! - All shards act on `Lock`s in the order of stamps, so the locks of two
+//!   transactions queue in the same order everywhere: they cannot deadlock.
+//! - No shard executes a part of a transaction before all shards have granted: whoever
+//!   saw one half of it finds the other half locked or done.
+//! - No read passes a write that waits, of the same key: what that write's client has sent
+//!   after it may have been seen.
 //! - A shard releases a transaction's locks with its last part there. Locks
 //!   belong to the transaction, not to the connection: a client that goes away
 //!   leaves none behind.
 //! - A request that must wait for a lock waits in the lock's queue, first come
-//!   first served; later requests of the same client to the same shard wait
-//!   behind it, so that they keep their order.
-//! - A connection has either single-shard requests or transactions under way,
-//!   never both: [`Node::begin`]'s caller waits for the former, and then for
-//!   the latter. Transactions of one connection keep their order through the
-//!   coordinator.
+//!   first served.
 
 mod batch;
 mod convoy;

@@ -3,10 +3,10 @@
 mod block;
 mod blocked;
 mod convoy;
-mod coordinator;
 mod drive;
 mod exec;
 mod home;
+mod incoming;
 mod instant;
 mod long;
 mod parked;
@@ -19,11 +19,12 @@ use blocked::{Blocked, OFFERED};
 use convoy::CONVOY;
 use drive::PROGRAM;
 pub use drive::ServerStep;
+use incoming::Incoming;
 use long::LongReplies;
-use parked::{Origin, PARKED, Parked, Unanswered};
+use parked::{PARKED, Parked, Unanswered};
 use slices::Slice;
 
-use super::batch::{Batch, Call, Client, Item, Lock, ReplyEnd, Ticket};
+use super::batch::{Batch, Call, Client, Item, ReplyEnd, Ticket};
 use super::convoy::Convoy;
 use super::locks::Locks;
 use super::program::Program;
@@ -73,16 +74,12 @@ const PREFETCHED: usize = 16;
 pub struct Node {
     id: ShardId,
     shards: u16,
-    /// Who orders transactions.
-    coordinator: ShardId,
     pub shard: Shard,
     /// What requests from other cores and transactions are timed with.
     pub watch: Watch,
     locks: Locks,
     /// Requests that wait for locks, under tickets of this node with [`PARKED`].
     parked: Slab<Parked>,
-    /// Later requests of clients that have a parked one here.
-    chains: HashMap<Origin, VecDeque<Parked>, ahash::RandomState>,
     transactions: Slab<Transaction>,
     /// The convoy that is being filled.
     open: Option<Box<Convoy>>,
@@ -93,8 +90,6 @@ pub struct Node {
     #[allow(clippy::vec_box)] // they are boxes wherever else they are
     spare_convoys: Vec<Box<Convoy>>,
     spare_owners: Option<Owners>,
-    /// Memory for the locks of a convoy.
-    lock_room: Vec<(ShardId, Lock)>,
     /// Blocks on several shards, under tickets with [`PROGRAM`].
     programs: Slab<Program>,
     /// Parts of transactions that are not over.
@@ -112,6 +107,7 @@ pub struct Node {
     pumping: bool,
     /// Since when transactions look at this shard; see `instant`.
     looks: HashMap<Ticket, UnixMs, ahash::RandomState>,
+    incoming: Incoming,
     outgoing: Vec<Option<Box<Batch>>>,
     /// Boxes that are complete: answered ones on their way back, full ones,
     /// and those of convoys.
@@ -131,12 +127,10 @@ impl Node {
         Self {
             id,
             shards,
-            coordinator: ShardId(0),
             shard,
             watch: Watch::default(),
             locks: Locks::default(),
             parked: Slab::new(),
-            chains: HashMap::with_hasher(hasher.clone()),
             held: HashMap::with_hasher(hasher.clone()),
             looks: HashMap::with_hasher(hasher.clone()),
             long: LongReplies::new(hasher.clone()),
@@ -147,7 +141,6 @@ impl Node {
             convoys: Slab::new(),
             spare_convoys: Vec::new(),
             spare_owners: None,
-            lock_room: Vec::new(),
             programs: Slab::new(),
             slices: VecDeque::new(),
             server_steps: VecDeque::new(),
@@ -155,6 +148,7 @@ impl Node {
             granted: VecDeque::new(),
             pumping: false,
             departing: Vec::new(),
+            incoming: Incoming::new(shards),
             outgoing: (0..shards).map(|_| None).collect(),
             spare: Vec::new(),
             answers: Vec::new(),
@@ -190,7 +184,6 @@ impl Node {
     /// Nothing is under way: no lock, no transaction, nothing to send.
     pub fn is_at_rest(&self) -> bool {
         self.locks.is_empty()
-            && self.chains.is_empty()
             && self.parked.is_empty()
             && self.granted.is_empty()
             && self.blocked.is_at_rest()
@@ -204,13 +197,16 @@ impl Node {
             && self.long.is_empty()
             && self.answers.is_empty()
             && self.departing.is_empty()
+            && self.incoming.is_empty()
             && self.outgoing.iter().flatten().all(|batch| batch.is_empty())
     }
 
-    /// Sends a request to the shard that owns its keys, another one. False if
-    /// there is no memory for it.
+    /// Has a request run on the shard that owns its keys, after all that its client has
+    /// sent before. False if there is no memory for it.
     #[inline]
-    pub fn send(&mut self, owner: ShardId, client: Client, call: Call, args: Args<'_>) -> bool {
+    pub fn send(&mut self, owner: ShardId, client: Client, mut call: Call, args: Args<'_>) -> bool {
+        // What is refused wherever it runs may name keys of other shards.
+        call.located = call.located.filter(|it| self.owner_of(it) == owner);
         let bytes = args.iter().map(<[u8]>::len).sum();
         let batch = self.batch_for(owner);
         if !batch.reserve(bytes) {
@@ -261,8 +257,8 @@ impl Node {
         }
     }
 
-    /// Handles a box from another node.
-    pub fn receive(&mut self, now: UnixMs, from: ShardId, mut batch: Box<Batch>) {
+    /// Handles a box whose turn has come.
+    fn open(&mut self, now: UnixMs, from: ShardId, mut batch: Box<Batch>) {
         if let Some(ticket) = batch.convoy {
             return self.receive_parts(now, from, ticket, batch);
         }
@@ -295,17 +291,12 @@ impl Node {
                 Item::Walk { call, home, client } => {
                     self.walk(now, home, client, call, batch.args(index));
                 }
-                Item::Begin { ticket, locks_end } => {
-                    let locks = &batch.locks[locks_start..locks_end as usize];
-                    locks_start = locks_end as usize;
-                    self.order(ticket, locks);
-                }
                 Item::Lock { ticket, locks_end } => {
                     let locks = &batch.locks[locks_start..locks_end as usize];
                     locks_start = locks_end as usize;
-                    self.lock_here(ticket, locks);
+                    self.lock_now(now, ticket, locks.to_vec());
                 }
-                Item::Granted { ticket, at } => self.granted(now, ticket, at.max(now)),
+                Item::Granted { ticket, at } => self.granted(now, ticket, at),
                 Item::Part { .. } => debug_assert!(false, "the box names its convoy"),
                 Item::Late { .. } => self.take_late(index, &mut batch),
                 Item::Ended { .. } => self.take_ended(now, from, index, &mut batch),
@@ -325,11 +316,15 @@ impl Node {
             // Before the next item: what a release let through comes first.
             self.pump(now);
         }
-        if wants_answer {
-            batch.answered = true;
-            self.departing.push((from, batch));
-        } else {
+        if !wants_answer {
+            return self.keep(batch);
+        }
+        batch.answered = true;
+        if from == self.id {
+            self.take_answers(now, from, &mut batch);
             self.keep(batch);
+        } else {
+            self.departing.push((from, batch));
         }
     }
 
@@ -400,22 +395,6 @@ impl Node {
         }
         for (db, located) in located() {
             self.shard.keyspace(db).prefetch_entry(&located);
-        }
-    }
-
-    /// What is to be sent to other nodes at the end of a turn.
-    #[inline]
-    pub fn outgoing(&mut self, now: UnixMs, mut send: impl FnMut(ShardId, Box<Batch>)) {
-        if self.open.is_some() {
-            self.close_convoy(now);
-        }
-        for (target, batch) in self.departing.drain(..) {
-            send(target, batch);
-        }
-        for (index, batch) in (0..).zip(&mut self.outgoing) {
-            if let Some(batch) = batch.take() {
-                send(ShardId(index), batch);
-            }
         }
     }
 
@@ -622,21 +601,20 @@ impl Node {
             if self.has_appeared() {
                 self.serve_appeared(now);
             }
-            if self.run_held(now) {
-                continue;
-            }
             let Some(ticket) = self.granted.pop_front() else {
                 return;
             };
-            if ticket.home != self.id {
-                self.look_from(now, ticket);
+            if ticket.number & CONVOY != 0 {
+                self.run_held(now, ticket);
+            } else if ticket.home != self.id {
+                let at = self.looks_at(ticket).unwrap_or(now);
                 let batch = self.batch_for(ticket.home);
-                batch.push(Item::Granted { ticket, at: now }, std::iter::empty());
+                batch.push(Item::Granted { ticket, at }, std::iter::empty());
             } else if ticket.number & OFFERED != 0 {
                 self.look(now, ticket);
             } else if ticket.number & PARKED == 0 {
-                self.look_from(now, ticket);
-                self.granted(now, ticket, now);
+                let at = self.looks_at(ticket).unwrap_or(now);
+                self.granted(now, ticket, at);
             } else {
                 self.run_parked(now, ticket);
             }

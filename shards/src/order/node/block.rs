@@ -227,13 +227,13 @@ impl Node {
 
     /// A block has its locks and runs, for a request that had to wait; whether it goes
     /// on under them.
-    pub(super) fn exec_late(&mut self, now: UnixMs, held: Option<Ticket>, request: Parked) -> bool {
+    pub(super) fn exec_late(&mut self, now: UnixMs, held: Ticket, request: Parked) -> bool {
         let Some(task) = request.task else {
             return false;
         };
         let client = (request.home, request.client);
         let mut reply = Vec::new();
-        let running = self.begin_block(now, &task, held, &mut reply);
+        let running = self.begin_block(now, &task, Some(held), &mut reply);
         let goes_on = running.goes_on();
         match goes_on {
             true => self.put_block_off(client, *task, running, reply),

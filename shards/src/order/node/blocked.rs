@@ -491,7 +491,8 @@ impl Node {
             return;
         }
         match owner {
-            Some(owner) if owner == self.id => self.unblock_here(owner, client, how),
+            // Behind its request, which may be on its way.
+            Some(_) if self.shards == 1 => self.unblock_here(self.id, client, how),
             Some(owner) => {
                 self.batch_for(owner)
                     .push(Item::Unblock { client, how }, std::iter::empty());
@@ -525,10 +526,7 @@ impl Node {
             return;
         }
         // It may wait for a lock. When it runs, it will not wait for more.
-        let origin = (home, client.id);
-        let parked = self.parked.iter_mut().map(|(_, request)| request);
-        let chained = self.chains.get_mut(&origin).into_iter().flatten();
-        for request in parked.chain(chained) {
+        for (_, request) in self.parked.iter_mut() {
             if request.home == home && request.client == client {
                 request.call.alone = false;
             }

@@ -4,7 +4,7 @@ use super::Node;
 use crate::command::{Args, Merge, Row};
 use crate::error::CommandError;
 use crate::keyspace::{Keyspace, Located};
-use crate::order::batch::{Batch, Call, Client, Item, Lock, ReplyEnd, Ticket, clear_to};
+use crate::order::batch::{Batch, Call, Client, Item, ReplyEnd, Ticket};
 use crate::order::convoy::Convoy;
 use crate::order::split::{Owners, part_step};
 use crate::order::watch::Ran;
@@ -13,9 +13,6 @@ use crate::types::{ShardId, UnixMs};
 
 /// Marks the numbers of tickets that belong to convoys.
 pub(super) const CONVOY: u32 = 1 << 28;
-
-/// Marks the numbers of those that take part on all shards.
-pub(super) const EVERYWHERE: u32 = 1 << 27;
 
 /// Empty convoys that are kept.
 const SPARE_CONVOYS: usize = 16;
@@ -52,24 +49,15 @@ impl Node {
     /// Has a request travel with the convoy that is being filled.
     pub(super) fn join(
         &mut self,
-        now: UnixMs,
         (client, call, merge): (Client, Call, Merge),
         row: &Row,
         owners: Owners,
         args: Args<'_>,
     ) {
-        if self
-            .open
-            .as_ref()
-            .is_some_and(|open| open.writes != call.write)
-        {
-            self.close_convoy(now);
-        }
         let mut convoy = self
             .open
             .take()
             .unwrap_or_else(|| self.spare_convoys.pop().unwrap_or_default());
-        convoy.writes = call.write;
         convoy.boxes.resize_with(usize::from(self.shards), || None);
         let keys = owners.positions.iter().zip(&owners.shards).enumerate();
         let keys = keys.map(|(index, (at, shard))| {
@@ -94,157 +82,86 @@ impl Node {
             self.answer(client, call.row, Ran::ended(true), None, &reply);
         }
         if full {
-            self.close_convoy(now);
+            self.close_convoy();
         }
     }
 
-    /// The convoy that is being filled takes its place in the order. Whatever
-    /// is begun after it comes after it.
-    pub(super) fn close_convoy(&mut self, now: UnixMs) {
+    /// The convoy that is being filled takes its place in the order: its boxes are
+    /// complete. What has been put into boxes before comes before it, on all shards.
+    pub(super) fn close_convoy(&mut self) {
         let Some(mut convoy) = self.open.take() else {
             return;
         };
-        let index = self.convoys.vacant_key();
-        let shards = convoy.shards();
-        let everywhere = shards == usize::from(self.shards);
-        let ticket = self.ticket(index, CONVOY | if everywhere { EVERYWHERE } else { 0 });
+        self.close_boxes();
+        let ticket = self.ticket(self.convoys.vacant_key(), CONVOY);
         convoy.ticket = Some(ticket);
-        convoy.locking = true;
-        convoy.missing = shards;
-        let partner = convoy.partner(self.id);
-        if let Some(partner) = partner.filter(|_| self.id == self.coordinator) {
-            self.begin_with(partner, ticket, &mut convoy);
-        } else {
-            // What this shard is to lock it knows itself: it is told only when.
-            let known = everywhere && self.id != self.coordinator;
-            let mut locks = std::mem::take(&mut self.lock_room);
-            locks.extend(convoy.locks(known.then_some(self.id)));
-            self.ask_for_place(ticket, &locks);
-            clear_to(&mut locks, SPARE_KEYS);
-            self.lock_room = locks;
+        convoy.missing = convoy.shards();
+        for (index, place) in (0..).zip(&mut convoy.boxes) {
+            if let Some(mut batch) = place.take() {
+                batch.convoy = Some(ticket);
+                self.departing.push((ShardId(index), batch));
+            }
         }
         self.convoys.insert(convoy);
-        self.pump(now);
     }
 
-    /// A convoy of the coordinator's own and one other shard begins. Once it has
-    /// its locks here nothing is left to wait for: the box goes out with the locks
-    /// that it needs, and when it is back answered, the work here may begin.
-    fn begin_with(&mut self, partner: ShardId, ticket: Ticket, convoy: &mut Convoy) {
-        let granted = self.try_lock(ticket, convoy.locks_of(self.id));
-        if granted && let Some(mut batch) = convoy.boxes[partner.index()].take() {
-            convoy.locking = false;
-            (batch.convoy, batch.unlocked) = (Some(ticket), true);
-            // What has been ordered before it must not come later.
-            let before = self.outgoing[partner.index()].take();
-            let before = before.map(|before| (partner, before));
-            self.departing.extend(before);
-            self.departing.push((partner, batch));
-            return;
+    /// What is sent from now on comes after all that has been begun, also if that is in
+    /// the convoy that is being filled.
+    #[inline]
+    pub fn follow_convoy(&mut self) {
+        if self.open.is_some() {
+            self.close_convoy();
         }
-        let locks: Vec<(ShardId, Lock)> = convoy.locks(Some(self.id)).collect();
-        self.order_there(partner, ticket, &locks);
-    }
-
-    /// What a convoy of this node is to lock here.
-    pub(super) fn own_locks(&mut self, ticket: Ticket) -> Vec<Lock> {
-        let own = self.id;
-        let convoy = self.convoy(ticket);
-        convoy.map_or_else(Vec::new, |convoy| convoy.locks_of(own))
     }
 
     fn convoy(&mut self, ticket: Ticket) -> Option<&mut Box<Convoy>> {
-        let index = ticket.number & !(CONVOY | EVERYWHERE);
+        let index = ticket.number & !CONVOY;
         let convoy = self.convoys.get_mut(index as usize)?;
         (convoy.ticket == Some(ticket)).then_some(convoy)
     }
 
-    /// One more shard has granted a convoy of this node. When all have, its
-    /// boxes go out.
-    pub(super) fn convoy_granted(&mut self, now: UnixMs, ticket: Ticket) {
-        let Some(convoy) = self.convoy(ticket).filter(|convoy| convoy.locking) else {
-            return;
-        };
-        convoy.missing -= 1;
-        if convoy.missing > 0 {
-            return;
-        }
-        convoy.locking = false;
-        convoy.missing = convoy.shards();
-        let mut boxes = std::mem::take(&mut convoy.boxes);
-        let mut own = None;
-        for (index, place) in (0..).zip(&mut boxes) {
-            let Some(mut batch) = place.take() else {
-                continue;
-            };
-            batch.convoy = Some(ticket);
-            if ShardId(index) == self.id {
-                own = Some(batch);
-            } else {
-                self.departing.push((ShardId(index), batch));
-            }
-        }
-        if let Some(convoy) = self.convoy(ticket) {
-            convoy.boxes = boxes;
-        }
-        if let Some(batch) = own {
-            self.run_or_hold(now, self.id, ticket, batch);
-        }
-    }
-
-    /// A box of a convoy has come: to be worked on, or answered.
+    /// A box of a convoy has come: to be worked on, or answered. Where other requests
+    /// hold locks it waits until those of its keys are free, all of it.
     pub(super) fn receive_parts(
         &mut self,
         now: UnixMs,
         from: ShardId,
         ticket: Ticket,
-        mut batch: Box<Batch>,
+        batch: Box<Batch>,
     ) {
         if batch.answered {
-            self.take_parts(now, from, ticket, batch);
+            self.take_parts(from, ticket, batch);
+        } else if self.locks.is_empty() {
+            self.run_box(now, from, ticket, batch);
         } else {
-            if std::mem::take(&mut batch.unlocked) {
-                self.locks.queue(ticket, batch.key_locks().collect());
-                self.mind_waits();
-            }
-            self.run_or_hold(now, from, ticket, batch);
+            let locks = batch.key_locks().collect();
+            self.held.insert(ticket, (from, batch));
+            self.lock_now(now, ticket, locks);
         }
         self.pump(now);
     }
 
-    /// Runs a box of a convoy as soon as its locks are free.
-    fn run_or_hold(&mut self, now: UnixMs, from: ShardId, ticket: Ticket, batch: Box<Batch>) {
-        if self.locks.waits(ticket) {
-            self.held.insert(ticket, (from, batch));
-        } else {
-            self.run_box(now, from, ticket, batch);
-        }
-    }
-
-    /// Runs a box whose locks have become free; false if there is none.
-    #[inline]
-    pub(super) fn run_held(&mut self, now: UnixMs) -> bool {
-        let Some(ticket) = self.locks.next_ready() else {
-            return false;
-        };
-        // Otherwise it is still on its way.
+    /// The locks for a box of a convoy are free: it runs, as of the instant at which it
+    /// came.
+    pub(super) fn run_held(&mut self, now: UnixMs, ticket: Ticket) {
+        let at = self.looks_at(ticket).unwrap_or(now);
         if let Some((from, batch)) = self.held.remove(&ticket) {
-            self.run_box(now, from, ticket, batch);
+            self.run_box(at, from, ticket, batch);
+            self.release_here(ticket);
         }
-        true
     }
 
     fn run_box(&mut self, now: UnixMs, from: ShardId, ticket: Ticket, mut batch: Box<Batch>) {
-        self.run_parts(now, ticket, &mut batch);
+        self.run_parts(now, &mut batch);
         if from == self.id {
-            self.take_parts(now, from, ticket, batch);
+            self.take_parts(from, ticket, batch);
         } else {
             self.departing.push((from, batch));
         }
     }
 
-    /// Runs the parts of a convoy on this shard and releases its locks here.
-    fn run_parts(&mut self, now: UnixMs, ticket: Ticket, batch: &mut Batch) {
+    /// Runs the parts of a convoy on this shard.
+    fn run_parts(&mut self, now: UnixMs, batch: &mut Batch) {
         let mut out = std::mem::take(&mut batch.replies);
         let mut fetched = Fetched::default();
         let mut began = (self.watch.clock)();
@@ -271,26 +188,20 @@ impl Node {
             }
         }
         batch.replies = out;
-        self.release_here(ticket);
         batch.answered = true;
     }
 
     /// The answered box of one shard is back. The last one ends the convoy.
-    fn take_parts(&mut self, now: UnixMs, from: ShardId, ticket: Ticket, batch: Box<Batch>) {
-        let own = self.id.index();
-        let Some(convoy) = self.convoy(ticket).filter(|convoy| !convoy.locking) else {
+    fn take_parts(&mut self, from: ShardId, ticket: Ticket, batch: Box<Batch>) {
+        let Some(convoy) = self.convoy(ticket) else {
             return self.keep(batch);
         };
         convoy.boxes[from.index()] = Some(batch);
         convoy.missing -= 1;
         if convoy.missing > 0 {
-            // What has waited for the only other shard; see `begin_with`.
-            if let Some(own) = convoy.boxes[own].take_if(|own| !own.answered) {
-                self.run_or_hold(now, self.id, ticket, own);
-            }
             return;
         }
-        let index = ticket.number & !(CONVOY | EVERYWHERE);
+        let index = ticket.number & !CONVOY;
         let mut convoy = self.convoys.remove(index as usize);
         let bytes_max = self.reply_bytes_max();
         for index in 0..convoy.members.len() {

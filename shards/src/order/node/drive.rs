@@ -1,6 +1,6 @@
 //! Programs: blocks of a MULTI on several shards, or with commands of the server.
 //!
-//! The coordinator orders the locks of a program, all of them at once, and when
+//! A program asks for all its locks at once, and when
 //! all shards have granted, the home core drives it:
 //!
 //! ```text
@@ -48,7 +48,7 @@ impl Node {
         (row, manner): (u16, Manner),
         block: Box<Block>,
     ) {
-        self.close_convoy(now);
+        self.close_convoy();
         let locks = self.locks_of_program(&block);
         let mut participants: Vec<ShardId> = locks.iter().map(|(shard, _)| *shard).collect();
         participants.dedup();
@@ -82,7 +82,7 @@ impl Node {
         if unlocked {
             self.program_granted(now, ticket, now);
         } else {
-            self.ask_for_place(ticket, &locks);
+            self.ask_for_place(now, ticket, &locks);
         }
         self.pump(now);
     }

@@ -6,7 +6,7 @@
 //!
 //! Any other block is a program; see `drive`.
 
-use super::{Node, Origin, Parked, Placement};
+use super::{Node, Parked, Placement};
 use crate::command::{Args, Cargo, Context, Handler, Merge, Outcome, OwnedArgs, Run, flags};
 use crate::order::batch::{Batch, Call, Client, Item, Lock, ReplyEnd, Scope, Ticket};
 use crate::order::program::{Block, Manner, Queued, Runs, Task, Watched, WatchedKey};
@@ -147,9 +147,9 @@ impl Node {
         out: &mut Vec<u8>,
     ) -> Option<Box<Block>> {
         let task = Task::new(block, manner, row);
-        if !self.locks.is_empty() && !self.may_pass((self.id, whose.id), &task.block) {
+        if !self.locks.is_empty() && !self.may_pass(&task.block) {
             let parked = self.parked_block(self.id, client(), task);
-            self.hold_up(parked);
+            self.hold_up(now, parked);
             self.pump(now);
             return None;
         }
@@ -173,7 +173,8 @@ impl Node {
         Some(task.block)
     }
 
-    /// Sends a block to the one other shard that it runs on.
+    /// Has a block run on the one shard with its keys, after all that its client has
+    /// sent before.
     pub fn exec_there(
         &mut self,
         owner: ShardId,
@@ -209,8 +210,8 @@ impl Node {
 
     /// Whether a block need not wait, although something is locked. One that may go on
     /// in slices takes its locks first.
-    fn may_pass(&self, origin: Origin, block: &Block) -> bool {
-        !self.chains.contains_key(&origin) && !block.is_heavy() && self.is_block_free(block)
+    fn may_pass(&self, block: &Block) -> bool {
+        !block.is_heavy() && self.is_block_free(block)
     }
 
     /// Whether no lock is in the way of any command of a block.
@@ -304,10 +305,9 @@ impl Node {
                 let Some(mut running) = task.take() else {
                     return false;
                 };
-                let origin = (from, client.id);
-                if !self.locks.is_empty() && !self.may_pass(origin, &running.block) {
+                if !self.locks.is_empty() && !self.may_pass(&running.block) {
                     let parked = self.parked_block(from, *client, *running);
-                    self.hold_up(parked);
+                    self.hold_up(now, parked);
                     return false;
                 }
                 self.prefetch_block(&running);

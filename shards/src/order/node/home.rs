@@ -2,7 +2,7 @@
 //! work out, collects the replies, and decides what is to be written.
 
 use super::blocked::ending;
-use super::{CONVOY, Node, PROGRAM, Unblock, number_of};
+use super::{Node, PROGRAM, Unblock, number_of};
 use crate::command::{
     Args, Cargo, Decide, Decision, Further, Handler, OwnedArgs, Progress, Row, Run, flags,
 };
@@ -68,9 +68,9 @@ impl Node {
                     located: None,
                     ..call
                 };
-                return self.join(now, (client, call, merge), row, owners, args);
+                return self.join((client, call, merge), row, owners, args);
             }
-            _ => self.close_convoy(now),
+            _ => self.close_convoy(),
         }
         self.begin_composed(now, self.compose(client, call, row, args, owners), None);
     }
@@ -90,7 +90,7 @@ impl Node {
         let ticket = self.ticket(index, 0);
         transaction.ticket = ticket;
         self.transactions.insert(transaction);
-        self.ask_for_place(ticket, &locks);
+        self.ask_for_place(now, ticket, &locks);
         self.pump(now);
     }
 
@@ -144,16 +144,23 @@ impl Node {
         Some((transaction, locks))
     }
 
-    /// Asks the coordinator for a transaction's place in the order.
-    pub(super) fn ask_for_place(&mut self, ticket: Ticket, locks: &[(ShardId, Lock)]) {
-        if self.id == self.coordinator {
-            self.order(ticket, locks);
-            return;
+    /// Takes a transaction's place in the order: every shard is told what it is to
+    /// lock, in boxes that leave together. `locks` are in shard order.
+    pub(super) fn ask_for_place(&mut self, now: UnixMs, ticket: Ticket, locks: &[(ShardId, Lock)]) {
+        for group in locks.chunk_by(|a, b| a.0 == b.0) {
+            let Some((shard, _)) = group.first() else {
+                continue;
+            };
+            let locks = group.iter().map(|(_, lock)| *lock);
+            if self.shards == 1 {
+                self.lock_now(now, ticket, locks.collect());
+                continue;
+            }
+            let batch = self.batch_for(*shard);
+            batch.locks.extend(locks);
+            let locks_end = number_of(batch.locks.len());
+            batch.push(Item::Lock { ticket, locks_end }, std::iter::empty());
         }
-        let batch = self.batch_for(self.coordinator);
-        batch.locks.extend_from_slice(locks);
-        let locks_end = number_of(batch.locks.len());
-        batch.push(Item::Begin { ticket, locks_end }, std::iter::empty());
     }
 
     /// What a transaction locks: its keys, or all of every shard that takes part.
@@ -181,9 +188,6 @@ impl Node {
     /// One more shard has granted a transaction of this node, at this instant. When
     /// all have, the work goes out.
     pub(super) fn granted(&mut self, now: UnixMs, ticket: Ticket, at: UnixMs) {
-        if ticket.number & CONVOY != 0 {
-            return self.convoy_granted(now, ticket);
-        }
         if ticket.number & PROGRAM != 0 {
             return self.program_granted(now, ticket, at);
         }

@@ -1,29 +1,33 @@
-//! At which instant a transaction is judged, and that nothing goes meanwhile.
+//! At which instant what waits for locks is judged, and that nothing goes meanwhile.
+//!
+//! A request that waits for locks stands in the order where it came, so it sees the
+//! shard as of then, however late it runs: a later request of another client may have
+//! been served in between. From then on, the shard keeps what was not due
+//! ([`Keep`](crate::Keep)), until the locks are released.
 //!
 //! Whatever a transaction or a block does, in however many rounds and on however many
-//! shards, it does at one instant: the latest at which a shard has granted its locks.
-//! From its grant on, a shard keeps what was not due then ([`Keep`](crate::Keep)),
-//! until it releases the locks. So nothing that is alive at the instant is missing,
-//! although each shard reads a clock of its own.
+//! shards, it does at one instant: the latest at which a shard was asked for its locks.
+//! So nothing that is alive at the instant is missing, although each shard reads a
+//! clock of its own.
 //!
 //! ```text
-//!   shard A   grant ├──────── keeps ────────────┤ release
-//!   shard B         ·    grant ├──── keeps ─────────┤ release
+//!   shard A   asked ├───────── keeps ────────────┤ release
+//!   shard B         ·    asked ├──── keeps ─────────┤ release
 //!                              ^ the instant
 //! ```
 //!
-//! Convoys are not among them: each part of them is a single look.
+//! A long reply has its instant, too, but keeps its key alone: its client may take
+//! its time.
 
-use super::{CONVOY, Node, OFFERED, PARKED};
+use super::{Node, OFFERED};
 use crate::order::batch::Ticket;
 use crate::types::UnixMs;
 
 impl Node {
-    /// This shard has granted a transaction its locks.
+    /// A ticket has asked for its locks here.
     #[inline]
     pub(super) fn look_from(&mut self, now: UnixMs, ticket: Ticket) {
-        const ONE_LOOK: u32 = CONVOY | OFFERED | PARKED;
-        if ticket.number & ONE_LOOK == 0 && self.locks.knows(ticket) {
+        if ticket.number & OFFERED == 0 && self.locks.knows(ticket) {
             self.look_for_long(now, ticket);
         }
     }
@@ -33,6 +37,12 @@ impl Node {
         if self.looks.insert(ticket, now).is_none() {
             self.shard.keep().look(now);
         }
+    }
+
+    /// When it did.
+    #[inline]
+    pub(super) fn looks_at(&self, ticket: Ticket) -> Option<UnixMs> {
+        self.looks.get(&ticket).copied()
     }
 
     /// This shard releases the locks of a transaction.

@@ -129,6 +129,8 @@ impl Node {
         }
         if works {
             self.look_for_long(now, ticket);
+        } else {
+            self.look_over(ticket);
         }
         let mut reply = LongReply {
             request,

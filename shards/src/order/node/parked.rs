@@ -1,5 +1,6 @@
 //! Requests on this shard alone that cannot be answered at once: they wait for
-//! locks, each client's in the order in which it sent them.
+//! locks. What their clients send after them does not wait with them: who comes later
+//! to the same key waits behind them, so nobody finds them missing.
 
 use super::Node;
 use crate::command::{Args, Cargo, Long, OwnedArgs, Write};
@@ -8,7 +9,6 @@ use crate::order::program::Task;
 use crate::order::waiters::Waiter;
 use crate::order::watch::Ran;
 use crate::types::{ShardId, UnixMs, Waiting};
-use std::collections::VecDeque;
 
 /// A request on this shard alone that waits for locks.
 pub(super) struct Parked {
@@ -41,9 +41,6 @@ impl Parked {
     }
 }
 
-/// A client of some core, to whom order is promised.
-pub(super) type Origin = (ShardId, u64);
-
 /// Why a request has no reply yet.
 #[derive(Debug)]
 pub(super) enum Unanswered {
@@ -73,20 +70,13 @@ fn locked_keys<'a>(call: &Call, args: Args<'a>) -> Option<impl Iterator<Item = (
 impl Node {
     /// Whether a request of one of this core's clients, for keys of this shard,
     /// must wait; if so, [`Node::park`] it.
-    pub fn must_wait(&self, client: u64, call: &Call, args: Args<'_>) -> bool {
-        !self.locks.is_empty() && self.is_held_up((self.id, client), call, args)
+    pub fn must_wait(&self, call: &Call, args: Args<'_>) -> bool {
+        !self.locks.is_empty() && !self.is_free(call, args)
     }
 
     /// Has a request of one of this core's clients wait.
-    pub fn park(&mut self, client: Client, call: Call, args: Args<'_>) {
-        self.hold_up(Parked::new(self.id, client, call, args));
-    }
-
-    pub(super) fn is_held_up(&self, origin: Origin, call: &Call, args: Args<'_>) -> bool {
-        if self.chains.contains_key(&origin) {
-            return true;
-        }
-        !self.is_free(call, args)
+    pub fn park(&mut self, now: UnixMs, client: Client, call: Call, args: Args<'_>) {
+        self.hold_up(now, Parked::new(self.id, client, call, args));
     }
 
     /// Whether no lock is in a request's way. Asked of every request while
@@ -103,6 +93,27 @@ impl Node {
             Some(mut keys) => keys.all(|(key, write)| self.locks.allows(self.hash(key), write)),
             None => true, // the handler refuses it
         }
+    }
+
+    /// A ticket asks for its locks on this shard; `granted` will name it. It looks at
+    /// the shard as of now, unless that is what it will do only then.
+    pub(super) fn lock_now(&mut self, now: UnixMs, ticket: Ticket, locks: Vec<Lock>) {
+        self.lock(ticket, locks);
+        self.look_from(now, ticket);
+    }
+
+    pub(super) fn lock(&mut self, ticket: Ticket, locks: Vec<Lock>) {
+        if self.try_lock(ticket, locks) {
+            self.granted.push_back(ticket);
+        }
+    }
+
+    /// A ticket asks for its locks on this shard; whether it has them. If not,
+    /// `granted` will name it when it has.
+    pub(super) fn try_lock(&mut self, ticket: Ticket, locks: Vec<Lock>) -> bool {
+        let granted = self.locks.lock(ticket, locks);
+        self.mind_waits();
+        granted
     }
 
     /// The locks that a request on this shard alone needs.
@@ -125,25 +136,15 @@ impl Node {
         locks
     }
 
-    /// Has a request wait: behind an earlier one of its client, or for its locks.
-    pub(super) fn hold_up(&mut self, request: Parked) {
-        let origin = (request.home, request.client.id);
-        if let Some(chain) = self.chains.get_mut(&origin) {
-            chain.push_back(request);
-            return;
-        }
-        self.chains.insert(origin, VecDeque::new());
-        self.take_ticket(request);
-    }
-
-    pub(super) fn take_ticket(&mut self, request: Parked) {
+    /// Has a request wait for its locks.
+    pub(super) fn hold_up(&mut self, now: UnixMs, request: Parked) {
         let locks = match &request.task {
             Some(task) => self.locks_of_block(&task.block),
             None => self.locks_of(&request.call, request.args.args()),
         };
         let index = self.parked.insert(request);
         let ticket = self.ticket(index, PARKED);
-        self.lock(ticket, locks);
+        self.lock_now(now, ticket, locks);
     }
 
     /// Runs a request that another node sent, or has it wait; whether its box has
@@ -158,8 +159,8 @@ impl Node {
         index: usize,
         batch: &mut Batch,
     ) -> bool {
-        if !self.locks.is_empty() && self.is_held_up((home, client.id), call, batch.args(index)) {
-            self.hold_up(Parked::new(home, client, *call, batch.args(index)));
+        if self.must_wait(call, batch.args(index)) {
+            self.hold_up(now, Parked::new(home, client, *call, batch.args(index)));
             return false;
         }
         let ran = self.run_in(now, call, index, &mut Cargo::default(), batch);
@@ -174,14 +175,14 @@ impl Node {
             (Ok(_), _) => {}
             (Err(why), _) => {
                 let request = Parked::new(home, client, *call, batch.args(index));
-                self.put_aside(request, why);
+                self.put_aside(now, request, why);
             }
         }
         false
     }
 
     /// A request that ran without a ticket has no reply yet.
-    pub(super) fn put_aside(&mut self, request: Parked, why: Unanswered) {
+    pub(super) fn put_aside(&mut self, now: UnixMs, request: Parked, why: Unanswered) {
         match why {
             Unanswered::Waits(waiting) => self.add_waiter(Waiter {
                 home: request.home,
@@ -193,8 +194,7 @@ impl Node {
                 moves: false,
                 tries: false,
             }),
-            // What its client sends after it is not to overtake it.
-            Unanswered::Long => self.hold_up(request),
+            Unanswered::Long => self.hold_up(now, request),
         }
     }
 
@@ -202,42 +202,23 @@ impl Node {
     /// shard, is long, as it said. It comes in pieces through [`Node::replies`].
     pub fn reply_at_length(&mut self, now: UnixMs, client: Client, call: Call, args: Args<'_>) {
         let request = Parked::new(self.id, client, call, args);
-        self.put_aside(request, Unanswered::Long);
+        self.put_aside(now, request, Unanswered::Long);
         self.pump(now);
     }
 
-    /// A parked request has its locks: it runs, and what its client sent after
-    /// it follows, as far as it is free.
+    /// A parked request has its locks: it runs, as of the instant at which it came.
     pub(super) fn run_parked(&mut self, now: UnixMs, ticket: Ticket) {
         let request = self.parked.remove((ticket.number & !PARKED) as usize);
-        let origin = (request.home, request.client.id);
-        if !self.run_under(now, ticket, request) {
+        let at = self.looks_at(ticket).unwrap_or(now);
+        if !self.run_under(at, ticket, request) {
             self.release_here(ticket);
-        }
-        loop {
-            let Some(next) = self.chains.get_mut(&origin).and_then(VecDeque::pop_front) else {
-                self.chains.remove(&origin);
-                return;
-            };
-            let free = match &next.task {
-                Some(task) => !task.block.is_heavy() && self.is_block_free(&task.block),
-                None => self.is_free(&next.call, next.args.args()),
-            };
-            if !free {
-                self.take_ticket(next);
-                return;
-            }
-            if let Some(long) = self.run_late(now, next) {
-                self.take_ticket(long);
-                return;
-            }
         }
     }
 
     /// Runs a request whose locks this ticket holds; whether it goes on under it.
     pub(super) fn run_under(&mut self, now: UnixMs, ticket: Ticket, request: Parked) -> bool {
         if request.task.is_some() {
-            return self.exec_late(now, Some(ticket), request);
+            return self.exec_late(now, ticket, request);
         }
         if !request.call.alone {
             self.run_late(now, request);
@@ -263,10 +244,6 @@ impl Node {
 
     /// Runs a request that had to wait; given back if its reply is long.
     pub(super) fn run_late(&mut self, now: UnixMs, request: Parked) -> Option<Parked> {
-        if request.task.is_some() {
-            self.exec_late(now, None, request);
-            return None;
-        }
         let mut reply = Vec::new();
         let mut cargo = Cargo::default();
         let (call, args) = (request.call, request.args.args());
@@ -288,7 +265,7 @@ impl Node {
     ) {
         let ran = match ran {
             Ok(ran) => ran,
-            Err(why) => return self.put_aside(request, why),
+            Err(why) => return self.put_aside(now, request, why),
         };
         let (home, client, call) = (request.home, request.client, request.call);
         match self.shard.onward() {

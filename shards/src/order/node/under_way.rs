@@ -6,15 +6,16 @@ use super::{Node, Parked};
 impl Node {
     /// Whether something that has begun may still write: a transaction, a block or a
     /// convoy of this core's clients, a request that waits for locks here or goes on in
-    /// slices, or one for which a key has appeared here. Requests that travel are not seen, nor those that
-    /// wait for a key that has not appeared.
+    /// slices, one for which a key has appeared here, or one in a box that has come and
+    /// is not opened. Requests that travel are not seen, nor those that wait for a key
+    /// that has not appeared.
     pub fn has_writes(&self) -> bool {
-        let parked = self.parked.iter().map(|(_, parked)| parked);
-        let mut parked = parked.chain(self.chains.values().flatten());
+        let mut parked = self.parked.iter().map(|(_, parked)| parked);
         let mut programs = self.programs.iter();
         self.transactions.iter().any(|(_, it)| it.call.write)
-            || self.open.iter().any(|convoy| convoy.writes)
-            || self.convoys.iter().any(|(_, convoy)| convoy.writes)
+            || self.open.iter().any(|convoy| convoy.writes())
+            || self.convoys.iter().any(|(_, convoy)| convoy.writes())
+            || self.own_boxes().any(|batch| batch.writes())
             || programs.any(|(_, it)| it.block.as_ref().is_some_and(|block| block.writes()))
             || parked.any(Parked::writes)
             || self.long.have_writes()

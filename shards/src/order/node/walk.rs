@@ -46,10 +46,10 @@ impl Node {
             return;
         }
         let request = Parked::new(home, client, call, args);
-        if !self.locks.is_empty() && self.is_held_up((home, client.id), &call, args) {
-            self.hold_up(request);
+        if self.must_wait(&call, args) {
+            self.hold_up(now, request);
         } else if let Some(long) = self.run_late(now, request) {
-            self.hold_up(long);
+            self.hold_up(now, long);
         }
     }
 

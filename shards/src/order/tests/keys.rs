@@ -21,7 +21,7 @@ fn keys_half_way() -> Scene {
 fn writers_wait_for_the_end_of_keys_and_readers_do_not() {
     let mut scene = keys_half_way();
     scene.ask(0, 2, "SET k0@0 2");
-    scene.ask(0, 3, "GET k0@0");
+    scene.ask(0, 3, "GET k3@0");
     scene.ask(2, 4, "MGET k0@0 k1@1 n@2");
     scene.ask(1, 5, "DBSIZE");
     scene.ask(0, 6, "MGET k0@0 k1@1");

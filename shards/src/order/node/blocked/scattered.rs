@@ -310,7 +310,7 @@ impl Node {
         let owners = Owners::find(row, args, |key| self.owner(key));
         let owners = owners.expect("the keys of a request that waits are known");
         let (waiting, places) = (scattered.waiting, scattered.shards.clone());
-        self.close_convoy(now);
+        self.close_convoy();
         let composed = self.compose(client, call, row, args, owners);
         self.begin_composed(now, composed, Some(Retry { waiting, places }));
         if let Some(how) = scattered.ended {

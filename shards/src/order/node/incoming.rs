@@ -1,0 +1,133 @@
+//! The order of all boxes: where they leave and where they come in.
+//!
+//! Whatever a node sends in one turn has one stamp; a box to itself is among it. A
+//! node opens boxes in the order of their stamps, and none before it knows that it
+//! has all with smaller ones: that is what its *frontier* says. See
+//! [`order`](crate::order) for why that is one history.
+
+use super::Node;
+use crate::order::batch::Batch;
+use crate::types::{ShardId, UnixMs};
+use std::collections::VecDeque;
+
+/// Boxes that have come and have not been opened.
+pub(super) struct Incoming {
+    /// From each node, in the order in which it sent them.
+    from: Vec<VecDeque<Box<Batch>>>,
+    count: usize,
+}
+
+impl Incoming {
+    pub(super) fn new(shards: u16) -> Self {
+        Self {
+            from: (0..shards).map(|_| VecDeque::new()).collect(),
+            count: 0,
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    fn push(&mut self, from: ShardId, batch: Box<Batch>) {
+        self.from[from.index()].push_back(batch);
+        self.count += 1;
+    }
+
+    /// The next box below the frontier, in the order of stamps; those of one node stay
+    /// in its order.
+    fn pop(&mut self, frontier: u64) -> Option<(ShardId, Box<Batch>)> {
+        if self.count == 0 {
+            return None;
+        }
+        let fronts = (0..).zip(&mut self.from);
+        let fronts = fronts.filter_map(|(id, boxes)| Some((boxes.front()?.stamp, id, boxes)));
+        let (_, id, boxes) = fronts
+            .filter(|(stamp, ..)| *stamp < frontier)
+            .min_by_key(|(stamp, ..)| *stamp)?;
+        let batch = boxes.pop_front()?;
+        self.count -= 1;
+        Some((ShardId(id), batch))
+    }
+}
+
+impl Node {
+    /// Whether anything is to leave that needs a stamp.
+    #[inline]
+    pub fn wants_stamp(&mut self) -> bool {
+        self.follow_convoy();
+        let asks = |batch: &Batch| !batch.answered;
+        self.outgoing.iter().flatten().any(|batch| asks(batch))
+            || self.departing.iter().any(|(_, batch)| asks(batch))
+    }
+
+    /// What is to be sent to other nodes at the end of a turn, after
+    /// [`Node::wants_stamp`]. If that says so, `stamp` must be greater than every stamp
+    /// of this node before, and nobody else's; otherwise it is not used.
+    #[inline]
+    pub fn outgoing(&mut self, stamp: u64, mut send: impl FnMut(ShardId, Box<Batch>)) {
+        self.close_boxes();
+        let Self {
+            departing,
+            incoming,
+            id,
+            ..
+        } = self;
+        for (target, mut batch) in departing.drain(..) {
+            batch.stamp = if batch.answered { 0 } else { stamp };
+            if target == *id {
+                incoming.push(target, batch);
+            } else {
+                send(target, batch);
+            }
+        }
+    }
+
+    /// Boxes that this node is to open, or will be when they have left.
+    pub(super) fn own_boxes(&self) -> impl Iterator<Item = &Batch> {
+        let own = |(target, _): &&(ShardId, Box<Batch>)| *target == self.id;
+        let departing = self.departing.iter().filter(own).map(|(_, batch)| batch);
+        let come = self.incoming.from.iter().flatten();
+        let boxes = self.outgoing[self.id.index()].iter().chain(departing);
+        boxes
+            .chain(come)
+            .map(|batch| &**batch)
+            .filter(|batch| !batch.answered)
+    }
+
+    /// The boxes that are being filled are complete: whatever follows comes behind
+    /// them, on all shards.
+    pub(super) fn close_boxes(&mut self) {
+        for (index, batch) in (0..).zip(&mut self.outgoing) {
+            if let Some(batch) = batch.take() {
+                self.departing.push((ShardId(index), batch));
+            }
+        }
+    }
+
+    /// A box has come from another node. Boxes of one node come in the order in which
+    /// it sent them. It is opened by [`Node::catch_up`].
+    #[inline]
+    pub fn receive(&mut self, from: ShardId, batch: Box<Batch>) {
+        self.incoming.push(from, batch);
+    }
+
+    /// Opens what has come and is below `frontier`: all boxes for this node with smaller
+    /// stamps have been received, and none will be sent any more. Whether there was any.
+    #[inline]
+    pub fn catch_up(&mut self, now: UnixMs, frontier: u64) -> bool {
+        let mut any = false;
+        while let Some((from, batch)) = self.incoming.pop(frontier) {
+            self.open(now, from, batch);
+            any = true;
+        }
+        any
+    }
+
+    /// Whether boxes have come that are not opened yet.
+    #[inline]
+    pub fn has_incoming(&self) -> bool {
+        !self.incoming.is_empty()
+    }
+}
