@@ -449,7 +449,7 @@ fn maxclients_follows_the_descriptors_there_are() {
     let addresses: Vec<String> = (1..=16).map(|last| format!("127.0.0.{last}")).collect();
     let mut many = vec!["--shards", "8", "--bind"];
     many.extend(addresses.iter().map(String::as_str));
-    for (limit, args) in [(200, &["--shards", "1"][..]), (600, &many)] {
+    for (limit, args) in [(200, &["--shards", "1"][..]), (1000, &many)] {
         let cordis = Server::of_script(&limited(limit), dir.path(), args);
         let reply = cordis
             .connect()

@@ -14,8 +14,9 @@
 
 use shards::command::digest::DIGEST_VALUE;
 use shards::command::{Cargo, OwnedArgs, flags};
+use shards::order::{Call, Client, Node, Placement};
 use shards::resp::{Limits, Partial, Status, parse};
-use shards::{Args, DbIndex, Request, Row, Settings, Shard, Slices, UnixMs, row};
+use shards::{Args, DbIndex, Request, Row, Settings, Shard, ShardId, Slices, UnixMs, row, slot_of};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::process::{Command, Output};
@@ -25,6 +26,9 @@ const NOW: UnixMs = UnixMs(1_700_000_000_000);
 const TASK: &str = "CORDIS_FAILING_ALLOCATION";
 /// More bytes than these are never asked for in vain without an error for the client.
 const SMALL_THING: usize = 512;
+
+/// A box for a few things takes so many bytes.
+const FEW_ITEMS: usize = 2048;
 
 thread_local! {
     /// So many allocations succeed, then one fails.
@@ -497,4 +501,166 @@ fn what_memory_was_lacking_for_is_whole_or_told() {
     }
     println!("{survived} failures survived, {halfway} of them halfway");
     assert!(survived > 100 && halfway > 20, "{survived} {halfway}");
+}
+
+/// Arguments for which there is no memory are none at all.
+#[test]
+fn arguments_are_whole_or_lacking() {
+    let long = vec![b'x'; 10_000];
+    for allocation in 0.. {
+        LEFT.set(Some(allocation));
+        let args = OwnedArgs::new([&b"ECHO"[..], &long, &long]);
+        if LEFT.take().is_some() {
+            assert_eq!(args.args().len(), 3);
+            assert!(!args.lack_memory() && allocation > 2);
+            break;
+        }
+        assert!(args.lack_memory() && args.args().is_empty());
+    }
+}
+
+/// Two cores on this thread.
+struct Pair {
+    nodes: [Node; 2],
+    stamp: u64,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let node = |id| {
+            let shard = Shard::new(1, ShardId(id).slots(2), 7, Settings::default());
+            Node::new(ShardId(id), 2, shard, 7)
+        };
+        Self {
+            nodes: [node(0), node(1)],
+            stamp: 0,
+        }
+    }
+
+    /// `a@1` stands for a key of core 1.
+    fn key(word: &str) -> String {
+        let Some((name, place)) = word.split_once('@') else {
+            return word.to_owned();
+        };
+        let owner = ShardId(place.parse().unwrap());
+        let mut keys = (0..).map(|number| format!("{name}{number}"));
+        let owns = |key: &String| ShardId::of_slot(slot_of(key.as_bytes()), 2) == owner;
+        keys.find(owns).unwrap()
+    }
+
+    /// A client of the first core asks for it: the reply.
+    fn ask(&mut self, words: &[String], out: &mut Vec<u8>) {
+        let left = LEFT.take();
+        let words: Vec<String> = words.iter().map(|word| Self::key(word)).collect();
+        let row = row(&words[0]).unwrap();
+        let args = OwnedArgs::new(words.iter().map(String::as_bytes));
+        LEFT.set(left);
+        let client = Client {
+            key: 0,
+            id: 1,
+            place: 0,
+        };
+        let (args, call) = (args.args(), Call::of(row));
+        match self.nodes[0].place(row, args) {
+            Placement::One(owner) => {
+                if !self.nodes[0].send(owner, client, call, args) {
+                    out.extend_from_slice(b"-ERR out of memory");
+                }
+            }
+            Placement::Several(owners) => self.nodes[0].begin(NOW, client, call, row, args, owners),
+        }
+        let mut any = true;
+        while std::mem::take(&mut any) {
+            for from in 0..2 {
+                self.stamp += u64::from(self.nodes[from].wants_stamp());
+                let mut sent = None;
+                self.nodes[from].outgoing(self.stamp, |_, batch| sent = Some(batch));
+                if let Some(batch) = sent {
+                    self.nodes[1 - from].receive(ShardId(from as u16), batch);
+                    any = true;
+                }
+            }
+            for node in &mut self.nodes {
+                any |= node.catch_up(NOW, u64::MAX);
+                while node.has_slices() {
+                    any = true;
+                    node.go_on(NOW);
+                }
+                node.replies(|replied| {
+                    let left = LEFT.take();
+                    out.extend_from_slice(&replied.whole());
+                    LEFT.set(left);
+                });
+            }
+        }
+    }
+}
+
+/// What goes from shard to shard is as long as clients make it: where there is no memory
+/// for it, they are told so.
+#[test]
+fn what_goes_to_other_shards_never_ends_the_process() {
+    let long = "x".repeat(20_000);
+    let before = [
+        format!("MSET from@0 {long} near@0 {long} far@1 {long}"),
+        format!("SADD s@0 {long}1 {long}2"),
+        format!("SADD t@1 {long}3 {long}4"),
+        format!("HSET h@1 f {long}"),
+    ];
+    let requests = [
+        format!("MSETNX new@0 {long} other@1 {long}"),
+        format!("MSETNX near@0 {long} other@1 {long}"),
+        format!("SETRANGE far@1 10000 {long}"),
+        "RENAME from@0 to@1".to_owned(),
+        "COPY from@0 far@1 REPLACE".to_owned(),
+        "SUNIONSTORE d@0 s@0 t@1".to_owned(),
+        "SUNION s@0 t@1".to_owned(),
+        "SDIFF t@1 s@0".to_owned(),
+        format!("SMOVE t@1 s@0 {long}3"),
+        format!("MGET from@0 far@1 {long}"),
+        format!("MSET from@0 {long} far@1 {long}"),
+        format!("HSET h@1 g {long}"),
+    ];
+    if let Ok(task) = std::env::var(TASK) {
+        let (number, allocation) = task.split_once(' ').unwrap();
+        let mut pair = Pair::new();
+        for line in &before {
+            pair.ask(&words(line), &mut Vec::new());
+        }
+        let request = words(&requests[number.parse::<usize>().unwrap()]);
+        let mut out = Vec::with_capacity(1 << 20);
+        LEFT.set(Some(allocation.parse().unwrap()));
+        pair.ask(&request, &mut out);
+        let reached = LEFT.take().is_none();
+        let failed = out.starts_with(b"-");
+        assert!(reached || !failed, "only for lack of memory");
+        let lacks = out.starts_with(b"-ERR out of memory");
+        assert_eq!(failed, lacks, "{}", out[..40].escape_ascii());
+        for node in &pair.nodes {
+            assert!(node.is_at_rest() && node.is_unlocked());
+            node.shard.keyspace(DbIndex(0)).check_invariants();
+        }
+        println!("reached: {reached}");
+        return;
+    }
+    let mut survived = 0;
+    for (number, request) in requests.iter().enumerate() {
+        for allocation in 0.. {
+            let task = format!("{number} {allocation}");
+            let child = child("what_goes_to_other_shards_never_ends_the_process", &task);
+            let complained = String::from_utf8_lossy(&child.stderr);
+            let small = lacked(&complained).is_some_and(|bytes| bytes <= FEW_ITEMS);
+            let what = &request[..20.min(request.len())];
+            assert!(
+                small || child.status.success(),
+                "{what} ({task}): {complained}"
+            );
+            if String::from_utf8_lossy(&child.stdout).contains("reached: false") {
+                break;
+            }
+            survived += usize::from(!small);
+        }
+    }
+    println!("{survived} failures survived");
+    assert!(survived > 50, "{survived}");
 }

@@ -347,6 +347,10 @@ fn run_server_step(core: &mut Core, step: &ServerStep) {
         return gather::resume(core, step.ticket, step.client, out);
     };
     let (key, args) = (step.client.key, step.args.args());
+    if args.is_empty() {
+        Reply::new(&mut out, Protocol::Resp2).error(&CommandError::OutOfMemory);
+        return gather::resume(core, step.ticket, step.client, out);
+    }
     assert!(
         core.client(key, step.client.id).is_some(),
         "a session stays until its block is over"

@@ -161,7 +161,10 @@ fn complete(core: &mut Core, gathering: Gathering) {
         key: client.key,
         out: &mut out,
     };
-    let finished = finish(&mut call, request.args(), answers);
+    let finished = match request.lack_memory() {
+        true => Err(CommandError::OutOfMemory),
+        false => finish(&mut call, request.args(), answers),
+    };
     if let Err(CommandError::TooLong) = finished {
         out = Vec::new();
         core.connections[client.key as usize].reply_too_long(&mut core.stats);

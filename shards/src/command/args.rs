@@ -105,15 +105,19 @@ impl<'a> std::ops::Index<usize> for Args<'a> {
 }
 
 /// Arguments that own their buffer: a part of a request, or one made up.
+///
+/// Clients decide how long they are. Where there is no memory for all of them, or they
+/// are longer than a request can be, there are none at all; whoever runs a request
+/// without arguments, not even a name, replies that memory is lacking.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnedArgs {
     buffer: Vec<u8>,
     spans: Vec<Span>,
+    lack: bool,
 }
 
 impl OwnedArgs {
-    /// Copies `parts`, the name first, one after the other. Together they must
-    /// be below 4 GiB, as every request is.
+    /// Copies `parts`, the name first, one after the other.
     pub fn new<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> Self {
         Self::with_room(parts, 0, 0)
     }
@@ -125,10 +129,9 @@ impl OwnedArgs {
         count: usize,
         bytes: usize,
     ) -> Self {
-        let mut args = Self {
-            buffer: Vec::with_capacity(bytes),
-            spans: Vec::with_capacity(count),
-        };
+        let mut args = Self::default();
+        args.lack = args.buffer.try_reserve_exact(bytes).is_err()
+            || args.spans.try_reserve_exact(count).is_err();
         for part in parts {
             args.push(part);
         }
@@ -137,11 +140,32 @@ impl OwnedArgs {
 
     /// Adds one more argument.
     pub fn push(&mut self, part: &[u8]) {
-        let short = |len: usize| u32::try_from(len).expect("a request is below 4 GiB");
-        let (start, len) = (short(self.buffer.len()), short(part.len()));
+        let end = u32::try_from(self.buffer.len().saturating_add(part.len()));
+        if self.lack
+            || end.is_err()
+            || self.buffer.try_reserve(part.len()).is_err()
+            || self.spans.try_reserve(1).is_err()
+        {
+            return self.give_up();
+        }
+        // Both are below the end.
+        let (start, len) = (self.buffer.len() as u32, part.len() as u32);
         counted::copied(part.len());
         self.buffer.extend_from_slice(part);
         self.spans.push(Span { start, len });
+    }
+
+    #[cold]
+    fn give_up(&mut self) {
+        *self = Self {
+            lack: true,
+            ..Self::default()
+        };
+    }
+
+    /// Whether there was no memory for them: then there are none.
+    pub fn lack_memory(&self) -> bool {
+        self.lack
     }
 
     /// To hand them to a handler.

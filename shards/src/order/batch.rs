@@ -354,13 +354,12 @@ pub struct Batch {
 
 /// Bytes of arguments from which on a box is closed and another begun.
 const BYTES_MAX: usize = 16 << 20;
+/// Bytes of arguments that a box can hold: a span tells where each of them lies.
+const ARGUMENTS_MAX: usize = u32::MAX as usize;
 /// Capacity of a buffer that is kept for the next use of a box.
 const KEEP_BYTES: usize = 256 * 1024;
 
-/// Arguments of a request or of what it writes are below 4 GiB with what stands
-/// before them: a request is at most 3 GiB long, a made up one as well
-/// ([`OwnedArgs`](crate::command::OwnedArgs)), and a box is closed long before.
-/// Replies may be longer, and are no arguments.
+/// What lies below [`ARGUMENTS_MAX`].
 #[inline]
 fn short(len: usize) -> u32 {
     u32::try_from(len).expect("a box holds less than 4 GiB")
@@ -392,10 +391,18 @@ impl Batch {
         self.bytes.try_reserve(bytes).is_ok()
     }
 
-    /// Puts an item in, with its arguments.
+    /// Puts an item in, with its arguments; without any if there is no memory for them,
+    /// which whoever runs it takes for that.
     #[inline]
     pub(super) fn push<'a>(&mut self, item: Item, args: impl Iterator<Item = &'a [u8]>) {
+        let (spans, bytes) = (self.spans.len(), self.bytes.len());
         for arg in args {
+            let end = self.bytes.len().saturating_add(arg.len());
+            if end > ARGUMENTS_MAX || self.bytes.try_reserve(arg.len()).is_err() {
+                self.spans.truncate(spans);
+                self.bytes.truncate(bytes);
+                break;
+            }
             let span = Span {
                 start: short(self.bytes.len()),
                 len: short(arg.len()),
@@ -409,10 +416,16 @@ impl Batch {
         self.spans_end.push(end);
     }
 
+    /// Whether the last item has no arguments, not even a name.
+    pub(super) fn last_lacks_memory(&self) -> bool {
+        self.args(self.items.len().saturating_sub(1)).is_empty()
+    }
+
     /// Adds an argument to the last item; false if there is no memory for it.
     #[inline]
     pub(super) fn extend(&mut self, arg: &[u8]) -> bool {
-        if self.bytes.try_reserve(arg.len()).is_err() {
+        let end = self.bytes.len().saturating_add(arg.len());
+        if end > ARGUMENTS_MAX || self.bytes.try_reserve(arg.len()).is_err() {
             return false;
         }
         self.spans.push(Span {

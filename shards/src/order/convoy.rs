@@ -108,6 +108,10 @@ impl Convoy {
                     reply: None,
                 };
                 batch.push(part, args.get(0).into_iter());
+                if batch.last_lacks_memory() {
+                    self.retract(member, owners);
+                    return false;
+                }
             }
             batch.add_key(located);
             self.owners.push(shard);

@@ -35,6 +35,7 @@ use super::watch::{Ran, Replied, Rest, Watch};
 use crate::command::{Args, Cargo, OwnedArgs, Row, Run, flags};
 use crate::error::CommandError;
 use crate::keyspace::{Located, slot_of};
+use crate::resp::{Protocol, Reply};
 use crate::shard::Shard;
 use crate::types::{ShardId, UnixMs};
 use hashbrown::HashMap;
@@ -481,6 +482,9 @@ impl Node {
         cargo: &mut Cargo,
         out: &mut Vec<u8>,
     ) -> Result<Ran, Unanswered> {
+        if args.is_empty() {
+            return Ok(lacks_memory(call.protocol, out));
+        }
         let began = (self.watch.clock)();
         let request = call.request(args);
         let outcome = self.shard.apply_with(now, &request, cargo, out);
@@ -504,8 +508,18 @@ impl Node {
         if reply.len() > MOVED_BYTES {
             return self.answer_apart(client, row, ran, slow, reply);
         }
-        self.answer_bytes.extend_from_slice(reply);
-        self.answered(client, row, ran, slow);
+        let too_long = ran.too_long | !self.append_answer(reply);
+        self.answered(client, row, Ran { too_long, ..ran }, slow);
+    }
+
+    /// False if there is no memory for a reply.
+    #[inline]
+    fn append_answer(&mut self, reply: &[u8]) -> bool {
+        let fits = self.answer_bytes.try_reserve(reply.len()).is_ok();
+        if fits {
+            self.answer_bytes.extend_from_slice(reply);
+        }
+        fits
     }
 
     /// [`Node::answer`] with a reply that is copied this once, if there is memory for
@@ -537,10 +551,8 @@ impl Node {
         reply: Vec<u8>,
     ) {
         let moved = reply.len() > MOVED_BYTES;
-        if !moved {
-            self.answer_bytes.extend_from_slice(&reply);
-        }
-        self.answered(client, row, ran, slow);
+        let too_long = ran.too_long | !(moved || self.append_answer(&reply));
+        self.answered(client, row, Ran { too_long, ..ran }, slow);
         if moved && let Some(answer) = self.answers.last_mut() {
             answer.pieces = vec![reply];
         }
@@ -620,6 +632,13 @@ impl Node {
             }
         }
     }
+}
+
+/// Replies to a request for which there was no memory.
+#[cold]
+fn lacks_memory(protocol: Protocol, out: &mut Vec<u8>) -> Ran {
+    Reply::new(out, protocol).error(&CommandError::OutOfMemory);
+    Ran::ended(true)
 }
 
 /// Numbers of things that memory bounds far below 2^31.

@@ -87,8 +87,8 @@ pub struct Rounds {
 }
 
 impl Rounds {
-    /// Takes the replies of a round in.
-    pub fn take(&mut self, replies: Vec<(ShardId, Vec<u8>)>) {
+    /// Takes the replies of a round in; false if there is no memory for them.
+    pub fn take(&mut self, replies: Vec<(ShardId, Vec<u8>)>) -> bool {
         for (shard, reply) in replies {
             let asked = self.asked.iter().position(|(asked, _)| *asked == shard);
             let Some((_, keys)) = asked.map(|at| self.asked.swap_remove(at)) else {
@@ -97,10 +97,16 @@ impl Rounds {
             let mut rest = after_line(&reply);
             for key in keys {
                 let (element, after) = rest.split_at(element_len(rest));
-                self.known[key] = Some(element.to_vec());
+                let mut known = Vec::new();
+                if known.try_reserve_exact(element.len()).is_err() {
+                    return false;
+                }
+                known.extend_from_slice(element);
+                self.known[key] = Some(known);
                 rest = after;
             }
         }
+        true
     }
 }
 

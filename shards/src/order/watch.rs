@@ -31,7 +31,8 @@ impl Watch {
     /// A copy of the arguments of a request that took `ticks`, if that is long.
     #[inline]
     pub(super) fn keep(&self, ticks: u64, args: Args<'_>) -> Option<Box<OwnedArgs>> {
-        (ticks >= self.slow).then(|| Box::new(OwnedArgs::new(args.iter())))
+        let copy = (ticks >= self.slow).then(|| OwnedArgs::new(args.iter()));
+        copy.filter(|it| !it.args().is_empty()).map(Box::new)
     }
 }
 

@@ -157,6 +157,11 @@ impl Node {
 
     pub(super) fn add_waiter(&mut self, waiter: Waiter) {
         let client = waiter.client;
+        if waiter.args.lack_memory() {
+            // Nobody would know for which keys.
+            let nothing = OwnedArgs::default();
+            return self.refuse(waiter.home, client, &waiter.call, nothing.args());
+        }
         if !waiter.elsewhere && waiter.home != self.id {
             self.batch_for(waiter.home)
                 .push(Item::Waits { client }, std::iter::empty());
@@ -392,9 +397,10 @@ impl Node {
         let args = OwnedArgs::new(args.get(0).into_iter().chain([key]));
         let mut read = Vec::new();
         // An error is an element that leads to nothing: the lock comes back.
-        let _ = self
-            .shard
-            .apply(now, &waiter.call.request(args.args()), &mut read);
+        if !args.lack_memory() {
+            let request = waiter.call.request(args.args());
+            let _ = self.shard.apply(now, &request, &mut read);
+        }
         if home == self.id {
             self.offered(now, home, client, ticket, key, &read);
         } else {

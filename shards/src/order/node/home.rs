@@ -538,14 +538,19 @@ impl Node {
         out: &mut Vec<u8>,
     ) -> Result<Decided, CommandError> {
         let parcel = transaction.parcel.take();
+        let mut fits = true;
         if let Some(rounds) = &mut transaction.rounds {
-            rounds.take(std::mem::take(&mut transaction.replies));
+            fits = rounds.take(std::mem::take(&mut transaction.replies));
         }
         let (Then::Decide { decide, .. }, Some(request)) =
             (&transaction.then, &transaction.request)
         else {
             return Ok(Decided::default());
         };
+        if request.lack_memory() || !fits {
+            Reply::new(out, transaction.protocol).error(&CommandError::OutOfMemory);
+            return Err(CommandError::OutOfMemory);
+        }
         let rounds = transaction.rounds.as_deref();
         let replies = rounds.map_or(&transaction.replies, |rounds| &rounds.first);
         let first = in_key_order(&transaction.owners, replies);
@@ -603,7 +608,16 @@ impl Node {
         let (put, writes) = (decision.put.take(), std::mem::take(&mut decision.writes));
         let (written_reply, further) = (decision.written_reply, decision.further.take());
         let is_cut = decision.reply.is_cut();
+        let lacks = |write: &crate::command::Write| write.args.lack_memory();
+        let asks_lack = match &further {
+            None => false,
+            Some(Further::Everywhere { args, .. }) => args.lack_memory(),
+            Some(Further::Keys { asks, .. }) => asks.iter().any(|ask| ask.args.lack_memory()),
+        };
         let decided = match decided {
+            Ok(()) if put.is_none() && (asks_lack || writes.iter().any(lacks)) => {
+                Err(CommandError::OutOfMemory)
+            }
             // Nothing has changed that an error would deny.
             Ok(()) if is_cut && !max.closes && put.is_none() && writes.is_empty() => {
                 Err(CommandError::OutOfMemory)

@@ -53,7 +53,7 @@ impl Node {
         }
     }
 
-    fn refuse(&mut self, home: ShardId, client: Client, call: &Call, args: Args<'_>) {
+    pub(super) fn refuse(&mut self, home: ShardId, client: Client, call: &Call, args: Args<'_>) {
         let mut reply = Vec::new();
         Reply::new(&mut reply, call.protocol).error(&CommandError::OutOfMemory);
         self.answer_late(home, client, call, args, Ran::ended(true), reply);
