@@ -16,6 +16,9 @@ pub struct Counts {
     pub copied: u64,
     /// Bytes put into boxes for other cores.
     pub shipped: u64,
+    /// How deep the stack was where any of that happened, in bytes below where the
+    /// counts were taken before.
+    pub stack: u64,
 }
 
 #[cfg(debug_assertions)]
@@ -29,16 +32,29 @@ mod kept {
             elements: 0,
             copied: 0,
             shipped: 0,
+            stack: 0,
         }) };
+        /// Where the stack was when the counts were taken.
+        static TOP: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// About where the stack is.
+    #[inline(never)]
+    fn here() -> usize {
+        let place = 0u8;
+        std::ptr::from_ref(std::hint::black_box(&place)).addr()
     }
 
     pub fn change(change: impl FnOnce(&mut Counts)) {
         let mut counts = COUNTS.get();
         change(&mut counts);
+        let deep = TOP.get().saturating_sub(here()) as u64;
+        counts.stack = counts.stack.max(deep);
         COUNTS.set(counts);
     }
 
     pub fn take() -> Counts {
+        TOP.set(here());
         COUNTS.take()
     }
 }
@@ -78,4 +94,30 @@ pub(crate) fn copied(bytes: usize) {
 #[inline(always)]
 pub(crate) fn shipped(bytes: usize) {
     kept::change(|counts| counts.shipped += bytes as u64);
+}
+
+#[cfg(all(test, debug_assertions))]
+mod tests {
+    use super::{line, take};
+
+    fn deep(levels: usize) -> usize {
+        line();
+        match levels {
+            0 => 0,
+            // Not a call at the end, which could become a loop.
+            _ => std::hint::black_box(deep(levels - 1)) + 1,
+        }
+    }
+
+    #[test]
+    fn a_recursion_is_seen() {
+        let stack = |levels| {
+            take();
+            assert_eq!(deep(levels), levels);
+            take().stack
+        };
+        let (flat, shallow, far) = (stack(0), stack(10), stack(1000));
+        assert!(flat < shallow && shallow < 4096, "{flat}, {shallow}");
+        assert!(far > shallow + 900 * 16, "{shallow}, {far}");
+    }
 }

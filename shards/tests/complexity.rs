@@ -285,6 +285,9 @@ const KNOWN: &[(&str, &str)] = &[(
     "what is due is deleted, or stepped over, before anything is chosen",
 )];
 
+/// By so much a request of another size may go deeper: it takes another way.
+const STACK_BYTES: u64 = 4096;
+
 /// Work, in elements.
 fn weight(counts: Counts) -> u64 {
     counts.lines + counts.elements + (counts.copied + counts.shipped) / BYTES
@@ -299,6 +302,8 @@ struct Cores {
     slice_max: Counts,
     /// What was done at once by what may work in slices.
     at_once: Counts,
+    /// The deepest that the stack was, in bytes.
+    stack_max: u64,
     now: UnixMs,
     /// The last stamp.
     stamp: u64,
@@ -316,6 +321,7 @@ impl Cores {
             together,
             slice_max: Counts::default(),
             at_once: Counts::default(),
+            stack_max: 0,
             now: START,
             stamp: 0,
             reply: Vec::new(),
@@ -376,12 +382,20 @@ impl Cores {
             Placement::Several(owners) => node.begin(self.now, client, call, row, args, owners),
         }
         let first = counted::take();
+        self.stack_max = self.stack_max.max(first.stack);
         let mut sum = weight(first);
         if row.flags.has(flags::HEAVY) {
             self.at_once = first;
         }
         while self.exchange(&mut sum) || self.go_on(&mut sum) {}
         sum
+    }
+
+    /// What was done since this was last asked.
+    fn take(&mut self) -> u64 {
+        let counts = counted::take();
+        self.stack_max = self.stack_max.max(counts.stack);
+        weight(counts)
     }
 
     fn exchange(&mut self, sum: &mut u64) -> bool {
@@ -400,7 +414,7 @@ impl Cores {
             any |= node.catch_up(self.now, u64::MAX);
             node.replies(|replied| self.reply.extend(replied.whole()));
         }
-        *sum += weight(counted::take());
+        *sum += self.take();
         any
     }
 
@@ -410,6 +424,7 @@ impl Cores {
             if node.has_slices() {
                 node.go_on(self.now);
                 let slice = counted::take();
+                self.stack_max = self.stack_max.max(slice.stack);
                 *sum += weight(slice);
                 if weight(slice) > weight(self.slice_max) {
                     self.slice_max = slice;
@@ -480,15 +495,32 @@ fn row_of_case(case: &Case) -> &'static Row {
     row_of(&words).unwrap_or_else(|| panic!("no row for {}", case.0))
 }
 
+#[derive(Clone)]
+struct Cost {
+    work: u64,
+    /// The most that one slice took.
+    slice: Counts,
+    /// What was done at once by what may work in slices.
+    at_once: Counts,
+    /// How deep the stack was.
+    stack: u64,
+}
+
 /// What a case takes in all placements: keys together, asked there and from
 /// another core; and apart.
-fn costs(case: &Case, size: usize, due: usize) -> Vec<(u64, Counts, Counts)> {
+fn costs(case: &Case, size: usize, due: usize) -> Vec<Cost> {
     let placements = [(true, false), (true, true), (false, true)];
     let cost = |(together, far)| {
         let mut cores = Cores::new(together);
         cores.fill(size, due, case.0);
-        let sum = cores.ask(far, case.0);
-        (sum, cores.slice_max, cores.at_once)
+        cores.stack_max = 0;
+        let work = cores.ask(far, case.0);
+        Cost {
+            work,
+            slice: cores.slice_max,
+            at_once: cores.at_once,
+            stack: cores.stack_max,
+        }
     };
     placements.map(cost).to_vec()
 }
@@ -498,26 +530,35 @@ fn verdict(case: &Case, due: usize) -> Option<String> {
     let (small, large) = (costs(case, SMALL, due), costs(case, LARGE, due));
     let factor = if case.1 == Flat { 2 } else { 24 };
     let mut pairs = small.iter().zip(&large);
-    let grows = pairs.any(|(small, large)| large.0 > factor * small.0 + CONSTANT);
+    let grows = pairs.any(|(small, large)| large.work > factor * small.work + CONSTANT);
+    // A recursion is as deep for much as for little.
+    let mut pairs = small.iter().zip(&large);
+    let deeper = pairs.find(|(small, large)| large.stack > small.stack + STACK_BYTES);
     // Who may do all of it may do so only where the keys lie apart.
     let usual = match case.1 {
-        Flat => large[0].0,
-        Linear => large[0].0.max(LARGE as u64),
+        Flat => large[0].work,
+        Linear => large[0].work.max(LARGE as u64),
     };
-    let apart = large.iter().any(|cost| cost.0 > 8 * usual + CONSTANT);
+    let apart = large.iter().any(|cost| cost.work > 8 * usual + CONSTANT);
     let too_long = |slice: &Counts| {
         slice.lines + slice.elements > SLICE || slice.copied + slice.shipped > SLICE_BYTES
     };
-    let slice = large.iter().find(|cost| too_long(&cost.1));
-    let whole = large.iter().find(|cost| weight(cost.2) > AT_ONCE);
+    let slice = large.iter().find(|cost| too_long(&cost.slice));
+    let whole = large.iter().find(|cost| weight(cost.at_once) > AT_ONCE);
+    if let Some((small, large)) = deeper {
+        let (small, large) = (small.stack, large.stack);
+        return Some(format!("{} goes deeper: {small}, {large} bytes", case.0));
+    }
     let why = match (grows, apart, slice.or(whole)) {
         (true, ..) => "grows faster than its row says".to_owned(),
         (_, true, _) => "costs more where its keys lie elsewhere".to_owned(),
-        (.., Some((_, slice, whole))) => format!("has a slice of {slice:?} after {whole:?}"),
+        (.., Some(cost)) => {
+            let Cost { slice, at_once, .. } = cost;
+            format!("has a slice of {slice:?} after {at_once:?}")
+        }
         _ => return None,
     };
-    let costs =
-        |costs: &[(u64, Counts, Counts)]| costs.iter().map(|cost| cost.0).collect::<Vec<_>>();
+    let costs = |costs: &[Cost]| costs.iter().map(|cost| cost.work).collect::<Vec<_>>();
     let (small, large) = (costs(&small), costs(&large));
     Some(format!(
         "{} ({due} of 1000 due) {why}: {small:?}, {large:?}",
