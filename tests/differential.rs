@@ -8,6 +8,8 @@
 
 #[path = "differential/cases.rs"]
 mod cases;
+#[path = "differential/hits.rs"]
+mod hits;
 #[path = "differential/muted.rs"]
 mod muted;
 #[path = "differential/newer.rs"]

@@ -3,7 +3,7 @@
 use crate::command::spec::{Arity, Begin, Command, Flags, Group, KeySpec, flags};
 use crate::command::{Args, Context, Outcome, Row, Run};
 use crate::error::CommandError;
-use crate::keyspace::{StringRef, ValueRef};
+use crate::keyspace::{Object, StringRef, ValueRef};
 
 pub static COMMANDS: &[Row] = &[Command {
     name: "object",
@@ -99,9 +99,15 @@ fn container(_: &mut Context<'_>, _: Args<'_>) -> Outcome {
     Err(CommandError::Syntax)
 }
 
+/// What there is to tell about a key; a hit or a miss, as any look.
+fn object(ctx: &mut Context<'_>, key: &[u8]) -> Option<Object> {
+    ctx.db.peek(key)?;
+    ctx.db.object(key)
+}
+
 fn encoding(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let [_, key] = args.exactly()?;
-    match ctx.db.object(key) {
+    match object(ctx, key) {
         Some(object) => ctx.reply.bulk(object.encoding.name().as_bytes()),
         None => ctx.reply.null(),
     }
@@ -110,7 +116,7 @@ fn encoding(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn freq(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let [_, key] = args.exactly()?;
-    if ctx.db.object(key).is_some() {
+    if object(ctx, key).is_some() {
         return Err(NO_LFU);
     }
     ctx.reply.null();
@@ -119,7 +125,7 @@ fn freq(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn idletime(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let [_, key] = args.exactly()?;
-    match ctx.db.object(key) {
+    match object(ctx, key) {
         Some(object) => ctx.reply.integer(i64::from(object.idle_s)),
         None => ctx.reply.null(),
     }

@@ -286,7 +286,7 @@ fn database(ctx: &Context<'_>, number: &[u8]) -> Result<DbIndex, CommandError> {
 
 fn copy(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let to = CopyTo::parse(ctx, args)?;
-    let found = ctx.db.lookup(to.key).is_some();
+    let found = ctx.db.read(to.key).is_some();
     if !found || to.is_barred(ctx) {
         ctx.reply.integer(0);
         return Ok(());
@@ -305,6 +305,7 @@ fn copy_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let to = CopyTo::parse(ctx, args)?;
     let mut reply = i64::from(to.db.0);
     if ctx.cargo.key == 0 {
+        ctx.db.read(to.key);
         ctx.cargo.parcel = ctx.db.copy_of(to.key)?.map(Box::new);
     } else if to.is_barred(ctx) {
         reply = -1;

@@ -233,8 +233,11 @@ fn kind(is_set: bool) -> &'static [u8] {
 fn read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let key = &args[1];
     ctx.reply.array(1);
+    // What the destination holds is no look at it.
+    let is_source = ctx.cargo.key == 0 || reaches_any_key(args);
     let view = match ctx.db.owns(key) {
-        true => ctx.db.read(key),
+        true if is_source => ctx.db.read(key),
+        true => ctx.db.lookup(key),
         false => None,
     };
     let Some(view) = view else {
