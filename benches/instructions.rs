@@ -178,7 +178,7 @@ impl Nodes {
             }
             Placement::One(owner) => {
                 self.is_waiting = true;
-                assert!(node.send(owner, client, call, args));
+                node.send(owner, client, call, args);
             }
             Placement::Several(owners) => {
                 self.is_waiting = true;

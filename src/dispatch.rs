@@ -636,11 +636,7 @@ fn here(core: &mut Core, key: u32, call: &Call, args: Args<'_>) {
 fn across(core: &mut Core, key: u32, owner: ShardId, call: Call, args: Args<'_>) {
     let connection = &mut core.connections[key as usize];
     let client = connection.client(key, Kind::Single);
-    if !core.node.send(owner, client, call, args) {
-        let mut reply = Vec::new();
-        Reply::new(&mut reply, call.protocol).error(&CommandError::OutOfMemory);
-        connection.answer(client.place, &reply);
-    }
+    core.node.send(owner, client, call, args);
 }
 
 /// Whether a server command would come before what its client has running elsewhere,

@@ -378,7 +378,7 @@ impl Cores {
                     node.reply_at_length(self.now, client, call, args);
                 }
             }
-            Placement::One(owner) => assert!(node.send(owner, client, call, args)),
+            Placement::One(owner) => node.send(owner, client, call, args),
             Placement::Several(owners) => node.begin(self.now, client, call, row, args, owners),
         }
         let first = counted::take();

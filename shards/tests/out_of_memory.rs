@@ -562,11 +562,7 @@ impl Pair {
         };
         let (args, call) = (args.args(), Call::of(row));
         match self.nodes[0].place(row, args) {
-            Placement::One(owner) => {
-                if !self.nodes[0].send(owner, client, call, args) {
-                    out.extend_from_slice(b"-ERR out of memory");
-                }
-            }
+            Placement::One(owner) => self.nodes[0].send(owner, client, call, args),
             Placement::Several(owners) => self.nodes[0].begin(NOW, client, call, row, args, owners),
         }
         let mut any = true;

@@ -251,7 +251,7 @@ impl Streams {
                     }
                 }
             }
-            Placement::One(owner) => assert!(node.send(owner, client, call, args)),
+            Placement::One(owner) => node.send(owner, client, call, args),
             Placement::Several(owners) => node.begin(NOW, client, call, row, args, owners),
         }
         self.hand_out(home)

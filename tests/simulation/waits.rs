@@ -191,7 +191,7 @@ impl Waits {
                     }
                 }
             }
-            Placement::One(owner) => assert!(node.send(owner, client, call, args)),
+            Placement::One(owner) => node.send(owner, client, call, args),
             Placement::Several(owners) => node.begin(NOW, client, call, row, args, owners),
         }
         self.nodes[home].serve(NOW);

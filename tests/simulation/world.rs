@@ -386,7 +386,7 @@ impl World {
             Placement::One(owner) => {
                 let client = self.client(index, id, kind);
                 let node = &mut self.nodes[home.index()];
-                assert!(node.send(owner, client, call, args), "there is memory");
+                node.send(owner, client, call, args);
             }
             Placement::Several(owners) => {
                 let client = self.client(index, id, kind);

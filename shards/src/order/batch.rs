@@ -386,19 +386,13 @@ impl Batch {
         self.bytes.len() >= BYTES_MAX
     }
 
-    /// Whether arguments of `bytes` fit; only a lack of memory prevents it.
-    pub(super) fn reserve(&mut self, bytes: usize) -> bool {
-        self.bytes.try_reserve(bytes).is_ok()
-    }
-
     /// Puts an item in, with its arguments; without any if there is no memory for them,
     /// which whoever runs it takes for that.
     #[inline]
     pub(super) fn push<'a>(&mut self, item: Item, args: impl Iterator<Item = &'a [u8]>) {
         let (spans, bytes) = (self.spans.len(), self.bytes.len());
         for arg in args {
-            let end = self.bytes.len().saturating_add(arg.len());
-            if end > ARGUMENTS_MAX || self.bytes.try_reserve(arg.len()).is_err() {
+            if !self.has_room(arg.len()) {
                 self.spans.truncate(spans);
                 self.bytes.truncate(bytes);
                 break;
@@ -416,6 +410,21 @@ impl Batch {
         self.spans_end.push(end);
     }
 
+    /// Room for an argument of so many bytes; false if there is no memory for it.
+    #[inline]
+    fn has_room(&mut self, bytes: usize) -> bool {
+        let end = self.bytes.len().saturating_add(bytes);
+        let fits = end <= self.bytes.capacity() && self.spans.len() < self.spans.capacity();
+        fits && end <= ARGUMENTS_MAX || self.make_room(bytes)
+    }
+
+    #[cold]
+    fn make_room(&mut self, bytes: usize) -> bool {
+        self.bytes.len().saturating_add(bytes) <= ARGUMENTS_MAX
+            && self.bytes.try_reserve(bytes).is_ok()
+            && self.spans.try_reserve(1).is_ok()
+    }
+
     /// Whether the last item has no arguments, not even a name.
     pub(super) fn last_lacks_memory(&self) -> bool {
         self.args(self.items.len().saturating_sub(1)).is_empty()
@@ -424,8 +433,7 @@ impl Batch {
     /// Adds an argument to the last item; false if there is no memory for it.
     #[inline]
     pub(super) fn extend(&mut self, arg: &[u8]) -> bool {
-        let end = self.bytes.len().saturating_add(arg.len());
-        if end > ARGUMENTS_MAX || self.bytes.try_reserve(arg.len()).is_err() {
+        if !self.has_room(arg.len()) {
             return false;
         }
         self.spans.push(Span {

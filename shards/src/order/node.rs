@@ -203,25 +203,19 @@ impl Node {
     }
 
     /// Has a request run on the shard that owns its keys, after all that its client has
-    /// sent before. False if there is no memory for it.
+    /// sent before.
     #[inline]
-    pub fn send(&mut self, owner: ShardId, client: Client, mut call: Call, args: Args<'_>) -> bool {
-        // What is refused wherever it runs may name keys of other shards.
-        call.located = call.located.filter(|it| self.owner_of(it) == owner);
-        let bytes = args.iter().map(<[u8]>::len).sum();
-        let batch = self.batch_for(owner);
-        if !batch.reserve(bytes) {
-            return false;
+    pub fn send(&mut self, owner: ShardId, client: Client, mut call: Call, args: Args<'_>) {
+        // What is refused wherever it runs stays here, and may name keys of others.
+        if owner == self.id {
+            call.located = call.located.filter(|it| self.owner_of(it) == owner);
         }
-        batch.push(
-            Item::Request {
-                call,
-                client,
-                reply: None,
-            },
-            args.iter(),
-        );
-        true
+        let item = Item::Request {
+            call,
+            client,
+            reply: None,
+        };
+        self.batch_for(owner).push(item, args.iter());
     }
 
     /// Where a request that is not for one known key runs: on one shard, with

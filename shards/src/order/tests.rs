@@ -136,7 +136,7 @@ impl Scene {
         self.waiting.push(client);
         match placement {
             Placement::One(owner) if owner != ShardId(home) || is_waiting => {
-                assert!(node.send(owner, waiting, call, args));
+                node.send(owner, waiting, call, args);
             }
             Placement::One(_) if node.must_wait(&call, args) => node.park(now, waiting, call, args),
             Placement::One(_) => {

@@ -159,8 +159,11 @@ impl Node {
         let client = waiter.client;
         if waiter.args.lack_memory() {
             // Nobody would know for which keys.
+            let mut reply = Vec::new();
+            Reply::new(&mut reply, waiter.call.protocol).error(&CommandError::OutOfMemory);
             let nothing = OwnedArgs::default();
-            return self.refuse(waiter.home, client, &waiter.call, nothing.args());
+            let (home, ran) = (waiter.home, Ran::ended(true));
+            return self.answer_late(home, client, &waiter.call, nothing.args(), ran, reply);
         }
         if !waiter.elsewhere && waiter.home != self.id {
             self.batch_for(waiter.home)

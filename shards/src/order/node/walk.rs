@@ -13,11 +13,8 @@
 
 use super::{Node, Parked};
 use crate::command::{Args, cursor_of};
-use crate::error::CommandError;
 use crate::keyspace::cursor_slot;
 use crate::order::batch::{Call, Client, Item};
-use crate::order::watch::Ran;
-use crate::resp::Reply;
 use crate::types::{ShardId, UnixMs};
 
 impl Node {
@@ -36,13 +33,8 @@ impl Node {
             ShardId::of_slot(cursor_slot(cursor), self.shards)
         });
         if owner != self.id {
-            let bytes = args.iter().map(<[u8]>::len).sum();
-            let batch = self.batch_for(owner);
-            if batch.reserve(bytes) {
-                batch.push(Item::Walk { call, home, client }, args.iter());
-            } else {
-                self.refuse(home, client, &call, args);
-            }
+            let item = Item::Walk { call, home, client };
+            self.batch_for(owner).push(item, args.iter());
             return;
         }
         let request = Parked::new(home, client, call, args);
@@ -51,11 +43,5 @@ impl Node {
         } else if let Some(long) = self.run_late(now, request) {
             self.hold_up(now, long);
         }
-    }
-
-    pub(super) fn refuse(&mut self, home: ShardId, client: Client, call: &Call, args: Args<'_>) {
-        let mut reply = Vec::new();
-        Reply::new(&mut reply, call.protocol).error(&CommandError::OutOfMemory);
-        self.answer_late(home, client, call, args, Ran::ended(true), reply);
     }
 }
