@@ -441,26 +441,35 @@ fn what_elements_take_never_ends_the_process() {
         );
         return;
     }
-    let mut survived = 0;
-    for (number, scenario) in scenarios.enumerate() {
-        for allocation in 0.. {
-            let task = format!("{number} {allocation}");
-            let child = child("what_elements_take_never_ends_the_process", &task);
-            let complained = String::from_utf8_lossy(&child.stderr);
-            let what = scenario.what();
-            let small = lacked(&complained).is_some_and(|bytes| bytes <= SMALL_THING);
-            assert!(
-                small || child.status.success(),
-                "{what} ({task}): {complained}"
-            );
-            if String::from_utf8_lossy(&child.stdout).contains("reached: false") {
-                break;
-            }
-            survived += usize::from(!small);
-        }
-    }
-    println!("{survived} failures survived");
+    let survived: usize = (0..)
+        .zip(scenarios)
+        .map(|(number, scenario)| {
+            let test = "what_elements_take_never_ends_the_process";
+            fail_each(test, number, &scenario.what(), SMALL_THING)
+        })
+        .sum();
     assert!(survived > 100, "{survived}");
+}
+
+/// Has each allocation of a test's request fail in turn, in a process of its own: how
+/// many failures were survived. Only what takes at most `small` bytes may end it.
+fn fail_each(test: &str, number: usize, what: &str, small: usize) -> usize {
+    let mut survived = 0;
+    for allocation in 0.. {
+        let task = format!("{number} {allocation}");
+        let child = child(test, &task);
+        let complained = String::from_utf8_lossy(&child.stderr);
+        let was_small = lacked(&complained).is_some_and(|bytes| bytes <= small);
+        assert!(
+            was_small || child.status.success(),
+            "{what} ({task}): {complained}"
+        );
+        if String::from_utf8_lossy(&child.stdout).contains("reached: false") {
+            break;
+        }
+        survived += usize::from(!was_small);
+    }
+    survived
 }
 
 #[test]
@@ -639,24 +648,13 @@ fn what_goes_to_other_shards_never_ends_the_process() {
         println!("reached: {reached}");
         return;
     }
-    let mut survived = 0;
-    for (number, request) in requests.iter().enumerate() {
-        for allocation in 0.. {
-            let task = format!("{number} {allocation}");
-            let child = child("what_goes_to_other_shards_never_ends_the_process", &task);
-            let complained = String::from_utf8_lossy(&child.stderr);
-            let small = lacked(&complained).is_some_and(|bytes| bytes <= FEW_ITEMS);
+    let survived: usize = (0..)
+        .zip(&requests)
+        .map(|(number, request)| {
+            let test = "what_goes_to_other_shards_never_ends_the_process";
             let what = &request[..20.min(request.len())];
-            assert!(
-                small || child.status.success(),
-                "{what} ({task}): {complained}"
-            );
-            if String::from_utf8_lossy(&child.stdout).contains("reached: false") {
-                break;
-            }
-            survived += usize::from(!small);
-        }
-    }
-    println!("{survived} failures survived");
+            fail_each(test, number, what, FEW_ITEMS)
+        })
+        .sum();
     assert!(survived > 50, "{survived}");
 }

@@ -5,6 +5,7 @@
 //! takes. What is pushed is there for its receiver; it opens what lies before all
 //! open doors.
 
+use crate::rng::Rng;
 use shards::ShardId;
 use shards::order::{Batch, Node};
 use std::collections::VecDeque;
@@ -46,6 +47,19 @@ impl Network {
         let leaving = &mut self.leaving[from];
         node.outgoing(stamp, |to, batch| leaving.push_back((to.index(), batch)));
         self.shut(from);
+    }
+
+    /// What may happen next, in an order that chance decides: which node, and whether it
+    /// pushes a box or takes in what was pushed to it.
+    pub fn steps(
+        &self,
+        rng: &mut Rng,
+        pushes: bool,
+    ) -> impl Iterator<Item = (usize, bool)> + use<> {
+        let count = self.count;
+        let offset = rng.below(count);
+        let pushes = pushes || rng.one_in(2);
+        (0..2 * count).map(move |at| ((at / 2 + offset) % count, (at % 2 == 0) == pushes))
     }
 
     /// A node pushes its next box; false if it has none.

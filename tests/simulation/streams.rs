@@ -367,11 +367,8 @@ impl Streams {
     /// A random node pushes a box, or takes in what was pushed to it; false if nothing
     /// of that can be done.
     fn deliver(&mut self) -> Result<bool, String> {
-        let count = self.nodes.len();
-        let (offset, pushes) = (self.rng.below(count), self.rng.one_in(2));
-        for at in 0..2 * count {
-            let node = (at / 2 + offset) % count;
-            let any = match (at % 2 == 0) == pushes {
+        for (node, pushes) in self.network.steps(&mut self.rng, false) {
+            let any = match pushes {
                 true => self.network.push(node),
                 false => self.catch_up(node)?,
             };

@@ -273,14 +273,10 @@ impl Waits {
     /// A random node pushes a box, or takes in what was pushed to it; false if nothing
     /// of that can be done.
     fn deliver(&mut self) -> bool {
-        let count = self.nodes.len();
-        let (offset, pushes) = (self.rng.below(count), self.rng.one_in(2));
-        (0..2 * count).any(|at| {
-            let node = (at / 2 + offset) % count;
-            match (at % 2 == 0) == pushes {
-                true => self.network.push(node),
-                false => self.catch_up(node),
-            }
+        let mut steps = self.network.steps(&mut self.rng, false);
+        steps.any(|(node, pushes)| match pushes {
+            true => self.network.push(node),
+            false => self.catch_up(node),
         })
     }
 

@@ -412,15 +412,7 @@ impl World {
         let mut reply = Vec::new();
         let shard = &mut self.nodes[home.index()].shard;
         let _ = shard.apply(now, &call.request(args), &mut reply);
-        let is_off = self.broken == Broken::Miscounts(self.ops[id as usize].verb);
-        let reply = match reply.strip_prefix(b":").map(<[u8]>::trim_ascii_end) {
-            Some(digits) if is_off && self.rng.one_in(5) => {
-                let number = shards::parse_i64(digits).expect("the engine writes numbers");
-                format!(":{}\r\n", number + 1).into_bytes()
-            }
-            _ => reply,
-        };
-        self.ops[id as usize].reply = reply;
+        self.ops[id as usize].reply = self.perhaps_miscounted(id, reply);
         let connection = &mut self.connections[index];
         if connection.order.is_empty() {
             self.complete(id);
@@ -440,6 +432,18 @@ impl World {
             key: index as u32,
             id: connection.id,
             place,
+        }
+    }
+
+    /// A reply as it is, or off by one if that is the rule to be broken.
+    fn perhaps_miscounted(&mut self, id: u32, reply: Vec<u8>) -> Vec<u8> {
+        let is_off = self.broken == Broken::Miscounts(self.ops[id as usize].verb);
+        match reply.strip_prefix(b":").map(<[u8]>::trim_ascii_end) {
+            Some(digits) if is_off && self.rng.one_in(5) => {
+                let number = shards::parse_i64(digits).expect("the engine writes numbers");
+                format!(":{}\r\n", number + 1).into_bytes()
+            }
+            _ => reply,
         }
     }
 
@@ -484,15 +488,7 @@ impl World {
         if VERBS[usize::from(row)] != self.ops[id as usize].verb {
             self.wrong = Some(format!("request {id} was answered as another command"));
         }
-        let is_off = self.broken == Broken::Miscounts(self.ops[id as usize].verb);
-        let reply = match reply.strip_prefix(b":").map(<[u8]>::trim_ascii_end) {
-            Some(digits) if is_off && self.rng.one_in(5) => {
-                let number = shards::parse_i64(digits).expect("the engine writes numbers");
-                format!(":{}\r\n", number + 1).into_bytes()
-            }
-            _ => reply,
-        };
-        self.ops[id as usize].reply = reply;
+        self.ops[id as usize].reply = self.perhaps_miscounted(id, reply);
         while let Some(Place::Ready(id)) = self.connections[index].order.front() {
             let id = *id;
             self.connections[index].order.pop_front();
@@ -524,13 +520,10 @@ impl World {
     /// A random node pushes a box, or takes in what was pushed to it; false if nothing
     /// of that can be done.
     fn deliver_one(&mut self) -> bool {
-        let offset = self.rng.below(self.nodes.len());
         // What is not taken in for long is missed the more.
         let stale = self.broken == Broken::StaleInput && !self.rng.one_in(10);
-        let pushes = self.rng.one_in(2) || stale;
-        for at in 0..2 * self.nodes.len() {
-            let node = (at / 2 + offset) % self.nodes.len();
-            let any = match (at % 2 == 0) == pushes {
+        for (node, pushes) in self.network.steps(&mut self.rng, stale) {
+            let any = match pushes {
                 true => self.push_paused[node] <= self.step && self.network.push(node),
                 false => self.node_paused[node] <= self.step && self.catch_up(node),
             };
