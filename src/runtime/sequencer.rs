@@ -8,13 +8,19 @@
 //!
 //! ```text
 //!   send:    door := next   stamp := next++   push … push   door := shut
-//!   receive: frontier := min(next, all doors)   pop all   open those below it
+//!   receive: frontier := max(passed, min(next, all doors))   passed := frontier
+//!            pop all   open those below it
 //! ```
 //!
 //! Whoever computes a frontier above a stamp has read `next` after that stamp was
 //! taken, so it sees the door that was opened before; or that it has been shut, and
 //! then it sees what was pushed meanwhile. Nobody waits for a core that does not
 //! send, be it asleep or busy.
+//!
+//! A door may be opened with a stamp that others have taken and pushed meanwhile; who
+//! looks at it then is told less than others were told before. So what has once been
+//! a frontier is kept for all (`passed`), and the frontier never goes back, whoever asks:
+//! if one core has opened a box and answered, no other has to leave it shut later.
 
 use shards::ShardId;
 use std::sync::Arc;
@@ -27,6 +33,8 @@ const SHUT: u64 = u64::MAX;
 /// read far more often than written.
 struct Counter {
     next: AtomicU64,
+    /// The greatest frontier so far. Beside `next`, as who needs one needs the other.
+    passed: AtomicU64,
     doors: Box<[AtomicU64]>,
 }
 
@@ -46,6 +54,7 @@ pub fn sequencers(cores: u16) -> Vec<Sequencer> {
     let counter = Arc::new(Counter {
         // 0 stands for no stamp.
         next: AtomicU64::new(1),
+        passed: AtomicU64::new(1),
         doors: (0..cores).map(|_| AtomicU64::new(SHUT)).collect(),
     });
     let end = |id| Sequencer {
@@ -63,7 +72,7 @@ impl Sequencer {
     /// [`Sequencer::shut`].
     #[inline]
     pub fn stamp(&mut self) -> u64 {
-        let Counter { next, doors } = &*self.counter;
+        let Counter { next, doors, .. } = &*self.counter;
         // If it is still open, what was to be sent then is still to be sent.
         if !std::mem::replace(&mut self.is_open, true) {
             doors[self.id.index()].store(next.load(Ordering::Relaxed), Ordering::SeqCst);
@@ -83,13 +92,22 @@ impl Sequencer {
     /// call contains it.
     #[inline]
     pub fn frontier(&mut self) -> u64 {
-        let next = self.counter.next.load(Ordering::SeqCst);
+        let Counter {
+            next,
+            passed,
+            doors,
+        } = &*self.counter;
+        let next = next.load(Ordering::SeqCst);
         if self.is_whole && next == self.frontier {
             return next;
         }
-        let doors = self.counter.doors.iter();
-        let doors = doors.map(|door| door.load(Ordering::SeqCst)).min();
-        self.frontier = doors.unwrap_or(SHUT).min(next);
+        let doors = doors.iter().map(|door| door.load(Ordering::SeqCst)).min();
+        let frontier = doors.unwrap_or(SHUT).min(next);
+        let before = passed.load(Ordering::SeqCst);
+        self.frontier = match frontier > before {
+            true => passed.fetch_max(frontier, Ordering::SeqCst).max(frontier),
+            false => before,
+        };
         self.is_whole = self.frontier == next;
         self.frontier
     }
@@ -119,6 +137,31 @@ mod tests {
         other.shut();
         assert_eq!(other.stamp(), 4);
         assert_eq!(own.frontier(), 4);
+    }
+
+    /// No core computes a frontier below one that another has had before.
+    #[test]
+    fn the_frontier_never_goes_back() {
+        const CORES: u16 = 4;
+        const ROUNDS: u32 = 12_000_000;
+        let greatest = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for mut end in sequencers(CORES) {
+                let greatest = &greatest;
+                scope.spawn(move || {
+                    for round in 0..ROUNDS {
+                        if round % 3 > 0 {
+                            end.stamp();
+                            end.shut();
+                        }
+                        let before = greatest.load(Ordering::SeqCst);
+                        let frontier = end.frontier();
+                        assert!(frontier >= before, "{frontier} after {before}");
+                        greatest.fetch_max(frontier, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
     }
 
     /// Every receiver has what lies below its frontier when it has computed it.

@@ -20,12 +20,12 @@
 //! what is below its frontier *after* it has collected its clients' input and *before*
 //! it serves that.
 //!
-//! The order of everything is this: a box stands where the last box up to its stamp has
-//! been pushed, by stamp; a request that runs at once stands where its node has last
-//! looked at the frontier.
+//! The order of everything is this: a box stands where the frontier passes its stamp; a
+//! request that runs at once stands where its node has last looked at the frontier. The
+//! frontier is one for all nodes, as it never goes back whoever asks.
 //!
-//! - Every node acts in that order. If a request ran at once before a box was opened, that
-//!   was not below the frontier; so it, or one before it, had not been pushed.
+//! - Every node acts in that order: what was below the frontier when it looked, it has
+//!   opened, and nothing else.
 //! - It respects real time: both instants lie between the arrival of a request and its
 //!   reply.
 //! - It respects the order of a connection: a request runs at once only if nothing of
