@@ -31,18 +31,12 @@ pub static COMMANDS: &[ServerRow] = &[
 
 /// What the rows have in common.
 const ROW: ServerRow = ServerRow {
-    name: "",
-    syntax: "",
-    summary: "",
     since: "6.0.0",
     complexity: "O(1)",
     group: Group::Server,
     arity: Arity::Exactly(2),
-    keys: &[],
     flags: flags::LOADING.with(flags::STALE),
-    tips: &[],
-    subcommands: &[],
-    run: super::container,
+    ..super::ROW
 };
 
 static SUBCOMMANDS: &[ServerRow] = &[

@@ -19,33 +19,23 @@ const ADMIN: Flags = PLAIN.with(flags::ADMIN);
 
 pub static COMMANDS: &[ServerRow] = &[ServerRow {
     name: "client",
-    syntax: "",
     summary: "A container for commands about client connections.",
     since: "2.4.0",
     complexity: "Depends on subcommand.",
     group: Group::Connection,
     arity: Arity::AtLeast(2),
-    keys: &[],
     flags: flags::NONE,
-    tips: &[],
     subcommands: SUBCOMMANDS,
-    run: super::container,
+    ..ROW
 }];
 
 /// What the rows below have in common.
 const ROW: ServerRow = ServerRow {
-    name: "",
-    syntax: "",
-    summary: "",
-    since: "",
     complexity: "O(1)",
     group: Group::Connection,
     arity: Arity::Exactly(2),
-    keys: &[],
     flags: PLAIN,
-    tips: &[],
-    subcommands: &[],
-    run: super::container,
+    ..super::ROW
 };
 
 static SUBCOMMANDS: &[ServerRow] = &[
@@ -99,6 +89,17 @@ static SUBCOMMANDS: &[ServerRow] = &[
         arity: Arity::AtLeast(2),
         flags: ADMIN,
         tips: &["nondeterministic_output"],
+        history: &[
+            ("2.8.12", "Shows `id`."),
+            ("5.0.0", "Takes `TYPE`."),
+            ("6.0.0", "Shows `user`."),
+            (
+                "6.2.0",
+                "Takes `ID`; shows `argv-mem`, `tot-mem`, `laddr` and `redir`.",
+            ),
+            ("7.0.0", "Shows `resp`, `multi-mem`, `rbs` and `rbp`."),
+            ("7.0.3", "Shows `ssub`."),
+        ],
         run: list,
         ..ROW
     },
@@ -111,6 +112,13 @@ static SUBCOMMANDS: &[ServerRow] = &[
         complexity: "O(N) where N is the number of client connections.",
         arity: Arity::AtLeast(3),
         flags: ADMIN,
+        history: &[
+            ("2.8.12", "Takes filters."),
+            ("2.8.12", "Has the filter `ID`."),
+            ("3.2.0", "Has the `TYPE` `master`."),
+            ("5.0.0", "Calls the `TYPE` `slave` `replica`, too."),
+            ("6.2.0", "Has the filter `LADDR`."),
+        ],
         run: kill,
         ..ROW
     },
@@ -121,6 +129,7 @@ static SUBCOMMANDS: &[ServerRow] = &[
         since: "2.9.50",
         arity: Arity::AtLeast(3),
         flags: ADMIN,
+        history: &[("6.2.0", "Takes `WRITE` and `ALL`.")],
         run: pause::pause,
         ..ROW
     },

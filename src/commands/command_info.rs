@@ -1,9 +1,8 @@
 //! COMMAND: what the table of commands says about itself.
 //!
 //! Nothing here is written by hand for a command: names, flags, categories, key
-//! specifications and documentation all come from the rows, and from `past`.
+//! specifications and documentation all come from the rows.
 
-use super::past::{Past, past_of};
 use super::syntax::{Argument, Kind, arguments};
 use super::{Call, Entry, Flow, Run, ServerRow, registry};
 use shards::command::{Args, Arity, Begin, Find, Flags, Group, KeySpec, flags};
@@ -26,18 +25,11 @@ pub static COMMANDS: &[ServerRow] = &[ServerRow {
 
 /// What the rows have in common.
 const ROW: ServerRow = ServerRow {
-    name: "",
-    syntax: "",
-    summary: "",
-    since: "",
     complexity: "O(N) where N is the number of commands to look up.",
     group: Group::Server,
     arity: Arity::AtLeast(2),
-    keys: &[],
     flags: PLAIN,
-    tips: &[],
-    subcommands: &[],
-    run: super::container,
+    ..super::ROW
 };
 
 static SUBCOMMANDS: &[ServerRow] = &[
@@ -66,6 +58,7 @@ static SUBCOMMANDS: &[ServerRow] = &[
         summary: "Describe commands, all if none is named.",
         since: "2.8.13",
         tips: &["nondeterministic_output_order"],
+        history: &[("7.0.0", "Tells of all commands if none is named.")],
         run: info,
         ..ROW
     },
@@ -394,10 +387,9 @@ fn docs(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
 fn write_docs(reply: &mut Reply<'_>, entry: &Entry) {
     let arguments = arguments(entry.syntax, !entry.keys.is_empty());
     reply.bulk(entry.full_name.as_bytes());
-    let past = past_of(entry.full_name);
     let flags = [
-        (past.deprecated.is_some(), "deprecated"),
-        (past.is_system, "syscmd"),
+        (entry.deprecated.is_some(), "deprecated"),
+        (entry.is_system, "syscmd"),
     ];
     let flags: Vec<&str> = flags
         .into_iter()
@@ -405,9 +397,9 @@ fn write_docs(reply: &mut Reply<'_>, entry: &Entry) {
         .collect();
     let more = [
         !flags.is_empty(),
-        past.deprecated.is_some(),
-        past.deprecated.is_some(),
-        !past.history.is_empty(),
+        entry.deprecated.is_some(),
+        entry.deprecated.is_some(),
+        !entry.history.is_empty(),
         !arguments.is_empty(),
         !entry.subcommands.is_empty(),
     ];
@@ -421,7 +413,7 @@ fn write_docs(reply: &mut Reply<'_>, entry: &Entry) {
         reply.bulk(name.as_bytes());
         reply.bulk(value.as_bytes());
     }
-    write_past(reply, &past, &flags);
+    write_past(reply, entry, &flags);
     if !arguments.is_empty() {
         let mut keys = 0;
         reply.bulk(b"arguments");
@@ -436,22 +428,22 @@ fn write_docs(reply: &mut Reply<'_>, entry: &Entry) {
     }
 }
 
-fn write_past(reply: &mut Reply<'_>, past: &Past, flags: &[&str]) {
+fn write_past(reply: &mut Reply<'_>, entry: &Entry, flags: &[&str]) {
     if !flags.is_empty() {
         reply.bulk(b"doc_flags");
         reply.set(flags.len());
         flags.iter().for_each(|flag| reply.simple(flag));
     }
-    if let Some(deprecated) = &past.deprecated {
+    if let Some(deprecated) = &entry.deprecated {
         reply.bulk(b"deprecated_since");
         reply.bulk(deprecated.since.as_bytes());
         reply.bulk(b"replaced_by");
         reply.bulk(deprecated.replaced_by.as_bytes());
     }
-    if !past.history.is_empty() {
+    if !entry.history.is_empty() {
         reply.bulk(b"history");
-        reply.set(past.history.len());
-        for (version, change) in past.history {
+        reply.set(entry.history.len());
+        for (version, change) in entry.history {
             reply.array(2);
             reply.bulk(version.as_bytes());
             reply.bulk(change.as_bytes());

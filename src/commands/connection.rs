@@ -1,7 +1,7 @@
 //! Commands about the connection itself.
 
 use super::client::{BAD_NAME, is_printable};
-use super::{Call, Flow, ServerRow};
+use super::{Call, Flow, ROW, ServerRow};
 use crate::config::REDIS_VERSION;
 use crate::session::connection::Phase;
 use shards::command::{Args, Arity, Flags, Group, flags};
@@ -26,11 +26,10 @@ pub static COMMANDS: &[ServerRow] = &[
         complexity: "O(1)",
         group: Group::Connection,
         arity: Arity::AtLeast(1),
-        keys: &[],
         flags: flags::FAST,
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
-        subcommands: &[],
         run: ping,
+        ..ROW
     },
     ServerRow {
         name: "echo",
@@ -40,11 +39,9 @@ pub static COMMANDS: &[ServerRow] = &[
         complexity: "O(1)",
         group: Group::Connection,
         arity: Arity::Exactly(2),
-        keys: &[],
         flags: SIMPLE,
-        tips: &[],
-        subcommands: &[],
         run: echo,
+        ..ROW
     },
     ServerRow {
         name: "select",
@@ -54,39 +51,31 @@ pub static COMMANDS: &[ServerRow] = &[
         complexity: "O(1)",
         group: Group::Connection,
         arity: Arity::Exactly(2),
-        keys: &[],
         flags: SIMPLE,
-        tips: &[],
-        subcommands: &[],
         run: select,
+        ..ROW
     },
     ServerRow {
         name: "quit",
-        syntax: "",
         summary: "Answer everything before, then close the connection.",
         since: "1.0.0",
         complexity: "O(1)",
         group: Group::Connection,
         arity: Arity::AtLeast(1),
-        keys: &[],
         flags: HANDSHAKE.with(flags::AT_ONCE),
-        tips: &[],
-        subcommands: &[],
         run: quit,
+        ..ROW
     },
     ServerRow {
         name: "reset",
-        syntax: "",
         summary: "Give the connection the state of a new one.",
         since: "6.2.0",
         complexity: "O(1)",
         group: Group::Connection,
         arity: Arity::Exactly(1),
-        keys: &[],
         flags: HANDSHAKE.with(flags::AT_ONCE),
-        tips: &[],
-        subcommands: &[],
         run: reset,
+        ..ROW
     },
     ServerRow {
         name: "hello",
@@ -96,11 +85,10 @@ pub static COMMANDS: &[ServerRow] = &[
         complexity: "O(1)",
         group: Group::Connection,
         arity: Arity::AtLeast(1),
-        keys: &[],
         flags: HANDSHAKE,
-        tips: &[],
-        subcommands: &[],
+        history: &[("6.2.0", "Without a version, only tells of the connection.")],
         run: hello,
+        ..ROW
     },
     ServerRow {
         name: "auth",
@@ -110,11 +98,10 @@ pub static COMMANDS: &[ServerRow] = &[
         complexity: "O(N) where N is the number of passwords of the user.",
         group: Group::Connection,
         arity: Arity::AtLeast(2),
-        keys: &[],
         flags: HANDSHAKE,
-        tips: &[],
-        subcommands: &[],
+        history: &[("6.0.0", "Takes a user name.")],
         run: auth,
+        ..ROW
     },
 ];
 

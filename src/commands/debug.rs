@@ -1,7 +1,7 @@
 //! DEBUG: for test suites. What has no meaning here answers like a subcommand
 //! that does not exist.
 
-use super::{Call, Flow, ServerRow, ok};
+use super::{Call, Flow, ROW, ServerRow, ok};
 use crate::config;
 use crate::core::{Answer, Core, Question};
 use shards::command::{Args, Arity, Group, digest, flags};
@@ -17,14 +17,13 @@ pub static COMMANDS: &[ServerRow] = &[ServerRow {
     complexity: "Depends on subcommand.",
     group: Group::Server,
     arity: Arity::AtLeast(2),
-    keys: &[],
     flags: flags::ADMIN
         .with(flags::NOSCRIPT)
         .with(flags::LOADING)
         .with(flags::STALE),
-    tips: &[],
-    subcommands: &[],
+    is_system: true,
     run: debug,
+    ..ROW
 }];
 
 /// A subcommand: its name, the number of its arguments, its function.

@@ -1,6 +1,6 @@
 //! INFO: what the server tells about itself, summed over all cores.
 
-use super::{Call, Flow, ServerRow, registry};
+use super::{Call, Flow, ROW, ServerRow, registry};
 use crate::config::REDIS_VERSION;
 use crate::core::{Answer, Core, CoreStats, KeyspaceStats, Question};
 use crate::runtime::clock;
@@ -20,15 +20,15 @@ pub static COMMANDS: &[ServerRow] = &[ServerRow {
     complexity: "O(1)",
     group: Group::Server,
     arity: Arity::AtLeast(1),
-    keys: &[],
     flags: flags::LOADING.with(flags::STALE).with(flags::DANGEROUS),
     tips: &[
         "nondeterministic_output",
         "request_policy:all_shards",
         "response_policy:special",
     ],
-    subcommands: &[],
+    history: &[("7.0.0", "Takes several sections.")],
     run: info,
+    ..ROW
 }];
 
 /// A section: its name, its heading, whether it is shown when none is asked

@@ -27,22 +27,17 @@ pub static COMMANDS: &[ServerRow] = &[ServerRow {
 
 /// What the rows have in common.
 const ROW: ServerRow = ServerRow {
-    name: "",
-    syntax: "",
-    summary: "",
     since: "2.8.13",
     complexity: "O(1)",
     group: Group::Server,
     arity: Arity::Exactly(2),
-    keys: &[],
     flags: ADMIN,
     tips: &[
         "nondeterministic_output",
         "request_policy:all_nodes",
         "response_policy:special",
     ],
-    subcommands: &[],
-    run: super::container,
+    ..super::ROW
 };
 
 static SUBCOMMANDS: &[ServerRow] = &[

@@ -1,6 +1,6 @@
 //! LOLWUT: a drawing, and the version.
 
-use super::{Call, Flow, ServerRow};
+use super::{Call, Flow, ROW, ServerRow};
 use crate::config::REDIS_VERSION;
 use shards::command::{Args, Arity, Group, flags};
 use shards::{CommandError, parse_i64};
@@ -13,11 +13,9 @@ pub static COMMANDS: &[ServerRow] = &[ServerRow {
     complexity: "O(1)",
     group: Group::Server,
     arity: Arity::AtLeast(1),
-    keys: &[],
     flags: flags::READONLY.with(flags::FAST),
-    tips: &[],
-    subcommands: &[],
     run: lolwut,
+    ..ROW
 }];
 
 /// Rows of the drawing.

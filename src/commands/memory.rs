@@ -19,22 +19,16 @@ pub static COMMANDS: &[ServerRow] = &[ServerRow {
 
 /// What the rows have in common.
 const ROW: ServerRow = ServerRow {
-    name: "",
-    syntax: "",
-    summary: "",
     since: "4.0.0",
     complexity: "O(1)",
     group: Group::Server,
     arity: Arity::Exactly(2),
-    keys: &[],
-    flags: flags::NONE,
     tips: &[
         "nondeterministic_output",
         "request_policy:all_shards",
         "response_policy:special",
     ],
-    subcommands: &[],
-    run: super::container,
+    ..super::ROW
 };
 
 static SUBCOMMANDS: &[ServerRow] = &[

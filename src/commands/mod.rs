@@ -9,7 +9,6 @@ mod info;
 mod latency;
 mod lolwut;
 mod memory;
-mod past;
 mod pause;
 mod server;
 mod slowlog;
@@ -19,7 +18,7 @@ pub mod transaction;
 
 use crate::coordinator;
 use crate::core::{Answer, Asked, Call, Core, Finish, Job, Question};
-use shards::command::{Args, Arity, Begin, Command, Find, Flags, Group, KeySpec};
+use shards::command::{Args, Arity, Begin, Command, Deprecated, Find, Flags, Group, KeySpec};
 use shards::resp::Protocol;
 use shards::{CommandError, Row};
 use std::sync::OnceLock;
@@ -68,6 +67,9 @@ static SERVER_COMMANDS: &[&[ServerRow]] = &[
     transaction::COMMANDS,
 ];
 
+/// The defaults of a row; each states what differs.
+const ROW: ServerRow = Command::running(container);
+
 /// The function of a container, which never runs: the path of a request looks
 /// for the subcommand and refuses what is none.
 fn container(_: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
@@ -90,6 +92,9 @@ pub struct Entry {
     pub summary: &'static str,
     pub since: &'static str,
     pub complexity: &'static str,
+    pub history: &'static [(&'static str, &'static str)],
+    pub deprecated: Option<Deprecated>,
+    pub is_system: bool,
     pub group: Group,
     pub tips: &'static [&'static str],
     pub arity: Arity,
@@ -339,6 +344,9 @@ impl Entry {
             summary: row.summary,
             since: row.since,
             complexity: row.complexity,
+            history: row.history,
+            deprecated: row.deprecated,
+            is_system: row.is_system,
             group: row.group,
             tips: row.tips,
             arity: row.arity,

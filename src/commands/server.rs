@@ -46,6 +46,7 @@ pub static COMMANDS: &[ServerRow] = &[
         complexity: "O(N) when saving, N being the number of keys; otherwise O(1).",
         arity: Arity::AtLeast(1),
         flags: ADMIN.with(flags::NO_MULTI).with(flags::ALLOW_BUSY),
+        history: &[("7.0.0", "Takes `NOW`, `FORCE` and `ABORT`.")],
         run: shutdown,
         ..ROW
     },
@@ -53,18 +54,11 @@ pub static COMMANDS: &[ServerRow] = &[
 
 /// What the rows have in common.
 const ROW: ServerRow = ServerRow {
-    name: "",
-    syntax: "",
-    summary: "",
-    since: "",
     complexity: "O(1)",
     group: Group::Server,
     arity: Arity::Exactly(2),
-    keys: &[],
     flags: ADMIN,
-    tips: &[],
-    subcommands: &[],
-    run: super::container,
+    ..super::ROW
 };
 
 static CONFIG: &[ServerRow] = &[
@@ -75,6 +69,7 @@ static CONFIG: &[ServerRow] = &[
         since: "2.0.0",
         complexity: "O(N) when N is the number of configuration parameters provided.",
         arity: Arity::AtLeast(3),
+        history: &[("7.0.0", "Takes several patterns.")],
         run: config_get,
         ..ROW
     },
@@ -86,6 +81,7 @@ static CONFIG: &[ServerRow] = &[
         complexity: "O(N) when N is the number of configuration parameters provided.",
         arity: Arity::AtLeast(4),
         tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+        history: &[("7.0.0", "Sets several parameters.")],
         run: config_set,
         ..ROW
     },

@@ -23,18 +23,12 @@ pub static COMMANDS: &[ServerRow] = &[ServerRow {
 
 /// What the rows have in common.
 const ROW: ServerRow = ServerRow {
-    name: "",
-    syntax: "",
-    summary: "",
     since: "2.2.12",
     complexity: "O(1)",
     group: Group::Server,
     arity: Arity::Exactly(2),
-    keys: &[],
     flags: ADMIN,
-    tips: &[],
-    subcommands: &[],
-    run: super::container,
+    ..super::ROW
 };
 
 static SUBCOMMANDS: &[ServerRow] = &[
@@ -45,6 +39,7 @@ static SUBCOMMANDS: &[ServerRow] = &[
         complexity: "O(N) where N is the number of entries returned",
         arity: Arity::AtLeast(2),
         tips: &["request_policy:all_nodes", "nondeterministic_output"],
+        history: &[("4.0.0", "Shows the client's address and name.")],
         run: get,
         ..ROW
     },

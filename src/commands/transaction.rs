@@ -9,7 +9,7 @@
 //! remembers which, and tells them when it watches no more: after EXEC the
 //! shards forget by themselves.
 
-use super::{Call, Entry, Flow, Run, ServerRow, registry};
+use super::{Call, Entry, Flow, ROW, Run, ServerRow, registry};
 use crate::coordinator::gather;
 use crate::core::{Core, Question};
 use crate::runtime::ticks;
@@ -31,45 +31,36 @@ const FAST: Flags = AT_ONCE.with(flags::FAST).with(flags::ALLOW_BUSY);
 pub static COMMANDS: &[ServerRow] = &[
     ServerRow {
         name: "multi",
-        syntax: "",
         summary: "Collect the commands that follow, for EXEC.",
         since: "1.2.0",
         complexity: "O(1)",
         group: Group::Transactions,
         arity: Arity::Exactly(1),
-        keys: &[],
         flags: FAST,
-        tips: &[],
-        subcommands: &[],
         run: multi,
+        ..ROW
     },
     ServerRow {
         name: "exec",
-        syntax: "",
         summary: "Run all that was collected since MULTI, as one.",
         since: "1.2.0",
         complexity: "Depends on commands in the transaction",
         group: Group::Transactions,
         arity: Arity::Exactly(1),
-        keys: &[],
         flags: AT_ONCE.with(flags::SKIP_SLOWLOG),
-        tips: &[],
-        subcommands: &[],
         run: exec,
+        ..ROW
     },
     ServerRow {
         name: "discard",
-        syntax: "",
         summary: "Forget all that was collected since MULTI.",
         since: "2.0.0",
         complexity: "O(N), when N is the number of queued commands",
         group: Group::Transactions,
         arity: Arity::Exactly(1),
-        keys: &[],
         flags: FAST,
-        tips: &[],
-        subcommands: &[],
         run: discard,
+        ..ROW
     },
     ServerRow {
         name: "watch",
@@ -81,27 +72,23 @@ pub static COMMANDS: &[ServerRow] = &[
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::every(1, &["RO"])],
         flags: FAST,
-        tips: &[],
-        subcommands: &[],
         run: watch,
+        ..ROW
     },
     ServerRow {
         name: "unwatch",
-        syntax: "",
         summary: "Watch no key any more.",
         since: "2.2.0",
         complexity: "O(1)",
         group: Group::Transactions,
         arity: Arity::Exactly(1),
-        keys: &[],
         flags: flags::NOSCRIPT
             .with(flags::LOADING)
             .with(flags::STALE)
             .with(flags::FAST)
             .with(flags::ALLOW_BUSY),
-        tips: &[],
-        subcommands: &[],
         run: unwatch,
+        ..ROW
     },
 ];
 

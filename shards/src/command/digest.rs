@@ -12,8 +12,8 @@
 //! A whole digest goes through all databases in slices, as KEYS does. A
 //! collection is taken in at once.
 
-use super::spec::{Arity, Command, Group, KeySpec, flags};
-use super::{Args, Context, Merge, Outcome, Row, Run};
+use super::spec::{Arity, Group, KeySpec, flags};
+use super::{Args, Context, Merge, Outcome, ROW, Row, Run};
 use crate::keyspace::{Item, StringRef, ValueRef, View};
 use crate::types::{DbIndex, UnixMs};
 use crate::value::Element;
@@ -23,26 +23,23 @@ pub const BYTES: usize = 20;
 pub type Sum = [u8; BYTES];
 
 /// DEBUG DIGEST. Not in the table: the server's DEBUG runs it.
-pub static DIGEST: Row = Command {
+pub static DIGEST: Row = Row {
     name: "digest",
-    syntax: "",
     summary: "A digest of all databases.",
     since: "1.0.0",
     complexity: "O(N) with N the number of elements of all keys",
     group: Group::Server,
     arity: Arity::Exactly(1),
-    keys: &[],
     flags: flags::READONLY.with(flags::SLICED),
-    tips: &[],
-    subcommands: &[],
     run: Run::EachShard {
         part: digest,
         merge: Merge::Digest,
     },
+    ..ROW
 };
 
 /// DEBUG DIGEST-VALUE. Not in the table, either.
-pub static DIGEST_VALUE: Row = Command {
+pub static DIGEST_VALUE: Row = Row {
     name: "digest-value",
     syntax: "[key ...]",
     summary: "A digest of each of the values of keys.",
@@ -52,12 +49,11 @@ pub static DIGEST_VALUE: Row = Command {
     arity: Arity::AtLeast(1),
     keys: &[KeySpec::every(1, &["RO"])],
     flags: flags::READONLY,
-    tips: &[],
-    subcommands: &[],
     run: Run::EachShard {
         part: digest_value,
         merge: Merge::KeyOrder,
     },
+    ..ROW
 };
 
 /// Values take longer than names: so many times fewer keys in a step.

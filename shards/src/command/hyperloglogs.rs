@@ -6,10 +6,10 @@
 //! the way has changed nothing. PFCOUNT keeps what it has estimated in the
 //! string: the one reading command that writes, as in Redis.
 
-use super::spec::{Arity, Begin, Command, Find, Group, KeySpec, flags};
+use super::spec::{Arity, Begin, Find, Group, KeySpec, flags};
 use super::strings::lcs::bulk_text;
 use super::strings::text_of;
-use super::{Args, Context, Decision, Outcome, OwnedArgs, Row, Run, Write};
+use super::{Args, Context, Decision, Outcome, OwnedArgs, ROW, Row, Run, Write};
 use crate::command::spec::Access;
 use crate::effects::Event;
 use crate::error::CommandError;
@@ -20,7 +20,7 @@ use crate::value::hyperloglog::{
 };
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "pfadd",
         syntax: "key [element [element ...]]",
         summary: "Add elements to a HyperLogLog; whether its estimate may have changed.",
@@ -30,11 +30,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RW", "insert"])],
         flags: flags::WRITE.with(flags::DENYOOM).with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(pfadd),
-    },
-    Command {
+..ROW
+},
+    Row {
         name: "pfcount",
         syntax: "key [key ...]",
         summary: "Estimate how many different elements were added to HyperLogLogs together.",
@@ -46,16 +45,15 @@ pub static COMMANDS: &[Row] = &[
             "RW because it may change the internal representation of the key, and propagate to replicas",
         )],
         flags: flags::READONLY.with(flags::MAY_REPLICATE),
-        tips: &[],
-        subcommands: &[],
         run: Run::ReadThenWrite {
             whole: pfcount,
             read,
             decide: pfcount_decide,
             skip: 0,
         },
-    },
-    Command {
+..ROW
+},
+    Row {
         name: "pfmerge",
         syntax: "destkey [sourcekey [sourcekey ...]]",
         summary: "Add to a HyperLogLog all that was added to others.",
@@ -78,16 +76,15 @@ vary: None,
             },
         ],
         flags: flags::WRITE.with(flags::DENYOOM),
-        tips: &[],
-        subcommands: &[],
         run: Run::ReadThenWrite {
             whole: pfmerge,
             read,
             decide: pfmerge_decide,
             skip: 0,
         },
-    },
-    Command {
+..ROW
+},
+    Row {
         name: "pfdebug",
         syntax: "subcommand key",
         summary: "Look into a HyperLogLog: GETREG, DECODE, ENCODING, TODENSE.",
@@ -107,24 +104,22 @@ vary: None,
 vary: None,
         }],
         flags: flags::WRITE.with(flags::DENYOOM).with(flags::ADMIN),
-        tips: &[],
-        subcommands: &[],
+is_system: true,
         run: Run::OneShard(pfdebug),
-    },
-    Command {
+..ROW
+},
+    Row {
         name: "pfselftest",
-        syntax: "",
         summary: "Check that HyperLogLogs on this machine estimate as they should.",
         since: "2.8.9",
         complexity: "O(1)",
         group: Group::HyperLogLog,
         arity: Arity::Exactly(1),
-        keys: &[],
         flags: flags::ADMIN,
-        tips: &[],
-        subcommands: &[],
+is_system: true,
         run: Run::OneShard(pfselftest),
-    },
+..ROW
+},
 ];
 
 const NOT_ONE: CommandError =

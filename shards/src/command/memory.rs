@@ -1,27 +1,23 @@
 //! MEMORY USAGE and DEBUG OBJECT: what a key and its value take. The server has
 //! the rest of both commands.
 
-use super::spec::{Arity, Begin, Command, Group, KeySpec, flags};
-use super::{Args, Context, Outcome, Row, Run};
+use super::spec::{Arity, Begin, Group, KeySpec, flags};
+use super::{Args, Context, Outcome, ROW, Row, Run};
 use crate::command::args::integer;
 use crate::error::CommandError;
 
-pub static COMMANDS: &[Row] = &[Command {
+pub static COMMANDS: &[Row] = &[Row {
     name: "memory",
-    syntax: "",
     summary: "A container for commands about memory.",
     since: "4.0.0",
     complexity: "Depends on subcommand.",
     group: Group::Server,
     arity: Arity::AtLeast(2),
-    keys: &[],
-    flags: flags::NONE,
-    tips: &[],
     subcommands: &[USAGE],
-    run: Run::OneShard(container),
+    ..ROW
 }];
 
-const USAGE: Row = Command {
+const USAGE: Row = Row {
     name: "memory|usage",
     syntax: "key [SAMPLES count]",
     summary: "The bytes that a key and its value take.",
@@ -34,15 +30,9 @@ const USAGE: Row = Command {
         ..KeySpec::first(&["RO"])
     }],
     flags: flags::READONLY,
-    tips: &[],
-    subcommands: &[],
     run: Run::OneShard(usage),
+    ..ROW
 };
-
-/// Never runs: its subcommands do.
-fn container(_: &mut Context<'_>, _: Args<'_>) -> Outcome {
-    Err(CommandError::Syntax)
-}
 
 /// What is counted is what the allocations hold, so there is nothing to sample:
 /// SAMPLES is checked and changes nothing.

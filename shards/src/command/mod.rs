@@ -37,7 +37,7 @@ pub use memory::debug_object;
 pub use sliced::{Pieces, Sliced};
 pub use sort::reaches_any_key;
 pub use spec::{
-    Access, Arity, Begin, Command, Find, Flags, Group, KeySpec, flags, keys_in, keys_of,
+    Access, Arity, Begin, Command, Deprecated, Find, Flags, Group, KeySpec, flags, keys_in, keys_of,
 };
 pub use work::Work;
 
@@ -50,6 +50,15 @@ use crate::value::Growth;
 
 /// A row of the engine.
 pub type Row = Command<Run>;
+
+/// The defaults of a row; each states what differs.
+pub const ROW: Row = Command::running(Run::OneShard(container));
+
+/// The function of a row with subcommands, which never runs: the path of a request
+/// looks for the subcommand and refuses what is none.
+fn container(_: &mut Context<'_>, _: Args<'_>) -> Outcome {
+    Err(CommandError::Syntax)
+}
 
 /// Nothing to say on success: the reply is already written.
 pub type Outcome = Result<(), CommandError>;

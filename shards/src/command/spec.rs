@@ -12,6 +12,11 @@ pub struct Command<R: 'static> {
     pub summary: &'static str,
     pub since: &'static str,
     pub complexity: &'static str,
+    /// Versions of Redis, each with what it changed, from the oldest on.
+    pub history: &'static [(&'static str, &'static str)],
+    pub deprecated: Option<Deprecated>,
+    /// Not for applications.
+    pub is_system: bool,
     pub group: Group,
     pub arity: Arity,
     pub keys: &'static [KeySpec],
@@ -20,6 +25,38 @@ pub struct Command<R: 'static> {
     pub tips: &'static [&'static str],
     pub subcommands: &'static [Command<R>],
     pub run: R,
+}
+
+impl<R> Command<R> {
+    /// What most rows leave as it is: a row states the columns that differ.
+    pub const fn running(run: R) -> Self {
+        Self {
+            name: "",
+            syntax: "",
+            summary: "",
+            since: "",
+            complexity: "",
+            history: &[],
+            deprecated: None,
+            is_system: false,
+            group: Group::Generic,
+            arity: Arity::AtLeast(1),
+            keys: &[],
+            flags: flags::NONE,
+            tips: &[],
+            subcommands: &[],
+            run,
+        }
+    }
+}
+
+/// Of a command that has been replaced by another.
+#[derive(Clone, Copy, Debug)]
+pub struct Deprecated {
+    /// The version of Redis.
+    pub since: &'static str,
+    /// What to use instead.
+    pub replaced_by: &'static str,
 }
 
 /// Number of arguments, name included.

@@ -9,8 +9,7 @@ mod slices;
 
 use super::{Batch, Block, Call, Client, Manner, Node, Placement, Rest, Ticket};
 use crate::command::{
-    Args, Arity, Begin, COMMANDS, Command, Context, Group, KeySpec, OwnedArgs, Row, Run, Write,
-    flags,
+    Args, Arity, Begin, COMMANDS, Context, Group, KeySpec, OwnedArgs, ROW, Row, Run, Write, flags,
 };
 use crate::error::CommandError;
 use crate::keyspace::{StringRef, Ttl, slot_of};
@@ -491,7 +490,7 @@ fn a_stray_grant_ends_nothing_early() {
 }
 
 /// Joins what its keys after the first hold, and stores it at the first.
-static JOIN: Row = Command {
+static JOIN: Row = Row {
     name: "join",
     syntax: "destination key [key ...]",
     summary: "",
@@ -507,8 +506,6 @@ static JOIN: Row = Command {
         },
     ],
     flags: flags::WRITE,
-    tips: &[],
-    subcommands: &[],
     run: Run::ReadThenWrite {
         whole: |_, _| Ok(()),
         read: |ctx, args| {
@@ -545,6 +542,7 @@ static JOIN: Row = Command {
         },
         skip: 1,
     },
+    ..ROW
 };
 
 #[test]

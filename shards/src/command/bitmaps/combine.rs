@@ -1,14 +1,14 @@
 //! BITOP: a string made of the bits of others.
 
 use super::words::Operation;
-use crate::command::spec::{Access, Arity, Begin, Command, Find, Group, KeySpec, flags};
+use crate::command::spec::{Access, Arity, Begin, Find, Group, KeySpec, flags};
 use crate::command::strings::{lcs::bulk_text, text_of};
-use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, Row, Run, Write};
+use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, ROW, Row, Run, Write};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::keyspace::{StringRef, Ttl};
 
-pub static COMMANDS: &[Row] = &[Command {
+pub static COMMANDS: &[Row] = &[Row {
     name: "bitop",
     syntax: "<AND | OR | XOR | NOT> destkey key [key ...]",
     summary: "Combine the bits of strings and store what comes out; its length.",
@@ -21,14 +21,13 @@ pub static COMMANDS: &[Row] = &[Command {
         keys_from(3, -1, &["RO", "access"]),
     ],
     flags: flags::WRITE.with(flags::DENYOOM),
-    tips: &[],
-    subcommands: &[],
     run: Run::ReadThenWrite {
         whole: bitop,
         read,
         decide,
         skip: 1,
     },
+    ..ROW
 }];
 
 const fn keys_from(at: i32, last: i32, access: &'static [&'static str]) -> KeySpec {

@@ -8,9 +8,9 @@
 
 use super::BAD_OFFSET;
 use crate::command::args::integer;
-use crate::command::spec::{Arity, Command, Group, KeySpec, flags};
+use crate::command::spec::{Arity, Group, KeySpec, flags};
 use crate::command::strings::text_of;
-use crate::command::{Args, Context, Outcome, Row, Run};
+use crate::command::{Args, Context, Outcome, ROW, Row, Run};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::keyspace::StringRef;
@@ -18,7 +18,7 @@ use crate::number::parse_i64;
 use crate::types::Settings;
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "bitfield",
         syntax: "key [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value | INCRBY encoding offset increment> [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value | INCRBY encoding offset increment> ...]]",
         summary: "Read, set and raise integers of any width at any offset of a string.",
@@ -32,11 +32,10 @@ pub static COMMANDS: &[Row] = &[
                 .varying(bitfield_access),
         ],
         flags: flags::WRITE.with(flags::DENYOOM),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(bitfield),
+        ..ROW
     },
-    Command {
+    Row {
         name: "bitfield_ro",
         syntax: "key [GET encoding offset [GET encoding offset ...]]",
         summary: "Read integers of any width at any offset of a string.",
@@ -46,9 +45,8 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(bitfield_ro),
+        ..ROW
     },
 ];
 

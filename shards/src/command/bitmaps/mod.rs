@@ -10,9 +10,9 @@ pub mod fields;
 mod words;
 
 use super::args::integer;
-use super::spec::{Arity, Command, Group, KeySpec, flags};
+use super::spec::{Arity, Group, KeySpec, flags};
 use super::strings::text_of;
-use super::{Args, Context, Outcome, Row, Run};
+use super::{Args, Context, Outcome, ROW, Row, Run};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::keyspace::StringRef;
@@ -21,7 +21,7 @@ use crate::types::Settings;
 use std::ops::Range;
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "bitcount",
         syntax: "key [start end [BYTE | BIT]]",
         summary: "Count the bits set in a string or in part of it.",
@@ -31,11 +31,11 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
-        tips: &[],
-        subcommands: &[],
+        history: &[("7.0.0", "Takes `BYTE` and `BIT`.")],
         run: Run::OneShard(bitcount),
+        ..ROW
     },
-    Command {
+    Row {
         name: "bitpos",
         syntax: "key bit [start [end [BYTE | BIT]]]",
         summary: "Find the first bit set or clear in a string or in part of it.",
@@ -45,11 +45,11 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
-        tips: &[],
-        subcommands: &[],
+        history: &[("7.0.0", "Takes `BYTE` and `BIT`.")],
         run: Run::OneShard(bitpos),
+        ..ROW
     },
-    Command {
+    Row {
         name: "getbit",
         syntax: "key offset",
         summary: "Read one bit of a string; beyond its end all are clear.",
@@ -59,11 +59,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(3),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(getbit),
+        ..ROW
     },
-    Command {
+    Row {
         name: "setbit",
         syntax: "key offset value",
         summary: "Set or clear one bit of a string, which grows as needed; what it was before.",
@@ -73,9 +72,8 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(4),
         keys: &[KeySpec::first(&["RW", "access", "update"])],
         flags: flags::WRITE.with(flags::DENYOOM),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(setbit),
+        ..ROW
     },
 ];
 

@@ -8,9 +8,9 @@ mod partial_sort;
 mod query;
 pub mod search;
 
-use super::spec::{Arity, Command, Group, KeySpec, flags};
+use super::spec::{Arity, Group, KeySpec, flags};
 use super::zsets::limits;
-use super::{Args, Context, Outcome, Row, Run};
+use super::{Args, Context, Outcome, ROW, Row, Run};
 use crate::effects::Event;
 use crate::error::{CommandError, Unfinished};
 use crate::number::parse_float;
@@ -19,7 +19,7 @@ use crate::value::geohash::Point;
 use crate::value::{Zset, ZsetRef, ZsetUpdate};
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "geoadd",
         syntax: "key [NX | XX] [CH] longitude latitude member [longitude latitude member ...]",
         summary: "Add places, or move them.",
@@ -29,11 +29,11 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(5),
         keys: &[KeySpec::first(&["RW", "update"])],
         flags: flags::WRITE.with(flags::DENYOOM),
-        tips: &[],
-        subcommands: &[],
+        history: &[("6.2.0", "Takes `CH`, `NX` and `XX`.")],
         run: Run::OneShard(geoadd),
+        ..ROW
     },
-    Command {
+    Row {
         name: "geodist",
         syntax: "key member1 member2 [M | KM | FT | MI]",
         summary: "The distance between two places.",
@@ -43,11 +43,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(4),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(geodist),
+        ..ROW
     },
-    Command {
+    Row {
         name: "geohash",
         syntax: "key [member [member ...]]",
         summary: "Places as the geohashes that others use.",
@@ -57,11 +56,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(geohash),
+        ..ROW
     },
-    Command {
+    Row {
         name: "geopos",
         syntax: "key [member [member ...]]",
         summary: "Longitudes and latitudes of places.",
@@ -71,9 +69,8 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(geopos),
+        ..ROW
     },
 ];
 

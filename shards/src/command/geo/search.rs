@@ -2,10 +2,10 @@
 
 use super::query::{Form, Found, Origin, Query, Storing};
 use super::{reply_distance, reply_point};
-use crate::command::spec::{Access, Arity, Begin, Command, Find, Group, KeySpec, flags};
+use crate::command::spec::{Access, Arity, Begin, Deprecated, Find, Group, KeySpec, flags};
 use crate::command::zsets::inputs::{put_places, put_result, read_result, store_read};
 use crate::command::zsets::{limits, reply_member};
-use crate::command::{Args, Context, Decision, Outcome, Row, Run};
+use crate::command::{Args, Context, Decision, Outcome, ROW, Row, Run};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::resp::Reply;
@@ -15,7 +15,7 @@ const SEARCH_COMPLEXITY: &str =
     "O(N+log(M)) with N the number of places in the cells around the area and M that of all";
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "georadius",
         syntax: "key longitude latitude radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC] [STORE key | STOREDIST key]",
         summary: "Find the places within a distance of a point; store them, if asked to.",
@@ -28,16 +28,23 @@ pub static COMMANDS: &[Row] = &[
             .with(flags::DENYOOM)
             .with(flags::MOVABLEKEYS)
             .with(flags::READS_WHOLE),
-        tips: &[],
-        subcommands: &[],
+        history: &[
+            ("6.2.0", "`COUNT` takes `ANY`."),
+            ("7.0.0", "Units may be written in upper case."),
+        ],
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            replaced_by: "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` argument",
+        }),
         run: Run::ReadThenWrite {
             whole: georadius,
             read: georadius_read,
             decide: georadius_decide,
             skip: 0,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "georadius_ro",
         syntax: "key longitude latitude radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC]",
         summary: "Find the places within a distance of a point.",
@@ -47,11 +54,15 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(6),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
-        tips: &[],
-        subcommands: &[],
+        history: &[("6.2.0", "`COUNT` takes `ANY`.")],
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            replaced_by: "`GEOSEARCH` with the `BYRADIUS` argument",
+        }),
         run: Run::OneShard(georadius_ro),
+        ..ROW
     },
-    Command {
+    Row {
         name: "georadiusbymember",
         syntax: "key member radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC] [STORE key | STOREDIST key]",
         summary: "Find the places within a distance of a member; store them, if asked to.",
@@ -64,16 +75,20 @@ pub static COMMANDS: &[Row] = &[
             .with(flags::DENYOOM)
             .with(flags::MOVABLEKEYS)
             .with(flags::READS_WHOLE),
-        tips: &[],
-        subcommands: &[],
+        history: &[("7.0.0", "Units may be written in upper case.")],
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            replaced_by: "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` and `FROMMEMBER` arguments",
+        }),
         run: Run::ReadThenWrite {
             whole: georadiusbymember,
             read: georadiusbymember_read,
             decide: georadiusbymember_decide,
             skip: 0,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "georadiusbymember_ro",
         syntax: "key member radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC]",
         summary: "Find the places within a distance of a member.",
@@ -83,11 +98,14 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(5),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
-        tips: &[],
-        subcommands: &[],
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            replaced_by: "`GEOSEARCH` with the `BYRADIUS` and `FROMMEMBER` arguments",
+        }),
         run: Run::OneShard(georadiusbymember_ro),
+        ..ROW
     },
-    Command {
+    Row {
         name: "geosearch",
         syntax: "key <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius <M | KM | FT | MI> | BYBOX width height <M | KM | FT | MI>> [ASC | DESC] [COUNT count [ANY]] [WITHCOORD] [WITHDIST] [WITHHASH]",
         summary: "Find the places in a circle or a box.",
@@ -97,11 +115,11 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(7),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
-        tips: &[],
-        subcommands: &[],
+        history: &[("7.0.0", "Units may be written in upper case.")],
         run: Run::OneShard(geosearch),
+        ..ROW
     },
-    Command {
+    Row {
         name: "geosearchstore",
         syntax: "destination source <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius <M | KM | FT | MI> | BYBOX width height <M | KM | FT | MI>> [ASC | DESC] [COUNT count [ANY]] [STOREDIST]",
         summary: "Store the places in a circle or a box in another key.",
@@ -117,14 +135,14 @@ pub static COMMANDS: &[Row] = &[
             },
         ],
         flags: flags::WRITE.with(flags::DENYOOM).with(flags::READS_WHOLE),
-        tips: &[],
-        subcommands: &[],
+        history: &[("7.0.0", "Units may be written in upper case.")],
         run: Run::ReadThenWrite {
             whole: geosearchstore,
             read: geosearchstore_read,
             decide: geosearchstore_decide,
             skip: 1,
         },
+        ..ROW
     },
 ];
 

@@ -3,7 +3,7 @@
 use super::looking;
 use crate::command::args::{integer, random_count};
 use crate::command::sets::reply_element;
-use crate::command::spec::{Arity, Command, flags};
+use crate::command::spec::{Arity, flags};
 use crate::command::{Args, Context, Outcome, Row};
 use crate::error::{CommandError, OutOfMemory};
 use crate::resp::{Protocol, Reply};
@@ -11,7 +11,7 @@ use crate::types::{Random, UnixMs};
 use crate::value::{Element, Field, Hash, HashRef, below};
 use std::collections::BTreeMap;
 
-pub static COMMANDS: &[Row] = &[Command {
+pub static COMMANDS: &[Row] = &[Row {
     since: "6.2.0",
     complexity: "O(N) with N the number of fields replied",
     flags: flags::READONLY,

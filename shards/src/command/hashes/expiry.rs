@@ -6,7 +6,7 @@
 use super::{ACCESSED, UPDATED, looking, writing};
 use crate::command::args::integer;
 use crate::command::keys::expiry::Unit;
-use crate::command::spec::{Arity, Command, flags};
+use crate::command::spec::{Arity, flags};
 use crate::command::{Args, Context, Handler, Outcome, Row};
 use crate::effects::Event;
 use crate::error::{CommandError, Unfinished};
@@ -20,14 +20,14 @@ const fn setting(
     summary: &'static str,
     run: Handler,
 ) -> Row {
-    Command {
+    Row {
         since: "7.4.0",
         ..writing(name, syntax, summary, Arity::AtLeast(6), run)
     }
 }
 
 const fn reading(name: &'static str, summary: &'static str, run: Handler) -> Row {
-    Command {
+    Row {
         since: "7.4.0",
         keys: ACCESSED,
         ..looking(
@@ -65,11 +65,11 @@ pub static COMMANDS: &[Row] = &[
         "Have fields expire at an instant given in milliseconds.",
         hpexpireat,
     ),
-    Command {
+    Row {
         tips: &["nondeterministic_output"],
         ..reading("httl", "How many seconds fields have left.", httl)
     },
-    Command {
+    Row {
         tips: &["nondeterministic_output"],
         ..reading("hpttl", "How many milliseconds fields have left.", hpttl)
     },
@@ -83,7 +83,7 @@ pub static COMMANDS: &[Row] = &[
         "The instants at which fields expire, in milliseconds.",
         hpexpiretime,
     ),
-    Command {
+    Row {
         keys: UPDATED,
         flags: flags::WRITE.with(flags::FAST),
         ..reading("hpersist", "Have fields expire no more.", hpersist)

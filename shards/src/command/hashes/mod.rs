@@ -16,8 +16,8 @@ pub mod values;
 use super::args::Scan;
 use super::long::Piece;
 use super::sets::reply_element;
-use super::spec::{Arity, Command, Group, KeySpec, flags};
-use super::{Args, Context, Outcome, Row, Run};
+use super::spec::{Arity, Deprecated, Group, KeySpec, flags};
+use super::{Args, Context, Outcome, ROW, Row, Run};
 use crate::effects::Event;
 use crate::error::{CommandError, Unfinished};
 use crate::resp::Reply;
@@ -31,7 +31,7 @@ const fn looking(
     arity: Arity,
     run: super::Handler,
 ) -> Row {
-    Command {
+    Row {
         name,
         syntax,
         summary,
@@ -41,15 +41,14 @@ const fn looking(
         arity,
         keys: ACCESSED,
         flags: flags::READONLY.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(run),
+        ..ROW
     }
 }
 
 /// A row that replies all of a hash.
 const fn listing(name: &'static str, summary: &'static str, run: super::Handler) -> Row {
-    Command {
+    Row {
         complexity: "O(N) with N the number of fields",
         flags: flags::READONLY,
         tips: &["nondeterministic_output_order"],
@@ -65,7 +64,7 @@ const fn writing(
     arity: Arity,
     run: super::Handler,
 ) -> Row {
-    Command {
+    Row {
         keys: UPDATED,
         flags: flags::WRITE.with(flags::DENYOOM).with(flags::FAST),
         ..looking(name, syntax, summary, arity, run)
@@ -77,21 +76,30 @@ const UPDATED: &[KeySpec] = &[KeySpec::first(&["RW", "update"])];
 const SCANNED: &str = "O(1) per call, O(N) for all calls of one pass over N fields";
 
 pub static COMMANDS: &[Row] = &[
-    writing(
-        "hset",
-        "key field value [field value ...]",
-        "Set fields of a hash; a missing one is created.",
-        Arity::AtLeast(4),
-        hset,
-    ),
-    writing(
-        "hmset",
-        "key field value [field value ...]",
-        "Set fields of a hash, as HSET does, and reply OK.",
-        Arity::AtLeast(4),
-        hmset,
-    ),
-    Command {
+    Row {
+        history: &[("4.0.0", "Sets several fields.")],
+        ..writing(
+            "hset",
+            "key field value [field value ...]",
+            "Set fields of a hash; a missing one is created.",
+            Arity::AtLeast(4),
+            hset,
+        )
+    },
+    Row {
+        deprecated: Some(Deprecated {
+            since: "4.0.0",
+            replaced_by: "`HSET` with multiple field-value pairs",
+        }),
+        ..writing(
+            "hmset",
+            "key field value [field value ...]",
+            "Set fields of a hash, as HSET does, and reply OK.",
+            Arity::AtLeast(4),
+            hmset,
+        )
+    },
+    Row {
         keys: &[KeySpec::first(&["RW", "insert"])],
         ..writing(
             "hsetnx",
@@ -118,7 +126,7 @@ pub static COMMANDS: &[Row] = &[
     listing("hgetall", "All fields of a hash and their values.", hgetall),
     listing("hkeys", "All fields of a hash.", hkeys),
     listing("hvals", "The values of all fields of a hash.", hvals),
-    Command {
+    Row {
         complexity: "O(1)",
         keys: &[KeySpec::first(&["RO"])],
         ..looking(
@@ -129,7 +137,7 @@ pub static COMMANDS: &[Row] = &[
             hlen,
         )
     },
-    Command {
+    Row {
         keys: &[KeySpec::first(&["RO"])],
         ..looking(
             "hexists",
@@ -139,7 +147,7 @@ pub static COMMANDS: &[Row] = &[
             hexists,
         )
     },
-    Command {
+    Row {
         since: "3.2.0",
         keys: &[KeySpec::first(&["RO"])],
         ..looking(
@@ -150,9 +158,10 @@ pub static COMMANDS: &[Row] = &[
             hstrlen,
         )
     },
-    Command {
+    Row {
         keys: &[KeySpec::first(&["RW", "delete"])],
         flags: flags::WRITE.with(flags::FAST),
+        history: &[("2.4.0", "Takes several fields.")],
         ..writing(
             "hdel",
             "key field [field ...]",
@@ -161,7 +170,7 @@ pub static COMMANDS: &[Row] = &[
             hdel,
         )
     },
-    Command {
+    Row {
         since: "2.8.0",
         complexity: SCANNED,
         flags: flags::READONLY,

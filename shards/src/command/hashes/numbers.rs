@@ -2,7 +2,7 @@
 
 use super::writing;
 use crate::command::args::integer;
-use crate::command::spec::{Arity, Command, KeySpec};
+use crate::command::spec::{Arity, KeySpec};
 use crate::command::{Args, Context, Outcome, Row};
 use crate::effects::Event;
 use crate::error::CommandError;
@@ -13,7 +13,7 @@ use crate::value::{Element, FieldTtl, Hash, LongDouble};
 const CHANGED: &[KeySpec] = &[KeySpec::first(&["RW", "access", "update"])];
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         complexity: "O(1)",
         keys: CHANGED,
         ..writing(
@@ -24,7 +24,7 @@ pub static COMMANDS: &[Row] = &[
             hincrby,
         )
     },
-    Command {
+    Row {
         since: "2.6.0",
         complexity: "O(1)",
         keys: CHANGED,

@@ -3,7 +3,7 @@
 use super::expiry::{about, deadline, fields, propagate_removal, set_deadlines};
 use super::{UPDATED, names_of, reply_value, set_all, writing};
 use crate::command::keys::expiry::Unit;
-use crate::command::spec::{Arity, Command, KeySpec, flags};
+use crate::command::spec::{Arity, KeySpec, flags};
 use crate::command::{Args, Context, Outcome, Row};
 use crate::effects::Event;
 use crate::error::CommandError;
@@ -12,7 +12,7 @@ use crate::types::UnixMs;
 use crate::value::{Collection, FieldTtl, Hash};
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         since: "8.0.0",
         keys: &[KeySpec::first(&["RW", "access", "update"])
             .noted("RW and UPDATE because it changes the TTL")],
@@ -25,7 +25,7 @@ pub static COMMANDS: &[Row] = &[
             hgetex,
         )
     },
-    Command {
+    Row {
         since: "8.0.0",
         keys: UPDATED,
         ..writing(
@@ -36,7 +36,7 @@ pub static COMMANDS: &[Row] = &[
             hsetex,
         )
     },
-    Command {
+    Row {
         since: "8.0.0",
         keys: &[KeySpec::first(&["RW", "access", "delete"])],
         flags: flags::WRITE.with(flags::FAST),

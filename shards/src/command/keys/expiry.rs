@@ -4,14 +4,14 @@
 //! already as `DEL`.
 
 use crate::command::args::integer;
-use crate::command::spec::{Arity, Command, Group, KeySpec, flags};
-use crate::command::{Args, Context, Outcome, Row, Run};
+use crate::command::spec::{Arity, Group, KeySpec, flags};
+use crate::command::{Args, Context, Outcome, ROW, Row, Run};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::types::UnixMs;
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "expire",
         syntax: "key seconds [NX | XX | GT | LT]",
         summary: "Have a key expire after so many seconds.",
@@ -21,11 +21,11 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RW", "update"])],
         flags: flags::WRITE.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
+        history: &[("7.0.0", "Takes `NX`, `XX`, `GT` and `LT`.")],
         run: Run::OneShard(expire),
+        ..ROW
     },
-    Command {
+    Row {
         name: "pexpire",
         syntax: "key milliseconds [NX | XX | GT | LT]",
         summary: "Have a key expire after so many milliseconds.",
@@ -35,11 +35,11 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RW", "update"])],
         flags: flags::WRITE.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
+        history: &[("7.0.0", "Takes `NX`, `XX`, `GT` and `LT`.")],
         run: Run::OneShard(pexpire),
+        ..ROW
     },
-    Command {
+    Row {
         name: "expireat",
         syntax: "key unix-time-seconds [NX | XX | GT | LT]",
         summary: "Have a key expire at an instant given in seconds.",
@@ -49,11 +49,11 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RW", "update"])],
         flags: flags::WRITE.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
+        history: &[("7.0.0", "Takes `NX`, `XX`, `GT` and `LT`.")],
         run: Run::OneShard(expireat),
+        ..ROW
     },
-    Command {
+    Row {
         name: "pexpireat",
         syntax: "key unix-time-milliseconds [NX | XX | GT | LT]",
         summary: "Have a key expire at an instant given in milliseconds.",
@@ -63,11 +63,11 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RW", "update"])],
         flags: flags::WRITE.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
+        history: &[("7.0.0", "Takes `NX`, `XX`, `GT` and `LT`.")],
         run: Run::OneShard(pexpireat),
+        ..ROW
     },
-    Command {
+    Row {
         name: "ttl",
         syntax: "key",
         summary: "How many seconds a key has left.",
@@ -78,10 +78,11 @@ pub static COMMANDS: &[Row] = &[
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY.with(flags::FAST),
         tips: &["nondeterministic_output"],
-        subcommands: &[],
+        history: &[("2.8.0", "Replies -2 for a key that does not exist.")],
         run: Run::OneShard(ttl),
+        ..ROW
     },
-    Command {
+    Row {
         name: "pttl",
         syntax: "key",
         summary: "How many milliseconds a key has left.",
@@ -92,10 +93,11 @@ pub static COMMANDS: &[Row] = &[
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY.with(flags::FAST),
         tips: &["nondeterministic_output"],
-        subcommands: &[],
+        history: &[("2.8.0", "Replies -2 for a key that does not exist.")],
         run: Run::OneShard(pttl),
+        ..ROW
     },
-    Command {
+    Row {
         name: "expiretime",
         syntax: "key",
         summary: "The instant at which a key expires, in seconds.",
@@ -105,11 +107,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(2),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(expiretime),
+        ..ROW
     },
-    Command {
+    Row {
         name: "pexpiretime",
         syntax: "key",
         summary: "The instant at which a key expires, in milliseconds.",
@@ -119,11 +120,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(2),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(pexpiretime),
+        ..ROW
     },
-    Command {
+    Row {
         name: "persist",
         syntax: "key",
         summary: "Have a key expire no more.",
@@ -133,9 +133,8 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(2),
         keys: &[KeySpec::first(&["RW", "update"])],
         flags: flags::WRITE.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(persist),
+        ..ROW
     },
 ];
 

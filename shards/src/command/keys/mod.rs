@@ -10,14 +10,14 @@ mod rebuild;
 pub mod relocate;
 pub mod scan;
 
-use super::spec::{Arity, Command, Group, KeySpec, flags};
-use super::{Args, Context, Merge, Outcome, Row, Run};
+use super::spec::{Arity, Group, KeySpec, flags};
+use super::{Args, Context, Merge, Outcome, ROW, Row, Run};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::number::parse_i64;
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "del",
         syntax: "key [key ...]",
         summary: "Delete keys.",
@@ -28,13 +28,13 @@ pub static COMMANDS: &[Row] = &[
         keys: &[KeySpec::every(1, &["RM", "delete"])],
         flags: flags::WRITE,
         tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
-        subcommands: &[],
         run: Run::EachShard {
             part: del,
             merge: Merge::Sum,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "unlink",
         syntax: "key [key ...]",
         summary: "Delete keys; large values are freed in the background.",
@@ -45,13 +45,13 @@ pub static COMMANDS: &[Row] = &[
         keys: &[KeySpec::every(1, &["RM", "delete"])],
         flags: flags::WRITE.with(flags::FAST),
         tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
-        subcommands: &[],
         run: Run::EachShard {
             part: del,
             merge: Merge::Sum,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "exists",
         syntax: "key [key ...]",
         summary: "How many of the keys exist; a key named twice counts twice.",
@@ -62,13 +62,14 @@ pub static COMMANDS: &[Row] = &[
         keys: &[KeySpec::every(1, &["RO"])],
         flags: flags::READONLY.with(flags::FAST),
         tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
-        subcommands: &[],
+        history: &[("3.0.3", "Takes several keys.")],
         run: Run::EachShard {
             part: exists,
             merge: Merge::Sum,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "touch",
         syntax: "key [key ...]",
         summary: "How many of the keys exist; refreshes their access times.",
@@ -79,13 +80,13 @@ pub static COMMANDS: &[Row] = &[
         keys: &[KeySpec::every(1, &["RO"])],
         flags: flags::READONLY.with(flags::FAST),
         tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
-        subcommands: &[],
         run: Run::EachShard {
             part: touch,
             merge: Merge::Sum,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "type",
         syntax: "key",
         summary: "The type of the value a key holds.",
@@ -95,28 +96,25 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(2),
         keys: &[KeySpec::first(&["RO"])],
         flags: flags::READONLY.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(type_of),
+        ..ROW
     },
-    Command {
+    Row {
         name: "dbsize",
-        syntax: "",
         summary: "The number of keys in the selected database.",
         since: "1.0.0",
         complexity: "O(1)",
         group: Group::Server,
         arity: Arity::Exactly(1),
-        keys: &[],
         flags: flags::READONLY.with(flags::FAST),
         tips: &["request_policy:all_shards", "response_policy:agg_sum"],
-        subcommands: &[],
         run: Run::EachShard {
             part: dbsize,
             merge: Merge::Sum,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "flushdb",
         syntax: "[ASYNC | SYNC]",
         summary: "Delete every key of the selected database.",
@@ -124,16 +122,16 @@ pub static COMMANDS: &[Row] = &[
         complexity: "O(N) with N the number of keys in the database",
         group: Group::Server,
         arity: Arity::AtLeast(1),
-        keys: &[],
         flags: flags::WRITE.with(flags::DANGEROUS),
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
-        subcommands: &[],
+        history: &[("4.0.0", "Takes `ASYNC`."), ("6.2.0", "Takes `SYNC`.")],
         run: Run::EachShard {
             part: flushdb,
             merge: Merge::Ok,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "flushall",
         syntax: "[ASYNC | SYNC]",
         summary: "Delete every key of every database.",
@@ -141,16 +139,16 @@ pub static COMMANDS: &[Row] = &[
         complexity: "O(N) with N the number of keys in all databases",
         group: Group::Server,
         arity: Arity::AtLeast(1),
-        keys: &[],
         flags: flags::WRITE.with(flags::DANGEROUS),
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
-        subcommands: &[],
+        history: &[("4.0.0", "Takes `ASYNC`."), ("6.2.0", "Takes `SYNC`.")],
         run: Run::EachShard {
             part: flushall,
             merge: Merge::Ok,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "swapdb",
         syntax: "index1 index2",
         summary: "Exchange the contents of two databases.",
@@ -158,14 +156,12 @@ pub static COMMANDS: &[Row] = &[
         complexity: "O(1)",
         group: Group::Server,
         arity: Arity::Exactly(3),
-        keys: &[],
         flags: flags::WRITE.with(flags::FAST).with(flags::DANGEROUS),
-        tips: &[],
-        subcommands: &[],
         run: Run::EachShard {
             part: swapdb,
             merge: Merge::Ok,
         },
+        ..ROW
     },
 ];
 

@@ -1,23 +1,19 @@
 //! OBJECT: how a value is kept, and when it was last looked at.
 
-use crate::command::spec::{Arity, Begin, Command, Flags, Group, KeySpec, flags};
-use crate::command::{Args, Context, Outcome, Row, Run};
+use crate::command::spec::{Arity, Begin, Flags, Group, KeySpec, flags};
+use crate::command::{Args, Context, Outcome, ROW, Row, Run};
 use crate::error::CommandError;
 use crate::keyspace::{Object, StringRef, ValueRef};
 
-pub static COMMANDS: &[Row] = &[Command {
+pub static COMMANDS: &[Row] = &[Row {
     name: "object",
-    syntax: "",
     summary: "Look at how values are kept.",
     since: "2.2.3",
     complexity: "Depends on the subcommand.",
     group: Group::Generic,
     arity: Arity::AtLeast(2),
-    keys: &[],
-    flags: flags::NONE,
-    tips: &[],
     subcommands: SUBCOMMANDS,
-    run: Run::OneShard(container),
+    ..ROW
 }];
 
 const KEY: &[KeySpec] = &[KeySpec {
@@ -31,7 +27,7 @@ const fn row(
     summary: &'static str,
     handler: crate::command::Handler,
 ) -> Row {
-    Command {
+    Row {
         name,
         syntax: "key",
         summary,
@@ -42,8 +38,8 @@ const fn row(
         keys: KEY,
         flags: flags::READONLY,
         tips: &["nondeterministic_output"],
-        subcommands: &[],
         run: Run::OneShard(handler),
+        ..ROW
     }
 }
 
@@ -74,7 +70,7 @@ static SUBCOMMANDS: &[Row] = &[
         "The number of references to a value.",
         refcount,
     ),
-    Command {
+    Row {
         keys: &[],
         arity: Arity::Exactly(2),
         syntax: "",
@@ -93,11 +89,6 @@ const NO_LFU: CommandError = CommandError::Static(
 /// What Redis says of the objects that it shares: small numbers.
 const SHARED: i64 = 2_147_483_647;
 const SHARED_NUMBERS: std::ops::Range<i64> = 0..10_000;
-
-/// Never runs: the path of a request looks for the subcommand.
-fn container(_: &mut Context<'_>, _: Args<'_>) -> Outcome {
-    Err(CommandError::Syntax)
-}
 
 /// What there is to tell about a key; a hit or a miss, as any look.
 fn object(ctx: &mut Context<'_>, key: &[u8]) -> Option<Object> {

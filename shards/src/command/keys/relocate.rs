@@ -11,14 +11,16 @@
 
 use super::rebuild::rebuild;
 use crate::command::args::integer;
-use crate::command::spec::{Arity, Begin, Command, Group, KeySpec, flags};
-use crate::command::{Args, Context, Decision, Handler, Outcome, OwnedArgs, Put, Row, Run, Write};
+use crate::command::spec::{Arity, Begin, Group, KeySpec, flags};
+use crate::command::{
+    Args, Context, Decision, Handler, Outcome, OwnedArgs, Put, ROW, Row, Run, Write,
+};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::types::DbIndex;
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "rename",
         syntax: "key newkey",
         summary: "Give a key another name, in place of what had it.",
@@ -34,15 +36,14 @@ pub static COMMANDS: &[Row] = &[
             },
         ],
         flags: flags::WRITE,
-        tips: &[],
-        subcommands: &[],
         run: Run::Relocate {
             whole: rename,
             read: rename_read,
             decide: rename_decide,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "renamenx",
         syntax: "key newkey",
         summary: "Give a key another name, unless there is a key of that name.",
@@ -58,15 +59,15 @@ pub static COMMANDS: &[Row] = &[
             },
         ],
         flags: flags::WRITE.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
+        history: &[("3.2.0", "A key may be given the name that it has.")],
         run: Run::Relocate {
             whole: renamenx,
             read: rename_read,
             decide: renamenx_decide,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "copy",
         syntax: "source destination [DB destination-db] [REPLACE]",
         summary: "Copy what a key holds to another key.",
@@ -82,15 +83,14 @@ pub static COMMANDS: &[Row] = &[
             },
         ],
         flags: flags::WRITE.with(flags::DENYOOM),
-        tips: &[],
-        subcommands: &[],
         run: Run::Relocate {
             whole: copy,
             read: copy_read,
             decide: copy_decide,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "move",
         syntax: "key db",
         summary: "Move a key to another database, unless it has the key already.",
@@ -100,9 +100,8 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(3),
         keys: &[KeySpec::first(&["RW", "access", "update"])],
         flags: flags::WRITE.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(move_key),
+        ..ROW
     },
 ];
 

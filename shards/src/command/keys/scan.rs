@@ -12,8 +12,8 @@
 //! left goes on with the next, so that a small database takes one call.
 
 use crate::command::args::{cursor_of, integer};
-use crate::command::spec::{Arity, Command, Group, flags};
-use crate::command::{Args, Context, Decision, Merge, Outcome, OwnedArgs, Row, Run};
+use crate::command::spec::{Arity, Group, flags};
+use crate::command::{Args, Context, Decision, Merge, Outcome, OwnedArgs, ROW, Row, Run};
 use crate::error::CommandError;
 use crate::glob;
 use crate::keyspace::Item;
@@ -21,7 +21,7 @@ use crate::number::parse_i64;
 use crate::resp::Reply;
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "keys",
         syntax: "pattern",
         summary: "All keys that match a glob pattern.",
@@ -29,16 +29,15 @@ pub static COMMANDS: &[Row] = &[
         complexity: "O(N) with N the number of keys in the database",
         group: Group::Generic,
         arity: Arity::Exactly(2),
-        keys: &[],
         flags: flags::READONLY.with(flags::DANGEROUS).with(flags::SLICED),
         tips: &["request_policy:all_shards", "nondeterministic_output_order"],
-        subcommands: &[],
         run: Run::EachShard {
             part: keys,
             merge: Merge::Concat,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "scan",
         syntax: "cursor [MATCH pattern] [COUNT count] [TYPE type]",
         summary: "Go through all keys, some with each call.",
@@ -46,30 +45,28 @@ pub static COMMANDS: &[Row] = &[
         complexity: "O(1) per call, O(N) for all calls of one pass over N keys",
         group: Group::Generic,
         arity: Arity::AtLeast(2),
-        keys: &[],
         flags: flags::READONLY,
         tips: &["nondeterministic_output", "request_policy:special"],
-        subcommands: &[],
+        history: &[("6.0.0", "Takes `TYPE`.")],
         run: Run::ByCursor(scan),
+        ..ROW
     },
-    Command {
+    Row {
         name: "randomkey",
-        syntax: "",
         summary: "A key chosen at random.",
         since: "1.0.0",
         complexity: "O(1)",
         group: Group::Generic,
         arity: Arity::Exactly(1),
-        keys: &[],
         flags: flags::READONLY,
         tips: &["request_policy:all_shards", "nondeterministic_output"],
-        subcommands: &[],
         run: Run::ReadThenWrite {
             whole: randomkey,
             read: randomkey_read,
             decide: randomkey_decide,
             skip: 0,
         },
+        ..ROW
     },
 ];
 

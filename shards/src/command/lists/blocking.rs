@@ -9,8 +9,8 @@ use super::moving::{
 };
 use super::pop_into_reply;
 use crate::command::args::{deadline, keys_and_deadline};
-use crate::command::spec::{Access, Arity, Begin, Command, Find, Group, KeySpec, flags};
-use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, Row, Run};
+use crate::command::spec::{Access, Arity, Begin, Deprecated, Find, Group, KeySpec, flags};
+use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, ROW, Row, Run};
 use crate::error::CommandError;
 use crate::types::Type;
 use crate::value::End;
@@ -31,7 +31,7 @@ const NUMBERED: KeySpec = KeySpec {
 };
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "blpop",
         syntax: "key [key ...] timeout",
         summary: "Remove and read the first element of the first list that has any; wait for one.",
@@ -41,16 +41,16 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::range(-2, 1, TAKEN)],
         flags: flags::WRITE.with(flags::NOSCRIPT).with(flags::BLOCKING),
-        tips: &[],
-        subcommands: &[],
+        history: &[("6.0.0", "The timeout may have a fraction.")],
         run: Run::ReadThenWrite {
             whole: blpop,
             read: lmpop_read,
             decide: blpop_decide,
             skip: 0,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "brpop",
         syntax: "key [key ...] timeout",
         summary: "Remove and read the last element of the first list that has any; wait for one.",
@@ -60,16 +60,16 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::range(-2, 1, TAKEN)],
         flags: flags::WRITE.with(flags::NOSCRIPT).with(flags::BLOCKING),
-        tips: &[],
-        subcommands: &[],
+        history: &[("6.0.0", "The timeout may have a fraction.")],
         run: Run::ReadThenWrite {
             whole: brpop,
             read: lmpop_read,
             decide: brpop_decide,
             skip: 0,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "blmove",
         syntax: "source destination LEFT | RIGHT LEFT | RIGHT timeout",
         summary: "Move an element from an end of a list to an end of another; wait for one.",
@@ -82,16 +82,15 @@ pub static COMMANDS: &[Row] = &[
             .with(flags::DENYOOM)
             .with(flags::NOSCRIPT)
             .with(flags::BLOCKING),
-        tips: &[],
-        subcommands: &[],
         run: Run::ReadThenWrite {
             whole: blmove,
             read: lmove_read,
             decide: blmove_decide,
             skip: 0,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "brpoplpush",
         syntax: "source destination timeout",
         summary: "Move the last element of a list to the front of another; wait for one.",
@@ -104,16 +103,20 @@ pub static COMMANDS: &[Row] = &[
             .with(flags::DENYOOM)
             .with(flags::NOSCRIPT)
             .with(flags::BLOCKING),
-        tips: &[],
-        subcommands: &[],
+        history: &[("6.0.0", "The timeout may have a fraction.")],
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            replaced_by: "`BLMOVE` with the `RIGHT` and `LEFT` arguments",
+        }),
         run: Run::ReadThenWrite {
             whole: brpoplpush,
             read: lmove_read,
             decide: brpoplpush_decide,
             skip: 0,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "blmpop",
         syntax: "timeout numkeys key [key ...] LEFT | RIGHT [COUNT count]",
         summary: "Remove and read elements of the first list that has any; wait for one.",
@@ -123,14 +126,13 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(5),
         keys: &[NUMBERED],
         flags: flags::WRITE.with(flags::BLOCKING).with(flags::MOVABLEKEYS),
-        tips: &[],
-        subcommands: &[],
         run: Run::ReadThenWrite {
             whole: blmpop,
             read: lmpop_read,
             decide: blmpop_decide,
             skip: 0,
         },
+        ..ROW
     },
 ];
 

@@ -9,8 +9,8 @@ pub mod search;
 
 use super::args::integer;
 use super::long::Piece;
-use super::spec::{Arity, Command, Group, KeySpec, flags};
-use super::{Args, Context, Outcome, Row, Run};
+use super::spec::{Arity, Group, KeySpec, flags};
+use super::{Args, Context, Outcome, ROW, Row, Run};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::number::parse_i64;
@@ -21,7 +21,7 @@ use crate::value::{End, Limit, List};
 use std::ops::Range;
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "lpush",
         syntax: "key element [element ...]",
         summary: "Add elements at the front of a list, one after the other; a missing list is created.",
@@ -31,11 +31,11 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RW", "insert"])],
         flags: flags::WRITE.with(flags::DENYOOM).with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
+        history: &[("2.4.0", "Takes several elements.")],
         run: Run::OneShard(lpush),
+        ..ROW
     },
-    Command {
+    Row {
         name: "rpush",
         syntax: "key element [element ...]",
         summary: "Add elements at the back of a list; a missing list is created.",
@@ -45,11 +45,11 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RW", "insert"])],
         flags: flags::WRITE.with(flags::DENYOOM).with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
+        history: &[("2.4.0", "Takes several elements.")],
         run: Run::OneShard(rpush),
+        ..ROW
     },
-    Command {
+    Row {
         name: "lpushx",
         syntax: "key element [element ...]",
         summary: "Add elements at the front of a list that exists.",
@@ -59,11 +59,11 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RW", "insert"])],
         flags: flags::WRITE.with(flags::DENYOOM).with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
+        history: &[("4.0.0", "Takes several elements.")],
         run: Run::OneShard(lpushx),
+        ..ROW
     },
-    Command {
+    Row {
         name: "rpushx",
         syntax: "key element [element ...]",
         summary: "Add elements at the back of a list that exists.",
@@ -73,11 +73,11 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RW", "insert"])],
         flags: flags::WRITE.with(flags::DENYOOM).with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
+        history: &[("4.0.0", "Takes several elements.")],
         run: Run::OneShard(rpushx),
+        ..ROW
     },
-    Command {
+    Row {
         name: "lpop",
         syntax: "key [count]",
         summary: "Remove and read elements at the front of a list.",
@@ -87,11 +87,11 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RW", "access", "delete"])],
         flags: flags::WRITE.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
+        history: &[("6.2.0", "Takes a count.")],
         run: Run::OneShard(lpop),
+        ..ROW
     },
-    Command {
+    Row {
         name: "rpop",
         syntax: "key [count]",
         summary: "Remove and read elements at the back of a list.",
@@ -101,11 +101,11 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RW", "access", "delete"])],
         flags: flags::WRITE.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
+        history: &[("6.2.0", "Takes a count.")],
         run: Run::OneShard(rpop),
+        ..ROW
     },
-    Command {
+    Row {
         name: "llen",
         syntax: "key",
         summary: "The number of elements of a list.",
@@ -115,11 +115,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(2),
         keys: &[KeySpec::first(&["RO"])],
         flags: flags::READONLY.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(llen),
+        ..ROW
     },
-    Command {
+    Row {
         name: "lindex",
         syntax: "key index",
         summary: "Read the element at a place; negative ones count from the back.",
@@ -129,11 +128,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(3),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(lindex),
+        ..ROW
     },
-    Command {
+    Row {
         name: "lset",
         syntax: "key index element",
         summary: "Replace the element at a place.",
@@ -143,11 +141,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(4),
         keys: &[KeySpec::first(&["RW", "update"])],
         flags: flags::WRITE.with(flags::DENYOOM),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(lset),
+        ..ROW
     },
-    Command {
+    Row {
         name: "lrange",
         syntax: "key start stop",
         summary: "Read the elements between two places, both included.",
@@ -157,11 +154,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(4),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(lrange),
+        ..ROW
     },
-    Command {
+    Row {
         name: "ltrim",
         syntax: "key start stop",
         summary: "Remove all elements but those between two places.",
@@ -171,9 +167,8 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(4),
         keys: &[KeySpec::first(&["RW", "delete"])],
         flags: flags::WRITE,
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(ltrim),
+        ..ROW
     },
 ];
 

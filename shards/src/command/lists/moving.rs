@@ -5,8 +5,8 @@
 //! anything, which makes the reply.
 
 use super::{pop_into_reply, reply_element};
-use crate::command::spec::{Access, Arity, Begin, Command, Find, Group, KeySpec, flags};
-use crate::command::{Args, Context, Decision, Handler, Outcome, OwnedArgs, Row, Run, Write};
+use crate::command::spec::{Access, Arity, Begin, Deprecated, Find, Group, KeySpec, flags};
+use crate::command::{Args, Context, Decision, Handler, Outcome, OwnedArgs, ROW, Row, Run, Write};
 use crate::error::CommandError;
 use crate::number::parse_i64;
 use crate::value::{End, Limit, List, copy};
@@ -38,7 +38,7 @@ const NUMBERED: KeySpec = KeySpec {
 };
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "lmove",
         syntax: "source destination <LEFT | RIGHT> <LEFT | RIGHT>",
         summary: "Move an element from an end of a list to an end of another, and read it.",
@@ -48,16 +48,15 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(5),
         keys: &[KeySpec::first(&["RW", "access", "delete"]), DESTINATION],
         flags: flags::WRITE.with(flags::DENYOOM),
-        tips: &[],
-        subcommands: &[],
         run: Run::ReadThenWrite {
             whole: lmove,
             read: lmove_read,
             decide: lmove_decide,
             skip: 0,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "rpoplpush",
         syntax: "source destination",
         summary: "Move the last element of a list to the front of another, and read it.",
@@ -67,16 +66,19 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(3),
         keys: &[KeySpec::first(&["RW", "access", "delete"]), DESTINATION],
         flags: flags::WRITE.with(flags::DENYOOM),
-        tips: &[],
-        subcommands: &[],
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            replaced_by: "`LMOVE` with the `RIGHT` and `LEFT` arguments",
+        }),
         run: Run::ReadThenWrite {
             whole: rpoplpush,
             read: lmove_read,
             decide: rpoplpush_decide,
             skip: 0,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "lmpop",
         syntax: "numkeys key [key ...] <LEFT | RIGHT> [COUNT count]",
         summary: "Remove and read elements of the first list that has any.",
@@ -86,14 +88,13 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(4),
         keys: &[NUMBERED],
         flags: flags::WRITE.with(flags::MOVABLEKEYS),
-        tips: &[],
-        subcommands: &[],
         run: Run::ReadThenWrite {
             whole: lmpop,
             read: lmpop_read,
             decide: lmpop_decide,
             skip: 0,
         },
+        ..ROW
     },
 ];
 

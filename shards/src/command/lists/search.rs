@@ -1,8 +1,8 @@
 //! Commands that look for elements of a list.
 
 use crate::command::args::integer;
-use crate::command::spec::{Arity, Command, Group, KeySpec, flags};
-use crate::command::{Args, Context, Outcome, Row, Run};
+use crate::command::spec::{Arity, Group, KeySpec, flags};
+use crate::command::{Args, Context, Outcome, ROW, Row, Run};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::number::parse_i64;
@@ -11,7 +11,7 @@ use crate::value::listpack::{Element, Wanted};
 use crate::value::{End, Limit, List, ListRef};
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "linsert",
         syntax: "key <BEFORE | AFTER> pivot element",
         summary: "Add an element next to the first one that equals the pivot.",
@@ -21,11 +21,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(5),
         keys: &[KeySpec::first(&["RW", "insert"])],
         flags: flags::WRITE.with(flags::DENYOOM),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(linsert),
+        ..ROW
     },
-    Command {
+    Row {
         name: "lpos",
         syntax: "key element [RANK rank] [COUNT num-matches] [MAXLEN len]",
         summary: "Where in a list an element is.",
@@ -35,11 +34,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(lpos),
+        ..ROW
     },
-    Command {
+    Row {
         name: "lrem",
         syntax: "key count element",
         summary: "Remove elements that equal one: all, or so many from the front or, negative, from the back.",
@@ -49,9 +47,8 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(4),
         keys: &[KeySpec::first(&["RW", "delete"])],
         flags: flags::WRITE,
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(lrem),
+        ..ROW
     },
 ];
 

@@ -12,10 +12,11 @@ use super::reply_element;
 use crate::command::apart::{
     Base, Members, check_types, count_here, count_on, is_known, is_piece_known, read_sets,
 };
-use crate::command::spec::{Arity, Begin, Command, Find, Group, KeySpec, flags};
+use crate::command::spec::{Arity, Begin, Find, Group, KeySpec, flags};
 use crate::command::zsets::inputs::{copy_inputs, members_of};
 use crate::command::{
-    Access, Args, Context, Decide, Decision, Handler, Outcome, OwnedArgs, Row, Run, Work, Write,
+    Access, Args, Context, Decide, Decision, Handler, Outcome, OwnedArgs, ROW, Row, Run, Work,
+    Write,
 };
 use crate::effects::Event;
 use crate::error::{CommandError, OutOfMemory};
@@ -32,7 +33,7 @@ const fn replying(
     read: Handler,
     decide: Decide,
 ) -> Row {
-    Command {
+    Row {
         name,
         syntax: "key [key ...]",
         summary,
@@ -43,13 +44,13 @@ const fn replying(
         keys: READ,
         flags: flags::READONLY.with(flags::HEAVY),
         tips: &["nondeterministic_output_order"],
-        subcommands: &[],
         run: Run::ReadThenWrite {
             whole,
             read,
             decide,
             skip: 0,
         },
+        ..ROW
     }
 }
 
@@ -68,7 +69,7 @@ const fn storing(
     read: Handler,
     decide: Decide,
 ) -> Row {
-    Command {
+    Row {
         name,
         syntax: "destination key [key ...]",
         summary,
@@ -78,14 +79,13 @@ const fn storing(
         arity: Arity::AtLeast(3),
         keys,
         flags: flags::WRITE.with(flags::DENYOOM).with(flags::HEAVY),
-        tips: &[],
-        subcommands: &[],
         run: Run::ReadThenWrite {
             whole,
             read,
             decide,
             skip: 1,
         },
+        ..ROW
     }
 }
 
@@ -139,7 +139,7 @@ pub static COMMANDS: &[Row] = &[
         read_sets,
         sdiffstore_decide,
     ),
-    Command {
+    Row {
         name: "sintercard",
         syntax: "numkeys key [key ...] [LIMIT limit]",
         summary: "How many members all of the sets have, counted up to a limit.",
@@ -159,14 +159,13 @@ pub static COMMANDS: &[Row] = &[
             vary: None,
         }],
         flags: flags::READONLY.with(flags::MOVABLEKEYS).with(flags::HEAVY),
-        tips: &[],
-        subcommands: &[],
         run: Run::ReadThenWrite {
             whole: sintercard,
             read: read_sets,
             decide: sintercard_decide,
             skip: 0,
         },
+        ..ROW
     },
 ];
 

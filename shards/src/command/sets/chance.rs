@@ -5,8 +5,8 @@
 
 use super::reply_element;
 use crate::command::args::{integer, random_count};
-use crate::command::spec::{Arity, Command, Group, KeySpec, flags};
-use crate::command::{Args, Context, Outcome, Row, Run};
+use crate::command::spec::{Arity, Group, KeySpec, flags};
+use crate::command::{Args, Context, Outcome, ROW, Row, Run};
 use crate::effects::Event;
 use crate::error::{CommandError, OutOfMemory};
 use crate::number::parse_i64;
@@ -15,7 +15,7 @@ use crate::value::{Collection, Element, Set, SetRef, below};
 use std::collections::BTreeSet;
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "spop",
         syntax: "key [count]",
         summary: "Remove members chosen at random and reply them.",
@@ -26,10 +26,11 @@ pub static COMMANDS: &[Row] = &[
         keys: &[KeySpec::first(&["RW", "access", "delete"])],
         flags: flags::WRITE.with(flags::FAST),
         tips: &["nondeterministic_output"],
-        subcommands: &[],
+        history: &[("3.2.0", "Takes a count.")],
         run: Run::OneShard(spop),
+        ..ROW
     },
-    Command {
+    Row {
         name: "srandmember",
         syntax: "key [count]",
         summary: "Members chosen at random; a negative count may repeat them.",
@@ -40,8 +41,9 @@ pub static COMMANDS: &[Row] = &[
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
         tips: &["nondeterministic_output"],
-        subcommands: &[],
+        history: &[("2.6.0", "Takes a count.")],
         run: Run::OneShard(srandmember),
+        ..ROW
     },
 ];
 

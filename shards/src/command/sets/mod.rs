@@ -12,15 +12,15 @@ pub use smove::COMMANDS as SMOVE;
 
 use super::args::Scan;
 use super::long::Piece;
-use super::spec::{Arity, Command, Group, KeySpec, flags};
-use super::{Args, Context, Outcome, Row, Run};
+use super::spec::{Arity, Group, KeySpec, flags};
+use super::{Args, Context, Outcome, ROW, Row, Run};
 use crate::effects::Event;
 use crate::error::Unfinished;
 use crate::resp::Reply;
 use crate::value::{Element, Growth, Set};
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "sadd",
         syntax: "key member [member ...]",
         summary: "Add members to a set; a missing one is created.",
@@ -30,11 +30,11 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RW", "insert"])],
         flags: flags::WRITE.with(flags::DENYOOM).with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
+        history: &[("2.4.0", "Takes several members.")],
         run: Run::OneShard(sadd),
+        ..ROW
     },
-    Command {
+    Row {
         name: "srem",
         syntax: "key member [member ...]",
         summary: "Remove members from a set.",
@@ -44,11 +44,11 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RW", "delete"])],
         flags: flags::WRITE.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
+        history: &[("2.4.0", "Takes several members.")],
         run: Run::OneShard(srem),
+        ..ROW
     },
-    Command {
+    Row {
         name: "scard",
         syntax: "key",
         summary: "The number of members of a set.",
@@ -58,11 +58,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(2),
         keys: &[KeySpec::first(&["RO"])],
         flags: flags::READONLY.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(scard),
+        ..ROW
     },
-    Command {
+    Row {
         name: "sismember",
         syntax: "key member",
         summary: "Whether something is a member of a set.",
@@ -72,11 +71,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(3),
         keys: &[KeySpec::first(&["RO"])],
         flags: flags::READONLY.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(sismember),
+        ..ROW
     },
-    Command {
+    Row {
         name: "smismember",
         syntax: "key member [member ...]",
         summary: "Which of several things are members of a set.",
@@ -86,11 +84,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(smismember),
+        ..ROW
     },
-    Command {
+    Row {
         name: "smembers",
         syntax: "key",
         summary: "All members of a set.",
@@ -101,10 +98,10 @@ pub static COMMANDS: &[Row] = &[
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
         tips: &["nondeterministic_output_order"],
-        subcommands: &[],
         run: Run::OneShard(smembers),
+        ..ROW
     },
-    Command {
+    Row {
         name: "sscan",
         syntax: "key cursor [MATCH pattern] [COUNT count]",
         summary: "Go through the members of a set, some with each call.",
@@ -115,8 +112,8 @@ pub static COMMANDS: &[Row] = &[
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
         tips: &["nondeterministic_output"],
-        subcommands: &[],
         run: Run::OneShard(sscan),
+        ..ROW
     },
 ];
 

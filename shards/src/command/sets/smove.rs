@@ -3,13 +3,13 @@
 //! Across shards the first hop asks both keys for the member, the second
 //! removes it here and adds it there.
 
-use crate::command::spec::{Arity, Command, Group, KeySpec, flags};
-use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, Row, Run, Write};
+use crate::command::spec::{Arity, Group, KeySpec, flags};
+use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, ROW, Row, Run, Write};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::value::Set;
 
-pub static COMMANDS: &[Row] = &[Command {
+pub static COMMANDS: &[Row] = &[Row {
     name: "smove",
     syntax: "source destination member",
     summary: "Move a member from one set to another.",
@@ -22,14 +22,13 @@ pub static COMMANDS: &[Row] = &[Command {
         KeySpec::at(2, &["RW", "insert"]),
     ],
     flags: flags::WRITE.with(flags::FAST).with(flags::READS_LAST),
-    tips: &[],
-    subcommands: &[],
     run: Run::ReadThenWrite {
         whole: smove,
         read: smove_read,
         decide: smove_decide,
         skip: 0,
     },
+    ..ROW
 }];
 
 /// What `smove_read` says of a key.

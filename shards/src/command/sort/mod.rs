@@ -21,8 +21,8 @@ mod texts;
 pub use options::reaches_any_key;
 
 use super::args::bulks;
-use super::spec::{Arity, Begin, Command, Group, KeySpec, flags};
-use super::{Args, Context, Decision, Further, Outcome, OwnedArgs, Row, Run, Work, Write};
+use super::spec::{Arity, Begin, Group, KeySpec, flags};
+use super::{Args, Context, Decision, Further, Outcome, OwnedArgs, ROW, Row, Run, Work, Write};
 use crate::error::CommandError;
 use crate::keyspace::{Db, StringRef, ValueRef};
 use crate::number::parse_i64;
@@ -59,7 +59,7 @@ const COMPLEXITY: &str =
     "O(N+M*log(M)) with N elements there are and M that are sorted; O(N) for those not sorted";
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "sort",
         syntax: "key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] \
                  [ASC | DESC] [ALPHA] [STORE destination]",
@@ -75,11 +75,10 @@ pub static COMMANDS: &[Row] = &[
             .with(flags::DANGEROUS)
             .with(flags::SORTS)
             .with(flags::HEAVY),
-        tips: &[],
-        subcommands: &[],
         run: RUN,
+        ..ROW
     },
-    Command {
+    Row {
         name: "sort_ro",
         syntax: "key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] \
                  [ASC | DESC] [ALPHA]",
@@ -94,9 +93,8 @@ pub static COMMANDS: &[Row] = &[
             .with(flags::DANGEROUS)
             .with(flags::SORTS)
             .with(flags::HEAVY),
-        tips: &[],
-        subcommands: &[],
         run: RUN,
+        ..ROW
     },
 ];
 

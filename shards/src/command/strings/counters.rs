@@ -2,14 +2,14 @@
 
 use super::text_of;
 use crate::command::args::integer;
-use crate::command::spec::{Arity, Command, Group, KeySpec, flags};
-use crate::command::{Args, Context, Outcome, Row, Run};
+use crate::command::spec::{Arity, Group, KeySpec, flags};
+use crate::command::{Args, Context, Outcome, ROW, Row, Run};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::value::LongDouble;
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "decr",
         syntax: "key",
         summary: "Lower a number by one; a missing key starts at zero.",
@@ -19,11 +19,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(2),
         keys: &[KeySpec::first(&["RW", "access", "update"])],
         flags: flags::WRITE.with(flags::DENYOOM).with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(decr),
+        ..ROW
     },
-    Command {
+    Row {
         name: "decrby",
         syntax: "key decrement",
         summary: "Lower a number; a missing key starts at zero.",
@@ -33,11 +32,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(3),
         keys: &[KeySpec::first(&["RW", "access", "update"])],
         flags: flags::WRITE.with(flags::DENYOOM).with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(decrby),
+        ..ROW
     },
-    Command {
+    Row {
         name: "incr",
         syntax: "key",
         summary: "Raise a number by one; a missing key starts at zero.",
@@ -47,11 +45,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(2),
         keys: &[KeySpec::first(&["RW", "access", "update"])],
         flags: flags::WRITE.with(flags::DENYOOM).with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(incr),
+        ..ROW
     },
-    Command {
+    Row {
         name: "incrby",
         syntax: "key increment",
         summary: "Raise a number; a missing key starts at zero.",
@@ -61,11 +58,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(3),
         keys: &[KeySpec::first(&["RW", "access", "update"])],
         flags: flags::WRITE.with(flags::DENYOOM).with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(incrby),
+        ..ROW
     },
-    Command {
+    Row {
         name: "incrbyfloat",
         syntax: "key increment",
         summary: "Raise a floating-point number; a missing key starts at zero.",
@@ -75,9 +71,8 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(3),
         keys: &[KeySpec::first(&["RW", "access", "update"])],
         flags: flags::WRITE.with(flags::DENYOOM).with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(incrbyfloat),
+        ..ROW
     },
 ];
 

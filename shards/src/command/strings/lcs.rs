@@ -11,14 +11,14 @@
 
 use super::text_of;
 use crate::command::args::integer;
-use crate::command::spec::{Arity, Command, Group, KeySpec, flags};
-use crate::command::{Args, Context, Decision, Outcome, Row, Run};
+use crate::command::spec::{Arity, Group, KeySpec, flags};
+use crate::command::{Args, Context, Decision, Outcome, ROW, Row, Run};
 use crate::error::CommandError;
 use crate::keyspace::StringRef;
 use crate::resp::Reply;
 use crate::types::Settings;
 
-pub static COMMANDS: &[Row] = &[Command {
+pub static COMMANDS: &[Row] = &[Row {
     name: "lcs",
     syntax: "key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]",
     summary: "The longest common subsequence of two strings.",
@@ -28,14 +28,13 @@ pub static COMMANDS: &[Row] = &[Command {
     arity: Arity::AtLeast(3),
     keys: &[KeySpec::range(1, 1, &["RO", "access"])],
     flags: flags::READONLY,
-    tips: &[],
-    subcommands: &[],
     run: Run::ReadThenWrite {
         whole: lcs,
         read: lcs_read,
         decide: lcs_decide,
         skip: 0,
     },
+    ..ROW
 }];
 
 const NOT_STRINGS: CommandError =

@@ -1,13 +1,13 @@
 //! Commands on several strings at once.
 
-use crate::command::spec::{Arity, Command, Group, KeySpec, flags};
-use crate::command::{Args, Context, Decision, Merge, Outcome, OwnedArgs, Row, Run, Write};
+use crate::command::spec::{Arity, Group, KeySpec, flags};
+use crate::command::{Args, Context, Decision, Merge, Outcome, OwnedArgs, ROW, Row, Run, Write};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::keyspace::Ttl;
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "mget",
         syntax: "key [key ...]",
         summary: "Read several strings; null for what is no string.",
@@ -18,13 +18,13 @@ pub static COMMANDS: &[Row] = &[
         keys: &[KeySpec::every(1, &["RO", "access"])],
         flags: flags::READONLY.with(flags::FAST),
         tips: &["request_policy:multi_shard"],
-        subcommands: &[],
         run: Run::EachShard {
             part: mget,
             merge: Merge::KeyOrder,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "mset",
         syntax: "key value [key value ...]",
         summary: "Write several strings at once.",
@@ -38,13 +38,13 @@ pub static COMMANDS: &[Row] = &[
             "request_policy:multi_shard",
             "response_policy:all_succeeded",
         ],
-        subcommands: &[],
         run: Run::EachShard {
             part: mset,
             merge: Merge::Ok,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "msetnx",
         syntax: "key value [key value ...]",
         summary: "Write several strings at once if none of the keys exists.",
@@ -55,13 +55,13 @@ pub static COMMANDS: &[Row] = &[
         keys: &[KeySpec::every(2, &["OW", "insert"])],
         flags: flags::WRITE.with(flags::DENYOOM),
         tips: &["request_policy:multi_shard", "response_policy:agg_min"],
-        subcommands: &[],
         run: Run::ReadThenWrite {
             whole: msetnx,
             read: msetnx_read,
             decide: msetnx_decide,
             skip: 0,
         },
+        ..ROW
     },
 ];
 

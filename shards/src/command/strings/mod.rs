@@ -13,8 +13,8 @@ pub mod ranges;
 
 use super::args::integer;
 use super::keys::expiry::{Unit, deadline, expire_at, persist_key};
-use super::spec::{Arity, Command, Group, KeySpec, flags};
-use super::{Args, Context, Outcome, Row, Run};
+use super::spec::{Arity, Deprecated, Group, KeySpec, flags};
+use super::{Args, Context, Outcome, ROW, Row, Run};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::keyspace::{StringRef, Ttl};
@@ -22,7 +22,7 @@ use crate::resp::Reply;
 use crate::types::UnixMs;
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "get",
         syntax: "key",
         summary: "Read a string.",
@@ -32,11 +32,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(2),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(get),
+        ..ROW
     },
-    Command {
+    Row {
         name: "set",
         syntax: "key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
         summary: "Write a string, whatever the key held, if the condition holds; GET replies what it held.",
@@ -50,11 +49,16 @@ pub static COMMANDS: &[Row] = &[
                 .varying(set_access),
         ],
         flags: flags::WRITE.with(flags::DENYOOM),
-        tips: &[],
-        subcommands: &[],
+        history: &[
+            ("2.6.12", "Takes `EX`, `PX`, `NX` and `XX`."),
+            ("6.0.0", "Takes `KEEPTTL`."),
+            ("6.2.0", "Takes `GET`, `EXAT` and `PXAT`."),
+            ("7.0.0", "Takes `NX` and `GET` together."),
+        ],
         run: Run::OneShard(set),
+        ..ROW
     },
-    Command {
+    Row {
         name: "setnx",
         syntax: "key value",
         summary: "Write a string if the key does not exist.",
@@ -64,11 +68,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(3),
         keys: &[KeySpec::first(&["OW", "insert"])],
         flags: flags::WRITE.with(flags::DENYOOM).with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(setnx),
+        ..ROW
     },
-    Command {
+    Row {
         name: "setex",
         syntax: "key seconds value",
         summary: "Write a string that expires after so many seconds.",
@@ -78,11 +81,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(4),
         keys: &[KeySpec::first(&["OW", "update"])],
         flags: flags::WRITE.with(flags::DENYOOM),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(setex),
+        ..ROW
     },
-    Command {
+    Row {
         name: "psetex",
         syntax: "key milliseconds value",
         summary: "Write a string that expires after so many milliseconds.",
@@ -92,11 +94,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(4),
         keys: &[KeySpec::first(&["OW", "update"])],
         flags: flags::WRITE.with(flags::DENYOOM),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(psetex),
+        ..ROW
     },
-    Command {
+    Row {
         name: "getset",
         syntax: "key value",
         summary: "Write a string and reply what the key held before.",
@@ -106,11 +107,14 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(3),
         keys: &[KeySpec::first(&["RW", "access", "update"])],
         flags: flags::WRITE.with(flags::DENYOOM).with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            replaced_by: "`SET` with the `!GET` argument",
+        }),
         run: Run::OneShard(getset),
+        ..ROW
     },
-    Command {
+    Row {
         name: "getdel",
         syntax: "key",
         summary: "Read a string and delete its key.",
@@ -120,11 +124,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(2),
         keys: &[KeySpec::first(&["RW", "access", "delete"])],
         flags: flags::WRITE.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(getdel),
+        ..ROW
     },
-    Command {
+    Row {
         name: "getex",
         syntax: "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST]",
         summary: "Read a string and change when it expires.",
@@ -135,9 +138,8 @@ pub static COMMANDS: &[Row] = &[
         keys: &[KeySpec::first(&["RW", "access", "update"])
             .noted("RW and UPDATE because it changes the TTL")],
         flags: flags::WRITE.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(getex),
+        ..ROW
     },
 ];
 

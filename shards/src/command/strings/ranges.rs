@@ -2,13 +2,13 @@
 
 use super::text_of;
 use crate::command::args::integer;
-use crate::command::spec::{Arity, Command, Group, KeySpec, flags};
-use crate::command::{Args, Context, Outcome, Row, Run};
+use crate::command::spec::{Arity, Deprecated, Group, KeySpec, flags};
+use crate::command::{Args, Context, Outcome, ROW, Row, Run};
 use crate::effects::Event;
 use crate::error::CommandError;
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "append",
         syntax: "key value",
         summary: "Add to the end of a string; a missing key starts empty.",
@@ -18,11 +18,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(3),
         keys: &[KeySpec::first(&["RW", "insert"])],
         flags: flags::WRITE.with(flags::DENYOOM).with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(append),
+        ..ROW
     },
-    Command {
+    Row {
         name: "getrange",
         syntax: "key start end",
         summary: "Read the part of a string between two offsets, both included; negative ones count from its end.",
@@ -32,11 +31,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(4),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(getrange),
+        ..ROW
     },
-    Command {
+    Row {
         name: "setrange",
         syntax: "key offset value",
         summary: "Overwrite part of a string from an offset on, padding with zero bytes.",
@@ -46,11 +44,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(4),
         keys: &[KeySpec::first(&["RW", "update"])],
         flags: flags::WRITE.with(flags::DENYOOM),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(setrange),
+        ..ROW
     },
-    Command {
+    Row {
         name: "strlen",
         syntax: "key",
         summary: "The length of a string in bytes.",
@@ -60,11 +57,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(2),
         keys: &[KeySpec::first(&["RO"])],
         flags: flags::READONLY.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(strlen),
+        ..ROW
     },
-    Command {
+    Row {
         name: "substr",
         syntax: "key start end",
         summary: "The former name of GETRANGE.",
@@ -74,9 +70,12 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(4),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
-        tips: &[],
-        subcommands: &[],
+        deprecated: Some(Deprecated {
+            since: "2.0.0",
+            replaced_by: "`GETRANGE`",
+        }),
         run: Run::OneShard(getrange),
+        ..ROW
     },
 ];
 

@@ -5,8 +5,8 @@
 
 use super::pops::{End, Popping, Shape, pop, zmpop_read, zmpop_write};
 use crate::command::args::{deadline, keys_and_deadline};
-use crate::command::spec::{Access, Arity, Begin, Command, Find, Group, KeySpec, flags};
-use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, Row, Run};
+use crate::command::spec::{Access, Arity, Begin, Find, Group, KeySpec, flags};
+use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, ROW, Row, Run};
 use crate::error::CommandError;
 use crate::types::Type;
 
@@ -26,7 +26,7 @@ const NUMBERED: KeySpec = KeySpec {
 };
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "bzpopmin",
         syntax: "key [key ...] timeout",
         summary: "Take the member with the lowest score of the first sorted set there is; wait for one.",
@@ -39,16 +39,16 @@ pub static COMMANDS: &[Row] = &[
             .with(flags::NOSCRIPT)
             .with(flags::BLOCKING)
             .with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
+        history: &[("6.0.0", "The timeout may have a fraction.")],
         run: Run::ReadThenWrite {
             whole: bzpopmin,
             read: zmpop_read,
             decide: bzpopmin_decide,
             skip: 0,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "bzpopmax",
         syntax: "key [key ...] timeout",
         summary: "Take the member with the highest score of the first sorted set there is; wait for one.",
@@ -61,16 +61,16 @@ pub static COMMANDS: &[Row] = &[
             .with(flags::NOSCRIPT)
             .with(flags::BLOCKING)
             .with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
+        history: &[("6.0.0", "The timeout may have a fraction.")],
         run: Run::ReadThenWrite {
             whole: bzpopmax,
             read: zmpop_read,
             decide: bzpopmax_decide,
             skip: 0,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "bzmpop",
         syntax: "timeout numkeys key [key ...] MIN | MAX [COUNT count]",
         summary: "Take members from an end of the first sorted set there is; wait for one.",
@@ -80,14 +80,13 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(5),
         keys: &[NUMBERED],
         flags: flags::WRITE.with(flags::BLOCKING).with(flags::MOVABLEKEYS),
-        tips: &[],
-        subcommands: &[],
         run: Run::ReadThenWrite {
             whole: bzmpop,
             read: zmpop_read,
             decide: bzmpop_decide,
             skip: 0,
         },
+        ..ROW
     },
 ];
 

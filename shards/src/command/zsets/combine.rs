@@ -11,15 +11,15 @@ use crate::command::apart::{
     self, Base, check_types, count_here, counted, is_known, is_piece_known, read_inputs,
 };
 use crate::command::args::integer;
-use crate::command::spec::{Arity, Command, Group, KeySpec, flags};
-use crate::command::{Args, Context, Decision, Outcome, Row, Run, Work};
+use crate::command::spec::{Arity, Group, KeySpec, flags};
+use crate::command::{Args, Context, Decision, Outcome, ROW, Row, Run, Work};
 use crate::effects::Event;
 use crate::error::{CommandError, OutOfMemory};
 use crate::number::parse_i64;
 use crate::value::{Collection, Element, Zset, ZsetLimits};
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "zdiff",
         syntax: "numkeys key [key ...] [WITHSCORES]",
         summary: "The members of the first input that no other has.",
@@ -29,16 +29,15 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::counted(1, &["RO", "access"])],
         flags: flags::READONLY.with(flags::MOVABLEKEYS).with(flags::HEAVY),
-        tips: &[],
-        subcommands: &[],
         run: Run::ReadThenWrite {
             whole: zdiff,
             read: read_inputs,
             decide: zdiff_decide,
             skip: 0,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "zdiffstore",
         syntax: "destination numkeys key [key ...]",
         summary: "Store the members of the first input that no other has in another key.",
@@ -54,16 +53,15 @@ pub static COMMANDS: &[Row] = &[
             .with(flags::DENYOOM)
             .with(flags::MOVABLEKEYS)
             .with(flags::HEAVY),
-        tips: &[],
-        subcommands: &[],
         run: Run::ReadThenWrite {
             whole: zdiffstore,
             read: read_inputs,
             decide: zdiffstore_decide,
             skip: 1,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "zinter",
         syntax: "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]",
         summary: "The members that all inputs have.",
@@ -73,16 +71,15 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::counted(1, &["RO", "access"])],
         flags: flags::READONLY.with(flags::MOVABLEKEYS).with(flags::HEAVY),
-        tips: &[],
-        subcommands: &[],
         run: Run::ReadThenWrite {
             whole: zinter,
             read: read_inputs,
             decide: zinter_decide,
             skip: 0,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "zintercard",
         syntax: "numkeys key [key ...] [LIMIT limit]",
         summary: "The number of members that all inputs have.",
@@ -92,16 +89,15 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::counted(1, &["RO", "access"])],
         flags: flags::READONLY.with(flags::MOVABLEKEYS).with(flags::HEAVY),
-        tips: &[],
-        subcommands: &[],
         run: Run::ReadThenWrite {
             whole: zintercard,
             read: read_inputs,
             decide: zintercard_decide,
             skip: 0,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "zinterstore",
         syntax: "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>]",
         summary: "Store the members that all inputs have in another key.",
@@ -117,16 +113,15 @@ pub static COMMANDS: &[Row] = &[
             .with(flags::DENYOOM)
             .with(flags::MOVABLEKEYS)
             .with(flags::HEAVY),
-        tips: &[],
-        subcommands: &[],
         run: Run::ReadThenWrite {
             whole: zinterstore,
             read: read_inputs,
             decide: zinterstore_decide,
             skip: 1,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "zunion",
         syntax: "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]",
         summary: "The members of all inputs.",
@@ -136,16 +131,15 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::counted(1, &["RO", "access"])],
         flags: flags::READONLY.with(flags::MOVABLEKEYS).with(flags::HEAVY),
-        tips: &[],
-        subcommands: &[],
         run: Run::ReadThenWrite {
             whole: zunion,
             read,
             decide: zunion_decide,
             skip: 0,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "zunionstore",
         syntax: "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>]",
         summary: "Store the members of all inputs in another key.",
@@ -161,14 +155,13 @@ pub static COMMANDS: &[Row] = &[
             .with(flags::DENYOOM)
             .with(flags::MOVABLEKEYS)
             .with(flags::HEAVY),
-        tips: &[],
-        subcommands: &[],
         run: Run::ReadThenWrite {
             whole: zunionstore,
             read,
             decide: zunionstore_decide,
             skip: 1,
         },
+        ..ROW
     },
 ];
 

@@ -1,8 +1,8 @@
 //! Commands that take members from an end.
 
 use super::reply_member;
-use crate::command::spec::{Arity, Command, Group, KeySpec, flags};
-use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, Row, Run};
+use crate::command::spec::{Arity, Group, KeySpec, flags};
+use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, ROW, Row, Run};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::number::parse_i64;
@@ -10,7 +10,7 @@ use crate::resp::Protocol;
 use crate::value::{Collection, Zset, ZsetRef};
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "zmpop",
         syntax: "numkeys key [key ...] <MIN | MAX> [COUNT count]",
         summary: "Remove and reply members at one end of the first sorted set that has any.",
@@ -20,16 +20,15 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(4),
         keys: &[KeySpec::counted(1, &["RW", "access", "delete"])],
         flags: flags::WRITE.with(flags::MOVABLEKEYS),
-        tips: &[],
-        subcommands: &[],
         run: Run::ReadThenWrite {
             whole: zmpop,
             read: zmpop_read,
             decide: zmpop_decide,
             skip: 0,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "zpopmax",
         syntax: "key [count]",
         summary: "Remove and reply the members with the highest scores.",
@@ -39,11 +38,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RW", "access", "delete"])],
         flags: flags::WRITE.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(zpopmax),
+        ..ROW
     },
-    Command {
+    Row {
         name: "zpopmin",
         syntax: "key [count]",
         summary: "Remove and reply the members with the lowest scores.",
@@ -53,9 +51,8 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RW", "access", "delete"])],
         flags: flags::WRITE.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(zpopmin),
+        ..ROW
     },
 ];
 

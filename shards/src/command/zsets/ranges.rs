@@ -5,15 +5,15 @@ use super::inputs::{put_members, read_result, store, store_read};
 use super::{limits, members_header, reply_found};
 use crate::command::args::integer;
 use crate::command::long::Piece;
-use crate::command::spec::{Arity, Begin, Command, Group, KeySpec, flags};
-use crate::command::{Args, Context, Decision, Outcome, Row, Run};
+use crate::command::spec::{Arity, Begin, Deprecated, Group, KeySpec, flags};
+use crate::command::{Args, Context, Decision, Outcome, ROW, Row, Run};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::value::{Zset, ZsetLimits, ZsetRef};
 use std::ops::Range;
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "zrange",
         syntax: "key start stop [BYSCORE | BYLEX] [REV] [LIMIT offset count] [WITHSCORES]",
         summary: "The members between two ranks, scores or texts.",
@@ -23,11 +23,11 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(4),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
-        tips: &[],
-        subcommands: &[],
+        history: &[("6.2.0", "Takes `REV`, `BYSCORE`, `BYLEX` and `LIMIT`.")],
         run: Run::OneShard(zrange),
+        ..ROW
     },
-    Command {
+    Row {
         name: "zrangebylex",
         syntax: "key min max [LIMIT offset count]",
         summary: "The members between two texts; all scores must be the same.",
@@ -37,11 +37,14 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(4),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
-        tips: &[],
-        subcommands: &[],
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            replaced_by: "`ZRANGE` with the `BYLEX` argument",
+        }),
         run: Run::OneShard(zrangebylex),
+        ..ROW
     },
-    Command {
+    Row {
         name: "zrangebyscore",
         syntax: "key min max [WITHSCORES] [LIMIT offset count]",
         summary: "The members between two scores.",
@@ -51,11 +54,15 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(4),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
-        tips: &[],
-        subcommands: &[],
+        history: &[("2.0.0", "Takes `WITHSCORES`.")],
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            replaced_by: "`ZRANGE` with the `BYSCORE` argument",
+        }),
         run: Run::OneShard(zrangebyscore),
+        ..ROW
     },
-    Command {
+    Row {
         name: "zrangestore",
         syntax: "dst src min max [BYSCORE | BYLEX] [REV] [LIMIT offset count]",
         summary: "Store the members between two ranks, scores or texts in another key.",
@@ -71,16 +78,15 @@ pub static COMMANDS: &[Row] = &[
             },
         ],
         flags: flags::WRITE.with(flags::DENYOOM).with(flags::READS_WHOLE),
-        tips: &[],
-        subcommands: &[],
         run: Run::ReadThenWrite {
             whole: zrangestore,
             read: zrangestore_read,
             decide: zrangestore_decide,
             skip: 1,
         },
+        ..ROW
     },
-    Command {
+    Row {
         name: "zrevrange",
         syntax: "key start stop [WITHSCORES]",
         summary: "The members between two ranks, counted from the end.",
@@ -90,11 +96,14 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(4),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
-        tips: &[],
-        subcommands: &[],
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            replaced_by: "`ZRANGE` with the `REV` argument",
+        }),
         run: Run::OneShard(zrevrange),
+        ..ROW
     },
-    Command {
+    Row {
         name: "zrevrangebylex",
         syntax: "key max min [LIMIT offset count]",
         summary: "The members between two texts, from the last to the first; all scores must be the same.",
@@ -104,11 +113,14 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(4),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
-        tips: &[],
-        subcommands: &[],
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            replaced_by: "`ZRANGE` with the `REV` and `BYLEX` arguments",
+        }),
         run: Run::OneShard(zrevrangebylex),
+        ..ROW
     },
-    Command {
+    Row {
         name: "zrevrangebyscore",
         syntax: "key max min [WITHSCORES] [LIMIT offset count]",
         summary: "The members between two scores, from the last to the first.",
@@ -118,9 +130,13 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(4),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
-        tips: &[],
-        subcommands: &[],
+        history: &[("2.1.6", "`min` and `max` may be exclusive.")],
+        deprecated: Some(Deprecated {
+            since: "6.2.0",
+            replaced_by: "`ZRANGE` with the `REV` and `BYSCORE` arguments",
+        }),
         run: Run::OneShard(zrevrangebyscore),
+        ..ROW
     },
 ];
 

@@ -3,8 +3,8 @@
 use super::bounds::{Bounds, By};
 use super::{reply_member, reply_members};
 use crate::command::args::{cursor_of, integer};
-use crate::command::spec::{Arity, Command, Group, KeySpec, flags};
-use crate::command::{Args, Context, Outcome, Row, Run};
+use crate::command::spec::{Arity, Group, KeySpec, flags};
+use crate::command::{Args, Context, Outcome, ROW, Row, Run};
 use crate::error::CommandError;
 use crate::glob;
 use crate::number::float_text;
@@ -14,7 +14,7 @@ use crate::value::{Zset, ZsetRef};
 use std::collections::BTreeSet;
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "zcard",
         syntax: "key",
         summary: "The number of members.",
@@ -24,11 +24,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(2),
         keys: &[KeySpec::first(&["RO"])],
         flags: flags::READONLY.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(zcard),
+        ..ROW
     },
-    Command {
+    Row {
         name: "zcount",
         syntax: "key min max",
         summary: "The number of members between two scores.",
@@ -38,11 +37,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(4),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(zcount),
+        ..ROW
     },
-    Command {
+    Row {
         name: "zlexcount",
         syntax: "key min max",
         summary: "The number of members between two texts; all scores must be the same.",
@@ -52,11 +50,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(4),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(zlexcount),
+        ..ROW
     },
-    Command {
+    Row {
         name: "zmscore",
         syntax: "key member [member ...]",
         summary: "The scores of several members; null for what is none.",
@@ -66,11 +63,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(zmscore),
+        ..ROW
     },
-    Command {
+    Row {
         name: "zrandmember",
         syntax: "key [count [WITHSCORES]]",
         summary: "Members by chance: up to a count, or exactly as many with repetitions.",
@@ -81,10 +77,10 @@ pub static COMMANDS: &[Row] = &[
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
         tips: &["nondeterministic_output"],
-        subcommands: &[],
         run: Run::OneShard(zrandmember),
+        ..ROW
     },
-    Command {
+    Row {
         name: "zrank",
         syntax: "key member [WITHSCORE]",
         summary: "How many members come before one.",
@@ -94,11 +90,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(zrank),
+        ..ROW
     },
-    Command {
+    Row {
         name: "zrevrank",
         syntax: "key member [WITHSCORE]",
         summary: "How many members come after one.",
@@ -108,11 +103,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(zrevrank),
+        ..ROW
     },
-    Command {
+    Row {
         name: "zscan",
         syntax: "key cursor [MATCH pattern] [COUNT count]",
         summary: "Walk over the members and scores, a few at a time.",
@@ -123,10 +117,10 @@ pub static COMMANDS: &[Row] = &[
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
         tips: &["nondeterministic_output"],
-        subcommands: &[],
         run: Run::OneShard(zscan),
+        ..ROW
     },
-    Command {
+    Row {
         name: "zscore",
         syntax: "key member",
         summary: "The score of a member.",
@@ -136,9 +130,8 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(3),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(zscore),
+        ..ROW
     },
 ];
 

@@ -2,14 +2,14 @@
 
 use super::bounds::{Bounds, By};
 use super::{NAN_SCORE, limits, score};
-use crate::command::spec::{Arity, Command, Group, KeySpec, flags};
-use crate::command::{Args, Context, Outcome, Row, Run, Work};
+use crate::command::spec::{Arity, Group, KeySpec, flags};
+use crate::command::{Args, Context, Outcome, ROW, Row, Run, Work};
 use crate::effects::Event;
 use crate::error::{CommandError, Unfinished};
 use crate::value::{Collection, Zset, ZsetRemoval, ZsetUpdate};
 
 pub static COMMANDS: &[Row] = &[
-    Command {
+    Row {
         name: "zadd",
         syntax: "key [NX | XX] [GT | LT] [CH] [INCR] score member [score member ...]",
         summary: "Add members to a sorted set, or change their scores.",
@@ -19,11 +19,15 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(4),
         keys: &[KeySpec::first(&["RW", "update"])],
         flags: flags::WRITE.with(flags::DENYOOM).with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
+        history: &[
+            ("2.4.0", "Takes several members."),
+            ("3.0.2", "Takes `XX`, `NX`, `CH` and `INCR`."),
+            ("6.2.0", "Takes `GT` and `LT`."),
+        ],
         run: Run::OneShard(zadd),
+        ..ROW
     },
-    Command {
+    Row {
         name: "zincrby",
         syntax: "key increment member",
         summary: "Add to the score of a member; a missing member starts at zero.",
@@ -33,11 +37,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(4),
         keys: &[KeySpec::first(&["RW", "access", "update"])],
         flags: flags::WRITE.with(flags::DENYOOM).with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(zincrby),
+        ..ROW
     },
-    Command {
+    Row {
         name: "zrem",
         syntax: "key member [member ...]",
         summary: "Remove members.",
@@ -47,11 +50,11 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RW", "delete"])],
         flags: flags::WRITE.with(flags::FAST),
-        tips: &[],
-        subcommands: &[],
+        history: &[("2.4.0", "Takes several members.")],
         run: Run::OneShard(zrem),
+        ..ROW
     },
-    Command {
+    Row {
         name: "zremrangebylex",
         syntax: "key min max",
         summary: "Remove the members between two texts; all scores must be the same.",
@@ -61,11 +64,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(4),
         keys: &[KeySpec::first(&["RW", "delete"])],
         flags: flags::WRITE.with(flags::HEAVY),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(zremrangebylex),
+        ..ROW
     },
-    Command {
+    Row {
         name: "zremrangebyrank",
         syntax: "key start stop",
         summary: "Remove the members between two ranks.",
@@ -75,11 +77,10 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(4),
         keys: &[KeySpec::first(&["RW", "delete"])],
         flags: flags::WRITE.with(flags::HEAVY),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(zremrangebyrank),
+        ..ROW
     },
-    Command {
+    Row {
         name: "zremrangebyscore",
         syntax: "key min max",
         summary: "Remove the members between two scores.",
@@ -89,9 +90,8 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::Exactly(4),
         keys: &[KeySpec::first(&["RW", "delete"])],
         flags: flags::WRITE.with(flags::HEAVY),
-        tips: &[],
-        subcommands: &[],
         run: Run::OneShard(zremrangebyscore),
+        ..ROW
     },
 ];
 
