@@ -16,7 +16,7 @@ use crate::stats::Stats;
 use crate::stats::latency::{EventKind, Events};
 use crate::stats::slowlog::{SlowEntry, SlowLog, cut};
 use shards::command::{Args, Flags, OwnedArgs, flags};
-use shards::order::{Batch, Block, Client, Node, Replied, Rest, Ticket, Unblock, Watch};
+use shards::order::{Batch, Block, Client, Node, Replied, Rest, Ticket, Timing, Unblock};
 use shards::resp::Reply;
 use shards::{CommandError, DbIndex, ReplyMax, ShardId, UnixMs};
 use slab::Slab;
@@ -508,7 +508,7 @@ impl Core {
     }
 
     /// What must be known of the configuration where commands run and are timed.
-    pub fn watch_as_configured(&mut self) {
+    pub fn time_as_configured(&mut self) {
         let slow_us = u64::try_from(self.config.slowlog_log_slower_than);
         let slow_ns = slow_us.map_or(u64::MAX, |us| us.saturating_mul(1000));
         let event_ns = match self.config.latency_monitor_threshold_ms {
@@ -519,7 +519,7 @@ impl Core {
             u64::MAX => u64::MAX,
             ns => ticks::of_ns(ns),
         };
-        self.node.watch = Watch {
+        self.node.timing = Timing {
             clock: ticks::now,
             slow: self.noteworthy_ticks,
         };

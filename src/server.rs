@@ -244,7 +244,7 @@ fn set_up(part: Part) -> Result<(Core, Sockets, Park), StartError> {
         shared,
         jobs: Jobs::new(park.bell()),
     };
-    core.watch_as_configured();
+    core.time_as_configured();
     Ok((core, (sockets, same), park))
 }
 

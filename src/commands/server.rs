@@ -189,7 +189,7 @@ pub fn configure_here(core: &mut Core, new: &Config) {
     }
     core.config = new.clone();
     core.node.shard.settings = new.engine.clone();
-    core.watch_as_configured();
+    core.time_as_configured();
 }
 
 fn config_resetstat(_: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {

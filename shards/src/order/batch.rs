@@ -4,8 +4,9 @@
 //! arena. The same box carries the replies back and is then used again.
 
 use super::node::Unblock;
+use super::post::Rest;
 use super::program::Task;
-use super::watch::{Ran, Rest};
+use super::timing::Ran;
 use crate::command::{
     Args, Begin, Cargo, Find, Handler, KeySpec, Row, Write, flags, reaches_any_key,
 };

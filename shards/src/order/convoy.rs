@@ -8,6 +8,7 @@
 
 use super::batch::{Batch, Call, Client, Item, Ticket, clear_to};
 use super::split::{after_line, element_len, integer_reply};
+use super::timing::Ran;
 use crate::command::{Args, Merge, OwnedArgs};
 use crate::keyspace::Located;
 use crate::resp::Reply;
@@ -56,15 +57,6 @@ struct Cursor {
     start: usize,
     /// The elements of the answer at hand that have not been laid out.
     rest: (usize, usize),
-}
-
-/// How a request went.
-pub(super) struct Ended {
-    pub failed: bool,
-    /// As [`Ran::too_long`](super::watch::Ran::too_long).
-    pub too_long: bool,
-    /// What its parts took together.
-    pub ticks: u64,
 }
 
 /// Keys for which an empty convoy keeps memory.
@@ -153,17 +145,13 @@ impl Convoy {
     /// All boxes are back: merges the replies to member `index` into `out`.
     /// To be called for one after the other. The reply is `bytes_max` long at most,
     /// or there is none.
-    pub fn merge(&mut self, index: usize, out: &mut Vec<u8>, bytes_max: usize) -> Ended {
+    pub fn merge(&mut self, index: usize, out: &mut Vec<u8>, bytes_max: usize) -> Ran {
         if index == 0 {
             self.cursors.clear();
             self.cursors.resize(self.boxes.len(), Cursor::default());
         }
         let member = &self.members[index];
-        let mut ended = Ended {
-            failed: false,
-            too_long: false,
-            ticks: 0,
-        };
+        let mut ended = Ran::default();
         let (mut sum, length) = (0, out.len());
         for (batch, cursor) in self.boxes.iter().zip(&mut self.cursors) {
             let Some(batch) = batch else { continue };

@@ -69,16 +69,18 @@ mod batch;
 mod convoy;
 mod locks;
 mod node;
+mod post;
 mod program;
 mod split;
 #[cfg(test)]
 mod tests;
+mod timing;
 mod transaction;
 mod waiters;
-mod watch;
 
 pub use batch::{Batch, Call, Client, Ticket};
 pub use node::{Node, Placement, ServerStep, Unblock};
+pub use post::{Replied, Rest};
 pub use program::{Block, Manner, Watched};
 pub use split::Owners;
-pub use watch::{Ran, Replied, Rest, Watch};
+pub use timing::{Ran, Timing};

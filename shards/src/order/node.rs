@@ -27,12 +27,13 @@ use slices::Slice;
 use super::batch::{Batch, Call, Client, Item, ReplyEnd, Ticket};
 use super::convoy::Convoy;
 use super::locks::Locks;
+use super::post::{Post, Replied};
 use super::program::Program;
 use super::split::Owners;
+use super::timing::{Ran, Timing};
 use super::transaction::Transaction;
 use super::waiters::Waiters;
-use super::watch::{Ran, Replied, Rest, Watch};
-use crate::command::{Args, Cargo, OwnedArgs, Row, Run, flags};
+use crate::command::{Args, Cargo, Row, Run, flags};
 use crate::error::CommandError;
 use crate::keyspace::{Located, slot_of};
 use crate::resp::{Protocol, Reply};
@@ -41,25 +42,6 @@ use crate::types::{ShardId, UnixMs};
 use hashbrown::HashMap;
 use slab::Slab;
 use std::collections::VecDeque;
-
-/// A reply for a client of this core, in the arena of [`Node::replies`].
-struct Answer {
-    client: Client,
-    row: u16,
-    ran: Ran,
-    /// The request, if it was slow.
-    slow: Option<Box<OwnedArgs>>,
-    end: usize,
-    /// What follows the reply, if that is long.
-    pieces: Vec<Vec<u8>>,
-    rest: Rest,
-}
-
-/// Boxes that are kept to be filled again.
-const SPARE_BOXES: usize = 64;
-
-/// Bytes of a reply beyond which it is cheaper to move it than to copy it.
-const MOVED_BYTES: usize = 64 << 10;
 
 /// Where a request that is not for one known key runs.
 pub enum Placement {
@@ -77,7 +59,7 @@ pub struct Node {
     shards: u16,
     pub shard: Shard,
     /// What requests from other cores and transactions are timed with.
-    pub watch: Watch,
+    pub timing: Timing,
     locks: Locks,
     /// Requests that wait for locks, under tickets of this node with [`PARKED`].
     parked: Slab<Parked>,
@@ -109,15 +91,7 @@ pub struct Node {
     /// Since when transactions look at this shard; see `instant`.
     looks: HashMap<Ticket, UnixMs, ahash::RandomState>,
     incoming: Incoming,
-    outgoing: Vec<Option<Box<Batch>>>,
-    /// Boxes that are complete: answered ones on their way back, full ones,
-    /// and those of convoys.
-    departing: Vec<(ShardId, Box<Batch>)>,
-    // They travel as boxes, so they are kept as boxes.
-    #[allow(clippy::vec_box)]
-    spare: Vec<Box<Batch>>,
-    answers: Vec<Answer>,
-    answer_bytes: Vec<u8>,
+    post: Post,
 }
 
 impl Node {
@@ -129,7 +103,7 @@ impl Node {
             id,
             shards,
             shard,
-            watch: Watch::default(),
+            timing: Timing::default(),
             locks: Locks::default(),
             parked: Slab::new(),
             held: HashMap::with_hasher(hasher.clone()),
@@ -148,12 +122,8 @@ impl Node {
             serial: 0,
             granted: VecDeque::new(),
             pumping: false,
-            departing: Vec::new(),
             incoming: Incoming::new(shards),
-            outgoing: (0..shards).map(|_| None).collect(),
-            spare: Vec::new(),
-            answers: Vec::new(),
-            answer_bytes: Vec::new(),
+            post: Post::new(id, shards),
         }
     }
 
@@ -196,10 +166,8 @@ impl Node {
             && self.programs.is_empty()
             && self.slices.is_empty()
             && self.long.is_empty()
-            && self.answers.is_empty()
-            && self.departing.is_empty()
             && self.incoming.is_empty()
-            && self.outgoing.iter().flatten().all(|batch| batch.is_empty())
+            && self.post.is_at_rest()
     }
 
     /// Has a request run on the shard that owns its keys, after all that its client has
@@ -215,7 +183,7 @@ impl Node {
             client,
             reply: None,
         };
-        self.batch_for(owner).push(item, args.iter());
+        self.post.batch_for(owner).push(item, args.iter());
     }
 
     /// Where a request that is not for one known key runs: on one shard, with
@@ -259,7 +227,7 @@ impl Node {
         }
         if batch.answered {
             self.take_answers(now, from, &mut batch);
-            self.keep(batch);
+            self.post.keep(batch);
             return;
         }
         let mut locks_start = 0;
@@ -312,14 +280,14 @@ impl Node {
             self.pump(now);
         }
         if !wants_answer {
-            return self.keep(batch);
+            return self.post.keep(batch);
         }
         batch.answered = true;
         if from == self.id {
             self.take_answers(now, from, &mut batch);
-            self.keep(batch);
+            self.post.keep(batch);
         } else {
-            self.departing.push((from, batch));
+            self.post.depart(from, batch);
         }
     }
 
@@ -335,8 +303,8 @@ impl Node {
             return;
         };
         let reply = std::mem::take(reply);
-        let slow = self.watch.keep(ran.ticks, batch.args(at));
-        self.answer_owned(client, row, ran, slow, reply);
+        let slow = self.timing.keep(ran.ticks, batch.args(at));
+        self.post.answer_owned(client, row, ran, slow, reply);
     }
 
     /// Runs a part of a transaction that another node drives.
@@ -394,48 +362,14 @@ impl Node {
     }
 
     /// Hands out the replies for clients of this core and forgets them.
-    pub fn replies(&mut self, mut deliver: impl FnMut(Replied<'_>)) {
-        let mut start = 0;
-        for Answer {
-            client,
-            row,
-            ran,
-            slow,
-            end,
-            pieces,
-            rest,
-        } in self.answers.drain(..)
-        {
-            deliver(Replied {
-                client,
-                row,
-                ran,
-                slow: slow.as_ref().map(|request| request.args()),
-                reply: &self.answer_bytes[start..end],
-                pieces,
-                rest,
-            });
-            start = end;
-        }
-        self.answer_bytes.clear();
-        self.answer_bytes.shrink_to(256 * 1024);
+    pub fn replies(&mut self, deliver: impl FnMut(Replied<'_>)) {
+        self.post.hand_out(deliver);
     }
 
     /// Whether [`Node::replies`] has any.
     #[inline]
     pub fn has_replies(&self) -> bool {
-        !self.answers.is_empty()
-    }
-
-    #[inline]
-    fn batch_for(&mut self, target: ShardId) -> &mut Batch {
-        let outgoing = &mut self.outgoing[target.index()];
-        if outgoing.as_ref().is_some_and(|batch| batch.is_full())
-            && let Some(full) = outgoing.take()
-        {
-            self.departing.push((target, full));
-        }
-        outgoing.get_or_insert_with(|| self.spare.pop().unwrap_or_default())
+        self.post.has_answers()
     }
 
     fn ticket(&mut self, index: usize, mark: u32) -> Ticket {
@@ -451,13 +385,6 @@ impl Node {
     fn transaction(&mut self, ticket: Ticket) -> Option<&mut Transaction> {
         let transaction = self.transactions.get_mut(ticket.number as usize)?;
         (transaction.ticket == ticket).then_some(transaction)
-    }
-
-    fn keep(&mut self, mut batch: Box<Batch>) {
-        if self.spare.len() < SPARE_BOXES {
-            batch.clear();
-            self.spare.push(batch);
-        }
     }
 
     /// What stands for a key in the locks: for that of every database, so that
@@ -479,7 +406,7 @@ impl Node {
         if args.is_empty() {
             return Ok(lacks_memory(call.protocol, out));
         }
-        let began = (self.watch.clock)();
+        let began = (self.timing.clock)();
         let request = call.request(args);
         let outcome = self.shard.apply_with(now, &request, cargo, out);
         match outcome {
@@ -487,88 +414,13 @@ impl Node {
             Err(CommandError::Long) => return Err(Unanswered::Long),
             _ => {}
         }
-        let ticks = (self.watch.clock)().saturating_sub(began);
+        let ticks = (self.timing.clock)().saturating_sub(began);
         Ok(Ran::of(&outcome, ticks))
-    }
-
-    fn answer(
-        &mut self,
-        client: Client,
-        row: u16,
-        ran: Ran,
-        slow: Option<Box<OwnedArgs>>,
-        reply: &[u8],
-    ) {
-        if reply.len() > MOVED_BYTES {
-            return self.answer_apart(client, row, ran, slow, reply);
-        }
-        let too_long = ran.too_long | !self.append_answer(reply);
-        self.answered(client, row, Ran { too_long, ..ran }, slow);
-    }
-
-    /// False if there is no memory for a reply.
-    #[inline]
-    fn append_answer(&mut self, reply: &[u8]) -> bool {
-        let fits = self.answer_bytes.try_reserve(reply.len()).is_ok();
-        if fits {
-            self.answer_bytes.extend_from_slice(reply);
-        }
-        fits
-    }
-
-    /// [`Node::answer`] with a reply that is copied this once, if there is memory for
-    /// it, and then moved.
-    #[cold]
-    fn answer_apart(
-        &mut self,
-        client: Client,
-        row: u16,
-        ran: Ran,
-        slow: Option<Box<OwnedArgs>>,
-        reply: &[u8],
-    ) {
-        let mut own = Vec::new();
-        let too_long = own.try_reserve_exact(reply.len()).is_err();
-        if !too_long {
-            own.extend_from_slice(reply);
-        }
-        self.answer_owned(client, row, Ran { too_long, ..ran }, slow, own);
-    }
-
-    /// [`Node::answer`] with a reply of its own. A long one is not copied.
-    fn answer_owned(
-        &mut self,
-        client: Client,
-        row: u16,
-        ran: Ran,
-        slow: Option<Box<OwnedArgs>>,
-        reply: Vec<u8>,
-    ) {
-        let moved = reply.len() > MOVED_BYTES;
-        let too_long = ran.too_long | !(moved || self.append_answer(&reply));
-        self.answered(client, row, Ran { too_long, ..ran }, slow);
-        if moved && let Some(answer) = self.answers.last_mut() {
-            answer.pieces = vec![reply];
-        }
     }
 
     /// Longest reply to one request.
     fn reply_bytes_max(&self) -> usize {
         self.shard.settings.reply_max.bytes
-    }
-
-    /// The reply has been appended to `answer_bytes`.
-    fn answered(&mut self, client: Client, row: u16, ran: Ran, slow: Option<Box<OwnedArgs>>) {
-        let end = self.answer_bytes.len();
-        self.answers.push(Answer {
-            client,
-            row,
-            ran,
-            slow,
-            end,
-            pieces: Vec::new(),
-            rest: Rest::Nothing,
-        });
     }
 
     /// Runs item `index` of a box; the reply goes into the box.
@@ -614,7 +466,7 @@ impl Node {
                 self.run_held(now, ticket);
             } else if ticket.home != self.id {
                 let at = self.looks_at(ticket).unwrap_or(now);
-                let batch = self.batch_for(ticket.home);
+                let batch = self.post.batch_for(ticket.home);
                 batch.push(Item::Granted { ticket, at }, std::iter::empty());
             } else if ticket.number & OFFERED != 0 {
                 self.look(now, ticket);

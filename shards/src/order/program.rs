@@ -2,7 +2,7 @@
 //! as its home core drives it.
 
 use super::batch::{Call, Client, Ticket};
-use super::watch::Ran;
+use super::timing::Ran;
 use crate::command::{Args, OwnedArgs, Row, flags};
 use crate::keyspace::Located;
 use crate::resp::Protocol;

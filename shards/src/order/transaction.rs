@@ -4,7 +4,7 @@
 use super::batch::{Call, Client, Ticket};
 use super::node::Unblock;
 use super::split::{after_line, element_len, in_key_order, integer_reply};
-use super::watch::Ran;
+use super::timing::Ran;
 use crate::command::{
     Args, Ask, Cargo, Decide, Handler, Merge, OwnedArgs, Pieces, Progress, Put, Row, Sliced, Write,
     digest, flags,

@@ -12,7 +12,7 @@ use super::{Node, Parked};
 use crate::command::{Cargo, OwnedArgs};
 use crate::order::batch::{Call, Client, Ticket};
 use crate::order::program::{Done, Task};
-use crate::order::watch::Ran;
+use crate::order::timing::Ran;
 use crate::resp::Reply;
 use crate::types::{ShardId, UnixMs};
 
@@ -119,7 +119,7 @@ impl Node {
             Some(ticket) => effects.go_on_with_block(ticket.block_id(), false),
             None => effects.open_block(),
         }
-        let mut began = (self.watch.clock)();
+        let mut began = (self.timing.clock)();
         while let Some(queued) = task.block.get(running.next) {
             let Some(request) = queued.request(task.manner) else {
                 running.next += 1;
@@ -136,7 +136,7 @@ impl Node {
                 }
                 None => self.shard.apply(running.at, &request, out),
             };
-            let ended = (self.watch.clock)();
+            let ended = (self.timing.clock)();
             running.ticks += ended.saturating_sub(began);
             began = ended;
             let ran = Ran::of(&outcome, running.ticks);
@@ -159,7 +159,7 @@ impl Node {
             running.done.push(Done {
                 row: queued.row,
                 ran,
-                slow: self.watch.keep(ran.ticks, queued.args),
+                slow: self.timing.keep(ran.ticks, queued.args),
                 error,
             });
             running.next += 1;
@@ -276,7 +276,7 @@ impl Node {
 
     /// Counts a command of a client's block.
     pub(super) fn count(&mut self, client: Client, done: Done) {
-        self.answer(
+        self.post.answer(
             client.only_counted(),
             done.row,
             done.ran,

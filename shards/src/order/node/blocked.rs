@@ -34,9 +34,9 @@ use super::Node;
 use crate::command::{Args, Decide, OwnedArgs, Row};
 use crate::error::CommandError;
 use crate::order::batch::{Batch, Call, Client, Item, Lock, Noted, Scope, Ticket};
+use crate::order::timing::Ran;
 use crate::order::transaction::Transaction;
 use crate::order::waiters::Waiter;
-use crate::order::watch::Ran;
 use crate::resp::{Protocol, Reply};
 use crate::shard::Shard;
 use crate::types::{DbIndex, ShardId, Type, UnixMs, Waiting};
@@ -166,8 +166,7 @@ impl Node {
             return self.answer_late(home, client, &waiter.call, nothing.args(), ran, reply);
         }
         if !waiter.elsewhere && waiter.home != self.id {
-            self.batch_for(waiter.home)
-                .push(Item::Waits { client }, std::iter::empty());
+            self.post.tell(waiter.home, Item::Waits { client });
         } else if !waiter.elsewhere {
             self.blocked.begun.push(client);
         }
@@ -337,12 +336,12 @@ impl Node {
         let waiter = self.waiters.get(index);
         let request = waiter.call.request(waiter.args.args());
         let mut reply = Vec::new();
-        let began = (self.watch.clock)();
+        let began = (self.timing.clock)();
         let outcome = self.shard.apply(now, &request, &mut reply);
         if matches!(outcome, Err(CommandError::Blocked(_))) {
             return false;
         }
-        let ran = Ran::of(&outcome, (self.watch.clock)().saturating_sub(began));
+        let ran = Ran::of(&outcome, (self.timing.clock)().saturating_sub(began));
         let waiter = self.drop_waiter(index);
         let (home, client, call) = (waiter.home, waiter.client, waiter.call);
         self.answer_late(home, client, &call, waiter.args.args(), ran, reply);
@@ -377,7 +376,7 @@ impl Node {
             self.take_turn(now, client);
         } else {
             let item = Item::Turn { client };
-            self.batch_for(home).push(item, std::iter::empty());
+            self.post.tell(home, item);
         }
     }
 
@@ -408,7 +407,8 @@ impl Node {
             self.offered(now, home, client, ticket, key, &read);
         } else {
             let item = Item::Offer { client, ticket };
-            self.batch_for(home)
+            self.post
+                .batch_for(home)
                 .push(item, [key, &read[..]].into_iter());
         }
     }
@@ -503,8 +503,7 @@ impl Node {
             // Behind its request, which may be on its way.
             Some(_) if self.shards == 1 => self.unblock_here(self.id, client, how),
             Some(owner) => {
-                self.batch_for(owner)
-                    .push(Item::Unblock { client, how }, std::iter::empty());
+                self.post.tell(owner, Item::Unblock { client, how });
             }
             None => {
                 // It is trying anew, and will not begin to wait again.
@@ -526,7 +525,7 @@ impl Node {
             let waiter = self.drop_waiter(index);
             let reply = ending(how, waiter.call.protocol);
             if !waiter.elsewhere && how == Unblock::Gone {
-                self.answer_in_vain(home, client, waiter.call.row);
+                self.post.send_in_vain(home, client, waiter.call.row);
             } else if !waiter.elsewhere {
                 let failed = how == Unblock::Error;
                 let args = waiter.args.args();

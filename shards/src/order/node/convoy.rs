@@ -7,7 +7,7 @@ use crate::keyspace::{Keyspace, Located};
 use crate::order::batch::{Batch, Call, Client, Item, ReplyEnd, Ticket};
 use crate::order::convoy::Convoy;
 use crate::order::split::{Owners, part_step};
-use crate::order::watch::Ran;
+use crate::order::timing::Ran;
 use crate::resp::Reply;
 use crate::types::{ShardId, UnixMs};
 
@@ -65,9 +65,9 @@ impl Node {
             let located = owners.located.get(index).copied();
             (*at, *shard, located.unwrap_or_else(locate))
         });
-        let spare = &mut self.spare;
+        let post = &mut self.post;
         let fits = convoy.join((client, call, merge), (args, part_step(row)), keys, || {
-            spare.pop().unwrap_or_default()
+            post.empty_box()
         });
         let full = convoy.is_full();
         if convoy.members.is_empty() {
@@ -79,7 +79,8 @@ impl Node {
         if !fits {
             let mut reply = Vec::new();
             Reply::new(&mut reply, call.protocol).error(&CommandError::OutOfMemory);
-            self.answer(client, call.row, Ran::ended(true), None, &reply);
+            self.post
+                .answer(client, call.row, Ran::ended(true), None, &reply);
         }
         if full {
             self.close_convoy();
@@ -92,14 +93,14 @@ impl Node {
         let Some(mut convoy) = self.open.take() else {
             return;
         };
-        self.close_boxes();
+        self.post.close();
         let ticket = self.ticket(self.convoys.vacant_key(), CONVOY);
         convoy.ticket = Some(ticket);
         convoy.missing = convoy.shards();
         for (index, place) in (0..).zip(&mut convoy.boxes) {
             if let Some(mut batch) = place.take() {
                 batch.convoy = Some(ticket);
-                self.departing.push((ShardId(index), batch));
+                self.post.depart(ShardId(index), batch);
             }
         }
         self.convoys.insert(convoy);
@@ -156,7 +157,7 @@ impl Node {
         if from == self.id {
             self.take_parts(from, ticket, batch);
         } else {
-            self.departing.push((from, batch));
+            self.post.depart(from, batch);
         }
     }
 
@@ -164,7 +165,7 @@ impl Node {
     fn run_parts(&mut self, now: UnixMs, batch: &mut Batch) {
         let mut out = std::mem::take(&mut batch.replies);
         let mut fetched = Fetched::default();
-        let mut began = (self.watch.clock)();
+        let mut began = (self.timing.clock)();
         for index in 0..batch.items.len() {
             let Item::Part { call, .. } = batch.items[index] else {
                 continue;
@@ -177,7 +178,7 @@ impl Node {
             let known = &batch.located[keys];
             let ran = self.shard.apply_known(now, &request, known, &mut out);
             self.shard.effects().close_block();
-            let ended = (self.watch.clock)();
+            let ended = (self.timing.clock)();
             let answer = ReplyEnd {
                 end: out.len(),
                 ran: Ran::of(&ran, ended.saturating_sub(began)),
@@ -194,7 +195,7 @@ impl Node {
     /// The answered box of one shard is back. The last one ends the convoy.
     fn take_parts(&mut self, from: ShardId, ticket: Ticket, batch: Box<Batch>) {
         let Some(convoy) = self.convoy(ticket) else {
-            return self.keep(batch);
+            return self.post.keep(batch);
         };
         convoy.boxes[from.index()] = Some(batch);
         convoy.missing -= 1;
@@ -205,19 +206,16 @@ impl Node {
         let mut convoy = self.convoys.remove(index as usize);
         let bytes_max = self.reply_bytes_max();
         for index in 0..convoy.members.len() {
-            let ended = convoy.merge(index, &mut self.answer_bytes, bytes_max);
-            let slow = ended.ticks >= self.watch.slow;
-            let slow = slow.then(|| Box::new(convoy.request(index)));
-            let ran = Ran {
-                failed: ended.failed,
-                too_long: ended.too_long,
-                ticks: ended.ticks,
-            };
             let member = &convoy.members[index];
-            self.answered(member.client, member.call.row, ran, slow);
+            let (client, row) = (member.client, member.call.row);
+            self.post.answer_with(client, row, |out| {
+                let ran = convoy.merge(index, out, bytes_max);
+                let slow = ran.ticks >= self.timing.slow;
+                (ran, slow.then(|| Box::new(convoy.request(index))))
+            });
         }
         for batch in convoy.boxes.iter_mut().filter_map(Option::take) {
-            self.keep(batch);
+            self.post.keep(batch);
         }
         if self.spare_convoys.len() < SPARE_CONVOYS {
             convoy.clear();

@@ -16,12 +16,13 @@
 //! program pause. The locks are released behind the last command, in the same
 //! box. Locks belong to the program: a client that goes away leaves none.
 
-use super::{MOVED_BYTES, Node, Placement, number_of};
+use super::{Node, Placement, number_of};
 use crate::command::{Args, Cargo, OwnedArgs, Row, Run, Write, cursor_of, flags};
 use crate::keyspace::cursor_slot;
 use crate::order::batch::{Call, Client, Item, Ticket};
+use crate::order::post::MOVED_BYTES;
 use crate::order::program::{Block, Manner, Pause, Phase, Program, Queued, Runs};
-use crate::order::watch::Ran;
+use crate::order::timing::Ran;
 use crate::resp::Reply;
 use crate::types::{ShardId, UnixMs};
 
@@ -180,7 +181,7 @@ impl Node {
                     at,
                     unchanged: None,
                 };
-                self.batch_for(shard).push(item, std::iter::empty());
+                self.post.tell(shard, item);
             }
         }
     }
@@ -208,7 +209,8 @@ impl Node {
         if !program.headless {
             Reply::new(&mut out, program.protocol).null_array();
         }
-        self.answer(program.client, program.row, Ran::ended(false), None, &out);
+        self.post
+            .answer(program.client, program.row, Ran::ended(false), None, &out);
     }
 
     /// Begins the commands of a program, as far as it goes.
@@ -345,7 +347,7 @@ impl Node {
                 reply: None,
                 onward: None,
             };
-            self.batch_for(owner).push(item, args.iter());
+            self.post.batch_for(owner).push(item, args.iter());
             return;
         }
         let mut reply = Vec::new();
@@ -370,7 +372,7 @@ impl Node {
                 self.walk_within(now, (ticket, index), call, on.args.args());
             }
             None => {
-                let how = (call.row, ran, self.watch.keep(ran.ticks, args));
+                let how = (call.row, ran, self.timing.keep(ran.ticks, args));
                 self.step_done(now, (ticket, index), how, reply);
             }
         }
@@ -411,7 +413,7 @@ impl Node {
             return;
         };
         let client = client.only_counted();
-        self.answer(client, row, ran, slow, error);
+        self.post.answer(client, row, ran, slow, error);
         let bytes_max = self.reply_bytes_max();
         let Some(program) = self.program(ticket) else {
             return;
@@ -477,9 +479,8 @@ impl Node {
         if ran.too_long {
             (out, tail) = (Vec::new(), Vec::new());
         }
-        self.answer(program.client, program.row, ran, None, &out);
-        if let Some(answer) = self.answers.last_mut() {
-            answer.pieces = tail;
-        }
+        self.post
+            .answer(program.client, program.row, ran, None, &out);
+        self.post.follow_with(tail);
     }
 }

@@ -11,8 +11,8 @@ use crate::command::{Args, Cargo, Context, Handler, Merge, Outcome, OwnedArgs, R
 use crate::order::batch::{Batch, Call, Client, Item, Lock, ReplyEnd, Scope, Ticket};
 use crate::order::program::{Block, Manner, Queued, Runs, Task, Watched, WatchedKey};
 use crate::order::split::Owners;
+use crate::order::timing::Ran;
 use crate::order::transaction::{Then, Transaction};
-use crate::order::watch::Ran;
 use crate::resp::Protocol;
 use crate::types::{DbIndex, ShardId, UnixMs};
 
@@ -93,7 +93,7 @@ impl Node {
                 self.shard.unwatch(watcher);
             } else {
                 let item = Item::Unwatch { watcher };
-                self.batch_for(shard).push(item, std::iter::empty());
+                self.post.tell(shard, item);
             }
         }
     }
@@ -167,7 +167,7 @@ impl Node {
                 too_long,
                 ..Ran::ended(false)
             };
-            self.answer(client(), row, ran, None, &[]);
+            self.post.answer(client(), row, ran, None, &[]);
         }
         self.pump(now);
         Some(task.block)
@@ -188,7 +188,7 @@ impl Node {
             task: Some(task),
             reply: None,
         };
-        self.batch_for(owner).push(item, std::iter::empty());
+        self.post.tell(owner, item);
     }
 
     /// What a request that waits here holds: a block, as a request.

@@ -10,8 +10,8 @@ use crate::error::CommandError;
 use crate::keyspace::Parcel;
 use crate::order::batch::{Batch, Call, Client, Item, Lock, Scope, Ticket};
 use crate::order::split::{Owners, in_key_order, part_step};
+use crate::order::timing::Ran;
 use crate::order::transaction::{PlannedWrite, Retry, Then, Transaction, plan};
-use crate::order::watch::Ran;
 use crate::resp::{Protocol, Reply};
 use crate::types::{ShardId, UnixMs};
 use std::rc::Rc;
@@ -156,7 +156,7 @@ impl Node {
                 self.lock_now(now, ticket, locks.collect());
                 continue;
             }
-            let batch = self.batch_for(*shard);
+            let batch = self.post.batch_for(*shard);
             batch.locks.extend(locks);
             let locks_end = number_of(batch.locks.len());
             batch.push(Item::Lock { ticket, locks_end }, std::iter::empty());
@@ -246,7 +246,7 @@ impl Node {
                 cargo,
                 reply: None,
             };
-            self.batch_for(shard).push(item, args.iter());
+            self.post.batch_for(shard).push(item, args.iter());
             return;
         }
         let mut reply = Vec::new();
@@ -269,8 +269,7 @@ impl Node {
         if shard == self.id {
             self.release_here(ticket);
         } else {
-            self.batch_for(shard)
-                .push(Item::Release { ticket }, std::iter::empty());
+            self.post.tell(shard, Item::Release { ticket });
         }
     }
 
@@ -286,8 +285,8 @@ impl Node {
                     reply: Some(reply),
                 } => {
                     let bytes = &batch.replies[start..reply.end];
-                    let slow = self.watch.keep(reply.ran.ticks, batch.args(index));
-                    self.answer(*client, call.row, reply.ran, slow, bytes);
+                    let slow = self.timing.keep(reply.ran.ticks, batch.args(index));
+                    self.post.answer(*client, call.row, reply.ran, slow, bytes);
                     start = reply.end;
                 }
                 Item::Work {
@@ -312,7 +311,7 @@ impl Node {
                 } => {
                     let bytes = &batch.replies[start..reply.end];
                     start = reply.end;
-                    let slow = self.watch.keep(reply.ran.ticks, batch.args(index));
+                    let slow = self.timing.keep(reply.ran.ticks, batch.args(index));
                     let (bytes, ran) = own(bytes, reply.ran);
                     let how = (ran, slow, onward.take());
                     self.take_step(now, (*ticket, *at), *call, how, bytes);
@@ -324,7 +323,7 @@ impl Node {
                 } => {
                     let bytes = &batch.replies[start..reply.end];
                     start = reply.end;
-                    self.answer(*client, task.row, reply.ran, None, bytes);
+                    self.post.answer(*client, task.row, reply.ran, None, bytes);
                     for done in task.done.drain(..) {
                         self.count(*client, done);
                     }
@@ -382,14 +381,14 @@ impl Node {
         }
         if transaction.unblocked == Some(Unblock::Gone) && reply.is_empty() {
             let (client, row) = (transaction.client, transaction.call.row);
-            return self.answer_in_vain(self.id, client, row);
+            return self.post.send_in_vain(self.id, client, row);
         }
         let reply = match transaction.too_long {
             true => Vec::new(),
             false => reply,
         };
         let ticks = transaction.ticks;
-        let slow = (ticks >= self.watch.slow).then(|| Box::new(transaction.request()));
+        let slow = (ticks >= self.timing.slow).then(|| Box::new(transaction.request()));
         let (client, row, ran) = (
             transaction.client,
             transaction.call.row,
@@ -400,7 +399,7 @@ impl Node {
             },
         );
         match transaction.parent {
-            None => self.answer_owned(client, row, ran, slow, reply),
+            None => self.post.answer_owned(client, row, ran, slow, reply),
             Some((ticket, index)) => {
                 self.step_done(now, (ticket, index as usize), (row, ran, slow), reply);
             }

@@ -57,9 +57,7 @@ impl Node {
     #[inline]
     pub fn wants_stamp(&mut self) -> bool {
         self.follow_convoy();
-        let asks = |batch: &Batch| !batch.answered;
-        self.outgoing.iter().flatten().any(|batch| asks(batch))
-            || self.departing.iter().any(|(_, batch)| asks(batch))
+        self.post.wants_stamp()
     }
 
     /// What is to be sent to other nodes at the end of a turn, after
@@ -67,43 +65,23 @@ impl Node {
     /// of this node before, and nobody else's; otherwise it is not used.
     #[inline]
     pub fn outgoing(&mut self, stamp: u64, mut send: impl FnMut(ShardId, Box<Batch>)) {
-        self.close_boxes();
         let Self {
-            departing,
-            incoming,
-            id,
-            ..
+            post, incoming, id, ..
         } = self;
-        for (target, mut batch) in departing.drain(..) {
-            batch.stamp = if batch.answered { 0 } else { stamp };
+        post.leave(stamp, |target, batch| {
             if target == *id {
                 incoming.push(target, batch);
             } else {
                 send(target, batch);
             }
-        }
+        });
     }
 
     /// Boxes that this node is to open, or will be when they have left.
     pub(super) fn own_boxes(&self) -> impl Iterator<Item = &Batch> {
-        let own = |(target, _): &&(ShardId, Box<Batch>)| *target == self.id;
-        let departing = self.departing.iter().filter(own).map(|(_, batch)| batch);
-        let come = self.incoming.from.iter().flatten();
-        let boxes = self.outgoing[self.id.index()].iter().chain(departing);
-        boxes
-            .chain(come)
-            .map(|batch| &**batch)
-            .filter(|batch| !batch.answered)
-    }
-
-    /// The boxes that are being filled are complete: whatever follows comes behind
-    /// them, on all shards.
-    pub(super) fn close_boxes(&mut self) {
-        for (index, batch) in (0..).zip(&mut self.outgoing) {
-            if let Some(batch) = batch.take() {
-                self.departing.push((ShardId(index), batch));
-            }
-        }
+        let come = self.incoming.from.iter().flatten().map(|batch| &**batch);
+        let boxes = self.post.own_boxes().chain(come);
+        boxes.filter(|batch| !batch.answered)
     }
 
     /// A box has come from another node. Boxes of one node come in the order in which

@@ -23,9 +23,10 @@
 
 use super::{Node, Parked};
 use crate::command::Cargo;
-use crate::order::batch::{Batch, Call, Client, Item, Scope, Ticket};
-use crate::order::watch::{Ran, Rest};
-use crate::types::{ShardId, UnixMs};
+use crate::order::batch::{Batch, Call, Item, Scope, Ticket};
+use crate::order::post::Rest;
+use crate::order::timing::Ran;
+use crate::types::UnixMs;
 use hashbrown::HashMap;
 use std::collections::{BTreeSet, VecDeque};
 
@@ -153,8 +154,7 @@ impl Node {
     /// The client has read what it was sent of a reply: the next piece.
     pub fn ask(&mut self, now: UnixMs, ticket: Ticket) {
         if ticket.home != self.id {
-            self.batch_for(ticket.home)
-                .push(Item::Ask { ticket }, std::iter::empty());
+            self.post.tell(ticket.home, Item::Ask { ticket });
             return;
         }
         if self.long.replies.get(&ticket).is_some_and(|it| !it.hurried) {
@@ -165,8 +165,7 @@ impl Node {
     /// Nobody reads the rest of a reply.
     pub fn drop_reply(&mut self, now: UnixMs, ticket: Ticket) {
         if ticket.home != self.id {
-            self.batch_for(ticket.home)
-                .push(Item::Drop { ticket }, std::iter::empty());
+            self.post.tell(ticket.home, Item::Drop { ticket });
             return;
         }
         if let Some(reply) = self.long.take(ticket) {
@@ -252,39 +251,7 @@ impl Node {
     fn hand_out(&mut self, reply: &LongReply, rest: Rest, piece: Vec<u8>) {
         let request = &reply.request;
         let (client, row) = (request.client, request.call.row);
-        if request.home == self.id {
-            return self.answer_piece(client, row, rest, piece);
-        }
-        let item = Item::Piece {
-            client,
-            row,
-            rest,
-            piece,
-        };
-        self.batch_for(request.home).push(item, std::iter::empty());
-    }
-
-    /// A request has ended that waited in vain for a client who has gone.
-    pub(super) fn answer_in_vain(&mut self, home: ShardId, client: Client, row: u16) {
-        if home == self.id {
-            return self.answer_piece(client, row, Rest::InVain, Vec::new());
-        }
-        let item = Item::Piece {
-            client,
-            row,
-            rest: Rest::InVain,
-            piece: Vec::new(),
-        };
-        self.batch_for(home).push(item, std::iter::empty());
-    }
-
-    /// A piece has come for a client of this core.
-    fn answer_piece(&mut self, client: Client, row: u16, rest: Rest, piece: Vec<u8>) {
-        self.answer(client, row, Ran::ended(false), None, &[]);
-        if let Some(answer) = self.answers.last_mut() {
-            answer.pieces = vec![piece];
-            answer.rest = rest;
-        }
+        self.post.send_piece(request.home, client, row, rest, piece);
     }
 
     /// Handles an item of a box that concerns a long reply.
@@ -299,7 +266,7 @@ impl Node {
                 ref mut piece,
             } => {
                 let piece = std::mem::take(piece);
-                self.answer_piece(client, row, rest, piece);
+                self.post.answer_piece(client, row, rest, piece);
             }
             _ => {}
         }

@@ -6,8 +6,8 @@ use super::Node;
 use crate::command::{Args, Cargo, Long, OwnedArgs, Write};
 use crate::order::batch::{Batch, Call, Client, Item, Lock, Scope, Ticket};
 use crate::order::program::Task;
+use crate::order::timing::Ran;
 use crate::order::waiters::Waiter;
-use crate::order::watch::Ran;
 use crate::types::{ShardId, UnixMs, Waiting};
 
 /// A request on this shard alone that waits for locks.
@@ -287,19 +287,8 @@ impl Node {
         ran: Ran,
         reply: Vec<u8>,
     ) {
-        let slow = self.watch.keep(ran.ticks, request);
-        let row = call.row;
-        if home == self.id {
-            self.answer_owned(client, row, ran, slow, reply);
-            return;
-        }
-        let item = Item::Late {
-            client,
-            row,
-            ran,
-            reply,
-        };
-        let request = slow.iter().flat_map(|request| request.args().iter());
-        self.batch_for(home).push(item, request);
+        let slow = self.timing.keep(ran.ticks, request);
+        self.post
+            .send_reply(home, client, call.row, ran, slow, reply);
     }
 }

@@ -15,8 +15,8 @@ use super::Node;
 use super::block::LongBlock;
 use crate::command::{Args, Cargo, OwnedArgs};
 use crate::order::batch::{Batch, Call, Item, Ticket};
+use crate::order::timing::Ran;
 use crate::order::transaction::Transaction;
-use crate::order::watch::Ran;
 use crate::types::{ShardId, UnixMs};
 
 /// What is not over.
@@ -113,7 +113,7 @@ impl Node {
         if part.last {
             self.release_here(ticket);
         }
-        let slow = self.watch.keep(ran.ticks, args.args());
+        let slow = self.timing.keep(ran.ticks, args.args());
         match step {
             _ if ticket.home != self.id => {
                 let item = Item::Ended {
@@ -125,7 +125,7 @@ impl Node {
                 };
                 let request = slow.iter().flat_map(|request| request.args().iter());
                 let request = request.filter(|_| step.is_some());
-                self.batch_for(ticket.home).push(item, request);
+                self.post.batch_for(ticket.home).push(item, request);
             }
             None => self.take_part(now, self.id, ticket, (ran, cargo), reply),
             Some(index) => {
@@ -176,7 +176,7 @@ impl Node {
         match step {
             None => self.take_part(now, from, ticket, (ran, cargo), reply),
             Some((index, row)) => {
-                let slow = self.watch.keep(ran.ticks, batch.args(at));
+                let slow = self.timing.keep(ran.ticks, batch.args(at));
                 let how = (row, ran, slow);
                 self.step_done(now, (ticket, index as usize), how, reply);
             }
@@ -197,9 +197,7 @@ impl Node {
         }
         let Some((ticket, index)) = transaction.parent else {
             self.end(now, transaction, failed, reply);
-            if let Some(answer) = self.answers.last_mut() {
-                answer.pieces = pieces;
-            }
+            self.post.follow_with(pieces);
             return;
         };
         let bytes_max = self.reply_bytes_max();

@@ -34,7 +34,7 @@ impl Node {
         });
         if owner != self.id {
             let item = Item::Walk { call, home, client };
-            self.batch_for(owner).push(item, args.iter());
+            self.post.batch_for(owner).push(item, args.iter());
             return;
         }
         let request = Parked::new(home, client, call, args);

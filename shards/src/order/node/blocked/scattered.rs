@@ -9,8 +9,8 @@ use crate::command::{Args, Cargo, KeySpec, OwnedArgs, Row, Run};
 use crate::error::CommandError;
 use crate::order::batch::{Call, Client, Item, Noted, Ticket};
 use crate::order::split::{Owners, after_line, in_key_order};
+use crate::order::timing::Ran;
 use crate::order::transaction::{PlannedWrite, Retry, Then, Transaction};
-use crate::order::watch::Ran;
 use crate::resp::Protocol;
 use crate::types::{ShardId, UnixMs, Waiting};
 
@@ -57,7 +57,7 @@ impl Node {
                     noted: Box::new(noted),
                     ticket,
                 };
-                self.batch_for(*shard).push(item, part.args().iter());
+                self.post.batch_for(*shard).push(item, part.args().iter());
             }
         }
         let read = in_key_order(&transaction.owners, &transaction.replies);
@@ -121,7 +121,7 @@ impl Node {
                 self.recall(now, self.id, client);
             } else {
                 let item = Item::Recall { client };
-                self.batch_for(shard).push(item, std::iter::empty());
+                self.post.tell(shard, item);
             }
         }
         self.heard(now, client, true);
@@ -141,8 +141,7 @@ impl Node {
         if home == self.id {
             self.heard(now, client, sure);
         } else {
-            self.batch_for(home)
-                .push(Item::Recalled { client, sure }, std::iter::empty());
+            self.post.tell(home, Item::Recalled { client, sure });
         }
     }
 
@@ -209,7 +208,8 @@ impl Node {
             }
             Ok(_) | Err(CommandError::Blocked(_)) => false,
             Err(_) => {
-                self.answer(client, scattered.call.row, Ran::ended(true), None, &out);
+                self.post
+                    .answer(client, scattered.call.row, Ran::ended(true), None, &out);
                 true
             }
         }
@@ -225,7 +225,8 @@ impl Node {
     ) {
         let (client, call) = (scattered.client, scattered.call);
         if let (true, Then::Reply(out)) = (writes.is_empty(), &then) {
-            self.answer(client, call.row, Ran::ended(false), None, out);
+            self.post
+                .answer(client, call.row, Ran::ended(false), None, out);
             return;
         }
         let index = self.transactions.vacant_key();
@@ -268,7 +269,7 @@ impl Node {
                 client,
                 how: Unblock::Gone,
             };
-            self.batch_for(shard).push(item, std::iter::empty());
+            self.post.tell(shard, item);
         }
     }
 
@@ -276,11 +277,11 @@ impl Node {
     pub(super) fn answer_ended(&mut self, scattered: &Scattered, how: Unblock) {
         let row = scattered.call.row;
         if how == Unblock::Gone {
-            return self.answer_in_vain(self.id, scattered.client, row);
+            return self.post.send_in_vain(self.id, scattered.client, row);
         }
         let reply = ending(how, scattered.call.protocol);
         let ran = Ran::ended(how == Unblock::Error);
-        self.answer(scattered.client, row, ran, None, &reply);
+        self.post.answer(scattered.client, row, ran, None, &reply);
     }
 
     pub(super) fn end_scattered(&mut self, scattered: &Scattered, how: Unblock) {

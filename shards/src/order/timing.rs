@@ -4,20 +4,19 @@
 //! time travels back with the reply, so that the core that serves the client
 //! has everything in one hand: the client, the request and how long it took.
 
-use super::batch::{Client, Ticket};
 use crate::command::{Args, OwnedArgs};
 use crate::error::CommandError;
 
 /// What a node measures with.
 #[derive(Clone, Copy, Debug)]
-pub struct Watch {
+pub struct Timing {
     /// Counts up, in whatever unit.
     pub clock: fn() -> u64,
     /// From so many units on, a request comes back with its reply.
     pub slow: u64,
 }
 
-impl Default for Watch {
+impl Default for Timing {
     /// A clock that stands still.
     fn default() -> Self {
         Self {
@@ -27,7 +26,7 @@ impl Default for Watch {
     }
 }
 
-impl Watch {
+impl Timing {
     /// A copy of the arguments of a request that took `ticks`, if that is long.
     #[inline]
     pub(super) fn keep(&self, ticks: u64, args: Args<'_>) -> Option<Box<OwnedArgs>> {
@@ -67,42 +66,5 @@ impl Ran {
             failed,
             ..Self::default()
         }
-    }
-}
-
-/// A reply for a client of this core.
-pub struct Replied<'a> {
-    pub client: Client,
-    /// The row of the request.
-    pub row: u16,
-    pub ran: Ran,
-    /// The request, if it was slow.
-    pub slow: Option<Args<'a>>,
-    pub reply: &'a [u8],
-    /// What follows that, if the reply is long.
-    pub pieces: Vec<Vec<u8>>,
-    pub rest: Rest,
-}
-
-/// What comes after a piece of a reply.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Rest {
-    /// This is the end; and only then the request has been counted.
-    #[default]
-    Nothing,
-    /// More, if [`Node::ask`](super::Node::ask) is told so. If nobody wants it,
-    /// [`Node::drop_reply`](super::Node::drop_reply) must be.
-    Follows(Ticket),
-    /// Nothing has run: its client has gone before. Its place is free.
-    InVain,
-    /// There should be more, but it is lost. Nothing that the client is sent now
-    /// would make sense to it.
-    Lost,
-}
-
-impl Replied<'_> {
-    /// The reply in one piece.
-    pub fn whole(&self) -> Vec<u8> {
-        [self.reply, &self.pieces.concat()].concat()
     }
 }
