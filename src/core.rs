@@ -3,6 +3,8 @@
 //! A [`Core`] lives on one thread and is handed down the path of a request as
 //! `&mut Core`: nothing in it is shared, locked or counted.
 
+mod asker;
+
 use crate::config::{Authority, Config};
 use crate::runtime::jobs::Jobs;
 use crate::runtime::mesh::Mesh;
@@ -16,13 +18,15 @@ use crate::stats::Stats;
 use crate::stats::latency::{EventKind, Events};
 use crate::stats::slowlog::{SlowEntry, SlowLog, cut};
 use shards::command::{Args, Flags, OwnedArgs, flags};
-use shards::order::{Batch, Block, Client, Node, Replied, Rest, Ticket, Timing, Unblock};
+use shards::order::{Batch, Block, Node, Replied, Rest, Ticket, Timing, Unblock};
 use shards::resp::Reply;
 use shards::{CommandError, DbIndex, ReplyMax, ShardId, UnixMs};
 use slab::Slab;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
+
+pub use asker::Asker;
 
 /// What travels between cores.
 pub enum Message {
@@ -175,11 +179,9 @@ pub struct KeyspaceStats {
 
 /// A server command that waits for answers of several cores.
 pub struct Gathering {
-    pub client: Client,
-    /// The block that the command is part of, and not a request of its own.
-    pub within: Option<Ticket>,
-    /// Of the command.
-    pub row: u16,
+    pub asker: Asker,
+    /// Of the reply, in the order of the connection; of no meaning within a block.
+    pub place: u32,
     /// Answers that have not come in yet.
     pub missing: u16,
     /// In core order.

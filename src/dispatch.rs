@@ -11,21 +11,20 @@
 //! A group that follows from one receive thus waits for memory about once.
 
 mod ahead;
-mod unknown;
+mod http;
 
-use crate::commands::transaction::{self, Unqueued};
-use crate::commands::{self, Entry, Flow, Run, registry};
-use crate::config::Config;
-use crate::coordinator::gather;
-use crate::core::{self, Core};
+use crate::admission::{admit, is_somebody};
+use crate::commands::run::{Went, run as run_server};
+use crate::commands::{Entry, Run, ServerRow, registry, transaction};
+use crate::core::{Asker, Core};
 use crate::runtime::ticks;
 use crate::session::Connection;
 use crate::session::connection::{Kind, SPARE_BYTES_MAX};
+use http::{drop_http, is_http};
 use shards::command::{Args, Group, flags};
 use shards::order::{Call, Placement};
 use shards::resp::{Limits, Partial, Reply, Status, parse};
 use shards::{CommandError, Located, ProtocolError, Row, ShardId, Span, is_same};
-use unknown::{drop_http, is_http, unknown_command, unknown_subcommand};
 
 /// Longest request whatever the configuration says: with the box that carries it
 /// to another core it stays below the 4 GiB that a span can name.
@@ -253,7 +252,7 @@ fn parse_group(
     let limits = Limits {
         bulk_len: core.node.shard.settings.proto_max_bulk_len,
         request_len: core.config.client_query_buffer_limit.min(REQUEST_BYTES_MAX),
-        authenticated: may_call(connection, &core.config),
+        authenticated: is_somebody(core, &connection.session),
     };
     // What a command before AUTH may be depends on the commands before it.
     let at_most = if limits.authenticated { GROUP } else { 1 };
@@ -353,11 +352,11 @@ fn inline(core: &mut Core, key: u32, request: &[u8]) -> Step {
 /// Runs one request, or finds that it must wait.
 #[inline]
 fn run(core: &mut Core, key: u32, parsed: &Parsed, args: Args<'_>) -> Step {
-    let connection = &mut *core.connections[key as usize];
+    let connection = &*core.connections[key as usize];
     if !connection.may_execute() {
         return Step::Stall;
     }
-    let entry = match admit(connection, &core.config, parsed.entry, args) {
+    let entry = match admit(core, &connection.session, parsed.entry, args) {
         Ok(entry) => entry,
         Err(_) if parsed.entry.is_none() && is_http(&args[0]) => {
             drop_http(core, key);
@@ -389,7 +388,7 @@ fn run(core: &mut Core, key: u32, parsed: &Parsed, args: Args<'_>) -> Step {
             if overtakes(core, key, entry) {
                 return Step::Stall;
             }
-            match serve(core, key, entry, row.run, args) {
+            match serve(core, key, entry, row, args) {
                 Step::Next => {}
                 Step::Stall => return Step::Stall,
                 Step::Within => return Step::Next,
@@ -419,8 +418,7 @@ fn enqueue(
             connection.reply_written(before);
             connection.session.command_done();
         }
-        Err(Unqueued::Refused(error)) => refuse(core, key, Some(entry.number), &error),
-        Err(Unqueued::Full(error)) => protocol_error(core, key, error),
+        Err(full) => protocol_error(core, key, full),
     }
 }
 
@@ -488,69 +486,6 @@ fn engine(
         core.deliver();
     }
     Step::Next
-}
-
-/// A request that was refused before it ran.
-struct Refused {
-    row: Option<u16>,
-    error: CommandError,
-}
-
-/// The checks that every command passes, in Redis's order.
-#[inline]
-fn admit(
-    connection: &Connection,
-    config: &Config,
-    entry: Option<&'static Entry>,
-    args: Args<'_>,
-) -> Result<&'static Entry, Refused> {
-    let Some(mut entry) = entry else {
-        return Err(Refused {
-            row: None,
-            error: unknown_command(args),
-        });
-    };
-    let container = entry;
-    if !entry.subcommands.is_empty()
-        && let Some(name) = args.get(1)
-    {
-        let sub = |sub: &&Entry| name.eq_ignore_ascii_case(sub.name.as_bytes());
-        match entry.subcommands.iter().find(sub) {
-            Some(found) => entry = found,
-            None => {
-                let error = unknown_subcommand(container.name, name);
-                return Err(Refused {
-                    row: Some(container.number),
-                    error,
-                });
-            }
-        }
-    }
-    if !entry.arity.accepts(args.len()) {
-        let name = match std::ptr::eq(entry, container) {
-            true => entry.name.to_owned(),
-            false => format!("{}|{}", container.name, entry.name),
-        };
-        return Err(Refused {
-            row: Some(entry.number),
-            error: CommandError::WrongArity(name),
-        });
-    }
-    if !may_call(connection, config) && !entry.flags.has(flags::NO_AUTH) {
-        let error = CommandError::Static("NOAUTH Authentication required.");
-        return Err(Refused {
-            row: Some(entry.number),
-            error,
-        });
-    }
-    Ok(entry)
-}
-
-/// Whether the client is somebody, or need not be. Who has given no password is
-/// served while there is none, and no longer.
-#[inline]
-fn may_call(connection: &Connection, config: &Config) -> bool {
-    connection.session.authenticated || config.requirepass.is_empty()
 }
 
 /// Replies an error to a request that did not run.
@@ -651,94 +586,28 @@ fn overtakes(core: &mut Core, key: u32, entry: &Entry) -> bool {
     overtakes
 }
 
-/// A server command: a function on the session.
+/// A command of the server.
+#[inline]
 fn serve(
     core: &mut Core,
     key: u32,
     entry: &'static Entry,
-    handler: commands::Handler,
+    row: &'static ServerRow,
     args: Args<'_>,
 ) -> Step {
     core.stats.commands += 1;
     core.connections[key as usize].session.last_command = Some(entry.number);
-    let mut out = core.spare_buffers.take();
-    core.secret.clear();
-    let began = ticks::now();
-    let flow = handler(
-        &mut core::Call {
-            core,
-            key,
-            out: &mut out,
-        },
-        args,
-    );
-    let client = core.connections[key as usize].session.id;
-    let timed = |core: &mut Core| {
-        let took = ticks::now().saturating_sub(began);
-        core.lap = 0;
-        core.stats.ran(entry.number, ticks::to_ns(took));
-        if took >= core.noteworthy_ticks {
-            core.note(key, client, entry.number, took, args);
-        }
-    };
-    match flow {
-        Ok(Flow::Done) => {}
-        Ok(Flow::Ask(question, finish)) => {
-            gather::ask(
-                core,
-                (key, None, entry.number),
-                (question, finish),
-                args,
-                commands::answer,
-            );
-            timed(core);
-            core.spare_buffers.keep(out);
-            return Step::Next;
-        }
-        Ok(Flow::Wait(job, finish)) => {
-            gather::wait(core, (key, None, entry.number), job, finish, args);
-            timed(core);
-            core.spare_buffers.keep(out);
-            return Step::Next;
-        }
-        Ok(Flow::Engine(row)) => {
-            core.spare_buffers.keep(out);
-            return instead(core, key, entry, row, args.from(1));
-        }
-        Ok(flow @ (Flow::Pending | Flow::Block)) => {
-            core.lap = 0;
-            core.spare_buffers.keep(out);
-            return match flow {
-                Flow::Block => Step::Within,
-                _ => Step::Next,
-            };
-        }
-        Ok(Flow::Later) => {
+    let asker = Asker::request(core, key, entry.number);
+    match run_server(core, asker, row, args) {
+        Went::On => Step::Next,
+        Went::Within => Step::Within,
+        Went::Later => {
             core.stats.commands -= 1;
-            core.lap = 0;
             core.connections[key as usize].barrier = true;
-            core.spare_buffers.keep(out);
-            return Step::Stall;
+            Step::Stall
         }
-        Err(error) => failed(core, key, entry.number, &error, &mut out),
+        Went::Engine(row) => instead(core, key, entry, row, args.from(1)),
     }
-    timed(core);
-    hand_in(core, key, out);
-    Step::Next
-}
-
-/// A server command has failed, or what it has written is too long.
-#[cold]
-fn failed(core: &mut Core, key: u32, row: u16, error: &CommandError, out: &mut Vec<u8>) {
-    let connection = &mut core.connections[key as usize];
-    if *error == CommandError::TooLong {
-        *out = Vec::new();
-        return connection.reply_too_long(&mut core.stats);
-    }
-    core.stats.count_error(&error.to_bytes());
-    core.stats.rows[usize::from(row)].failed += 1;
-    out.clear();
-    Reply::new(out, connection.session.protocol).error(error);
 }
 
 /// Runs a row of the engine for a command of the server.
@@ -751,7 +620,6 @@ fn instead(
 ) -> Step {
     // It is counted where it runs.
     core.stats.commands -= 1;
-    core.lap = 0;
     let parsed = Parsed {
         start: 0,
         spans_end: 0,
@@ -760,20 +628,6 @@ fn instead(
         single: false,
     };
     engine(core, key, entry, row, &parsed, args)
-}
-
-/// Gives the reply that a server command has written to its connection.
-#[inline]
-fn hand_in(core: &mut Core, key: u32, out: Vec<u8>) {
-    let connection = &mut core.connections[key as usize];
-    let buffer = connection.reply_buffer();
-    let before = buffer.len();
-    match buffer.try_reserve(out.len()) {
-        Ok(()) => buffer.extend_from_slice(&out),
-        Err(_) => connection.reply_too_long(&mut core.stats),
-    }
-    connection.reply_written(before);
-    core.spare_buffers.keep(out);
 }
 
 /// The stream has lost its frame: say so, send it, close.

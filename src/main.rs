@@ -1,6 +1,7 @@
 //! The Cordis server: a Redis-compatible data server, one thread per core.
 #![deny(unsafe_code)]
 
+mod admission;
 mod commands;
 mod config;
 mod coordinator;

@@ -170,6 +170,37 @@ fn limits_before_authentication_are_those_of_redis() {
     assert_eq!(client.read().bytes().len(), 16384);
 }
 
+/// Of several reasons to refuse a command a client is told the first.
+#[test]
+fn refusals_come_in_the_order_of_redis() {
+    let servers = ["1", "4"].map(|shards| {
+        Server::cordis(
+            shards.parse().expect("a number"),
+            &["--requirepass", "secret"],
+        )
+    });
+    let redis = Server::redis(&["--requirepass", "secret"]);
+    for lines in [
+        "NOSUCH",
+        "CONFIG NOSUCH",
+        "CONFIG GET",
+        "GET",
+        "GET a",
+        "SHUTDOWN",
+        "MULTI",
+        "AUTH",
+        "AUTH secret\r\nMULTI\r\nSHUTDOWN NOSAVE\r\nGET\r\nSET a b\r\nEXEC\r\nEXEC",
+        "AUTH secret\r\nMULTI\r\nCONFIG NOSUCH\r\nNOSUCH\r\nMULTI\r\nEXEC now\r\nEXEC",
+        "AUTH secret\r\nMULTI\r\nSET a b\r\nNOSUCH\r\nDISCARD\r\nDISCARD\r\nGET a",
+    ] {
+        let input = format!("{lines}\r\n");
+        let expected = show(&answer(&redis, input.as_bytes()));
+        for cordis in &servers {
+            assert_eq!(show(&answer(cordis, input.as_bytes())), expected, "{lines}");
+        }
+    }
+}
+
 #[test]
 fn requests_arrive_in_any_pieces() {
     let cordis = Server::cordis(2, &[]);

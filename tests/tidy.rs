@@ -75,6 +75,7 @@ const SRC_ORDER: &[&str] = &[
     "core",
     "coordinator",
     "commands",
+    "admission",
     "dispatch",
     "net",
     "server",

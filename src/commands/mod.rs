@@ -10,6 +10,7 @@ mod latency;
 mod lolwut;
 mod memory;
 mod pause;
+pub mod run;
 mod server;
 mod slowlog;
 mod syntax;

@@ -9,10 +9,8 @@
 //! remembers which, and tells them when it watches no more: after EXEC the
 //! shards forget by themselves.
 
-use super::{Call, Entry, Flow, ROW, Run, ServerRow, registry};
-use crate::coordinator::gather;
-use crate::core::{Core, Question};
-use crate::runtime::ticks;
+use super::{Call, Entry, Flow, ROW, Run, ServerRow, registry, run};
+use crate::core::{Asker, Core};
 use crate::session::Session;
 use crate::session::connection::Kind;
 use crate::session::queue::Queue;
@@ -122,15 +120,6 @@ fn unwatch(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
     Ok(Flow::Done)
 }
 
-fn manner(session: &Session) -> Manner {
-    Manner {
-        db: session.db,
-        protocol: session.protocol,
-        no_touch: session.no_touch,
-        silent: session.is_silent(),
-    }
-}
-
 /// All earlier requests are over before a key is watched: what they change
 /// does not count. What follows waits until every shard knows.
 fn watch(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
@@ -147,7 +136,7 @@ fn watch(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     connection.barrier = true;
     let session = &mut connection.session;
     let mut watched = session.watched.take().unwrap_or_default();
-    let how = (session.last_command.unwrap_or_default(), manner(session));
+    let how = (session.last_command.unwrap_or_default(), session.manner());
     core.node
         .watch(core.now, client, how, args.from(1), &mut watched);
     session.watched = Some(watched);
@@ -177,7 +166,7 @@ fn exec(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
         None => Kind::Transaction,
     };
     let serves = queue.block.has_server_commands();
-    let manner = manner(session);
+    let manner = session.manner();
     if serves && connection.is_waiting() {
         return Ok(Flow::Later);
     }
@@ -241,25 +230,17 @@ fn exec_here(call: &mut Call<'_>, how: (u16, Manner), block: Box<Block>) -> Flow
     Flow::Done
 }
 
-/// Why a command was not queued.
-pub enum Unqueued {
-    Refused(CommandError),
-    /// The queue is full: the client has to go.
-    Full(ProtocolError),
-}
-
 /// Adds a command to the open MULTI of a client.
+///
+/// # Errors
+/// The queue is full: the client has to go.
 pub fn enqueue(
     core: &mut Core,
     key: u32,
     entry: &'static Entry,
     located: Option<Located>,
     args: Args<'_>,
-) -> Result<(), Unqueued> {
-    if entry.flags.has(flags::NO_MULTI) {
-        let text = "ERR Command not allowed inside a transaction";
-        return Err(Unqueued::Refused(CommandError::Static(text)));
-    }
+) -> Result<(), ProtocolError> {
     let limit = core.config.client_query_buffer_limit;
     let Some(queue) = &mut core.connections[key as usize].session.queue else {
         return Ok(());
@@ -272,7 +253,7 @@ pub fn enqueue(
         }
     };
     if !added || queue.block.bytes() > limit {
-        return Err(Unqueued::Full(ProtocolError::QueryBufferLimit));
+        return Err(ProtocolError::QueryBufferLimit);
     }
     Ok(())
 }
@@ -328,77 +309,25 @@ pub fn run_server_steps(core: &mut Core) {
 }
 
 fn run_server_step(core: &mut Core, step: &ServerStep) {
-    let mut out = Vec::new();
-    let entry = registry().by_number(step.row);
-    let Some(Run::Server(row)) = entry.map(|entry| &entry.run) else {
-        return gather::resume(core, step.ticket, step.client, out);
+    let asker = Asker {
+        key: step.client.key,
+        id: step.client.id,
+        row: step.row,
+        within: Some(step.ticket),
     };
-    let (key, args) = (step.client.key, step.args.args());
-    if args.is_empty() {
-        Reply::new(&mut out, Protocol::Resp2).error(&CommandError::OutOfMemory);
-        return gather::resume(core, step.ticket, step.client, out);
-    }
     assert!(
-        core.client(key, step.client.id).is_some(),
+        core.client(asker.key, asker.id).is_some(),
         "a session stays until its block is over"
     );
-    core.secret.clear();
-    let began = ticks::now();
-    let ran = (row.run)(
-        &mut Call {
-            core,
-            key,
-            out: &mut out,
-        },
-        args,
-    );
-    // What follows may note other commands, which have none.
-    let secret = std::mem::take(&mut core.secret);
-    let asker = (key, Some(step.ticket), step.row);
-    match ran {
-        Ok(Flow::Ask(question @ Question::Pause(_), _)) => {
-            // What it waits for may wait for locks of this block.
-            gather::before_reply(core, (key, step.row), question, super::answer);
-            Reply::new(&mut out, Protocol::Resp2).ok();
-        }
-        Ok(Flow::Ask(question, finish)) => {
-            let ask = (question, finish);
-            gather::ask(core, asker, ask, args, super::answer);
-            return ran_step(core, step, began, secret);
-        }
-        Ok(Flow::Wait(job, finish)) => {
-            gather::wait(core, asker, job, finish, args);
-            return ran_step(core, step, began, secret);
-        }
-        // Nothing that may be queued has to wait for earlier replies.
-        Ok(Flow::Done | Flow::Later | Flow::Pending | Flow::Block) => {}
-        Ok(Flow::Engine(row)) => {
-            let text = format!("ERR {} is not allowed inside MULTI", row.name);
-            Reply::new(&mut out, Protocol::Resp2).error_text(&text);
-        }
-        Err(CommandError::TooLong) => {
-            out = Vec::new();
-            core.connections[key as usize].reply_too_long(&mut core.stats);
-        }
-        Err(error) => {
-            core.stats.count_error(&error.to_bytes());
-            core.stats.rows[usize::from(step.row)].failed += 1;
-            out.clear();
-            Reply::new(&mut out, Protocol::Resp2).error(&error);
-        }
+    let entry = registry().by_number(step.row);
+    let Some(Run::Server(row)) = entry.map(|entry| &entry.run) else {
+        return core.reply_now(asker, Vec::new());
+    };
+    let args = step.args.args();
+    if args.is_empty() {
+        let mut out = Vec::new();
+        Reply::new(&mut out, Protocol::Resp2).error(&CommandError::OutOfMemory);
+        return core.reply_now(asker, out);
     }
-    ran_step(core, step, began, secret);
-    gather::resume(core, step.ticket, step.client, out);
-}
-
-/// Counts a command of a block that began then and has done its work on this core;
-/// `secret` are those of its arguments that no log may show.
-fn ran_step(core: &mut Core, step: &ServerStep, began: u64, secret: Vec<usize>) {
-    let took = ticks::now().saturating_sub(began);
-    core.stats.ran(step.row, ticks::to_ns(took));
-    if took >= core.noteworthy_ticks {
-        core.secret = secret;
-        let client = step.client;
-        core.note(client.key, client.id, step.row, took, step.args.args());
-    }
+    run::run(core, asker, row, args);
 }

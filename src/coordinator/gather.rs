@@ -6,16 +6,10 @@
 //! outlives its connection, because answers still come in.
 
 use super::pause;
-use crate::core::{Answer, Asked, Call, Core, Finish, Gathering, Job, Question};
+use crate::core::{Answer, Asked, Asker, Call, Core, Finish, Gathering, Job, Question};
 use shards::command::{Args, OwnedArgs};
-use shards::order::{Client, Manner, Ticket};
-use shards::resp::{Protocol, Reply};
 use shards::{CommandError, ShardId};
 use std::sync::Arc;
-
-/// Who wants a reply: the connection, the block that the command is part of, and
-/// the row of the command.
-pub type Asker = (u32, Option<Ticket>, u16);
 
 /// Asks all cores, this one included, which answers with `answer`; `finish`
 /// writes the reply.
@@ -30,18 +24,22 @@ pub fn ask(
     ask_all(core, ticket, question, answer);
 }
 
-/// Asks all cores what is to be over before the reply to the block leaves in which a
-/// connection runs a command.
+/// Asks all cores what is to be over before the reply to the block leaves that the
+/// asker's command is part of.
 pub fn before_reply(
     core: &mut Core,
-    (key, row): (u32, u16),
+    asker: Asker,
     question: Question,
     answer: impl FnOnce(&mut Core, &Question, Asked) -> Option<Answer>,
 ) {
-    let client = core.connections[key as usize].place_before(key);
+    let client = core.connections[asker.key as usize].place_before(asker.key);
+    let asker = Asker {
+        within: None,
+        ..asker
+    };
     let finish: Finish = |_, _, _| Ok(());
     let args = OwnedArgs::default();
-    let ticket = note(core, (client, None, row), core.shards, finish, args);
+    let ticket = note(core, asker, client.place, core.shards, finish, args);
     ask_all(core, ticket, question, answer);
 }
 
@@ -76,39 +74,29 @@ pub fn take_finished(core: &mut Core) {
 
 /// Holds a place in the connection's order for a reply that `count` answers
 /// make, and all later requests back.
-fn await_answers(
-    core: &mut Core,
-    (key, within, row): Asker,
-    count: u16,
-    finish: Finish,
-    args: Args<'_>,
-) -> u32 {
-    let connection = &mut core.connections[key as usize];
+fn await_answers(core: &mut Core, asker: Asker, count: u16, finish: Finish, args: Args<'_>) -> u32 {
+    let connection = &mut core.connections[asker.key as usize];
     connection.barrier = true;
-    let client = Client {
-        key,
-        id: connection.session.id,
-        // The block that the command is part of has a place.
-        place: match within {
-            Some(_) => 0,
-            None => connection.wait(),
-        },
+    let place = match asker.within {
+        // The block has one.
+        Some(_) => 0,
+        None => connection.wait(),
     };
     let request = OwnedArgs::new(args.iter());
-    note(core, (client, within, row), count, finish, request)
+    note(core, asker, place, count, finish, request)
 }
 
 fn note(
     core: &mut Core,
-    (client, within, row): (Client, Option<Ticket>, u16),
+    asker: Asker,
+    place: u32,
     count: u16,
     finish: Finish,
     request: OwnedArgs,
 ) -> u32 {
     let gathering = Gathering {
-        client,
-        within,
-        row,
+        asker,
+        place,
         missing: count,
         answers: (0..core.shards).map(|_| None).collect(),
         finish,
@@ -142,66 +130,33 @@ pub fn take_answer(core: &mut Core, ticket: u32, from: ShardId, answer: Answer) 
 /// All answers are in.
 fn complete(core: &mut Core, gathering: Gathering) {
     let Gathering {
-        client,
-        within,
-        row,
+        asker,
+        place,
         answers,
         finish,
         request,
         ..
     } = gathering;
-    let answers: Vec<Answer> = answers.into_iter().flatten().collect();
-    let mut out = Vec::new();
-    if core.client(client.key, client.id).is_none() {
-        assert!(within.is_none(), "a session stays until its block is over");
+    if core.client(asker.key, asker.id).is_none() {
+        assert!(
+            asker.within.is_none(),
+            "a session stays until its block is over"
+        );
         return;
     }
+    let answers: Vec<Answer> = answers.into_iter().flatten().collect();
+    let mut out = Vec::new();
     let mut call = Call {
         core,
-        key: client.key,
+        key: asker.key,
         out: &mut out,
     };
     let finished = match request.lack_memory() {
         true => Err(CommandError::OutOfMemory),
         false => finish(&mut call, request.args(), answers),
     };
-    if let Err(CommandError::TooLong) = finished {
-        out = Vec::new();
-        core.connections[client.key as usize].reply_too_long(&mut core.stats);
-    } else if let Err(error) = finished {
-        out.clear();
-        Reply::new(&mut out, Protocol::Resp2).error(&error);
-        core.stats.count_error(&error.to_bytes());
-        core.stats.rows[usize::from(row)].failed += 1;
+    if let Err(error) = finished {
+        core.server_command_failed(asker, &error, &mut out);
     }
-    if let Some(ticket) = within {
-        resume(core, ticket, client, out);
-    } else if let Some(connection) = core.client(client.key, client.id) {
-        connection.barrier = connection.runs_block;
-        connection.answer(client.place, &out);
-        core.mark_dirty(client.key);
-    }
-}
-
-/// A command of the server in a block has its reply: the block goes on, as the
-/// client now wants it.
-pub fn resume(core: &mut Core, ticket: Ticket, client: Client, mut reply: Vec<u8>) {
-    let connection = core.client(client.key, client.id);
-    let connection = connection.expect("a session stays until its block is over");
-    let is_killed = connection.killed;
-    let session = &connection.session;
-    if session.is_silent() {
-        reply.clear();
-    }
-    let manner = Manner {
-        db: session.db,
-        protocol: session.protocol,
-        no_touch: session.no_touch,
-        silent: session.is_silent(),
-    };
-    if is_killed {
-        core.node.cut_replies(ticket);
-    }
-    core.node.resume(core.now, ticket, reply, manner);
-    core.deliver();
+    core.reply_late(asker, place, out);
 }

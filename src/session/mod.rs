@@ -9,7 +9,7 @@ pub use connection::Connection;
 pub use filter::ClientFilter;
 
 use queue::Queue;
-use shards::order::Watched;
+use shards::order::{Manner, Watched};
 use shards::resp::Protocol;
 use shards::{DbIndex, UnixMs};
 use std::net::SocketAddr;
@@ -82,6 +82,16 @@ impl Session {
     #[inline]
     pub fn is_silent(&self) -> bool {
         self.muted.off || self.muted.this
+    }
+
+    /// How a block of this client is to be run, and answered.
+    pub fn manner(&self) -> Manner {
+        Manner {
+            db: self.db,
+            protocol: self.protocol,
+            no_touch: self.no_touch,
+            silent: self.is_silent(),
+        }
     }
 
     /// A command is over: `SKIP` counts down.

@@ -1,0 +1,124 @@
+//! Running a command of the server, whoever asks for it: a request of a connection, or a
+//! step of a block.
+//!
+//! The command's function says by a [`Flow`] what is to follow. That is done here, and
+//! nowhere else; the [`Asker`] knows where the reply goes. What concerns the order of a
+//! connection's requests is given back as [`Went`]: only requests have one.
+
+use super::{Call, Flow, ServerRow, answer};
+use crate::coordinator::gather;
+use crate::core::{Asker, Core, Question};
+use crate::runtime::ticks;
+use shards::command::Args;
+use shards::{CommandError, Row};
+
+/// How it went with a command; of a step of a block, always [`Went::On`].
+pub enum Went {
+    /// It has its reply, or that comes by itself.
+    On,
+    /// The same, but until then the session is that of a block.
+    Within,
+    /// Nothing was done: ask again when all earlier replies are in.
+    Later,
+    /// Nothing was done: this row of the engine is to be run in its place, on the
+    /// arguments behind the command's name.
+    Engine(&'static Row),
+}
+
+/// Runs a command of the server. Its reply goes to the asker, now or later.
+pub fn run(core: &mut Core, asker: Asker, row: &'static ServerRow, args: Args<'_>) -> Went {
+    let mut out = match asker.within {
+        None => core.spare_buffers.take(),
+        // It travels with what else the block has replied.
+        Some(_) => Vec::new(),
+    };
+    core.secret.clear();
+    core.lap = 0;
+    let began = ticks::now();
+    let mut call = Call {
+        core,
+        key: asker.key,
+        out: &mut out,
+    };
+    let mut flow = (row.run)(&mut call, args);
+    // What follows may note other commands, which have none.
+    let secret = std::mem::take(&mut core.secret);
+    if asker.within.is_some() {
+        flow = flow.and_then(|flow| within_block(core, (asker, args), flow, &mut out));
+    }
+    let has_reply = match flow {
+        Ok(Flow::Done) => true,
+        Ok(Flow::Ask(question, finish)) => {
+            gather::ask(core, asker, (question, finish), args, answer);
+            false
+        }
+        Ok(Flow::Wait(job, finish)) => {
+            gather::wait(core, asker, job, finish, args);
+            false
+        }
+        Ok(flow @ (Flow::Engine(_) | Flow::Pending | Flow::Block | Flow::Later)) => {
+            core.spare_buffers.keep(out);
+            return match flow {
+                Flow::Engine(row) => Went::Engine(row),
+                Flow::Block => Went::Within,
+                Flow::Later => Went::Later,
+                _ => Went::On,
+            };
+        }
+        Err(error) => {
+            core.server_command_failed(asker, &error, &mut out);
+            true
+        }
+    };
+    ran(core, asker, began, secret, args);
+    if has_reply {
+        core.reply_now(asker, out);
+    } else {
+        core.spare_buffers.keep(out);
+    }
+    Went::On
+}
+
+/// What a command may have follow within a block, whose reply is one.
+fn within_block(
+    core: &mut Core,
+    (asker, args): (Asker, Args<'_>),
+    flow: Flow,
+    out: &mut Vec<u8>,
+) -> Result<Flow, CommandError> {
+    match flow {
+        Flow::Done | Flow::Wait(..) => Ok(flow),
+        Flow::Ask(question @ Question::Pause(_), finish) => {
+            // What it waits for may wait for locks of this block.
+            gather::before_reply(core, asker, question, answer);
+            let mut call = Call {
+                core,
+                key: asker.key,
+                out,
+            };
+            finish(&mut call, args, Vec::new())?;
+            Ok(Flow::Done)
+        }
+        Flow::Ask(..) => Ok(flow),
+        Flow::Engine(row) => {
+            let text = format!("ERR {} is not allowed inside MULTI", row.name);
+            Err(CommandError::Owned(text.into_bytes().into()))
+        }
+        // What concerns the order of requests runs at once although a MULTI is open.
+        Flow::Pending | Flow::Block | Flow::Later => {
+            debug_assert!(false, "it cannot be queued");
+            Ok(Flow::Done)
+        }
+    }
+}
+
+/// Counts a command that began then and has done its work on this core; `secret` are
+/// those of its arguments that no log may show.
+fn ran(core: &mut Core, asker: Asker, began: u64, secret: Vec<usize>, args: Args<'_>) {
+    let took = ticks::now().saturating_sub(began);
+    core.stats.ran(asker.row, ticks::to_ns(took));
+    if took >= core.noteworthy_ticks {
+        core.secret = secret;
+        core.note(asker.key, asker.id, asker.row, took, args);
+    }
+}
