@@ -8,6 +8,8 @@
 
 #[path = "differential/cases.rs"]
 mod cases;
+#[path = "differential/events.rs"]
+mod events;
 #[path = "differential/hits.rs"]
 mod hits;
 #[path = "differential/muted.rs"]
@@ -242,6 +244,11 @@ fn client_fields(line: &str) -> Vec<&str> {
     line.split_whitespace()
         .filter_map(|word| word.split('=').next())
         .collect()
+}
+
+#[test]
+fn writes_tell_of_what_redis_notifies() {
+    events::run(shapes);
 }
 
 #[test]

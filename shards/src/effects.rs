@@ -26,6 +26,10 @@
 //! merges logs goes on behind it when he has come to it in all of them, and takes it
 //! once. To take SWAPDB from each would undo it.
 
+mod event;
+
+pub use event::{Event, Notice, heard};
+
 use crate::keep::Keep;
 use crate::resp::{Protocol, Reply};
 use crate::types::{DbIndex, Type};
@@ -33,66 +37,6 @@ use crate::watch::Watches;
 use hashbrown::HashMap;
 use std::collections::BTreeSet;
 use std::ops::Range;
-
-/// What happened to a key, in Redis's words for keyspace notifications.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    Set,
-    SetRange,
-    SetBit,
-    GeoSearchStore,
-    GeoRadiusStore,
-    PfAdd,
-    /// Only what a HyperLogLog keeps of its estimate; nobody is notified.
-    PfCount,
-    Append,
-    IncrBy,
-    IncrByFloat,
-    Del,
-    Expire,
-    Persist,
-    Expired,
-    FlushDb,
-    SwapDb,
-    RenameFrom,
-    RenameTo,
-    CopyTo,
-    MoveFrom,
-    MoveTo,
-    LPush,
-    RPush,
-    LPop,
-    RPop,
-    LSet,
-    LTrim,
-    LInsert,
-    LRem,
-    ZAdd,
-    ZIncr,
-    ZRem,
-    ZRemByLex,
-    ZRemByRank,
-    ZRemByScore,
-    ZPopMax,
-    ZPopMin,
-    ZRangeStore,
-    ZDiffStore,
-    ZInterStore,
-    ZUnionStore,
-    SAdd,
-    SRem,
-    SPop,
-    SInterStore,
-    SUnionStore,
-    SDiffStore,
-    SortStore,
-    HSet,
-    HDel,
-    HIncrBy,
-    HIncrByFloat,
-    HExpire,
-    HPersist,
-}
 
 /// The effects of the requests of one shard, in order.
 #[derive(Debug)]
@@ -392,7 +336,7 @@ impl Effects {
         }
         self.changes += count as u64;
         self.changed = true;
-        self.touched(key);
+        self.touched(key, event);
     }
 
     /// Any key may have appeared, and be another one.
@@ -406,7 +350,8 @@ impl Effects {
 
     /// Tells those who watch a key.
     #[inline]
-    pub(crate) fn touched(&mut self, key: &[u8]) {
+    pub(crate) fn touched(&mut self, key: &[u8], event: Event) {
+        heard::note(self.db, key, event);
         if !self.watches.is_empty() {
             self.watches.touch(self.db, key);
         }
@@ -428,6 +373,7 @@ impl Effects {
 
     /// `key` was found expired and is gone.
     pub(crate) fn expired(&mut self, key: &[u8]) {
+        heard::note(self.db, key, Event::Expired);
         self.watches.pass(self.db, key, true);
         if self.recording {
             self.write_of_key(key, [&b"DEL"[..], key].into_iter());
@@ -470,7 +416,7 @@ impl Effects {
 
     /// The time of these fields of the hash `key` had come, and they are gone.
     pub(crate) fn expired_fields(&mut self, key: &[u8], fields: &[Vec<u8>]) {
-        self.touched(key);
+        self.touched(key, Event::HExpired);
         if self.recording {
             let mut parts = vec![&b"HDEL"[..], key];
             parts.extend(fields.iter().map(Vec::as_slice));

@@ -25,7 +25,7 @@ mod value;
 mod watch;
 
 pub use command::{Args, COMMANDS, Command, Context, Outcome, Row, row};
-pub use effects::{Effects, Event};
+pub use effects::{Effects, Event, Notice, heard};
 pub use error::{CommandError, ProtocolError, until_nul};
 pub use keep::Keep;
 pub use keyspace::{

@@ -14,14 +14,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// A line of a case file.
-struct Line {
-    number: usize,
+pub struct Line {
+    pub number: usize,
     shape_only: bool,
-    request: Request,
+    pub request: Request,
 }
 
 /// The files there are, by name: what is not in a list cannot be forgotten.
-fn files() -> Vec<(String, String)> {
+pub fn files() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
     let entries = std::fs::read_dir(folder).expect("the cases are there");
     let mut files: Vec<(String, String)> = entries
@@ -36,7 +36,7 @@ fn files() -> Vec<(String, String)> {
     files
 }
 
-fn cases(text: &str) -> Vec<Vec<Line>> {
+pub fn cases(text: &str) -> Vec<Vec<Line>> {
     let mut cases = vec![Vec::new()];
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();

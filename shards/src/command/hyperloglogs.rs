@@ -228,7 +228,7 @@ fn pfcount(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     }
     let count = it.count()?;
     ctx.db.set_range(key, CACHE_AT, &count.to_le_bytes())?;
-    ctx.changed(key, Event::PfCount);
+    ctx.changed(key, Event::Silent);
     reply_count(&mut ctx.reply, count);
     Ok(())
 }
@@ -404,7 +404,7 @@ fn make_dense(ctx: &mut Context<'_>, key: &[u8]) -> Result<bool, CommandError> {
     let mut copy = HyperLogLog::copy_of(old)?;
     copy.make_dense()?;
     ctx.db.set_owned(key, copy.into_bytes(), Ttl::Keep)?;
-    ctx.changed(key, Event::PfCount);
+    ctx.changed(key, Event::Silent);
     ctx.propagate(&[b"PFDEBUG", b"TODENSE", key]);
     Ok(true)
 }

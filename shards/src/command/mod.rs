@@ -487,10 +487,10 @@ impl<'a> Context<'a> {
         self.effects().finish(done.iter());
     }
 
-    /// `key` is as it was, but to those who watch it that counts as a change, as
-    /// it does in Redis.
-    pub fn touched(&mut self, key: &[u8]) {
-        self.effects().touched(key);
+    /// `key` is as it was, but to those who watch it, or who are notified, that counts
+    /// as a change, as it does in Redis.
+    pub fn touched(&mut self, key: &[u8], event: Event) {
+        self.effects().touched(key, event);
     }
 
     /// [`Context::changed`] for a key of another database, counted as so many.

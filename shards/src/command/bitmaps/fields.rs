@@ -323,7 +323,11 @@ fn run(ctx: &mut Context<'_>, key: &[u8], operations: &[Operation]) -> Outcome {
         changes += usize::from(counts && writes(&operation));
     }
     if grown || changes > 0 {
-        ctx.changed_times(key, Event::SetBit, changes);
+        let event = match changes {
+            0 => Event::Silent,
+            _ => Event::SetBit,
+        };
+        ctx.changed_times(key, event, changes);
     }
     Ok(())
 }

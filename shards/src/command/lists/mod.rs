@@ -453,7 +453,7 @@ fn ltrim(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
             ctx.db.bury(parts);
             ctx.changed_times(key, Event::LTrim, cut);
         }
-        Some(None) => ctx.touched(key),
+        Some(None) => ctx.touched(key, Event::LTrim),
         None => {}
     }
     ctx.reply.ok();

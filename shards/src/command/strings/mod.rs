@@ -327,7 +327,7 @@ fn set_with_options(
         None => Ttl::Clear,
     };
     ctx.db.set(key, value, ttl)?;
-    ctx.changed(key, Event::Set);
+    ctx.changed(key, deadline.map_or(Event::Set, |_| Event::SetFor));
     match deadline {
         Some(at) => propagate_set_at(ctx, key, value, at),
         None if keep => ctx.propagate(&[b"SET", key, value, b"KEEPTTL"]),
@@ -377,7 +377,7 @@ fn set_for(ctx: &mut Context<'_>, args: Args<'_>, unit: Unit, command: &'static 
     );
     if let Some(at) = ttl.deadline(ctx.db.now(), command)? {
         ctx.db.set(key, value, Ttl::At(at))?;
-        ctx.changed(key, Event::Set);
+        ctx.changed(key, Event::SetFor);
         propagate_set_at(ctx, key, value, at);
         ctx.reply.ok();
     }
