@@ -32,7 +32,7 @@
 //! Single-key requests pass here, so a check that may refuse them is one look at a word
 //! of `Core` that its feature keeps up to date.
 
-use crate::commands::Entry;
+use crate::commands::AnyRow;
 use crate::core::Core;
 use crate::session::Session;
 use shards::command::{Args, flags};
@@ -47,14 +47,14 @@ pub struct Refused {
 
 impl Refused {
     #[cold]
-    fn new(entry: &Entry, error: CommandError) -> Self {
-        let row = Some(entry.number);
+    fn new(command: &AnyRow, error: CommandError) -> Self {
+        let row = Some(command.number);
         Self { row, error }
     }
 
     #[cold]
-    fn by(entry: &Entry, text: &'static str) -> Self {
-        Self::new(entry, CommandError::Static(text))
+    fn by(command: &AnyRow, text: &'static str) -> Self {
+        Self::new(command, CommandError::Static(text))
     }
 }
 
@@ -67,26 +67,26 @@ impl Refused {
 pub fn admit(
     core: &Core,
     session: &Session,
-    found: Option<&'static Entry>,
+    found: Option<&'static AnyRow>,
     args: Args<'_>,
-) -> Result<&'static Entry, Refused> {
+) -> Result<&'static AnyRow, Refused> {
     let Some(found) = found else {
         let error = unknown_command(args);
         return Err(Refused { row: None, error });
     };
-    let entry = with_subcommand(found, args)?;
-    if !entry.arity.accepts(args.len()) {
-        let error = CommandError::WrongArity(entry.full_name.to_owned());
-        return Err(Refused::new(entry, error));
+    let command = with_subcommand(found, args)?;
+    if !command.arity.accepts(args.len()) {
+        let error = CommandError::WrongArity(command.full_name.to_owned());
+        return Err(Refused::new(command, error));
     }
-    if !is_somebody(core, session) && !entry.flags.has(flags::NO_AUTH) {
-        return Err(Refused::by(entry, "NOAUTH Authentication required."));
+    if !is_somebody(core, session) && !command.flags.has(flags::NO_AUTH) {
+        return Err(Refused::by(command, "NOAUTH Authentication required."));
     }
-    if session.queue.is_some() && entry.flags.has(flags::NO_MULTI) {
+    if session.queue.is_some() && command.flags.has(flags::NO_MULTI) {
         let text = "ERR Command not allowed inside a transaction";
-        return Err(Refused::by(entry, text));
+        return Err(Refused::by(command, text));
     }
-    Ok(entry)
+    Ok(command)
 }
 
 /// Whether the client is somebody, or need not be. Who has given no password is
@@ -98,7 +98,7 @@ pub fn is_somebody(core: &Core, session: &Session) -> bool {
 
 /// The row of the subcommand, for a container that is given one.
 #[inline]
-fn with_subcommand(found: &'static Entry, args: Args<'_>) -> Result<&'static Entry, Refused> {
+fn with_subcommand(found: &'static AnyRow, args: Args<'_>) -> Result<&'static AnyRow, Refused> {
     match args.get(1) {
         Some(name) if !found.subcommands.is_empty() => found.subcommand(name).ok_or_else(|| {
             let error = unknown_subcommand(found.name, name);

@@ -4,10 +4,10 @@
 mod admission;
 mod commands;
 mod config;
-mod coordinator;
 mod core;
 mod dispatch;
 mod net;
+mod questions;
 mod runtime;
 mod server;
 mod session;

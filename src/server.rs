@@ -2,29 +2,20 @@
 
 use crate::commands::registry;
 use crate::config::{Authority, Config, StartError};
-use crate::core::{Core, Message, Shared, SpareBuffers};
+use crate::core::{Core, Message, Parts, Shared};
 use crate::net::listener::Claimed;
 use crate::net::{driver, listener};
-use crate::runtime::jobs::Jobs;
 use crate::runtime::mesh::{Mesh, connect};
 use crate::runtime::park::Park;
 use crate::runtime::ring::Ring;
 use crate::runtime::sequencer::{Sequencer, sequencers};
 use crate::runtime::{boot, clock, log, memory, ticks};
-use crate::session::activity::Activity;
-use crate::stats::Stats;
-use crate::stats::latency::Events;
-use crate::stats::slowlog::SlowLog;
-use shards::order::Node;
-use shards::{Shard, UnixMs};
-use slab::Slab;
 use socket2::Socket;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
 
 const NO_DESCRIPTORS: &str = "maxclients: nofile is too small for a single client; \
                               raise it (ulimit -n) or lower --shards";
@@ -152,15 +143,15 @@ async fn serve(part: Part) {
         Ok((mut core, (sockets, same), park)) => {
             // The executor's first park may take tens of milliseconds: before
             // the first client, not after.
-            glommio::timer::sleep(Duration::from_millis(1)).await;
+            boot::nap().await;
             while !core.mesh.all_ready() {
-                glommio::timer::sleep(Duration::from_millis(1)).await;
+                boot::nap().await;
             }
             let mut listeners = listener::Listeners::new(&mut core, sockets);
             // The receiver goes away only if another core could not start.
             let _ = ready.send(Ok(()));
             while !core.shared.serving.load(Ordering::Relaxed) {
-                glommio::timer::sleep(Duration::from_millis(1)).await;
+                boot::nap().await;
             }
             driver::run(&mut core, &mut listeners, &park).await;
             // The kernel takes rings apart some time after the process has ended,
@@ -207,44 +198,16 @@ fn set_up(part: Part) -> Result<(Core, Sockets, Park), StartError> {
     let same: Result<Vec<_>, _> = sockets.iter().map(Socket::try_clone).collect();
     let same = same.map_err(|error| failed("a core's listening socket", error))?;
     mesh.publish_ring(ring.fd());
-    let slots = mesh.id().slots(config.shards);
-    let shard = Shard::new(config.databases, slots, seed, config.engine.clone());
-    let mut core = Core {
-        id: mesh.id(),
-        shards: config.shards,
-        node: Node::new(mesh.id(), config.shards, shard, seed),
+    let core = Core::new(Parts {
+        mesh,
         sequencer,
         ring,
-        mesh,
-        connections: Slab::new(),
-        turn: 0,
-        next_turn: Vec::new(),
-        holding: Vec::new(),
-        activity: Activity::default(),
-        peak_noted_at: UnixMs(0),
-        next_visit: 0,
-        gatherings: Slab::new(),
-        asked: Vec::new(),
+        bell: park.bell(),
         config,
-        stats: Stats::new(usize::from(registry().rows)),
-        slow_log: SlowLog::default(),
-        events: Events::default(),
-        noteworthy_ticks: u64::MAX,
-        lap: 0,
-        active_expire: true,
-        pause: None,
-        paused: Vec::new(),
-        pausing: Vec::new(),
-        secret: Vec::new(),
+        seed,
         row_flags: registry().flags(),
-        now: clock::now(),
-        dirty: Vec::new(),
-        spare_buffers: SpareBuffers::default(),
-        spare_blocks: Vec::new(),
         shared,
-        jobs: Jobs::new(park.bell()),
-    };
-    core.time_as_configured();
+    });
     Ok((core, (sockets, same), park))
 }
 

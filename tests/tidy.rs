@@ -64,16 +64,16 @@ const SHARDS_ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Modules of the server from left to right; each may name those before it.
-/// `config` and `stats` stand side by side. `core` is what one core owns and what
-/// cores ask each other; a server command is a function on it, so `commands`
-/// comes after, and what starts it all comes last.
+/// `config` and `stats` stand side by side. `core` is what one core owns; a server
+/// command is a function on it, so `commands` comes after, and what starts it all
+/// comes last.
 const SRC_ORDER: &[&str] = &[
     "config",
     "stats",
     "runtime",
     "session",
     "core",
-    "coordinator",
+    "questions",
     "commands",
     "admission",
     "dispatch",
@@ -349,6 +349,21 @@ fn unsafe_stays_where_it_is_listed() {
             "{root} must deny it for the files that are not listed"
         );
     }
+}
+
+#[test]
+fn glommio_is_named_in_the_runtime_alone() {
+    let runtime = Path::new("src/runtime");
+    let (inside, outside): (Vec<_>, Vec<_>) = [rust_files("src"), rust_files("shards")]
+        .concat()
+        .into_iter()
+        .filter(|path| {
+            let lines = production_lines(&read(path));
+            lines.iter().any(|(_, line)| line.contains("glommio::"))
+        })
+        .partition(|path| path.starts_with(runtime));
+    assert!(!inside.is_empty(), "it is looked for in vain");
+    assert!(outside.is_empty(), "{outside:?} names it");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! ACL: who the client is. There is one user yet, `default`.
 
-use super::{Call, Flow, ServerRow};
+use super::{Context, Flow, ServerRow};
 use shards::CommandError;
 use shards::command::{Args, Arity, Group, flags};
 
@@ -55,22 +55,22 @@ static SUBCOMMANDS: &[ServerRow] = &[
     },
 ];
 
-fn help(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
-    call.help(
+fn help(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    ctx.help(
         "ACL",
         &["WHOAMI", "    Return the current connection username."],
     );
     Ok(Flow::Done)
 }
 
-fn whoami(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
-    call.reply().bulk(b"default");
+fn whoami(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    ctx.reply().bulk(b"default");
     Ok(Flow::Done)
 }
 
 /// Clients ask for it to find the primary.
-fn role(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
-    let mut reply = call.reply();
+fn role(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    let mut reply = ctx.reply();
     reply.array(3);
     reply.bulk(b"master");
     reply.integer(0);

@@ -3,8 +3,8 @@
 //! Every core knows its own clients only. LIST and KILL ask all of them; a
 //! client is described by the core that serves it.
 
-use super::{Call, Flow, ServerRow, pause, registry, tracking};
-use crate::core::{Answer, Core, Question, Running};
+use super::{Context, Flow, ServerRow, pause, registry, tracking};
+use crate::core::{Answer, Core};
 use crate::runtime::ring::BUFFER_BYTES;
 use crate::session::ClientFilter;
 use crate::session::connection::{Connection, Phase};
@@ -288,38 +288,38 @@ pub fn is_printable(name: &[u8]) -> bool {
     name.iter().all(u8::is_ascii_graphic)
 }
 
-fn help(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
-    call.help("CLIENT", HELP);
+fn help(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    ctx.help("CLIENT", HELP);
     Ok(Flow::Done)
 }
 
-fn id(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
-    let id = call.session().id as i64;
-    call.reply().integer(id);
+fn id(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    let id = ctx.session().id as i64;
+    ctx.reply().integer(id);
     Ok(Flow::Done)
 }
 
-fn getname(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
-    let name = call.session().name.clone();
+fn getname(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    let name = ctx.session().name.clone();
     match name.is_empty() {
-        true => call.reply().null(),
-        false => call.reply().bulk(&name),
+        true => ctx.reply().null(),
+        false => ctx.reply().bulk(&name),
     }
     Ok(Flow::Done)
 }
 
-fn setname(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+fn setname(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     if !is_printable(&args[2]) {
         return Err(BAD_NAME);
     }
-    call.session().name = args[2].into();
-    call.reply().ok();
+    ctx.session().name = args[2].into();
+    ctx.reply().ok();
     Ok(Flow::Done)
 }
 
-fn setinfo(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+fn setinfo(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let [_, option, value] = args.exactly()?;
-    let session = call.session();
+    let session = ctx.session();
     let target = if option.eq_ignore_ascii_case(b"lib-name") {
         &mut session.lib_name
     } else if option.eq_ignore_ascii_case(b"lib-ver") {
@@ -336,25 +336,25 @@ fn setinfo(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         return Err(CommandError::quoting("ERR ", option, text));
     }
     *target = value.into();
-    call.reply().ok();
+    ctx.reply().ok();
     Ok(Flow::Done)
 }
 
-fn info(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    let running = running(call, args);
-    let connection = &call.core.connections[call.key as usize];
-    let line = describe(connection, call.core.now, running);
-    call.reply().verbatim("txt", &line);
+fn info(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let running = running(ctx, args);
+    let connection = &ctx.core.connections[ctx.key as usize];
+    let line = describe(connection, ctx.core.now, running);
+    ctx.reply().verbatim("txt", &line);
     Ok(Flow::Done)
 }
 
-fn reply(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+fn reply(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let [_, mode] = args.exactly()?;
-    let muted = &mut call.session().muted;
+    let muted = &mut ctx.session().muted;
     if mode.eq_ignore_ascii_case(b"on") {
         // What SKIP has announced in the same block stays announced.
         (muted.off, muted.this) = (false, false);
-        call.reply().ok();
+        ctx.reply().ok();
     } else if mode.eq_ignore_ascii_case(b"off") {
         muted.off = true;
     } else if !mode.eq_ignore_ascii_case(b"skip") {
@@ -374,32 +374,41 @@ fn switch(word: &[u8]) -> Result<bool, CommandError> {
     Err(CommandError::Syntax)
 }
 
-fn no_evict(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    call.session().no_evict = switch(&args[2])?;
-    call.reply().ok();
+fn no_evict(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    ctx.session().no_evict = switch(&args[2])?;
+    ctx.reply().ok();
     Ok(Flow::Done)
 }
 
-fn no_touch(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    call.session().no_touch = switch(&args[2])?;
-    call.reply().ok();
+fn no_touch(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    ctx.session().no_touch = switch(&args[2])?;
+    ctx.reply().ok();
     Ok(Flow::Done)
+}
+
+/// The client whose command is being executed.
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    client: u64,
+    /// Bytes of the request as it was received, and of its arguments.
+    request_bytes: usize,
+    args_bytes: usize,
 }
 
 /// Who calls, and with what.
-fn running(call: &mut Call<'_>, args: Args<'_>) -> Running {
+fn running(ctx: &mut Context<'_>, args: Args<'_>) -> Running {
     let digits = |number: usize| number.to_string().len();
     let args_bytes = args.iter().map(<[u8]>::len).sum();
     // A letter and a line end each; behind a text another line end.
     let frames = args.iter().map(|arg| 5 + digits(arg.len()));
     Running {
-        client: call.session().id,
+        client: ctx.session().id,
         request_bytes: 3 + digits(args.len()) + frames.sum::<usize>() + args_bytes,
         args_bytes,
     }
 }
 
-fn list(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+fn list(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let mut filter = ClientFilter::default();
     match args.get(2) {
         None => {}
@@ -412,11 +421,18 @@ fn list(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         }
         Some(_) => return Err(CommandError::Syntax),
     }
-    let running = running(call, args);
-    Ok(Flow::Ask(Question::Clients(filter, running), list_finish))
+    let running = running(ctx, args);
+    Ok(Flow::ask_all(
+        move |core| list_here(core, &filter, running),
+        list_finish,
+    ))
 }
 
-fn list_finish(call: &mut Call<'_>, _: Args<'_>, answers: Vec<Answer>) -> Result<(), CommandError> {
+fn list_finish(
+    ctx: &mut Context<'_>,
+    _: Args<'_>,
+    answers: Vec<Answer>,
+) -> Result<(), CommandError> {
     let mut lines = Vec::new();
     for answer in &answers {
         if let Answer::Text(text) = answer {
@@ -433,15 +449,18 @@ fn list_finish(call: &mut Call<'_>, _: Args<'_>, answers: Vec<Answer>) -> Result
         text.push_str(line);
         text.push('\n');
     }
-    call.reply().verbatim("txt", &text);
+    ctx.reply().verbatim("txt", &text);
     Ok(())
 }
 
-fn kill(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+fn kill(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let mut filter = ClientFilter::default();
     if args.len() == 3 {
         filter.addr = Some(args[2].to_vec());
-        return Ok(Flow::Ask(Question::Kill(filter), kill_one_finish));
+        return Ok(Flow::ask_all(
+            move |core| kill_here(core, &filter),
+            kill_one_finish,
+        ));
     }
     let mut skip_me = true;
     let mut rest = args.iter().skip(2);
@@ -471,29 +490,36 @@ fn kill(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
             return Err(CommandError::Syntax);
         }
     }
-    filter.not = skip_me.then(|| call.session().id);
-    Ok(Flow::Ask(Question::Kill(filter), kill_finish))
+    filter.not = skip_me.then(|| ctx.session().id);
+    Ok(Flow::ask_all(
+        move |core| kill_here(core, &filter),
+        kill_finish,
+    ))
 }
 
-fn kill_finish(call: &mut Call<'_>, _: Args<'_>, answers: Vec<Answer>) -> Result<(), CommandError> {
-    call.reply().integer(super::total(&answers) as i64);
+fn kill_finish(
+    ctx: &mut Context<'_>,
+    _: Args<'_>,
+    answers: Vec<Answer>,
+) -> Result<(), CommandError> {
+    ctx.reply().integer(super::total(&answers) as i64);
     Ok(())
 }
 
 fn kill_one_finish(
-    call: &mut Call<'_>,
+    ctx: &mut Context<'_>,
     _: Args<'_>,
     answers: Vec<Answer>,
 ) -> Result<(), CommandError> {
     if super::total(&answers) == 0 {
         return Err(CommandError::Static("ERR No such client"));
     }
-    call.reply().ok();
+    ctx.reply().ok();
     Ok(())
 }
 
 /// The lines of the matching clients of this core.
-pub fn list_here(core: &Core, filter: &ClientFilter, running: Running) -> Answer {
+fn list_here(core: &Core, filter: &ClientFilter, running: Running) -> Answer {
     let mut text = String::new();
     for (_, connection) in &core.connections {
         if connection.is_listed() && filter.matches(&connection.session) {
@@ -506,7 +532,7 @@ pub fn list_here(core: &Core, filter: &ClientFilter, running: Running) -> Answer
 /// Closes the matching clients of this core. One that waits for a reply, the
 /// one that asked among them, gets it first, unless it is closing already: then it
 /// may never read what it is sent.
-pub fn kill_here(core: &mut Core, filter: &ClientFilter) -> Answer {
+fn kill_here(core: &mut Core, filter: &ClientFilter) -> Answer {
     let meant = |connection: &Connection| {
         connection.phase != Phase::Closed && filter.matches(&connection.session)
     };

@@ -4,7 +4,7 @@
 //! specifications and documentation all come from the rows.
 
 use super::syntax::{Argument, Kind, arguments};
-use super::{Call, Entry, Flow, Run, ServerRow, registry};
+use super::{AnyRow, Context, Flow, RowOf, ServerRow, registry};
 use shards::command::{Args, Arity, Begin, Find, Flags, Group, KeySpec, flags};
 use shards::resp::Reply;
 use shards::{CommandError, glob};
@@ -102,7 +102,7 @@ static SUBCOMMANDS: &[ServerRow] = &[
     },
 ];
 
-fn help(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+fn help(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
     const HELP: &[&str] = &[
         "(no subcommand)",
         "    Return details about all Redis commands.",
@@ -123,12 +123,12 @@ fn help(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
         "GETKEYSANDFLAGS <full-command>",
         "    Return the keys and the access flags from a full Redis command.",
     ];
-    call.help("COMMAND", HELP);
+    ctx.help("COMMAND", HELP);
     Ok(Flow::Done)
 }
 
-fn count(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
-    call.reply().integer(registry().entries.len() as i64);
+fn count(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    ctx.reply().integer(registry().commands.len() as i64);
     Ok(Flow::Done)
 }
 
@@ -142,22 +142,22 @@ enum Filter<'a> {
 }
 
 impl Filter<'_> {
-    fn matches(&self, entry: &Entry) -> bool {
+    fn matches(&self, command: &AnyRow) -> bool {
         match self {
             Self::All => true,
             Self::Module => false,
             Self::Category(wanted) => {
                 let same = |name: &&str| wanted.eq_ignore_ascii_case(&name.as_bytes()[1..]);
-                categories(entry).iter().any(same)
+                categories(command).iter().any(same)
             }
             Self::Pattern(pattern) => {
-                glob::matches_ignoring_case(pattern, entry.full_name.as_bytes())
+                glob::matches_ignoring_case(pattern, command.full_name.as_bytes())
             }
         }
     }
 }
 
-fn list(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+fn list(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let filter = match args.len() {
         2 => Filter::All,
         5 if args[2].eq_ignore_ascii_case(b"filterby") => {
@@ -171,13 +171,13 @@ fn list(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         }
         _ => return Err(CommandError::Syntax),
     };
-    let all = registry().entries.iter();
+    let all = registry().commands.iter();
     let names: Vec<_> = all
-        .flat_map(|entry| std::iter::once(entry).chain(&entry.subcommands))
-        .filter(|entry| filter.matches(entry))
-        .map(|entry| entry.full_name)
+        .flat_map(|command| std::iter::once(command).chain(&command.subcommands))
+        .filter(|command| filter.matches(command))
+        .map(|command| command.full_name)
         .collect();
-    let mut reply = call.reply();
+    let mut reply = ctx.reply();
     reply.array(names.len());
     for name in names {
         reply.bulk(name.as_bytes());
@@ -185,13 +185,13 @@ fn list(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     Ok(Flow::Done)
 }
 
-fn info(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    let mut reply = call.long_reply();
+fn info(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let mut reply = ctx.long_reply();
     if args.len() <= 2 {
-        let entries = &registry().entries;
-        reply.array(entries.len());
-        for entry in entries {
-            write_info(&mut reply, entry);
+        let commands = &registry().commands;
+        reply.array(commands.len());
+        for command in commands {
+            write_info(&mut reply, command);
         }
         reply.complete()?;
         return Ok(Flow::Done);
@@ -199,7 +199,7 @@ fn info(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     reply.array(args.len() - 2);
     for name in args.iter().skip(2) {
         match registry().find_full(name) {
-            Some(entry) => write_info(&mut reply, entry),
+            Some(command) => write_info(&mut reply, command),
             None => reply.null(),
         }
         reply.complete()?;
@@ -207,34 +207,34 @@ fn info(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     Ok(Flow::Done)
 }
 
-fn write_info(reply: &mut Reply<'_>, entry: &Entry) {
+fn write_info(reply: &mut Reply<'_>, command: &AnyRow) {
     reply.array(10);
-    reply.bulk(entry.full_name.as_bytes());
-    reply.integer(entry.arity.as_redis());
+    reply.bulk(command.full_name.as_bytes());
+    reply.integer(command.arity.as_redis());
     let named = flags::NAMES
         .iter()
-        .filter(|(flag, _)| entry.flags.has(*flag));
+        .filter(|(flag, _)| command.flags.has(*flag));
     let named: Vec<_> = named.map(|(_, name)| *name).collect();
     write_words(reply, &named);
-    let (first, last, step) = legacy_range(entry.keys);
+    let (first, last, step) = legacy_range(command.keys);
     for number in [first, last, step] {
         reply.integer(i64::from(number));
     }
-    write_words(reply, &categories(entry));
-    reply.set(entry.tips.len());
-    for tip in entry.tips {
+    write_words(reply, &categories(command));
+    reply.set(command.tips.len());
+    for tip in command.tips {
         reply.bulk(tip.as_bytes());
     }
-    reply.set(entry.keys.len());
-    for spec in entry.keys {
+    reply.set(command.keys.len());
+    for spec in command.keys {
         write_key_spec(reply, spec);
     }
-    if entry.subcommands.is_empty() {
+    if command.subcommands.is_empty() {
         reply.set(0);
         return;
     }
-    reply.array(entry.subcommands.len());
-    for sub in &entry.subcommands {
+    reply.array(command.subcommands.len());
+    for sub in &command.subcommands {
         write_info(reply, sub);
     }
 }
@@ -318,13 +318,13 @@ fn legacy_range(specs: &[KeySpec]) -> (i32, i32, i32) {
 
 /// The categories of access control, in Redis's order, as the flags and the
 /// group of a row imply them.
-pub fn categories(entry: &Entry) -> Vec<&'static str> {
-    let has = |flag: Flags| entry.flags.has(flag);
+pub fn categories(command: &AnyRow) -> Vec<&'static str> {
+    let has = |flag: Flags| command.flags.has(flag);
     // A container is nothing that could be run: only its subcommands count.
-    let container = !entry.subcommands.is_empty() && entry.flags == flags::NONE;
-    let group = |group: Group| entry.group == group && !container;
+    let container = !command.subcommands.is_empty() && command.flags == flags::NONE;
+    let group = |group: Group| command.group == group && !container;
     // Of the server's family, what concerns whole databases.
-    let whole = matches!(entry.run, Run::Engine(_)) && entry.keys.is_empty();
+    let whole = matches!(command.row, RowOf::Engine(_)) && command.keys.is_empty();
     let accesses_keyspace = whole && (has(flags::WRITE) || has(flags::READONLY));
     let scripting = group(Group::Scripting);
     [
@@ -366,30 +366,30 @@ pub fn categories(entry: &Entry) -> Vec<&'static str> {
     .collect()
 }
 
-fn docs(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    let entries: Vec<&Entry> = if args.len() == 2 {
-        registry().entries.iter().collect()
+fn docs(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let commands: Vec<&AnyRow> = if args.len() == 2 {
+        registry().commands.iter().collect()
     } else {
         let names = args.iter().skip(2);
         names
             .filter_map(|name| registry().find_full(name))
             .collect()
     };
-    let mut reply = call.long_reply();
-    reply.map(entries.len());
-    for entry in entries {
-        write_docs(&mut reply, entry);
+    let mut reply = ctx.long_reply();
+    reply.map(commands.len());
+    for command in commands {
+        write_docs(&mut reply, command);
         reply.complete()?;
     }
     Ok(Flow::Done)
 }
 
-fn write_docs(reply: &mut Reply<'_>, entry: &Entry) {
-    let arguments = arguments(entry.syntax, !entry.keys.is_empty());
-    reply.bulk(entry.full_name.as_bytes());
+fn write_docs(reply: &mut Reply<'_>, command: &AnyRow) {
+    let arguments = arguments(command.syntax, !command.keys.is_empty());
+    reply.bulk(command.full_name.as_bytes());
     let flags = [
-        (entry.deprecated.is_some(), "deprecated"),
-        (entry.is_system, "syscmd"),
+        (command.deprecated.is_some(), "deprecated"),
+        (command.is_system, "syscmd"),
     ];
     let flags: Vec<&str> = flags
         .into_iter()
@@ -397,53 +397,53 @@ fn write_docs(reply: &mut Reply<'_>, entry: &Entry) {
         .collect();
     let more = [
         !flags.is_empty(),
-        entry.deprecated.is_some(),
-        entry.deprecated.is_some(),
-        !entry.history.is_empty(),
+        command.deprecated.is_some(),
+        command.deprecated.is_some(),
+        !command.history.is_empty(),
         !arguments.is_empty(),
-        !entry.subcommands.is_empty(),
+        !command.subcommands.is_empty(),
     ];
     reply.map(4 + more.into_iter().filter(|there| *there).count());
     for (name, value) in [
-        ("summary", entry.summary),
-        ("since", entry.since),
-        ("group", entry.group.as_str()),
-        ("complexity", entry.complexity),
+        ("summary", command.summary),
+        ("since", command.since),
+        ("group", command.group.as_str()),
+        ("complexity", command.complexity),
     ] {
         reply.bulk(name.as_bytes());
         reply.bulk(value.as_bytes());
     }
-    write_past(reply, entry, &flags);
+    write_past(reply, command, &flags);
     if !arguments.is_empty() {
         let mut keys = 0;
         reply.bulk(b"arguments");
-        write_arguments(reply, &arguments, entry.keys.len(), &mut keys);
+        write_arguments(reply, &arguments, command.keys.len(), &mut keys);
     }
-    if !entry.subcommands.is_empty() {
+    if !command.subcommands.is_empty() {
         reply.bulk(b"subcommands");
-        reply.map(entry.subcommands.len());
-        for sub in &entry.subcommands {
+        reply.map(command.subcommands.len());
+        for sub in &command.subcommands {
             write_docs(reply, sub);
         }
     }
 }
 
-fn write_past(reply: &mut Reply<'_>, entry: &Entry, flags: &[&str]) {
+fn write_past(reply: &mut Reply<'_>, command: &AnyRow, flags: &[&str]) {
     if !flags.is_empty() {
         reply.bulk(b"doc_flags");
         reply.set(flags.len());
         flags.iter().for_each(|flag| reply.simple(flag));
     }
-    if let Some(deprecated) = &entry.deprecated {
+    if let Some(deprecated) = &command.deprecated {
         reply.bulk(b"deprecated_since");
         reply.bulk(deprecated.since.as_bytes());
         reply.bulk(b"replaced_by");
         reply.bulk(deprecated.replaced_by.as_bytes());
     }
-    if !entry.history.is_empty() {
+    if !command.history.is_empty() {
         reply.bulk(b"history");
-        reply.set(entry.history.len());
-        for (version, change) in entry.history {
+        reply.set(command.history.len());
+        for (version, change) in command.history {
             reply.array(2);
             reply.bulk(version.as_bytes());
             reply.bulk(change.as_bytes());
@@ -507,23 +507,23 @@ type KeyUse = (usize, &'static [&'static str]);
 
 fn key_uses(args: Args<'_>) -> Result<Vec<KeyUse>, CommandError> {
     let fail = |text| Err(CommandError::Static(text));
-    let Some(entry) = registry().find_with_sub(args) else {
+    let Some(command) = registry().find_with_sub(args) else {
         return fail("ERR Invalid command specified");
     };
-    if entry.keys.is_empty() {
+    if command.keys.is_empty() {
         return fail("ERR The command has no key arguments");
     }
-    if !entry.arity.accepts(args.len()) {
+    if !command.arity.accepts(args.len()) {
         return fail("ERR Invalid number of arguments specified for command");
     }
     let mut uses = Vec::new();
-    for spec in entry.keys {
+    for spec in command.keys {
         let mut positions = Vec::new();
         let fits = spec.positions(args, &mut positions).is_some();
         // A keyword may be missing; keys at a place of their own may not.
         let none_here = positions.is_empty() && matches!(spec.begin, Begin::Index(_));
         if !fits || none_here {
-            if entry.flags.has(flags::NO_MANDATORY_KEYS) {
+            if command.flags.has(flags::NO_MANDATORY_KEYS) {
                 return Ok(Vec::new());
             }
             return fail("ERR Invalid arguments specified for command");
@@ -534,10 +534,10 @@ fn key_uses(args: Args<'_>) -> Result<Vec<KeyUse>, CommandError> {
     Ok(uses)
 }
 
-fn getkeys(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+fn getkeys(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let args = args.from(2);
     let uses = key_uses(args)?;
-    let mut reply = call.reply();
+    let mut reply = ctx.reply();
     reply.array(uses.len());
     for (at, _) in uses {
         reply.bulk(&args[at]);
@@ -545,10 +545,10 @@ fn getkeys(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     Ok(Flow::Done)
 }
 
-fn getkeysandflags(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+fn getkeysandflags(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let args = args.from(2);
     let uses = key_uses(args)?;
-    let mut reply = call.reply();
+    let mut reply = ctx.reply();
     reply.array(uses.len());
     for (at, words) in uses {
         reply.array(2);

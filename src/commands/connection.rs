@@ -1,7 +1,7 @@
 //! Commands about the connection itself.
 
 use super::client::{BAD_NAME, is_printable};
-use super::{Call, Flow, ROW, ServerRow};
+use super::{Context, Flow, ROW, ServerRow};
 use crate::config::REDIS_VERSION;
 use crate::session::connection::Phase;
 use shards::command::{Args, Arity, Flags, Group, flags};
@@ -105,45 +105,45 @@ pub static COMMANDS: &[ServerRow] = &[
     },
 ];
 
-fn ping(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+fn ping(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     match args.len() {
-        1 => call.reply().simple("PONG"),
-        2 => call.reply().bulk(&args[1]),
+        1 => ctx.reply().simple("PONG"),
+        2 => ctx.reply().bulk(&args[1]),
         _ => return Err(CommandError::WrongArity("ping".into())),
     }
     Ok(Flow::Done)
 }
 
-fn echo(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    call.reply().bulk(&args[1]);
+fn echo(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    ctx.reply().bulk(&args[1]);
     Ok(Flow::Done)
 }
 
-fn select(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+fn select(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let index = parse_i64(&args[1]).ok_or(CommandError::NotAnInteger)?;
     if i32::try_from(index).is_err() {
         return Err(CommandError::Static(
             "ERR value is out of range, value must between -2147483648 and 2147483647",
         ));
     }
-    let databases = call.core.config.databases;
+    let databases = ctx.core.config.databases;
     let index = u16::try_from(index).ok().filter(|index| *index < databases);
-    call.session().db = DbIndex(index.ok_or(CommandError::DbOutOfRange)?);
-    call.reply().ok();
+    ctx.session().db = DbIndex(index.ok_or(CommandError::DbOutOfRange)?);
+    ctx.reply().ok();
     Ok(Flow::Done)
 }
 
-fn quit(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
-    call.reply().ok();
-    call.connection().phase = Phase::Closing;
+fn quit(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    ctx.reply().ok();
+    ctx.connection().phase = Phase::Closing;
     Ok(Flow::Done)
 }
 
 /// The library's name stays, as in Redis.
-fn reset(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
-    let open = call.core.config.requirepass.is_empty();
-    call.core.discard(call.key);
-    let session = call.session();
+fn reset(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    let open = ctx.core.config.requirepass.is_empty();
+    ctx.core.discard(ctx.key);
+    let session = ctx.session();
     session.db = DbIndex(0);
     session.protocol = Protocol::Resp2;
     session.authenticated = open;
@@ -152,7 +152,7 @@ fn reset(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
     session.muted.off = false;
     session.no_evict = false;
     session.no_touch = false;
-    call.reply().simple("RESET");
+    ctx.reply().simple("RESET");
     Ok(Flow::Done)
 }
 
@@ -160,8 +160,8 @@ const WRONG_PASSWORD: CommandError =
     CommandError::Static("WRONGPASS invalid username-password pair or user is disabled.");
 
 /// Whether this is the only user there is, with its password.
-fn is_default_user(call: &Call<'_>, user: &[u8], password: &[u8]) -> bool {
-    let wanted = &call.core.config.requirepass;
+fn is_default_user(ctx: &Context<'_>, user: &[u8], password: &[u8]) -> bool {
+    let wanted = &ctx.core.config.requirepass;
     user == b"default" && (wanted.is_empty() || same(wanted, password))
 }
 
@@ -174,12 +174,12 @@ fn same(wanted: &[u8], given: &[u8]) -> bool {
     wanted.len() == given.len() && std::hint::black_box(differences) == 0
 }
 
-fn auth(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+fn auth(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     if args.len() <= 3 {
-        (1..args.len()).for_each(|at| call.redact(at));
+        (1..args.len()).for_each(|at| ctx.redact(at));
     }
     let (user, password): (&[u8], _) = match args.len() {
-        2 if call.core.config.requirepass.is_empty() => {
+        2 if ctx.core.config.requirepass.is_empty() => {
             return Err(CommandError::Static(
                 "ERR AUTH <password> called without any password configured for the default \
                  user. Are you sure your configuration is correct?",
@@ -189,12 +189,12 @@ fn auth(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         3 => (&args[1], &args[2]),
         _ => return Err(CommandError::Syntax),
     };
-    if !is_default_user(call, user, password) {
-        call.core.stats.denied += 1;
+    if !is_default_user(ctx, user, password) {
+        ctx.core.stats.denied += 1;
         return Err(WRONG_PASSWORD);
     }
-    call.session().authenticated = true;
-    call.reply().ok();
+    ctx.session().authenticated = true;
+    ctx.reply().ok();
     Ok(Flow::Done)
 }
 
@@ -242,29 +242,29 @@ fn parse_hello(args: Args<'_>) -> Result<Hello<'_>, CommandError> {
 }
 
 /// Name and password behind AUTH.
-fn redact_hello(call: &mut Call<'_>, args: Args<'_>) {
+fn redact_hello(ctx: &mut Context<'_>, args: Args<'_>) {
     let mut at = 2;
     while at < args.len() {
         if args[at].eq_ignore_ascii_case(b"auth") && at + 2 < args.len() {
-            call.redact(at + 1);
-            call.redact(at + 2);
+            ctx.redact(at + 1);
+            ctx.redact(at + 2);
             at += 1;
         }
         at += 2;
     }
 }
 
-fn hello(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    redact_hello(call, args);
+fn hello(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    redact_hello(ctx, args);
     let hello = parse_hello(args)?;
     if let Some((user, password)) = hello.user {
-        if !is_default_user(call, user, password) {
-            call.core.stats.denied += 1;
+        if !is_default_user(ctx, user, password) {
+            ctx.core.stats.denied += 1;
             return Err(WRONG_PASSWORD);
         }
-        call.session().authenticated = true;
+        ctx.session().authenticated = true;
     }
-    let session = call.session();
+    let session = ctx.session();
     if !session.authenticated {
         return Err(CommandError::Static(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
@@ -283,7 +283,7 @@ fn hello(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         Protocol::Resp2 => 2,
         Protocol::Resp3 => 3,
     };
-    let mut reply = call.reply();
+    let mut reply = ctx.reply();
     reply.map(7);
     for (name, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
         reply.bulk(name.as_bytes());

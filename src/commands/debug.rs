@@ -1,9 +1,9 @@
 //! DEBUG: for test suites. What has no meaning here answers like a subcommand
 //! that does not exist.
 
-use super::{Call, Flow, ROW, ServerRow, ok};
+use super::{Context, Flow, ROW, ServerRow, ok};
 use crate::config;
-use crate::core::{Answer, Core, Question};
+use crate::core::{Answer, Core, Question, Whom};
 use shards::command::{Args, Arity, Group, digest, flags};
 use shards::resp::Protocol;
 use shards::{CommandError, DbIndex, Request};
@@ -107,9 +107,9 @@ static SUBCOMMANDS: &[Sub] = &[
     },
 ];
 
-fn debug(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    let local = call.is_local();
-    if !call.core.config.enable_debug_command.permits(local) {
+fn debug(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let local = ctx.is_local();
+    if !ctx.core.config.enable_debug_command.permits(local) {
         return Err(CommandError::Static(
             "ERR DEBUG command not allowed. If the enable-debug-command option is set to \
              \"local\", you can run it from a local connection, otherwise you need to set this \
@@ -121,7 +121,7 @@ fn debug(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
             && (sub.args == ANY || args.len() == sub.args + 2)
     };
     match SUBCOMMANDS.iter().find(named) {
-        Some(sub) => (sub.run)(call, args),
+        Some(sub) => (sub.run)(ctx, args),
         None => Err(CommandError::quoting(
             "ERR unknown subcommand or wrong number of arguments for '",
             &args[1],
@@ -130,7 +130,7 @@ fn debug(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     }
 }
 
-fn help(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+fn help(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
     const HELP: &[&str] = &[
         "DIGEST",
         "    Output a hex signature representing the current DB content.",
@@ -156,53 +156,65 @@ fn help(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
         "SLEEP <seconds>",
         "    Stop the server for <seconds>. Decimals allowed.",
     ];
-    call.help("DEBUG", HELP);
+    ctx.help("DEBUG", HELP);
     Ok(Flow::Done)
 }
 
-fn sleep(_: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+fn sleep(_: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     // As in Redis, what is no number is no time.
     let seconds = std::str::from_utf8(&args[2])
         .ok()
         .and_then(|text| text.parse().ok());
     let duration = Duration::try_from_secs_f64(seconds.unwrap_or(0.0)).unwrap_or_default();
-    Ok(Flow::Ask(Question::Sleep(duration), ok))
+    Ok(Flow::ask_all(
+        move |_| {
+            std::thread::sleep(duration);
+            Answer::Done
+        },
+        ok,
+    ))
 }
 
 /// What is no number is zero.
-fn set_active_expire(_: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+fn set_active_expire(_: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let active = shards::parse_i64(&args[2]).is_some_and(|number| number != 0);
-    Ok(Flow::Ask(Question::ActiveExpire(active), ok))
+    Ok(Flow::ask_all(
+        move |core| {
+            core.active_expire = active;
+            Answer::Done
+        },
+        ok,
+    ))
 }
 
-fn packed_threshold(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+fn packed_threshold(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     const MAX: u64 = 4 << 30;
     if config::parse_memory(&args[2]).is_none_or(|bytes| bytes > MAX) {
         return Err(CommandError::Static(
             "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
         ));
     }
-    call.reply().ok();
+    ctx.reply().ok();
     Ok(Flow::Done)
 }
 
-fn log(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+fn log(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     tracing::warn!(message = %String::from_utf8_lossy(&args[2]).escape_debug(), "DEBUG LOG");
-    call.reply().ok();
+    ctx.reply().ok();
     Ok(Flow::Done)
 }
 
-fn object(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    let question = Question::Object {
-        db: call.session().db,
-        key: args[2].into(),
-    };
-    Ok(Flow::Ask(question, object_finish))
+fn object(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let (db, key) = (ctx.session().db, Box::<[u8]>::from(&args[2]));
+    // Nobody else knows the key.
+    let owner = ctx.core.node.owner(&key);
+    let question = Question::of(move |core| object_here(core, db, &key));
+    Ok(Flow::ask(question, Whom::These(vec![owner]), object_finish))
 }
 
 /// Only the owner of the key answers with a text: the reply as it stands.
 fn object_finish(
-    call: &mut Call<'_>,
+    ctx: &mut Context<'_>,
     _: Args<'_>,
     answers: Vec<Answer>,
 ) -> Result<(), CommandError> {
@@ -211,17 +223,14 @@ fn object_finish(
         _ => None,
     });
     match text {
-        Some(text) => call.out.extend_from_slice(&text),
+        Some(text) => ctx.out.extend_from_slice(&text),
         None => return Err(CommandError::NoSuchKey),
     }
     Ok(())
 }
 
 /// What this core knows of a key, if it is its own.
-pub fn object_here(core: &mut Core, db: DbIndex, key: &[u8]) -> Answer {
-    if core.node.owner(key) != core.id {
-        return Answer::Done;
-    }
+fn object_here(core: &mut Core, db: DbIndex, key: &[u8]) -> Answer {
     let words: [&[u8]; 3] = [b"DEBUG", b"OBJECT", key];
     let args = shards::command::OwnedArgs::new(words);
     let request = Request {
@@ -283,7 +292,7 @@ const TYPES: &[(&str, &str, &str)] = &[
     ("false", ":0\r\n", "#f\r\n"),
 ];
 
-fn protocol(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+fn protocol(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let named = |(name, _, _): &&(&str, &str, &str)| args[2].eq_ignore_ascii_case(name.as_bytes());
     let Some((_, resp2, resp3)) = TYPES.iter().find(named) else {
         return Err(CommandError::Static(
@@ -291,10 +300,10 @@ fn protocol(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
              string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
         ));
     };
-    let reply = match call.session().protocol {
+    let reply = match ctx.session().protocol {
         Protocol::Resp2 => resp2,
         Protocol::Resp3 => resp3,
     };
-    call.out.extend_from_slice(reply.as_bytes());
+    ctx.out.extend_from_slice(reply.as_bytes());
     Ok(Flow::Done)
 }

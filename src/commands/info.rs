@@ -1,8 +1,8 @@
 //! INFO: what the server tells about itself, summed over all cores.
 
-use super::{Call, Flow, ROW, ServerRow, registry};
+use super::{Context, Flow, ROW, ServerRow, registry};
 use crate::config::REDIS_VERSION;
-use crate::core::{Answer, Core, CoreStats, KeyspaceStats, Question};
+use crate::core::{Answer, Core, CoreStats, KeyspaceStats};
 use crate::runtime::clock;
 use crate::runtime::memory::{self, Memory};
 use crate::session::Connection;
@@ -128,14 +128,17 @@ struct Figures<'a> {
     memory: Memory,
 }
 
-fn info(_: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+fn info(_: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     // Large: only if they are to be shown.
     let latencies = |section: &&Section| section.name == "latencystats";
     let histograms = SECTIONS
         .iter()
         .filter(latencies)
         .any(|section| wanted(section, args));
-    Ok(Flow::Ask(Question::Stats { histograms }, finish))
+    Ok(Flow::ask_all(
+        move |core| stats_here(core, histograms),
+        finish,
+    ))
 }
 
 /// Whether the request asks for this section.
@@ -152,9 +155,9 @@ fn wanted(section: &Section, args: Args<'_>) -> bool {
     })
 }
 
-fn finish(call: &mut Call<'_>, args: Args<'_>, answers: Vec<Answer>) -> Result<(), CommandError> {
+fn finish(ctx: &mut Context<'_>, args: Args<'_>, answers: Vec<Answer>) -> Result<(), CommandError> {
     let figures = Figures {
-        core: call.core,
+        core: ctx.core,
         sum: CoreStats::sum(&answers),
         memory: memory::read(),
     };
@@ -167,7 +170,7 @@ fn finish(call: &mut Call<'_>, args: Args<'_>, answers: Vec<Answer>) -> Result<(
             .and_then(|()| (section.write)(&mut text, &figures));
         written.expect("a string takes everything");
     }
-    call.reply().verbatim("txt", &text);
+    ctx.reply().verbatim("txt", &text);
     Ok(())
 }
 
@@ -413,8 +416,8 @@ fn cpu(text: &mut String, _: &Figures<'_>) -> std::fmt::Result {
 
 fn commandstats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
     let rows = &figures.sum.stats.rows;
-    for entry in registry().all() {
-        let row = rows.get(usize::from(entry.number));
+    for command in registry().all() {
+        let row = rows.get(usize::from(command.number));
         let RowStats {
             calls,
             rejected,
@@ -429,7 +432,7 @@ fn commandstats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
             text,
             "cmdstat_{}:calls={calls},usec={},usec_per_call={per_call:.2},\
              rejected_calls={rejected},failed_calls={failed}\r\n",
-            entry.full_name,
+            command.full_name,
             ns / 1000,
         )?;
     }
@@ -439,8 +442,8 @@ fn commandstats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
 fn latencystats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
     let percentiles = &figures.core.config.latency_percentiles;
     let histograms = &figures.sum.stats.histograms;
-    for entry in registry().all() {
-        let Some(Some(histogram)) = histograms.get(usize::from(entry.number)) else {
+    for command in registry().all() {
+        let Some(Some(histogram)) = histograms.get(usize::from(command.number)) else {
             continue;
         };
         let values: Vec<String> = percentiles
@@ -450,7 +453,7 @@ fn latencystats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
                 format!("p{percent}={:.3}", ns as f64 / 1000.0)
             })
             .collect();
-        let name = entry.full_name;
+        let name = command.full_name;
         let values = values.join(",");
         write!(text, "latency_percentiles_usec_{name}:{values}\r\n")?;
     }

@@ -1,8 +1,9 @@
 //! LATENCY: events that took longer than `latency-monitor-threshold`, and how
 //! the latencies of commands are distributed.
 
-use super::{Call, Flow, ServerRow, registry};
-use crate::core::{Answer, Core, CoreStats, Question};
+use super::info::stats_here;
+use super::{Context, Flow, ServerRow, registry};
+use crate::core::{Answer, Core, CoreStats};
 use crate::stats::histogram::Histogram;
 use crate::stats::latency::{EventKind, Events, Samples};
 use shards::command::{Args, Arity, Flags, Group, flags};
@@ -44,7 +45,7 @@ static SUBCOMMANDS: &[ServerRow] = &[
     ServerRow {
         name: "latency|latest",
         summary: "The latest and the longest sample of each event.",
-        run: |_, _| Ok(Flow::Ask(Question::Events, latest)),
+        run: |_, _| Ok(Flow::ask_all(events_here, latest)),
         ..ROW
     },
     ServerRow {
@@ -52,7 +53,7 @@ static SUBCOMMANDS: &[ServerRow] = &[
         syntax: "event",
         summary: "The samples of an event.",
         arity: Arity::Exactly(3),
-        run: |_, _| Ok(Flow::Ask(Question::Events, history)),
+        run: |_, _| Ok(Flow::ask_all(events_here, history)),
         ..ROW
     },
     ServerRow {
@@ -60,13 +61,13 @@ static SUBCOMMANDS: &[ServerRow] = &[
         syntax: "event",
         summary: "Draw the samples of an event.",
         arity: Arity::Exactly(3),
-        run: |_, _| Ok(Flow::Ask(Question::Events, graph)),
+        run: |_, _| Ok(Flow::ask_all(events_here, graph)),
         ..ROW
     },
     ServerRow {
         name: "latency|doctor",
         summary: "Say in words what the events show.",
-        run: |_, _| Ok(Flow::Ask(Question::Events, doctor)),
+        run: |_, _| Ok(Flow::ask_all(events_here, doctor)),
         ..ROW
     },
     ServerRow {
@@ -86,7 +87,7 @@ static SUBCOMMANDS: &[ServerRow] = &[
         complexity: "O(N) where N is the number of commands with latency information being \
                      retrieved.",
         arity: Arity::AtLeast(2),
-        run: |_, _| Ok(Flow::Ask(Question::Stats { histograms: true }, histogram)),
+        run: |_, _| Ok(Flow::ask_all(|core| stats_here(core, true), histogram)),
         ..ROW
     },
     ServerRow {
@@ -99,7 +100,7 @@ static SUBCOMMANDS: &[ServerRow] = &[
     },
 ];
 
-fn help(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+fn help(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
     const HELP: &[&str] = &[
         "DOCTOR",
         "    Return a human readable latency analysis report.",
@@ -117,7 +118,7 @@ fn help(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
          specified command names.",
         "    If no commands are specified then all histograms are replied.",
     ];
-    call.help("LATENCY", HELP);
+    ctx.help("LATENCY", HELP);
     Ok(Flow::Done)
 }
 
@@ -131,9 +132,9 @@ fn merged(answers: &[Answer]) -> Events {
     events
 }
 
-fn latest(call: &mut Call<'_>, _: Args<'_>, answers: Vec<Answer>) -> Result<(), CommandError> {
+fn latest(ctx: &mut Context<'_>, _: Args<'_>, answers: Vec<Answer>) -> Result<(), CommandError> {
     let events = merged(&answers);
-    let mut reply = call.reply();
+    let mut reply = ctx.reply();
     reply.array(events.0.len());
     for (kind, Samples { samples, max_ms }) in &events.0 {
         let (at_s, ms) = samples.back().copied().unwrap_or_default();
@@ -152,10 +153,14 @@ fn samples_of<'a>(events: &'a Events, name: &[u8]) -> Option<&'a Samples> {
     events.0.iter().find(named).map(|(_, samples)| samples)
 }
 
-fn history(call: &mut Call<'_>, args: Args<'_>, answers: Vec<Answer>) -> Result<(), CommandError> {
+fn history(
+    ctx: &mut Context<'_>,
+    args: Args<'_>,
+    answers: Vec<Answer>,
+) -> Result<(), CommandError> {
     let events = merged(&answers);
     let samples = samples_of(&events, &args[2]).map(|found| &found.samples);
-    let mut reply = call.reply();
+    let mut reply = ctx.reply();
     reply.array(samples.map_or(0, |samples| samples.len()));
     for (at_s, ms) in samples.into_iter().flatten() {
         reply.array(2);
@@ -165,28 +170,35 @@ fn history(call: &mut Call<'_>, args: Args<'_>, answers: Vec<Answer>) -> Result<
     Ok(())
 }
 
-fn reset(_: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+fn reset(_: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let named = |kind: &EventKind| {
         let mut names = args.iter().skip(2);
         args.len() == 2 || names.any(|name| name == kind.name().as_bytes())
     };
     let kinds: Vec<EventKind> = EventKind::ALL.into_iter().filter(named).collect();
-    Ok(Flow::Ask(Question::ForgetEvents(kinds), reset_finish))
+    Ok(Flow::ask_all(
+        move |core| forget_here(core, &kinds),
+        reset_finish,
+    ))
 }
 
 /// An event that several cores have had is one.
 fn reset_finish(
-    call: &mut Call<'_>,
+    ctx: &mut Context<'_>,
     _: Args<'_>,
     answers: Vec<Answer>,
 ) -> Result<(), CommandError> {
     let count = merged(&answers).0.len();
-    call.reply().integer(count as i64);
+    ctx.reply().integer(count as i64);
     Ok(())
 }
 
+fn events_here(core: &mut Core) -> Answer {
+    Answer::Events(core.events.clone())
+}
+
 /// Forgets the events of these kinds; returns what it had of them.
-pub fn forget_here(core: &mut Core, kinds: &[EventKind]) -> Answer {
+fn forget_here(core: &mut Core, kinds: &[EventKind]) -> Answer {
     let had = kinds
         .iter()
         .filter_map(|kind| core.events.0.remove_entry(kind));
@@ -198,7 +210,7 @@ const ROWS: u64 = 4;
 
 /// A column per sample, its height in quarters of the range; below it, read
 /// downwards, how long ago it was.
-fn graph(call: &mut Call<'_>, args: Args<'_>, answers: Vec<Answer>) -> Result<(), CommandError> {
+fn graph(ctx: &mut Context<'_>, args: Args<'_>, answers: Vec<Answer>) -> Result<(), CommandError> {
     let events = merged(&answers);
     let Some(found) = samples_of(&events, &args[2]) else {
         return Err(CommandError::quoting(
@@ -208,8 +220,8 @@ fn graph(call: &mut Call<'_>, args: Args<'_>, answers: Vec<Answer>) -> Result<()
         ));
     };
     let name = String::from_utf8_lossy(&args[2]);
-    let text = draw(&name, found, call.core.now);
-    call.reply().verbatim("txt", &text);
+    let text = draw(&name, found, ctx.core.now);
+    ctx.reply().verbatim("txt", &text);
     Ok(())
 }
 
@@ -263,9 +275,9 @@ fn age(seconds: i64) -> String {
     }
 }
 
-fn doctor(call: &mut Call<'_>, _: Args<'_>, answers: Vec<Answer>) -> Result<(), CommandError> {
+fn doctor(ctx: &mut Context<'_>, _: Args<'_>, answers: Vec<Answer>) -> Result<(), CommandError> {
     let events = merged(&answers);
-    let threshold_ms = call.core.config.latency_monitor_threshold_ms;
+    let threshold_ms = ctx.core.config.latency_monitor_threshold_ms;
     let text = match (threshold_ms, events.0.is_empty()) {
         (0, _) => "Latency monitoring is off. \"CONFIG SET latency-monitor-threshold \
                    <milliseconds>\" turns it on.\n"
@@ -273,7 +285,7 @@ fn doctor(call: &mut Call<'_>, _: Args<'_>, answers: Vec<Answer>) -> Result<(), 
         (_, true) => format!("Nothing has taken {threshold_ms} ms or longer.\n"),
         (_, false) => report(&events),
     };
-    call.reply().verbatim("txt", &text);
+    ctx.reply().verbatim("txt", &text);
     Ok(())
 }
 
@@ -319,7 +331,7 @@ fn report(events: &Events) -> String {
 }
 
 fn histogram(
-    call: &mut Call<'_>,
+    ctx: &mut Context<'_>,
     args: Args<'_>,
     answers: Vec<Answer>,
 ) -> Result<(), CommandError> {
@@ -331,19 +343,19 @@ fn histogram(
         rows.extend(
             registry()
                 .all()
-                .map(|entry| (entry.full_name, entry.number)),
+                .map(|command| (command.full_name, command.number)),
         );
     }
     for name in args.iter().skip(2) {
-        let Some(entry) = registry().find_full(name) else {
+        let Some(command) = registry().find_full(name) else {
             continue;
         };
         // A container stands for all of its subcommands.
-        let all = std::iter::once(entry).chain(&entry.subcommands);
-        rows.extend(all.map(|entry| (entry.full_name, entry.number)));
+        let all = std::iter::once(command).chain(&command.subcommands);
+        rows.extend(all.map(|command| (command.full_name, command.number)));
     }
     rows.retain(|(_, number)| found(*number).is_some());
-    let mut reply = call.long_reply();
+    let mut reply = ctx.long_reply();
     reply.map(rows.len());
     for (name, histogram) in rows
         .iter()

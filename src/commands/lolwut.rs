@@ -1,6 +1,6 @@
 //! LOLWUT: a drawing, and the version.
 
-use super::{Call, Flow, ROW, ServerRow};
+use super::{Context, Flow, ROW, ServerRow};
 use crate::config::REDIS_VERSION;
 use shards::command::{Args, Arity, Group, flags};
 use shards::{CommandError, parse_i64};
@@ -22,7 +22,7 @@ pub static COMMANDS: &[ServerRow] = &[ServerRow {
 const ROWS: u32 = 16;
 
 /// Whoever asks for a version gets that of the drawing: there is one.
-fn lolwut(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+fn lolwut(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     if args.len() >= 3 && args[1].eq_ignore_ascii_case(b"version") {
         parse_i64(&args[2]).ok_or(CommandError::NotAnInteger)?;
     }
@@ -30,7 +30,7 @@ fn lolwut(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         "{}\nMany shards, one whole. Redis ver. {REDIS_VERSION}\n",
         draw()
     );
-    call.reply().verbatim("txt", &text);
+    ctx.reply().verbatim("txt", &text);
     Ok(Flow::Done)
 }
 

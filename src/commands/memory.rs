@@ -1,7 +1,8 @@
 //! MEMORY: where memory goes. MEMORY USAGE looks at a key and is the engine's.
 
-use super::{Call, Flow, ServerRow};
-use crate::core::{Answer, CoreStats, Question};
+use super::info::stats_here;
+use super::{Context, Flow, ServerRow};
+use crate::core::{Answer, CoreStats};
 use crate::runtime::memory;
 use shards::CommandError;
 use shards::command::{Args, Arity, Group, flags};
@@ -56,7 +57,7 @@ static SUBCOMMANDS: &[ServerRow] = &[
     ServerRow {
         name: "memory|stats",
         summary: "Figures of memory use.",
-        run: |_, _| Ok(Flow::Ask(Question::Stats { histograms: false }, stats)),
+        run: |_, _| Ok(Flow::ask_all(|core| stats_here(core, false), stats)),
         ..ROW
     },
     ServerRow {
@@ -69,7 +70,7 @@ static SUBCOMMANDS: &[ServerRow] = &[
     },
 ];
 
-fn help(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+fn help(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
     const HELP: &[&str] = &[
         "DOCTOR",
         "    Return memory problems reports.",
@@ -83,7 +84,7 @@ fn help(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
         "    Return memory in bytes used by <key> and its value. Nested values are",
         "    sampled up to <count> times (default: 5, 0 means sample all).",
     ];
-    call.help("MEMORY", HELP);
+    ctx.help("MEMORY", HELP);
     Ok(Flow::Done)
 }
 
@@ -92,7 +93,7 @@ fn malloc_stats() -> Answer {
 }
 
 fn malloc_stats_finish(
-    call: &mut Call<'_>,
+    ctx: &mut Context<'_>,
     _: Args<'_>,
     answers: Vec<Answer>,
 ) -> Result<(), CommandError> {
@@ -100,7 +101,7 @@ fn malloc_stats_finish(
         Some(Answer::Text(text)) => String::from_utf8_lossy(text).into_owned(),
         _ => String::new(),
     };
-    call.reply().verbatim("txt", &text);
+    ctx.reply().verbatim("txt", &text);
     Ok(())
 }
 
@@ -109,14 +110,14 @@ fn purge() -> Answer {
 }
 
 fn purge_finish(
-    call: &mut Call<'_>,
+    ctx: &mut Context<'_>,
     _: Args<'_>,
     answers: Vec<Answer>,
 ) -> Result<(), CommandError> {
     if super::total(&answers) == 0 {
         return Err(CommandError::Static("ERR Error purging dirty pages"));
     }
-    call.reply().ok();
+    ctx.reply().ok();
     Ok(())
 }
 
@@ -129,11 +130,11 @@ enum Figure {
 
 /// Those of Redis's figures that mean something here. Keys and values are in
 /// the same allocations, so there is no overhead per key to tell apart.
-fn stats(call: &mut Call<'_>, _: Args<'_>, answers: Vec<Answer>) -> Result<(), CommandError> {
+fn stats(ctx: &mut Context<'_>, _: Args<'_>, answers: Vec<Answer>) -> Result<(), CommandError> {
     let sum = CoreStats::sum(&answers);
     let memory = memory::read();
     // What was allocated at the start may have been touched since, or not yet.
-    let startup = call.core.shared.startup_bytes.load(Ordering::Relaxed);
+    let startup = ctx.core.shared.startup_bytes.load(Ordering::Relaxed);
     let startup = startup.saturating_sub(memory.untouched);
     let keys: u64 = sum.keyspace.iter().map(|db| db.keys).sum();
     let overhead = startup + sum.client_bytes;
@@ -180,13 +181,13 @@ fn stats(call: &mut Call<'_>, _: Args<'_>, answers: Vec<Answer>) -> Result<(), C
         ("fragmentation", ratio(memory.rss, memory.allocated)),
         ("fragmentation.bytes", above(memory.rss, memory.allocated)),
     ];
-    call.reply().map(figures.len());
+    ctx.reply().map(figures.len());
     for (name, figure) in figures {
-        call.reply().bulk(name.as_bytes());
+        ctx.reply().bulk(name.as_bytes());
         match figure {
-            Figure::Count(number) => call.reply().integer(number as i64),
-            Figure::Signed(number) => call.reply().integer(number),
-            Figure::Ratio(number) => super::double(call, &number.to_string()),
+            Figure::Count(number) => ctx.reply().integer(number as i64),
+            Figure::Signed(number) => ctx.reply().integer(number),
+            Figure::Ratio(number) => super::double(ctx, &number.to_string()),
         }
     }
     Ok(())
@@ -195,7 +196,7 @@ fn stats(call: &mut Call<'_>, _: Args<'_>, answers: Vec<Answer>) -> Result<(), C
 /// Below this the ratios say nothing.
 const SMALL_BYTES: u64 = 5 << 20;
 
-fn doctor(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+fn doctor(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
     let memory = memory::read();
     let beyond = |part: u64, whole: u64, percent: u64| {
         part / 100 * 100 > whole / 100 * percent && part - whole.min(part) > 10 << 20
@@ -232,6 +233,6 @@ fn doctor(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
             text.push_str("Nothing about the use of memory stands out.\n");
         }
     }
-    call.reply().verbatim("txt", &text);
+    ctx.reply().verbatim("txt", &text);
     Ok(Flow::Done)
 }

@@ -1,12 +1,12 @@
 //! CLIENT PAUSE, UNPAUSE and UNBLOCK: having clients wait, and ending that.
 //!
-//! A pause is heeded by every core on its own (`coordinator::pause`): requests that it
+//! A pause is heeded by every core on its own (`questions::pause`): requests that it
 //! concerns stay in the input of their connection, which is not looked at until the
 //! pause is over. What had begun before, blocks and requests that wait for locks
 //! included, runs to its end, and then the pause is answered.
 
-use super::{Call, Flow};
-use crate::core::{Answer, Core, Pause, Question};
+use super::{Context, Flow};
+use crate::core::{Answer, Core, Pause, Question, Whom};
 use shards::command::Args;
 use shards::order::Unblock;
 use shards::{CommandError, UnixMs, parse_i64};
@@ -17,7 +17,7 @@ fn too_many(args: Args<'_>) -> CommandError {
     CommandError::quoting(before, &args[1], "'. Try CLIENT HELP.")
 }
 
-pub fn pause(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+pub fn pause(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     if args.len() > 4 {
         return Err(too_many(args));
     }
@@ -36,16 +36,25 @@ pub fn pause(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> 
     if timeout_ms < 0 {
         return Err(CommandError::Static("ERR timeout is negative"));
     }
-    let until = call.core.now.0.checked_add(timeout_ms);
+    let until = ctx.core.now.0.checked_add(timeout_ms);
     let until = UnixMs(until.ok_or(CommandError::Static("ERR timeout is out of range"))?);
-    Ok(Flow::Ask(Question::Pause(Pause { until, all }), super::ok))
+    Ok(Flow::ask(
+        Question::Pause(Pause { until, all }),
+        Whom::All,
+        super::ok,
+    ))
 }
 
-pub fn unpause(_: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
-    Ok(Flow::Ask(Question::Unpause, super::ok))
+pub fn unpause(_: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    Ok(Flow::ask_all(unpause_here, super::ok))
 }
 
-pub fn unblock(_: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+fn unpause_here(core: &mut Core) -> Answer {
+    core.end_pause();
+    Answer::Done
+}
+
+pub fn unblock(_: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let how = match args.get(3) {
         _ if args.len() > 4 => return Err(too_many(args)),
         None => Unblock::Timeout,
@@ -57,21 +66,24 @@ pub fn unblock(_: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         }
     };
     let id = parse_i64(&args[2]).ok_or(CommandError::NotAnInteger)?;
-    Ok(Flow::Ask(Question::Unblock(id, how), unblock_finish))
+    Ok(Flow::ask_all(
+        move |core| unblock_here(core, id, how),
+        unblock_finish,
+    ))
 }
 
 fn unblock_finish(
-    call: &mut Call<'_>,
+    ctx: &mut Context<'_>,
     _: Args<'_>,
     answers: Vec<Answer>,
 ) -> Result<(), CommandError> {
-    call.reply().integer(super::total(&answers) as i64);
+    ctx.reply().integer(super::total(&answers) as i64);
     Ok(())
 }
 
 /// Ends the waiting of client `id`, if it is one of this core's and waits in a
 /// blocking command. One that waits for the end of a pause does not count.
-pub fn unblock_here(core: &mut Core, id: i64, how: Unblock) -> Answer {
+fn unblock_here(core: &mut Core, id: i64, how: Unblock) -> Answer {
     let meant = |session_id: u64| u64::try_from(id) == Ok(session_id);
     let found = core
         .connections

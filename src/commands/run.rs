@@ -5,9 +5,9 @@
 //! nowhere else; the [`Asker`] knows where the reply goes. What concerns the order of a
 //! connection's requests is given back as [`Went`]: only requests have one.
 
-use super::{Call, Flow, ServerRow, answer};
-use crate::coordinator::gather;
-use crate::core::{Asker, Core, Question};
+use super::{Flow, ServerRow};
+use crate::core::{Ask, Asker, Context, Core, Question};
+use crate::questions::gather;
 use crate::runtime::ticks;
 use shards::command::Args;
 use shards::{CommandError, Row};
@@ -35,12 +35,12 @@ pub fn run(core: &mut Core, asker: Asker, row: &'static ServerRow, args: Args<'_
     core.secret.clear();
     core.lap = 0;
     let began = ticks::now();
-    let mut call = Call {
+    let mut ctx = Context {
         core,
         key: asker.key,
         out: &mut out,
     };
-    let mut flow = (row.run)(&mut call, args);
+    let mut flow = (row.run)(&mut ctx, args);
     // What follows may note other commands, which have none.
     let secret = std::mem::take(&mut core.secret);
     if asker.within.is_some() {
@@ -48,8 +48,8 @@ pub fn run(core: &mut Core, asker: Asker, row: &'static ServerRow, args: Args<'_
     }
     let has_reply = match flow {
         Ok(Flow::Done) => true,
-        Ok(Flow::Ask(question, finish)) => {
-            gather::ask(core, asker, (question, finish), args, answer);
+        Ok(Flow::Ask(ask)) => {
+            gather::ask(core, asker, ask, args);
             false
         }
         Ok(Flow::Wait(job, finish)) => {
@@ -88,15 +88,19 @@ fn within_block(
 ) -> Result<Flow, CommandError> {
     match flow {
         Flow::Done | Flow::Wait(..) => Ok(flow),
-        Flow::Ask(question @ Question::Pause(_), finish) => {
+        Flow::Ask(Ask {
+            question: question @ Question::Pause(_),
+            finish,
+            ..
+        }) => {
             // What it waits for may wait for locks of this block.
-            gather::before_reply(core, asker, question, answer);
-            let mut call = Call {
+            gather::before_reply(core, asker, question);
+            let mut ctx = Context {
                 core,
                 key: asker.key,
                 out,
             };
-            finish(&mut call, args, Vec::new())?;
+            finish(&mut ctx, args, Vec::new())?;
             Ok(Flow::Done)
         }
         Flow::Ask(..) => Ok(flow),

@@ -1,8 +1,9 @@
 //! Commands about the server as a whole: CONFIG, TIME, SHUTDOWN.
 
-use super::{Call, Flow, ServerRow, ok};
+use super::info::reset_here;
+use super::{Context, Flow, ServerRow, ok};
 use crate::config::{self, Config, DirectiveId};
-use crate::core::{Answer, Core, Question};
+use crate::core::{Answer, Core};
 use crate::runtime::boot::raise_descriptor_limit;
 use crate::runtime::log;
 use crate::session::connection::Phase;
@@ -111,7 +112,7 @@ static CONFIG: &[ServerRow] = &[
     },
 ];
 
-fn config_help(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+fn config_help(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
     const HELP: &[&str] = &[
         "GET <pattern>",
         "    Return parameters matching the glob-like <pattern> and their values.",
@@ -122,13 +123,13 @@ fn config_help(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
         "REWRITE",
         "    Rewrite the configuration file.",
     ];
-    call.help("CONFIG", HELP);
+    ctx.help("CONFIG", HELP);
     Ok(Flow::Done)
 }
 
-fn config_get(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    let pairs = call.core.config.get(args.iter().skip(2));
-    let mut reply = call.reply();
+fn config_get(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let pairs = ctx.core.config.get(args.iter().skip(2));
+    let mut reply = ctx.reply();
     reply.map(pairs.len());
     for (name, value) in &pairs {
         reply.bulk(name);
@@ -137,13 +138,13 @@ fn config_get(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError>
     Ok(Flow::Done)
 }
 
-fn config_set(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+fn config_set(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     if !args.len().is_multiple_of(2) {
         return Err(CommandError::Syntax);
     }
     for at in (2..args.len()).step_by(2) {
         if config::is_secret(&args[at]) {
-            call.redact(at + 1);
+            ctx.redact(at + 1);
         }
     }
     let words: Vec<&[u8]> = args.iter().skip(2).collect();
@@ -151,7 +152,7 @@ fn config_set(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError>
         .chunks_exact(2)
         .map(|pair| (pair[0], pair[1]))
         .collect();
-    let local = call.is_local();
+    let local = ctx.is_local();
     let change = |config: &mut Config| {
         let mut wanted = config.clone();
         let changed = wanted.set(&pairs, local)?;
@@ -161,8 +162,8 @@ fn config_set(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError>
         *config = wanted;
         Ok::<(), CommandError>(())
     };
-    let new = call.core.shared.config.change(change)?;
-    Ok(Flow::Ask(Question::Configure(new), ok))
+    let new = ctx.core.shared.config.change(change)?;
+    Ok(Flow::ask_all(move |core| configure_here(core, &new), ok))
 }
 
 fn too_many_clients(possible: u64) -> CommandError {
@@ -174,9 +175,9 @@ fn too_many_clients(possible: u64) -> CommandError {
 }
 
 /// Has this core take over a configuration, unless it has a newer one.
-pub fn configure_here(core: &mut Core, new: &Config) {
+fn configure_here(core: &mut Core, new: &Config) -> Answer {
     if new.revision <= core.config.revision {
-        return;
+        return Answer::Done;
     }
     // What the whole process has only one of.
     if core.id == ShardId(0) {
@@ -190,18 +191,19 @@ pub fn configure_here(core: &mut Core, new: &Config) {
     core.config = new.clone();
     core.node.shard.settings = new.engine.clone();
     core.time_as_configured();
+    Answer::Done
 }
 
-fn config_resetstat(_: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
-    Ok(Flow::Ask(Question::ResetStats, ok))
+fn config_resetstat(_: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    Ok(Flow::ask_all(reset_here, ok))
 }
 
-fn config_rewrite(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
-    let Some(path) = call.core.config.config_file.clone() else {
+fn config_rewrite(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    let Some(path) = ctx.core.config.config_file.clone() else {
         let text = "ERR The server is running without a config file";
         return Err(CommandError::Static(text));
     };
-    let shared = Arc::clone(&call.core.shared);
+    let shared = Arc::clone(&ctx.core.shared);
     let rewrite = move || match shared.config.rewrite(&path) {
         Ok(()) => Answer::Done,
         Err(reason) => Answer::Text(reason.as_bytes().to_vec()),
@@ -210,7 +212,7 @@ fn config_rewrite(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError
 }
 
 fn rewrite_finish(
-    call: &mut Call<'_>,
+    ctx: &mut Context<'_>,
     _: Args<'_>,
     answers: Vec<Answer>,
 ) -> Result<(), CommandError> {
@@ -222,23 +224,23 @@ fn rewrite_finish(
             "",
         ));
     }
-    call.reply().ok();
+    ctx.reply().ok();
     Ok(())
 }
 
-fn time(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+fn time(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
     // A clock before 1970 shows as 1970.
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    let mut reply = call.reply();
+    let mut reply = ctx.reply();
     reply.array(2);
     reply.bulk_integer(now.as_secs() as i64);
     reply.bulk_integer(i64::from(now.subsec_micros()));
     Ok(Flow::Done)
 }
 
-fn shutdown(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+fn shutdown(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let (mut save, mut nosave, mut abort, mut modifiers) = (false, false, false, false);
     for word in args.iter().skip(1) {
         let word_is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
@@ -264,7 +266,7 @@ fn shutdown(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         ));
     }
     tracing::info!("SHUTDOWN: stopping");
-    call.connection().phase = Phase::Closing;
-    call.core.shared.stopping.store(true, Ordering::Relaxed);
+    ctx.connection().phase = Phase::Closing;
+    ctx.core.shared.stopping.store(true, Ordering::Relaxed);
     Ok(Flow::Done)
 }

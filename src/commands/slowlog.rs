@@ -3,8 +3,8 @@
 //! Every core keeps those of its own clients; all are asked, and the answers
 //! merge by the numbers of the entries.
 
-use super::{Call, Flow, ServerRow};
-use crate::core::{Answer, Core, Question};
+use super::{Context, Flow, ServerRow};
+use crate::core::{Answer, Core};
 use crate::stats::slowlog::SlowEntry;
 use shards::command::{Args, Arity, Flags, Group, flags};
 use shards::{CommandError, parse_i64};
@@ -72,7 +72,7 @@ static SUBCOMMANDS: &[ServerRow] = &[
     },
 ];
 
-fn help(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+fn help(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
     const HELP: &[&str] = &[
         "GET [<count>]",
         "    Return top <count> entries from the slowlog (default: 10, -1 mean all).",
@@ -84,7 +84,7 @@ fn help(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
         "RESET",
         "    Reset the slowlog.",
     ];
-    call.help("SLOWLOG", HELP);
+    ctx.help("SLOWLOG", HELP);
     Ok(Flow::Done)
 }
 
@@ -108,17 +108,20 @@ fn count_of(args: Args<'_>) -> Result<usize, CommandError> {
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
-fn get(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    let count = count_of(args)?.min(call.core.config.slowlog_max_len);
-    Ok(Flow::Ask(Question::Slow(count), get_finish))
+fn get(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let count = count_of(args)?.min(ctx.core.config.slowlog_max_len);
+    Ok(Flow::ask_all(
+        move |core| newest_here(core, count),
+        get_finish,
+    ))
 }
 
 fn get_finish(
-    call: &mut Call<'_>,
+    ctx: &mut Context<'_>,
     args: Args<'_>,
     answers: Vec<Answer>,
 ) -> Result<(), CommandError> {
-    let count = count_of(args)?.min(call.core.config.slowlog_max_len);
+    let count = count_of(args)?.min(ctx.core.config.slowlog_max_len);
     let mut entries: Vec<SlowEntry> = Vec::new();
     for answer in answers {
         if let Answer::Slow(own) = answer {
@@ -127,7 +130,7 @@ fn get_finish(
     }
     entries.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.id));
     entries.truncate(count);
-    let mut reply = call.reply();
+    let mut reply = ctx.reply();
     reply.array(entries.len());
     for entry in &entries {
         reply.array(6);
@@ -144,23 +147,35 @@ fn get_finish(
     Ok(())
 }
 
-fn len(_: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
-    Ok(Flow::Ask(Question::SlowCount, len_finish))
+fn len(_: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    Ok(Flow::ask_all(
+        |core| Answer::Count(core.slow_log.len() as u64),
+        len_finish,
+    ))
 }
 
-fn len_finish(call: &mut Call<'_>, _: Args<'_>, answers: Vec<Answer>) -> Result<(), CommandError> {
+fn len_finish(
+    ctx: &mut Context<'_>,
+    _: Args<'_>,
+    answers: Vec<Answer>,
+) -> Result<(), CommandError> {
     // Each core keeps as many as the whole log may have: the oldest of all are
     // never shown.
-    let len = super::total(&answers).min(call.core.config.slowlog_max_len as u64);
-    call.reply().integer(len as i64);
+    let len = super::total(&answers).min(ctx.core.config.slowlog_max_len as u64);
+    ctx.reply().integer(len as i64);
     Ok(())
 }
 
-fn reset(_: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
-    Ok(Flow::Ask(Question::ForgetSlow, super::ok))
+fn reset(_: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    Ok(Flow::ask_all(forget_here, super::ok))
+}
+
+fn forget_here(core: &mut Core) -> Answer {
+    core.slow_log.clear();
+    Answer::Done
 }
 
 /// This core's newest entries.
-pub fn newest_here(core: &Core, count: usize) -> Answer {
+fn newest_here(core: &Core, count: usize) -> Answer {
     Answer::Slow(core.slow_log.newest(count))
 }

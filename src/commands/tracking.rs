@@ -1,6 +1,6 @@
 //! What clients ask about client-side caching: it is always off.
 
-use super::{Call, Flow};
+use super::{Context, Flow};
 use shards::CommandError;
 use shards::command::Args;
 
@@ -14,7 +14,7 @@ const OPTIONS: &[(&str, bool)] = &[
     ("noloop", false),
 ];
 
-pub fn tracking(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+pub fn tracking(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let mut rest = args.iter().skip(3);
     while let Some(word) = rest.next() {
         let known = |(name, _): &&(&str, bool)| word.eq_ignore_ascii_case(name.as_bytes());
@@ -30,24 +30,24 @@ pub fn tracking(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandErro
     if !args[2].eq_ignore_ascii_case(b"off") {
         return Err(CommandError::Syntax);
     }
-    call.reply().ok();
+    ctx.reply().ok();
     Ok(Flow::Done)
 }
 
-pub fn caching(_: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+pub fn caching(_: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
     Err(CommandError::Static(
         "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or \
          OPTOUT mode enabled",
     ))
 }
 
-pub fn getredir(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
-    call.reply().integer(-1);
+pub fn getredir(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    ctx.reply().integer(-1);
     Ok(Flow::Done)
 }
 
-pub fn trackinginfo(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
-    let mut reply = call.reply();
+pub fn trackinginfo(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    let mut reply = ctx.reply();
     reply.map(3);
     reply.bulk(b"flags");
     reply.set(1);

@@ -9,7 +9,7 @@
 //! remembers which, and tells them when it watches no more: after EXEC the
 //! shards forget by themselves.
 
-use super::{Call, Entry, Flow, ROW, Run, ServerRow, registry, run};
+use super::{AnyRow, Context, Flow, ROW, RowOf, ServerRow, registry, run};
 use crate::core::{Asker, Core};
 use crate::session::Session;
 use crate::session::connection::Kind;
@@ -93,37 +93,37 @@ pub static COMMANDS: &[ServerRow] = &[
 /// Blocks that a core keeps for the next MULTI.
 const SPARE_BLOCKS: usize = 32;
 
-fn multi(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
-    if call.session().queue.is_some() {
+fn multi(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    if ctx.session().queue.is_some() {
         let text = "ERR MULTI calls can not be nested";
         return Err(CommandError::Static(text));
     }
-    let block = call.core.spare_blocks.pop().unwrap_or_default();
+    let block = ctx.core.spare_blocks.pop().unwrap_or_default();
     let refused = false;
-    call.session().queue = Some(Box::new(Queue { block, refused }));
-    call.reply().ok();
+    ctx.session().queue = Some(Box::new(Queue { block, refused }));
+    ctx.reply().ok();
     Ok(Flow::Done)
 }
 
-fn discard(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
-    if call.session().queue.is_none() {
+fn discard(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    if ctx.session().queue.is_none() {
         return Err(CommandError::Static("ERR DISCARD without MULTI"));
     }
-    call.core.discard(call.key);
-    call.reply().ok();
+    ctx.core.discard(ctx.key);
+    ctx.reply().ok();
     Ok(Flow::Done)
 }
 
-fn unwatch(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
-    call.core.unwatch(call.key);
-    call.reply().ok();
+fn unwatch(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    ctx.core.unwatch(ctx.key);
+    ctx.reply().ok();
     Ok(Flow::Done)
 }
 
 /// All earlier requests are over before a key is watched: what they change
 /// does not count. What follows waits until every shard knows.
-fn watch(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    let (key, core) = (call.key, &mut *call.core);
+fn watch(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let (key, core) = (ctx.key, &mut *ctx.core);
     let connection = &mut *core.connections[key as usize];
     if connection.session.queue.is_some() {
         let text = "ERR WATCH inside MULTI is not allowed";
@@ -144,8 +144,8 @@ fn watch(call: &mut Call<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     Ok(Flow::Pending)
 }
 
-fn exec(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
-    let (key, core) = (call.key, &mut *call.core);
+fn exec(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+    let (key, core) = (ctx.key, &mut *ctx.core);
     let connection = &mut *core.connections[key as usize];
     let session = &mut connection.session;
     let Some(queue) = &mut session.queue else {
@@ -178,7 +178,7 @@ fn exec(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
     core.stats.commands += queue.block.len() as u64;
     match owner {
         Some(owner) if owner == core.id && (core.shards == 1 || !connection.is_waiting()) => {
-            return Ok(exec_here(call, how, queue.block));
+            return Ok(exec_here(ctx, how, queue.block));
         }
         Some(owner) => {
             if connection.waits_for(Kind::Transaction) {
@@ -204,29 +204,29 @@ fn exec(call: &mut Call<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
 }
 
 /// All keys are on this core: the block runs now, unless one of them is locked.
-fn exec_here(call: &mut Call<'_>, how: (u16, Manner), block: Box<Block>) -> Flow {
-    let key = call.key;
+fn exec_here(ctx: &mut Context<'_>, how: (u16, Manner), block: Box<Block>) -> Flow {
+    let key = ctx.key;
     let Core {
         node,
         connections,
         spare_blocks,
         now,
         ..
-    } = &mut *call.core;
+    } = &mut *ctx.core;
     let connection = &mut *connections[key as usize];
     let id = connection.session.id;
     let whose = Client { key, id, place: 0 };
     let who = (whose, || connection.client(key, Kind::Single));
-    let over = node.exec_here(*now, who, how, block, call.out);
+    let over = node.exec_here(*now, who, how, block, ctx.out);
     let Some(mut block) = over else {
-        call.core.deliver();
+        ctx.core.deliver();
         return Flow::Pending;
     };
     if spare_blocks.len() < SPARE_BLOCKS {
         block.clear();
         spare_blocks.push(block);
     }
-    call.core.deliver();
+    ctx.core.deliver();
     Flow::Done
 }
 
@@ -237,7 +237,7 @@ fn exec_here(call: &mut Call<'_>, how: (u16, Manner), block: Box<Block>) -> Flow
 pub fn enqueue(
     core: &mut Core,
     key: u32,
-    entry: &'static Entry,
+    command: &'static AnyRow,
     located: Option<Located>,
     args: Args<'_>,
 ) -> Result<(), ProtocolError> {
@@ -245,11 +245,11 @@ pub fn enqueue(
     let Some(queue) = &mut core.connections[key as usize].session.queue else {
         return Ok(());
     };
-    let added = match &entry.run {
-        Run::Engine(row) => queue.block.push(entry.number, row, located, args),
-        Run::Server(_) => {
-            let apart = !entry.concerns_connection_alone();
-            queue.block.push_server(entry.number, apart, args)
+    let added = match &command.row {
+        RowOf::Engine(row) => queue.block.push(command.number, row, located, args),
+        RowOf::Server(_) => {
+            let apart = !command.concerns_connection_alone();
+            queue.block.push_server(command.number, apart, args)
         }
     };
     if !added || queue.block.bytes() > limit {
@@ -266,17 +266,17 @@ fn is_exec(row: u16) -> bool {
 }
 
 /// The flags of a command, those of an EXEC with what it is going to run.
-pub fn flags_of(session: &Session, entry: &Entry) -> Flags {
+pub fn flags_of(session: &Session, command: &AnyRow) -> Flags {
     match &session.queue {
-        Some(queue) if is_exec(entry.number) => {
-            let of_row = |row| registry().by_number(row).map(|entry| entry.flags);
+        Some(queue) if is_exec(command.number) => {
+            let of_row = |row| registry().by_number(row).map(|command| command.flags);
             let mut commands = queue.block.rows().filter_map(of_row);
             match commands.any(|it| it.has(flags::WRITE) || it.has(flags::MAY_REPLICATE)) {
-                true => entry.flags.with(flags::WRITE),
-                false => entry.flags,
+                true => command.flags.with(flags::WRITE),
+                false => command.flags,
             }
         }
-        _ => entry.flags,
+        _ => command.flags,
     }
 }
 
@@ -319,8 +319,8 @@ fn run_server_step(core: &mut Core, step: &ServerStep) {
         core.client(asker.key, asker.id).is_some(),
         "a session stays until its block is over"
     );
-    let entry = registry().by_number(step.row);
-    let Some(Run::Server(row)) = entry.map(|entry| &entry.run) else {
+    let command = registry().by_number(step.row);
+    let Some(RowOf::Server(row)) = command.map(|command| &command.row) else {
         return core.reply_now(asker, Vec::new());
     };
     let args = step.args.args();

@@ -65,13 +65,16 @@ impl Core {
         self.spare_buffers.keep(out);
     }
 
-    /// One that has waited has it. A request took its place in the order of replies then.
-    pub fn reply_late(&mut self, asker: Asker, place: u32, out: Vec<u8>) {
+    /// One that has waited has it: a request in the `place` that it took then. If it had
+    /// set up a `barrier`, that falls.
+    pub fn reply_late(&mut self, asker: Asker, place: u32, barrier: bool, out: Vec<u8>) {
         if let Some(block) = asker.within {
             return self.resume_block(asker, block, out);
         }
         if let Some(connection) = self.client(asker.key, asker.id) {
-            connection.barrier = connection.runs_block;
+            if barrier {
+                connection.barrier = connection.runs_block;
+            }
             connection.answer(place, &out);
             self.mark_dirty(asker.key);
         }

@@ -1,7 +1,7 @@
 //! Memory that a group of requests will touch is fetched before the first of them
 //! runs, so that the group waits for memory about once.
 
-use super::Parsed;
+use super::group::Parsed;
 use crate::core::Core;
 use shards::{Keyspace, Located, Span};
 
@@ -57,7 +57,7 @@ fn fetch_elements(
             .checked_sub(1)
             .map_or(0, |before| group[before].spans_end);
         let args = &spans[first..group[at].spans_end];
-        let span = args.get(group[at].entry?.first_key? + behind_key)?;
+        let span = args.get(group[at].command?.first_key? + behind_key)?;
         Some(span.of(input))
     };
     if let Some(key) = word(run.start, 0) {

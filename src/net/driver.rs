@@ -19,9 +19,9 @@ use super::listener::Listeners;
 use super::pace::Pace;
 use super::{complete, flush, let_go, upkeep};
 use crate::commands::transaction;
-use crate::coordinator::{gather, pause};
-use crate::core::{Asked, Core, Message};
+use crate::core::{Core, Message, QuestionId};
 use crate::dispatch::Scratch;
+use crate::questions::{gather, pause};
 use crate::runtime::clock;
 use crate::runtime::park::Park;
 use crate::runtime::ring::Completion;
@@ -66,7 +66,7 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
         }
         pause::settle(core);
         flush(core, &mut scratch);
-        listeners.admission.settle(core);
+        listeners.newcomers.settle(core);
         core.publish();
         if !core.asked.is_empty() {
             answer_questions(core);
@@ -127,7 +127,7 @@ fn submit(core: &mut Core, listeners: &Listeners, pace: &Pace, messages: bool, b
         && core.next_turn.is_empty()
         && !core.node.has_slices()
         && !core.node.has_incoming()
-        && !listeners.admission.is_settling();
+        && !listeners.newcomers.is_settling();
     if behind > BEHIND_TURNS {
         // A core is kept from sending what it has a stamp for: let it run.
         core.ring.wait(1, BEHIND_WAIT);
@@ -191,8 +191,8 @@ fn handle(core: &mut Core, listeners: &mut Listeners, source: ShardId, message: 
         Message::Batch(batch) => core.node.receive(source, batch),
         Message::Ask { ticket, question } => core.asked.push((source, ticket, question)),
         Message::Answer { ticket, answer } => gather::take_answer(core, ticket, source, answer),
-        Message::Settle => listeners.admission.asked(core, source),
-        Message::Settled => listeners.admission.settled(core),
+        Message::Settle => listeners.newcomers.asked(core, source),
+        Message::Settled => listeners.newcomers.settled(core),
         Message::Passed(asked) => pause::passed(core, asked),
     }
 }
@@ -202,7 +202,7 @@ fn handle(core: &mut Core, listeners: &mut Listeners, source: ShardId, message: 
 #[cold]
 fn answer_questions(core: &mut Core) {
     for (by, ticket, question) in std::mem::take(&mut core.asked) {
-        if let Some(answer) = crate::commands::answer(core, &question, Asked { by, ticket }) {
+        if let Some(answer) = gather::answer(core, &question, QuestionId { by, ticket }) {
             core.mesh.send(by, Message::Answer { ticket, answer });
         }
     }

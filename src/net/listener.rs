@@ -7,7 +7,7 @@
 //! process nobody else can bind the address, and no connection that comes before
 //! the cores are ready is lost.
 
-use super::admission::Admission;
+use super::newcomers::Newcomers;
 use crate::config::{Config, StartError};
 use crate::core::Core;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -21,18 +21,18 @@ pub struct Listeners {
     sockets: Vec<Socket>,
     /// Sockets on which accepting has ended and must begin again.
     idle: Vec<u32>,
-    pub admission: Admission,
+    pub newcomers: Newcomers,
 }
 
 impl Listeners {
     /// Begins to accept on every socket.
     pub fn new(core: &mut Core, sockets: Vec<Socket>) -> Self {
         let idle = (0..sockets.len() as u32).collect();
-        let admission = Admission::default();
+        let newcomers = Newcomers::default();
         let mut listeners = Self {
             sockets,
             idle,
-            admission,
+            newcomers,
         };
         listeners.rearm(core);
         listeners

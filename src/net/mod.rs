@@ -4,9 +4,9 @@
 //! stays in the slab until the kernel has no operation left for it, so that a
 //! token always means the same socket.
 
-mod admission;
 pub mod driver;
 pub mod listener;
+mod newcomers;
 mod pace;
 mod upkeep;
 
@@ -49,7 +49,7 @@ pub fn complete(
             more,
         } => {
             match socket {
-                Ok(socket) => listeners.admission.take(core, socket),
+                Ok(socket) => listeners.newcomers.take(core, socket),
                 Err(error) => tracing::warn!(%error, "accepting failed"),
             }
             if !more {
@@ -71,10 +71,10 @@ fn received(core: &mut Core, scratch: &mut Scratch, key: u32, bytes: &[u8], more
         let connection = &mut core.connections[key as usize];
         if connection.backlog() > input_max(connection, core.config.client_query_buffer_limit)
             && connection.receiving
-            && !connection.pausing
+            && !connection.stopping_receive
         {
             // The client is ahead of us: its kernel buffer takes the rest.
-            connection.pausing = true;
+            connection.stopping_receive = true;
             if connection.stalled && connection.may_execute() {
                 connection.floods();
             }
@@ -117,7 +117,7 @@ fn sent_to(core: &mut Core, key: u32, buffer: Vec<u8>, sent: io::Result<usize>) 
 fn receive_ended(core: &mut Core, key: u32, end: End) {
     let connection = &mut core.connections[key as usize];
     connection.receiving = false;
-    connection.pausing = false;
+    connection.stopping_receive = false;
     match end {
         End::Again => {}
         // What it has said is still answered.
@@ -269,7 +269,7 @@ fn give_up_waiting(core: &mut Core, key: u32) {
 #[inline]
 fn receive_again(core: &mut Core, key: u32) {
     let connection = &mut core.connections[key as usize];
-    if connection.receiving || connection.pausing || connection.said_all {
+    if connection.receiving || connection.stopping_receive || connection.said_all {
         return;
     }
     let most = input_max(connection, core.config.client_query_buffer_limit);

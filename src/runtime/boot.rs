@@ -60,6 +60,11 @@ pub fn probe() -> Result<(), StartError> {
     )))
 }
 
+/// Lets glommio's other tasks run for a millisecond.
+pub async fn nap() {
+    glommio::timer::sleep(std::time::Duration::from_millis(1)).await;
+}
+
 /// The CPUs this process may run on.
 pub fn cpus() -> Vec<usize> {
     let Ok(set) = rustix::thread::sched_getaffinity(None) else {

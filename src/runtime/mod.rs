@@ -1,5 +1,5 @@
 //! Cores, their rings and the channels between them: all that touches the
-//! machine below the sockets. The only place that names glommio.
+//! machine below the sockets. Nothing else names glommio.
 
 pub mod boot;
 pub mod clock;

@@ -17,6 +17,11 @@
 //! open until every operation started for it has completed.
 #![allow(unsafe_code)]
 
+mod completion;
+#[cfg(test)]
+mod tests;
+
+use completion::{end_of, seen};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use slab::Slab;
@@ -26,6 +31,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
+
+pub use completion::{Buffer, Completion, End};
 
 /// Bytes in one provided buffer: a pipeline of 100 small commands fits several
 /// times, and a large value still arrives in few pieces.
@@ -38,65 +45,9 @@ const GROUP: u16 = 0;
 const ENTER_GETEVENTS: u32 = 1;
 const PAGE: usize = 4096;
 
-/// Received bytes, owned by whoever holds this until [`Ring::recycle`].
-pub struct Buffer {
-    memory: Box<[u8]>,
-    len: usize,
-    id: u16,
-}
-
-impl Buffer {
-    /// The bytes that were received.
-    #[inline]
-    pub fn bytes(&self) -> &[u8] {
-        &self.memory[..self.len]
-    }
-}
-
-/// What the kernel has finished. Results are errno-style: negative is an error.
-pub enum Completion {
-    /// A connection was accepted (or accepting failed) on the listener `token`.
-    /// Unless `more`, [`Ring::accept`] must be called again.
-    Accepted {
-        token: u32,
-        socket: io::Result<OwnedFd>,
-        more: bool,
-    },
-    /// Bytes arrived. Unless `more`, nothing more is received until
-    /// [`Ring::receive`] or [`Ring::receive_once`] is called again.
-    Received {
-        token: u32,
-        buffer: Buffer,
-        more: bool,
-    },
-    /// Receiving has ended.
-    ReceiveEnded { token: u32, end: End },
-    /// Watching has ended. What the peer sent last may not have been received yet.
-    WatchEnded { token: u32, end: End },
-    /// A send has ended: `sent` bytes of the buffer, which comes back.
-    Sent {
-        token: u32,
-        buffer: Vec<u8>,
-        sent: io::Result<usize>,
-    },
-    /// Another core rang.
-    Rung,
-}
-
-/// Why receiving or watching has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The peer has ended its side of the stream.
-    SaidAll,
-    /// It was stopped, or memory was short: it can begin again.
-    Again,
-    /// The connection is broken.
-    Broken,
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-enum Kind {
+enum Operation {
     Accept = 1,
     Receive,
     Send,
@@ -210,13 +161,13 @@ impl Ring {
         let entry = opcode::AcceptMulti::new(Fd(listener.as_raw_fd()))
             .flags(rustix::net::SocketFlags::CLOEXEC.bits() as i32)
             .build();
-        self.push(entry, Kind::Accept, token);
+        self.push(entry, Operation::Accept, token);
     }
 
     /// Receives from `socket` until a completion says otherwise.
     pub fn receive(&mut self, token: u32, socket: BorrowedFd<'_>) {
         let entry = opcode::RecvMulti::new(Fd(socket.as_raw_fd()), GROUP).build();
-        self.push(entry, Kind::Receive, token);
+        self.push(entry, Operation::Receive, token);
     }
 
     /// Receives from `socket` once, into one buffer.
@@ -226,13 +177,13 @@ impl Ring {
             .buf_group(GROUP)
             .build()
             .flags(squeue::Flags::BUFFER_SELECT);
-        self.push(entry, Kind::Receive, token);
+        self.push(entry, Operation::Receive, token);
     }
 
     /// Ends the receiving of `token`; its `ReceiveEnded` follows.
     pub fn stop_receiving(&mut self, token: u32) {
-        let entry = opcode::AsyncCancel::new(user_data(Kind::Receive, token)).build();
-        self.push(entry, Kind::Ignored, token);
+        let entry = opcode::AsyncCancel::new(user_data(Operation::Receive, token)).build();
+        self.push(entry, Operation::Ignored, token);
     }
 
     /// Watches whether the peer of `socket` ends its side of the stream or is gone, also
@@ -240,7 +191,7 @@ impl Ring {
     pub fn watch(&mut self, token: u32, socket: BorrowedFd<'_>) {
         let events = rustix::event::PollFlags::RDHUP.bits();
         let entry = opcode::PollAdd::new(Fd(socket.as_raw_fd()), events.into()).build();
-        self.push(entry, Kind::Watch, token);
+        self.push(entry, Operation::Watch, token);
     }
 
     /// Sends `buffer`. At most one send per socket may be under way.
@@ -265,15 +216,15 @@ impl Ring {
         let entry = opcode::Send::new(Fd(sending.socket), rest.as_ptr(), len)
             .flags(flags as i32)
             .build();
-        self.push(entry, Kind::Send, index as u32);
+        self.push(entry, Operation::Send, index as u32);
     }
 
     /// Wakes the core whose ring is `fd`: it gets [`Completion::Rung`].
     pub fn ring_other(&mut self, fd: RawFd) {
-        let entry = opcode::MsgRingData::new(Fd(fd), 0, user_data(Kind::Rung, 0), None)
+        let entry = opcode::MsgRingData::new(Fd(fd), 0, user_data(Operation::Rung, 0), None)
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS);
-        self.push(entry, Kind::Ignored, 0);
+        self.push(entry, Operation::Ignored, 0);
     }
 
     /// Gives a received buffer back to the kernel.
@@ -369,7 +320,7 @@ impl Ring {
         }
     }
 
-    fn push(&mut self, entry: squeue::Entry, kind: Kind, index: u32) {
+    fn push(&mut self, entry: squeue::Entry, kind: Operation, index: u32) {
         let entry = entry.user_data(user_data(kind, index));
         // SAFETY: the memory the entry names is owned by `self` until its
         // completion, and the caller keeps the socket open until then.
@@ -404,7 +355,7 @@ fn is_owed(submissions: &squeue::SubmissionQueue<'_>) -> bool {
 
 const MSG_WAITALL: u32 = 0x100;
 
-fn user_data(kind: Kind, index: u32) -> u64 {
+fn user_data(kind: Operation, index: u32) -> u64 {
     ((kind as u64) << 32) | u64::from(index)
 }
 
@@ -434,13 +385,13 @@ fn completion(
         value => Ok(value as usize),
     };
     let more = cqueue::more(cqe.flags());
-    if kind == Kind::Receive as u8 {
+    if kind == Operation::Receive as u8 {
         return Some(received(cqe, index, result, more, buffers));
     }
-    if kind == Kind::Send as u8 {
+    if kind == Operation::Send as u8 {
         return sent(index as usize, result, sends, resend);
     }
-    if kind == Kind::Accept as u8 {
+    if kind == Operation::Accept as u8 {
         use std::os::fd::FromRawFd;
         // SAFETY: the kernel has just opened this descriptor for us alone.
         let socket = result.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as RawFd) });
@@ -450,11 +401,11 @@ fn completion(
             more,
         });
     }
-    if kind == Kind::Watch as u8 {
+    if kind == Operation::Watch as u8 {
         let end = seen(result);
         return Some(Completion::WatchEnded { token: index, end });
     }
-    (kind == Kind::Rung as u8).then_some(Completion::Rung)
+    (kind == Operation::Rung as u8).then_some(Completion::Rung)
 }
 
 #[inline]
@@ -479,29 +430,6 @@ fn received(
             token,
             end: end_of(result),
         },
-    }
-}
-
-#[cold]
-fn end_of(result: io::Result<usize>) -> End {
-    use rustix::io::Errno;
-    let again = [Errno::NOBUFS, Errno::CANCELED, Errno::INTR, Errno::AGAIN];
-    match result {
-        Ok(_) => End::SaidAll,
-        Err(error) if again.map(Some).contains(&Errno::from_io_error(&error)) => End::Again,
-        Err(_) => End::Broken,
-    }
-}
-
-/// What a poll has found.
-#[cold]
-fn seen(result: io::Result<usize>) -> End {
-    use rustix::event::PollFlags;
-    let found = |flags: PollFlags, events: usize| events & usize::from(flags.bits()) != 0;
-    match result {
-        Ok(events) if found(PollFlags::ERR | PollFlags::HUP, events) => End::Broken,
-        Ok(events) if found(PollFlags::RDHUP, events) => End::SaidAll,
-        _ => End::Again,
     }
 }
 
@@ -531,175 +459,4 @@ fn sent(
         buffer,
         sent: result.map(|_| offset),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::{Read, Write};
-    use std::net::{Shutdown, TcpListener, TcpStream};
-    use std::os::fd::AsFd;
-
-    /// Two ends of a connection.
-    fn connected() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
-        let address = listener.local_addr().expect("it is bound");
-        let peer = TcpStream::connect(address).expect("it listens");
-        (listener.accept().expect("one has connected").0, peer)
-    }
-
-    /// All that the ring has to do, to the last completion.
-    fn settle(ring: &mut Ring, into: &mut Vec<Completion>) {
-        while ring.has_work() {
-            ring.enter();
-            ring.completions(into);
-        }
-    }
-
-    /// Waits until there is something.
-    fn next(ring: &mut Ring, into: &mut Vec<Completion>) {
-        into.clear();
-        while into.is_empty() {
-            ring.wait(1, Duration::from_secs(60));
-            ring.completions(into);
-        }
-    }
-
-    fn received(completions: Vec<Completion>, ring: &mut Ring, bytes: &mut [usize]) {
-        for completion in completions {
-            if let Completion::Received { token, buffer, .. } = completion {
-                bytes[token as usize] += buffer.bytes().len();
-                ring.recycle(buffer);
-            }
-        }
-    }
-
-    /// There is room for two completions and need for sixteen.
-    #[test]
-    fn no_completion_is_forgotten_where_there_was_no_room_for_it() {
-        const PEERS: usize = 16;
-        let mut ring = Ring::of_size(2, 2).expect("a ring can be had");
-        let mut pairs: Vec<_> = (0..PEERS).map(|_| connected()).collect();
-        let mut bytes = [0; PEERS];
-        for round in 1..=3 {
-            for (token, (socket, _)) in pairs.iter().enumerate() {
-                ring.receive_once(token as u32, socket.as_fd());
-            }
-            ring.enter();
-            for (socket, peer) in &mut pairs {
-                peer.write_all(b"x").expect("it is connected");
-                // So that it has arrived: the ring takes it when it is entered.
-                socket.peek(&mut [0]).expect("it is connected");
-            }
-            let mut completions = Vec::new();
-            settle(&mut ring, &mut completions);
-            received(completions, &mut ring, &mut bytes);
-            assert_eq!(bytes, [round; PEERS]);
-        }
-    }
-
-    /// A multishot receive ends where there is no room for its completion, and says so.
-    #[test]
-    fn receiving_begins_again_and_sends_end_where_there_was_no_room() {
-        const PEERS: usize = 8;
-        const ROUNDS: usize = 50;
-        const PIECE: usize = 3_000;
-        let mut ring = Ring::of_size(2, 2).expect("a ring can be had");
-        let mut pairs: Vec<_> = (0..PEERS).map(|_| connected()).collect();
-        let (mut bytes, mut sent) = ([0; PEERS], [0; PEERS]);
-        for (token, (socket, _)) in pairs.iter().enumerate() {
-            ring.receive(token as u32, socket.as_fd());
-        }
-        for round in 1..=ROUNDS {
-            for (token, (socket, peer)) in pairs.iter_mut().enumerate() {
-                peer.write_all(&[1; PIECE]).expect("it is connected");
-                ring.send(token as u32, socket.as_fd(), vec![2; PIECE]);
-            }
-            while bytes != [round * PIECE; PEERS] || sent != [round * PIECE; PEERS] {
-                let mut completions = Vec::new();
-                next(&mut ring, &mut completions);
-                for completion in completions {
-                    match completion {
-                        Completion::Received {
-                            token,
-                            buffer,
-                            more,
-                        } => {
-                            bytes[token as usize] += buffer.bytes().len();
-                            ring.recycle(buffer);
-                            if !more {
-                                ring.receive(token, pairs[token as usize].0.as_fd());
-                            }
-                        }
-                        Completion::Sent { token, sent: n, .. } => {
-                            sent[token as usize] += n.expect("it is connected");
-                        }
-                        _ => panic!("nobody has gone"),
-                    }
-                }
-            }
-            for (_, peer) in &mut pairs {
-                peer.read_exact(&mut [0; PIECE]).expect("it was sent");
-            }
-        }
-    }
-
-    #[test]
-    fn it_is_told_how_receiving_and_watching_end() {
-        use End::{Again, Broken, SaidAll};
-        let mut ring = Ring::of_size(8, 16).expect("a ring can be had");
-        for (how, expected) in [("half", SaidAll), ("reset", Broken), ("stop", Again)] {
-            for receives in [true, false] {
-                let (socket, peer) = connected();
-                match receives {
-                    true => ring.receive(7, socket.as_fd()),
-                    false => ring.watch(7, socket.as_fd()),
-                }
-                ring.enter();
-                match how {
-                    "half" => peer.shutdown(Shutdown::Write).expect("it is connected"),
-                    "stop" if receives => ring.stop_receiving(7),
-                    // Watching is not stopped; it ends with the connection.
-                    "stop" => socket.shutdown(Shutdown::Both).expect("it is connected"),
-                    _ => {
-                        let option = socket2::SockRef::from(&peer);
-                        option.set_linger(Some(Duration::ZERO)).expect("an option");
-                        drop(peer);
-                    }
-                }
-                let mut completions = Vec::new();
-                next(&mut ring, &mut completions);
-                let found = match completions[..] {
-                    [Completion::ReceiveEnded { token: 7, end }] if receives => end,
-                    [Completion::WatchEnded { token: 7, end }] if !receives => end,
-                    _ => panic!("{how}, {receives}: something else"),
-                };
-                let watched = how == "stop" && !receives;
-                assert_eq!(found, if watched { Broken } else { expected }, "{how}");
-            }
-        }
-    }
-
-    /// The peer's end is seen through what it has sent before, which stays there.
-    #[test]
-    fn who_is_watched_is_not_received_from() {
-        let mut ring = Ring::of_size(8, 16).expect("a ring can be had");
-        let (socket, mut peer) = connected();
-        ring.watch(3, socket.as_fd());
-        peer.write_all(b"last words").expect("it is connected");
-        let mut completions = Vec::new();
-        settle(&mut ring, &mut completions);
-        assert!(completions.is_empty(), "it is still there");
-        drop(peer);
-        next(&mut ring, &mut completions);
-        let [Completion::WatchEnded { token: 3, end }] = completions[..] else {
-            panic!("its end is seen");
-        };
-        assert_eq!(end, End::SaidAll);
-        ring.receive(3, socket.as_fd());
-        next(&mut ring, &mut completions);
-        let mut bytes = [0; 4];
-        received(completions, &mut ring, &mut bytes);
-        assert_eq!(bytes[3], b"last words".len());
-    }
 }

@@ -140,7 +140,7 @@ pub struct Connection {
     /// And all that it has sent has been received.
     pub said_all: bool,
     /// It was asked to end, because the client is ahead of us.
-    pub pausing: bool,
+    pub stopping_receive: bool,
     /// Bytes handed to the kernel that it has not yet sent.
     pub in_flight: usize,
     /// Since when its output has been over the soft limit.
@@ -203,7 +203,7 @@ impl Connection {
             watching: false,
             ends: false,
             said_all: false,
-            pausing: false,
+            stopping_receive: false,
             in_flight: 0,
             over_soft_limit_since: None,
             holding: false,
@@ -243,7 +243,7 @@ impl Connection {
     #[inline]
     pub fn received(&mut self, full: bool, more: bool) {
         self.receiving = more;
-        self.pausing &= more;
+        self.stopping_receive &= more;
         if self.bulk > 0 {
             self.bulk = if full { SHORT_RECEIVES } else { self.bulk - 1 };
         }
@@ -716,10 +716,10 @@ mod tests {
     fn a_receive_that_ends_while_it_is_being_stopped_can_begin_again() {
         let mut connection = connection();
         connection.receiving = true;
-        connection.pausing = true;
+        connection.stopping_receive = true;
         connection.received(true, true);
-        assert!(connection.receiving && connection.pausing);
+        assert!(connection.receiving && connection.stopping_receive);
         connection.received(true, false);
-        assert!(!connection.receiving && !connection.pausing);
+        assert!(!connection.receiving && !connection.stopping_receive);
     }
 }

@@ -19,12 +19,12 @@
 //! goes on, and only its reply waits; see [`gather::before_reply`].
 
 use super::gather;
-use crate::core::{Answer, Asked, Core, Message, Pause, Pausing};
+use crate::core::{Answer, Core, Message, Pause, PauseQuestion, QuestionId};
 use shards::ShardId;
 
 /// Has this core's clients wait; of two pauses the longer and the stricter hold. The
 /// answer follows.
-pub fn begin(core: &mut Core, new: Pause, asked: Asked) {
+pub fn begin(core: &mut Core, new: Pause, asked: QuestionId) {
     let pause = core.pause.get_or_insert(new);
     pause.until = pause.until.max(new.until);
     pause.all |= new.all;
@@ -35,7 +35,7 @@ pub fn begin(core: &mut Core, new: Pause, asked: Asked) {
 
 /// Tells all cores that what was sent to them before has been sent. The answer whether
 /// all was still follows.
-pub fn look(core: &mut Core, asked: Asked) {
+pub fn look(core: &mut Core, asked: QuestionId) {
     passed(core, asked);
     core.publish();
     for index in (0..core.shards).filter(|index| *index != core.id.0) {
@@ -44,13 +44,13 @@ pub fn look(core: &mut Core, asked: Asked) {
 }
 
 /// All that a core has sent here before it was asked has come.
-pub fn passed(core: &mut Core, asked: Asked) {
-    let known = core.pausing.iter_mut().find(|it| it.asked == asked);
+pub fn passed(core: &mut Core, asked: QuestionId) {
+    let known = core.pause_questions.iter_mut().find(|it| it.asked == asked);
     if let Some(pausing) = known {
         pausing.missing -= 1;
         return;
     }
-    core.pausing.push(Pausing {
+    core.pause_questions.push(PauseQuestion {
         asked,
         missing: core.shards - 1,
         busy: core.node.has_writes(),
@@ -60,10 +60,10 @@ pub fn passed(core: &mut Core, asked: Asked) {
 
 /// Answers those for whom nothing has to be waited for here any more.
 pub fn settle(core: &mut Core) {
-    if core.pausing.is_empty() {
+    if core.pause_questions.is_empty() {
         return;
     }
-    let mut waiting = std::mem::take(&mut core.pausing);
+    let mut waiting = std::mem::take(&mut core.pause_questions);
     let has_writes = core.node.has_writes();
     let changes = core.node.shard.effects().changes();
     let is_over = core.pause.is_none();
@@ -76,16 +76,16 @@ pub fn settle(core: &mut Core) {
         }
         !settled
     });
-    let asked_anew = !core.pausing.is_empty();
-    waiting.append(&mut core.pausing);
-    core.pausing = waiting;
+    let asked_anew = !core.pause_questions.is_empty();
+    waiting.append(&mut core.pause_questions);
+    core.pause_questions = waiting;
     if asked_anew && core.shards == 1 {
         // There is nobody to hear from.
         settle(core);
     }
 }
 
-fn answer(core: &mut Core, Asked { by, ticket }: Asked, answer: Answer) {
+fn answer(core: &mut Core, QuestionId { by, ticket }: QuestionId, answer: Answer) {
     if by == core.id {
         gather::take_answer(core, ticket, by, answer);
     } else {

@@ -21,7 +21,7 @@ const TURNS_TO_SETTLE: u32 = 3;
 
 /// One core's part in it.
 #[derive(Default)]
-pub struct Admission {
+pub struct Newcomers {
     /// Sockets for which there was no room, the oldest first.
     undecided: VecDeque<OwnedFd>,
     /// So many of them had come when all cores were asked to settle, …
@@ -32,7 +32,7 @@ pub struct Admission {
     settling: Vec<(ShardId, u32)>,
 }
 
-impl Admission {
+impl Newcomers {
     /// A socket has connected.
     pub fn take(&mut self, core: &mut Core, socket: OwnedFd) {
         core.stats.connections_received += 1;
@@ -43,7 +43,7 @@ impl Admission {
         {
             refuse(core, &socket, PROTECTED);
         } else if takes_place(core) {
-            admit(core, socket);
+            welcome(core, socket);
         } else if self.undecided.len() < UNDECIDED_MAX {
             self.undecided.push_back(socket);
             if self.missing == 0 {
@@ -113,7 +113,7 @@ impl Admission {
         }
         for socket in self.undecided.drain(..self.asked_for) {
             if takes_place(core) {
-                admit(core, socket);
+                welcome(core, socket);
             } else {
                 refuse(core, &socket, TOO_MANY);
             }
@@ -135,7 +135,7 @@ fn takes_place(core: &Core) -> bool {
 }
 
 /// The socket becomes a client.
-fn admit(core: &mut Core, socket: OwnedFd) {
+fn welcome(core: &mut Core, socket: OwnedFd) {
     // Replies are batched here already; the kernel must not wait for more.
     let _ = rustix::net::sockopt::set_tcp_nodelay(&socket, true);
     if core.config.tcp_keepalive_s > 0 {

@@ -1,4 +1,0 @@
-//! What spans cores.
-
-pub mod gather;
-pub mod pause;

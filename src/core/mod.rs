@@ -1,0 +1,268 @@
+//! Everything one core owns.
+//!
+//! A [`Core`] lives on one thread and is handed down the path of a request as
+//! `&mut Core`: nothing in it is shared, locked or counted.
+
+mod asker;
+mod context;
+mod deliver;
+mod question;
+mod spare_buffers;
+mod timing;
+
+use crate::config::{Authority, Config};
+use crate::runtime::clock;
+use crate::runtime::jobs::Jobs;
+use crate::runtime::mesh::Mesh;
+use crate::runtime::park::Bell;
+use crate::runtime::ring::Ring;
+use crate::runtime::sequencer::Sequencer;
+use crate::session::Connection;
+use crate::session::activity::Activity;
+use crate::stats::Stats;
+use crate::stats::latency::Events;
+use crate::stats::slowlog::SlowLog;
+use shards::command::Flags;
+use shards::order::{Block, Node};
+use shards::{Shard, ShardId, UnixMs};
+use slab::Slab;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+pub use asker::Asker;
+pub use context::Context;
+pub use question::{
+    Answer, Ask, CoreStats, Finish, Gathering, Job, KeyspaceStats, Message, Pause, PauseQuestion,
+    Question, QuestionId, Whom,
+};
+pub use spare_buffers::SpareBuffers;
+
+/// Everything one core owns.
+pub struct Core {
+    pub id: ShardId,
+    /// Number of cores, and so of shards.
+    pub shards: u16,
+    /// The shard, its locks, and what goes to other shards.
+    pub node: Node,
+    pub ring: Ring,
+    pub mesh: Mesh<Message>,
+    /// The order of what cores send each other.
+    pub sequencer: Sequencer,
+    pub connections: Slab<Box<Connection>>,
+    /// Number of this turn of the loop.
+    pub turn: u32,
+    /// Connections that have had their share of this turn and go on in the next.
+    pub next_turn: Vec<u32>,
+    /// Connections that hold replies back.
+    pub holding: Vec<u32>,
+    /// How busy clients are.
+    pub activity: Activity,
+    /// When memory use was last looked at for its peak.
+    pub peak_noted_at: UnixMs,
+    /// The connection that background upkeep has visited last.
+    pub next_visit: usize,
+    pub gatherings: Slab<Gathering>,
+    /// What other cores have asked in this turn.
+    pub asked: Vec<(ShardId, u32, Arc<Question>)>,
+    pub config: Config,
+    pub stats: Stats,
+    pub slow_log: SlowLog,
+    pub events: Events,
+    /// From so many ticks on a command is looked at: for SLOWLOG or LATENCY.
+    pub noteworthy_ticks: u64,
+    /// When the command before ended, in ticks, if nothing was done since;
+    /// otherwise 0.
+    pub lap: u64,
+    /// Arguments of the request at hand that must not be shown.
+    pub secret: Vec<usize>,
+    /// Keys expire also when nobody looks at them (DEBUG SET-ACTIVE-EXPIRE).
+    pub active_expire: bool,
+    /// CLIENT PAUSE is in force.
+    pub pause: Option<Pause>,
+    /// Connections whose next request waits for its end.
+    pub paused: Vec<u32>,
+    /// Who asks when what was under way before it is over.
+    pub pause_questions: Vec<PauseQuestion>,
+    /// The flags of each row, by its number.
+    pub row_flags: Vec<Flags>,
+    /// The time of this turn.
+    pub now: UnixMs,
+    /// Connections with something to send, to close or to go on with.
+    pub dirty: Vec<u32>,
+    /// Empty output buffers, to be used again.
+    pub spare_buffers: SpareBuffers,
+    /// Empty blocks, for the next MULTI.
+    #[allow(clippy::vec_box)] // they travel as boxes
+    pub spare_blocks: Vec<Box<Block>>,
+    pub shared: Arc<Shared>,
+    /// Work that may block, which ends with an answer and what that is for.
+    pub jobs: Jobs<(u32, Answer)>,
+}
+
+/// What all cores can see: set at start or changed rarely.
+pub struct Shared {
+    pub run_id: String,
+    pub started_at: UnixMs,
+    pub tcp_port: u16,
+    /// What CONFIG SET changes.
+    pub config: Authority,
+    /// Memory in use when all cores had started.
+    pub startup_bytes: AtomicU64,
+    /// Number of the next entry of a slow log.
+    pub next_slow: AtomicU64,
+    /// Identifier of the next client.
+    pub next_client: AtomicU64,
+    /// Connected clients of all cores, for maxclients.
+    pub clients: AtomicU64,
+    /// All is in place: cores take clients from here on.
+    pub serving: AtomicBool,
+    /// The server is asked to stop; every core looks once per heartbeat.
+    pub stopping: AtomicBool,
+}
+
+/// What a core is made of.
+pub struct Parts {
+    pub mesh: Mesh<Message>,
+    pub sequencer: Sequencer,
+    pub ring: Ring,
+    /// Tells the core that a job is done.
+    pub bell: Bell,
+    pub config: Config,
+    /// Of chance, for the shard and what it hashes with.
+    pub seed: u64,
+    /// The flags of each row, by its number.
+    pub row_flags: Vec<Flags>,
+    pub shared: Arc<Shared>,
+}
+
+impl Core {
+    /// A core with an empty shard that serves nobody yet.
+    pub fn new(parts: Parts) -> Self {
+        let Parts {
+            mesh,
+            sequencer,
+            ring,
+            bell,
+            config,
+            seed,
+            row_flags,
+            shared,
+        } = parts;
+        let (id, shards) = (mesh.id(), config.shards);
+        let shard = Shard::new(
+            config.databases,
+            id.slots(shards),
+            seed,
+            config.engine.clone(),
+        );
+        let mut core = Self {
+            id,
+            shards,
+            node: Node::new(id, shards, shard, seed),
+            ring,
+            mesh,
+            sequencer,
+            connections: Slab::new(),
+            turn: 0,
+            next_turn: Vec::new(),
+            holding: Vec::new(),
+            activity: Activity::default(),
+            peak_noted_at: UnixMs(0),
+            next_visit: 0,
+            gatherings: Slab::new(),
+            asked: Vec::new(),
+            config,
+            stats: Stats::new(row_flags.len()),
+            slow_log: SlowLog::default(),
+            events: Events::default(),
+            noteworthy_ticks: u64::MAX,
+            lap: 0,
+            secret: Vec::new(),
+            active_expire: true,
+            pause: None,
+            paused: Vec::new(),
+            pause_questions: Vec::new(),
+            row_flags,
+            now: clock::now(),
+            dirty: Vec::new(),
+            spare_buffers: SpareBuffers::default(),
+            spare_blocks: Vec::new(),
+            shared,
+            jobs: Jobs::new(bell),
+        };
+        core.time_as_configured();
+        core
+    }
+
+    /// Marks a connection for the end of the turn: its output is sent, its
+    /// waiting requests go on, it is closed if it is to be closed.
+    #[inline]
+    pub fn mark_dirty(&mut self, key: u32) {
+        let connection = &mut self.connections[key as usize];
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(key);
+        }
+    }
+
+    /// The connection `key`, if it still is client `id`.
+    #[inline]
+    pub fn client(&mut self, key: u32, id: u64) -> Option<&mut Connection> {
+        let connection = self.connections.get_mut(key as usize)?;
+        (connection.session.id == id).then_some(&mut **connection)
+    }
+
+    /// A client watches no more.
+    pub fn unwatch(&mut self, key: u32) {
+        let session = &mut self.connections[key as usize].session;
+        let queued = session.queue.as_mut();
+        let queued = queued.and_then(|queue| queue.block.watched.take());
+        for watched in session.watched.take().into_iter().chain(queued) {
+            self.node.unwatch(&watched);
+        }
+    }
+
+    /// Ends an open MULTI without running it; the client watches no more.
+    pub fn discard(&mut self, key: u32) {
+        self.unwatch(key);
+        self.connections[key as usize].session.queue = None;
+    }
+
+    /// Lets the clients that a pause has held up go on.
+    pub fn end_pause(&mut self) {
+        self.pause = None;
+        self.node.shard.keep().hold_all(false);
+        for key in std::mem::take(&mut self.paused) {
+            if let Some(connection) = self.connections.get_mut(key as usize) {
+                connection.paused = false;
+                self.mark_dirty(key);
+            }
+        }
+    }
+
+    /// Sends everything that this turn has for other cores and wakes who sleeps.
+    #[inline]
+    pub fn publish(&mut self) {
+        if self.shards == 1 {
+            return;
+        }
+        let Self {
+            node,
+            mesh,
+            sequencer,
+            ring,
+            ..
+        } = self;
+        let stamp = match node.wants_stamp() {
+            true => sequencer.stamp(),
+            false => 0,
+        };
+        node.outgoing(stamp, |target, batch| {
+            mesh.send(target, Message::Batch(batch))
+        });
+        if mesh.has_sent_all() {
+            sequencer.shut();
+        }
+        mesh.sleepers(|fd| ring.ring_other(fd));
+    }
+}

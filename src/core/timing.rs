@@ -1,0 +1,107 @@
+//! What is noted of how long commands took, and what the configuration says of it.
+
+use super::Core;
+use crate::config::Config;
+use crate::runtime::ticks;
+use crate::stats::latency::EventKind;
+use crate::stats::slowlog::{SlowEntry, cut};
+use shards::ReplyMax;
+use shards::command::{Args, flags};
+use shards::order::Timing;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+impl Core {
+    /// What must be known of the configuration where commands run and are timed.
+    pub fn time_as_configured(&mut self) {
+        let slow_us = u64::try_from(self.config.slowlog_log_slower_than);
+        let slow_ns = slow_us.map_or(u64::MAX, |us| us.saturating_mul(1000));
+        let event_ns = match self.config.latency_monitor_threshold_ms {
+            0 => u64::MAX,
+            ms => ms.saturating_mul(1_000_000),
+        };
+        self.noteworthy_ticks = match slow_ns.min(event_ns) {
+            u64::MAX => u64::MAX,
+            ns => ticks::of_ns(ns),
+        };
+        self.node.timing = Timing {
+            clock: ticks::now,
+            slow: self.noteworthy_ticks,
+        };
+        self.node.shard.settings.reply_max = reply_max(&self.config);
+        self.stats.tracking = self.config.latency_tracking;
+        if !self.stats.tracking {
+            self.stats.forget_histograms();
+        }
+    }
+
+    /// A slice of deleting expired keys that began then is over.
+    pub fn note_expire_cycle(&mut self, began: Instant) {
+        let threshold_ms = self.config.latency_monitor_threshold_ms;
+        if threshold_ms == 0 {
+            return;
+        }
+        let took_ms = began.elapsed().as_millis() as u64;
+        if took_ms >= threshold_ms {
+            let at_s = self.now.0 / 1000;
+            self.events.add(EventKind::ExpireCycle, at_s, took_ms);
+        }
+    }
+
+    /// A command of client `id` took long: SLOWLOG and LATENCY hear of it, if
+    /// it was long enough for them.
+    #[cold]
+    pub fn note(&mut self, key: u32, id: u64, row: u16, ticks: u64, args: Args<'_>) {
+        let took_us = ticks::to_ns(ticks) / 1000;
+        let (at_s, took_ms) = (self.now.0 / 1000, took_us / 1000);
+        let row_flags = self.row_flags[usize::from(row)];
+        let threshold_ms = self.config.latency_monitor_threshold_ms;
+        if threshold_ms > 0 && took_ms >= threshold_ms {
+            let fast = row_flags.has(flags::FAST);
+            let kind = if fast {
+                EventKind::FastCommand
+            } else {
+                EventKind::Command
+            };
+            self.events.add(kind, at_s, took_ms);
+        }
+        let slow_us = u64::try_from(self.config.slowlog_log_slower_than);
+        let is_slow = slow_us.is_ok_and(|slow_us| took_us >= slow_us);
+        if !is_slow || row_flags.has(flags::SKIP_SLOWLOG) {
+            return;
+        }
+        // A client that has gone meanwhile has left neither address nor name.
+        let client = self.client(key, id).map(|connection| {
+            let session = &connection.session;
+            (session.peer.to_string(), session.name.clone())
+        });
+        let (address, name) = client.unwrap_or_default();
+        let entry = SlowEntry {
+            id: self.shared.next_slow.fetch_add(1, Ordering::Relaxed),
+            at_s,
+            took_us,
+            args: cut(args, &self.secret),
+            address,
+            name,
+        };
+        self.slow_log.push(entry, self.config.slowlog_max_len);
+    }
+}
+
+/// How long the reply to one request may be: as long as its client's limit of output
+/// allows, and not longer than the machine's memory. Redis does not count what lies
+/// in its first buffer.
+fn reply_max(config: &Config) -> ReplyMax {
+    const UNCOUNTED: u64 = 16 << 10;
+    let memory = crate::runtime::memory::total();
+    let hard = config.output_limits.normal.hard_bytes;
+    let limit = Some(hard)
+        .filter(|hard| *hard > 0)
+        .map(|hard| hard.saturating_add(UNCOUNTED));
+    let closes = limit.is_some_and(|limit| limit < memory);
+    let bytes = limit.unwrap_or(memory).min(memory);
+    ReplyMax {
+        bytes: usize::try_from(bytes).unwrap_or(usize::MAX >> 1),
+        closes,
+    }
+}

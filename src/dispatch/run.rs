@@ -1,0 +1,296 @@
+//! One request: check, then run it here, send it across, or queue it for EXEC.
+
+use super::group::Parsed;
+use super::http::{drop_http, is_http};
+use super::{Step, protocol_error};
+use crate::admission::admit;
+use crate::commands::run::{Went, run as run_server};
+use crate::commands::{AnyRow, RowOf, ServerRow, transaction};
+use crate::core::{Asker, Core};
+use crate::runtime::ticks;
+use crate::session::connection::Kind;
+use shards::command::{Args, Group, flags};
+use shards::order::{Call, Placement};
+use shards::resp::Reply;
+use shards::{CommandError, Located, Row, ShardId};
+
+/// Runs one request, or finds that it must wait.
+#[inline]
+pub(super) fn run(core: &mut Core, key: u32, parsed: &Parsed, args: Args<'_>) -> Step {
+    let connection = &*core.connections[key as usize];
+    if !connection.may_execute() {
+        return Step::Stall;
+    }
+    let command = match admit(core, &connection.session, parsed.command, args) {
+        Ok(command) => command,
+        Err(_) if parsed.command.is_none() && is_http(&args[0]) => {
+            drop_http(core, key);
+            return Step::Stall;
+        }
+        Err(refused) => {
+            refuse(core, key, refused.row, &refused.error);
+            return Step::Next;
+        }
+    };
+    if let Some(pause) = &core.pause
+        && pause.holds(transaction::flags_of(&connection.session, command))
+    {
+        core.connections[key as usize].paused = true;
+        core.paused.push(key);
+        return Step::Stall;
+    }
+    if connection.session.queue.is_some() && !command.flags.has(flags::AT_ONCE) {
+        enqueue(core, key, command, parsed.located, args);
+        return Step::Next;
+    }
+    match &command.row {
+        RowOf::Engine(row) => {
+            if engine(core, key, command, row, parsed, args) == Step::Stall {
+                return Step::Stall;
+            }
+        }
+        RowOf::Server(row) => {
+            if overtakes(core, key, command) {
+                return Step::Stall;
+            }
+            match serve(core, key, command, row, args) {
+                Step::Next => {}
+                Step::Stall => return Step::Stall,
+                Step::Within => return Step::Next,
+            }
+        }
+    }
+    core.connections[key as usize].session.command_done();
+    Step::Next
+}
+
+/// A command for the open MULTI.
+#[inline]
+fn enqueue(
+    core: &mut Core,
+    key: u32,
+    command: &'static AnyRow,
+    located: Option<Located>,
+    args: Args<'_>,
+) {
+    match transaction::enqueue(core, key, command, located, args) {
+        Ok(()) => {
+            let connection = &mut core.connections[key as usize];
+            let protocol = connection.session.protocol;
+            let out = connection.reply_buffer();
+            let before = out.len();
+            Reply::new(out, protocol).simple("QUEUED");
+            connection.reply_written(before);
+            connection.session.command_done();
+        }
+        Err(full) => protocol_error(core, key, full),
+    }
+}
+
+/// Runs a command of the engine: here, on another core, or as a transaction.
+#[inline]
+fn engine(
+    core: &mut Core,
+    key: u32,
+    command: &'static AnyRow,
+    row: &'static Row,
+    parsed: &Parsed,
+    args: Args<'_>,
+) -> Step {
+    let placement = match parsed.located {
+        Some(located) if parsed.single => Placement::One(core.node.owner_of(&located)),
+        _ => core.node.place(row, args),
+    };
+    let connection = &mut *core.connections[key as usize];
+    let (kind, owner) = match placement {
+        Placement::One(owner) => (Kind::Single, Some(owner)),
+        Placement::Several(_) => (Kind::Transaction, None),
+    };
+    // The steps of a walk take another path than requests and transactions.
+    let alone = owner.is_none() && matches!(row.run, shards::command::Run::ByCursor(_));
+    if alone && connection.is_waiting() {
+        // Trying again before the replies are in would be in vain, for ever.
+        connection.barrier = true;
+        return Step::Stall;
+    }
+    let session = &mut connection.session;
+    session.last_command = Some(command.number);
+    let call = Call {
+        handler: row.run.whole(),
+        row: command.number,
+        db: session.db,
+        protocol: session.protocol,
+        no_touch: session.no_touch,
+        alone: true,
+        write: command.flags.has(flags::WRITE),
+        keys: command.keys,
+        located: parsed.located,
+    };
+    // What its client has under way elsewhere comes first.
+    let at_once = core.shards == 1 || !connection.is_waiting();
+    core.stats.commands += 1;
+    match placement {
+        Placement::One(owner) if at_once && owner == core.id => here(core, key, &call, args),
+        Placement::One(owner) => {
+            core.lap = 0;
+            if connection.waits_for(Kind::Transaction) {
+                core.node.follow_convoy();
+            }
+            across(core, key, owner, call, args);
+        }
+        Placement::Several(owners) => {
+            core.lap = 0;
+            let client = connection.client(key, kind);
+            connection.barrier = alone;
+            core.node.begin(core.now, client, call, row, args, owners);
+            core.deliver();
+        }
+    }
+    if command.flags.has(flags::BLOCKING) {
+        core.connections[key as usize].block(owner);
+        core.deliver();
+    }
+    Step::Next
+}
+
+/// Replies an error to a request that did not run.
+#[cold]
+fn refuse(core: &mut Core, key: u32, row: Option<u16>, error: &CommandError) {
+    if let Some(row) = row {
+        core.stats.rows[usize::from(row)].rejected += 1;
+    }
+    let instead = transaction::refused(core, key, row, error);
+    let error = instead.as_ref().unwrap_or(error);
+    core.stats.count_error(&error.to_bytes());
+    let connection = &mut core.connections[key as usize];
+    let protocol = connection.session.protocol;
+    let out = connection.reply_buffer();
+    let before = out.len();
+    Reply::new(out, protocol).error(error);
+    connection.reply_written(before);
+    connection.session.command_done();
+    core.mark_dirty(key);
+}
+
+/// All keys are on this core: a function call that writes the reply. Only if
+/// a transaction holds one of them does the request wait.
+#[inline]
+fn here(core: &mut Core, key: u32, call: &Call, args: Args<'_>) {
+    let connection = &mut *core.connections[key as usize];
+    if !core.node.is_unlocked() && core.node.must_wait(call, args) {
+        let client = connection.client(key, Kind::Single);
+        core.node.park(core.now, client, *call, args);
+        core.lap = 0;
+        return;
+    }
+    let began = match core.lap {
+        0 => ticks::now(),
+        lap => lap,
+    };
+    if connection.out.capacity() == 0 {
+        connection.out = core.spare_buffers.take();
+    }
+    let out = connection.reply_buffer();
+    let before = out.len();
+    match core.node.shard.apply(core.now, &call.request(args), out) {
+        Ok(()) => {}
+        Err(CommandError::Blocked(waiting)) => {
+            let client = connection.client(key, Kind::Single);
+            core.node.wait(client, *call, args, waiting);
+            core.lap = 0;
+            return;
+        }
+        Err(CommandError::Long) => {
+            let client = connection.client(key, Kind::Single);
+            core.node.reply_at_length(core.now, client, *call, args);
+            core.deliver();
+            core.lap = 0;
+            return;
+        }
+        Err(CommandError::TooLong) => connection.reply_too_long(&mut core.stats),
+        Err(error) => {
+            core.stats.count_error(&error.to_bytes());
+            core.stats.rows[usize::from(call.row)].failed += 1;
+        }
+    }
+    connection.reply_written(before);
+    let id = connection.session.id;
+    let ended = ticks::now();
+    core.lap = ended;
+    let took = ended.saturating_sub(began);
+    core.stats.ran(call.row, ticks::to_ns(took));
+    if took >= core.noteworthy_ticks {
+        core.secret.clear();
+        core.note(key, id, call.row, took, args);
+    }
+    if core.node.has_appeared() {
+        core.node.serve(core.now);
+        core.deliver();
+        core.lap = 0;
+    }
+}
+
+/// All keys are on one core, which is not to run it right now: copied once into its
+/// batch.
+#[inline]
+fn across(core: &mut Core, key: u32, owner: ShardId, call: Call, args: Args<'_>) {
+    let connection = &mut core.connections[key as usize];
+    let client = connection.client(key, Kind::Single);
+    core.node.send(owner, client, call, args);
+}
+
+/// Whether a server command would come before what its client has running elsewhere,
+/// whose batch has not even left: what it tells or changes may depend on that. (Those of
+/// transactions see to their order themselves.)
+fn overtakes(core: &mut Core, key: u32, command: &AnyRow) -> bool {
+    let connection = &mut core.connections[key as usize];
+    let overtakes = connection.is_waiting()
+        && !command.concerns_connection_alone()
+        && command.group != Group::Transactions;
+    connection.barrier |= overtakes;
+    overtakes
+}
+
+/// A command of the server.
+#[inline]
+fn serve(
+    core: &mut Core,
+    key: u32,
+    command: &'static AnyRow,
+    row: &'static ServerRow,
+    args: Args<'_>,
+) -> Step {
+    core.stats.commands += 1;
+    core.connections[key as usize].session.last_command = Some(command.number);
+    let asker = Asker::request(core, key, command.number);
+    match run_server(core, asker, row, args) {
+        Went::On => Step::Next,
+        Went::Within => Step::Within,
+        Went::Later => {
+            core.stats.commands -= 1;
+            core.connections[key as usize].barrier = true;
+            Step::Stall
+        }
+        Went::Engine(row) => instead(core, key, command, row, args.from(1)),
+    }
+}
+
+/// Runs a row of the engine for a command of the server.
+fn instead(
+    core: &mut Core,
+    key: u32,
+    command: &'static AnyRow,
+    row: &'static Row,
+    args: Args<'_>,
+) -> Step {
+    // It is counted where it runs.
+    core.stats.commands -= 1;
+    let parsed = Parsed {
+        start: 0,
+        spans_end: 0,
+        command: Some(command),
+        located: None,
+        single: false,
+    };
+    engine(core, key, command, row, &parsed, args)
+}
