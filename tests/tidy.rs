@@ -58,6 +58,7 @@ const SHARDS_ARROWS: &[(&str, &[&str])] = &[
             "shard",
         ],
     ),
+    ("replies", &["order"]),
     ("pubsub", &["types"]),
     ("backlog", &["types"]),
     ("psync", &["types", "backlog"]),

@@ -18,6 +18,7 @@ mod keep;
 mod keyspace;
 mod number;
 pub mod order;
+pub mod replies;
 pub mod resp;
 mod shard;
 mod types;

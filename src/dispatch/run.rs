@@ -187,8 +187,8 @@ fn here(core: &mut Core, key: u32, call: &Call, args: Args<'_>) {
         0 => ticks::now(),
         lap => lap,
     };
-    if connection.out.capacity() == 0 {
-        connection.out = core.spare_buffers.take();
+    if !connection.has_buffer() {
+        connection.lend_buffer(core.spare_buffers.take());
     }
     let out = connection.reply_buffer();
     let before = out.len();

@@ -100,7 +100,7 @@ fn input_max(connection: &Connection, query_buffer_limit: usize) -> usize {
 
 fn sent_to(core: &mut Core, key: u32, buffer: Vec<u8>, sent: io::Result<usize>) {
     let connection = &mut core.connections[key as usize];
-    connection.in_flight = 0;
+    connection.sent();
     core.stats.writes += 1;
     match sent {
         Ok(bytes) if bytes == buffer.len() => core.stats.output_bytes += bytes as u64,
@@ -170,14 +170,13 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
     if connection.output_bytes() > core.node.shard.settings.reply_max.bytes {
         connection.close_at_limit(&mut core.stats);
     }
-    if connection.in_flight == 0 && connection.has_output() && connection.phase != Phase::Closed {
+    if !connection.is_in_flight() && connection.has_output() && connection.phase != Phase::Closed {
         if connection.holds_back() {
             if !std::mem::replace(&mut connection.holding, true) {
                 core.holding.push(key);
             }
         } else {
             let buffer = connection.take_output();
-            connection.in_flight = buffer.len();
             core.ring.send(key, connection.socket.as_fd(), buffer);
         }
     }
@@ -203,7 +202,7 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
     match connection.phase {
         Phase::Open => receive_again(core, key),
         Phase::Closing => {
-            if connection.in_flight == 0 && !connection.has_output() && !connection.is_waiting() {
+            if !connection.is_in_flight() && !connection.has_output() && !connection.is_waiting() {
                 connection.close();
             }
         }
@@ -234,7 +233,7 @@ fn let_client_go(core: &mut Core, key: u32) {
     if std::mem::take(&mut connection.counted) {
         core.shared.clients.fetch_sub(1, Ordering::Relaxed);
     }
-    if !connection.receiving && !connection.watching && connection.in_flight == 0 {
+    if !connection.receiving && !connection.watching && !connection.is_in_flight() {
         core.discard(key);
         core.connections.remove(key as usize);
     }

@@ -19,13 +19,12 @@ impl Connection {
     /// several shards. Unless it is answered already, nothing else runs
     /// meanwhile, and nothing is held back for it.
     pub fn block(&mut self, owner: Option<ShardId>) {
-        if self.order.is_empty() {
+        let Some(place) = self.replies.last_place() else {
             return;
-        }
-        let last = self.order.len() as u32 - 1;
+        };
         self.blocked = Some(Blocked {
             owner,
-            place: self.first_place.wrapping_add(last),
+            place,
             waits: false,
         });
         self.barrier = true;

@@ -1,0 +1,540 @@
+//! The order of a connection's replies.
+//!
+//! While every request is answered at once, replies go straight to `out`. A request
+//! that must wait for other cores takes a *place* in `order`; from then on, replies to
+//! later requests are kept in `held` until everything before them has come.
+//!
+//! ```text
+//!   sent ◀─ in flight ◀─ pieces: [a long reply …] [64 KiB] [64 KiB]
+//!                        out:    +OK..:12..
+//!                        order:  [waiting #7] [ready 0..5] [ready 5..9] [waiting #9]
+//!                        held:                 +OK..         :12..
+//! ```
+//!
+//! A long reply comes in pieces, which are moved instead of copied, and what was to be
+//! sent before them becomes a piece, too. If its shard makes it as its client reads (it
+//! *flows*), each next piece is asked for.
+//!
+//! Invariants ([`Replies::check_invariants`]):
+//! - The first place, if any, is waiting, or a reply that flows; what has come of that is
+//!   sent as it comes, so `order` has none of its pieces.
+//! - Ranges of ready places lie in `held`, none in another. If nothing waits, `held` is
+//!   empty.
+//! - No piece to be sent is empty.
+//! - `pieces_bytes` are the bytes in `pieces`, and in those of `order`.
+//!
+//! There is no socket here and no clock: whoever owns it takes what is to be sent, and
+//! says when that has been.
+
+#[cfg(test)]
+mod tests;
+
+use crate::order::Ticket;
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// Bytes that may be sent now below which the next piece of a long reply is asked for.
+const OUTPUT_BYTES_LOW: usize = 128 << 10;
+
+/// Bytes of replies that are sent although others are on their way.
+const HOLD_BYTES: usize = 16 << 10;
+
+/// Capacity up to which an empty buffer is kept for its next use.
+pub const SPARE_BYTES_MAX: usize = 64 << 10;
+
+/// What waits for other cores.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Requests on one shard each.
+    Single,
+    Transaction,
+}
+
+/// There was no memory for a reply: without it the stream makes no sense any more. What
+/// it was for is over all the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lost;
+
+/// A reply's place in the order of the connection.
+#[derive(Debug)]
+enum Place {
+    Waiting {
+        /// The reply is dropped when it comes (CLIENT REPLY).
+        silent: bool,
+    },
+    /// What lies there in `held`.
+    Ready(Range<usize>),
+    /// A long reply.
+    Pieces(Vec<Vec<u8>>),
+    /// A long reply that comes as it is asked for.
+    Flowing {
+        from: Ticket,
+        /// What has come but cannot be sent yet.
+        pieces: Vec<Vec<u8>>,
+        /// The next piece is on its way.
+        asked: bool,
+    },
+}
+
+/// Appends replies; false if there is no memory for them.
+#[inline]
+fn append(buffer: &mut Vec<u8>, replies: &[u8]) -> bool {
+    let room = buffer.try_reserve(replies.len()).is_ok();
+    if room {
+        buffer.extend_from_slice(replies);
+    }
+    room
+}
+
+fn bytes_of(pieces: &[Vec<u8>]) -> usize {
+    pieces.iter().map(Vec::len).sum()
+}
+
+/// The replies of one connection, from where they are written to where they are sent.
+#[derive(Debug)]
+pub struct Replies {
+    /// Pieces of long replies, and what came before and between them: to be sent
+    /// before `out`.
+    pieces: VecDeque<Vec<u8>>,
+    pieces_bytes: usize,
+    /// Replies to send next.
+    out: Vec<u8>,
+    /// Bytes that were taken to be sent, and of which nobody has said that they were.
+    in_flight: usize,
+    order: VecDeque<Place>,
+    /// What is waiting, if anything is.
+    waiting: Kind,
+    /// Number of the first place in `order`.
+    first_place: u32,
+    held: Vec<u8>,
+}
+
+impl Default for Replies {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Replies {
+    /// Nothing has been asked for yet.
+    pub fn new() -> Self {
+        Self {
+            pieces: VecDeque::new(),
+            pieces_bytes: 0,
+            out: Vec::new(),
+            in_flight: 0,
+            order: VecDeque::new(),
+            waiting: Kind::Single,
+            first_place: 0,
+            held: Vec::new(),
+        }
+    }
+
+    /// Whether replies are outstanding.
+    #[inline]
+    pub fn is_waiting(&self) -> bool {
+        !self.order.is_empty()
+    }
+
+    /// Whether replies are outstanding, and the last request for which one is was of
+    /// this kind.
+    #[inline]
+    pub fn waits_for(&self, kind: Kind) -> bool {
+        self.waiting == kind && !self.order.is_empty()
+    }
+
+    /// Replies, or neighbours that are ready, of which not all that comes before has come.
+    #[inline]
+    pub fn places(&self) -> usize {
+        self.order.len()
+    }
+
+    /// The place that was taken last, if anything is outstanding.
+    pub fn last_place(&self) -> Option<u32> {
+        let last = (self.order.len() as u32).checked_sub(1)?;
+        Some(self.first_place.wrapping_add(last))
+    }
+
+    /// Bytes of replies that wait to be sent or are being sent.
+    #[inline]
+    pub fn output_bytes(&self) -> usize {
+        self.out.len() + self.held.len() + self.pieces_bytes + self.in_flight
+    }
+
+    /// What its buffers take of memory, with what is being sent.
+    pub fn buffer_bytes(&self) -> usize {
+        self.out.capacity() + self.held.capacity() + self.pieces_bytes + self.in_flight
+    }
+
+    /// Whether it has a buffer for the next reply.
+    #[inline]
+    pub fn has_buffer(&self) -> bool {
+        self.out.capacity() > 0
+    }
+
+    /// An empty buffer for the next replies, if it has none.
+    #[inline]
+    pub fn lend_buffer(&mut self, buffer: Vec<u8>) {
+        debug_assert!(self.out.is_empty() && buffer.is_empty());
+        self.out = buffer;
+    }
+
+    /// Where the reply to the request at hand is to be written: call
+    /// [`Replies::reply_written`] with the length from before.
+    #[inline]
+    pub fn reply_buffer(&mut self) -> &mut Vec<u8> {
+        if self.order.is_empty() {
+            &mut self.out
+        } else {
+            &mut self.held
+        }
+    }
+
+    /// A reply was appended to the [`Replies::reply_buffer`], which was `before` bytes
+    /// long. It is dropped if it is `silent`.
+    #[inline]
+    pub fn reply_written(&mut self, before: usize, silent: bool) {
+        if silent {
+            self.reply_buffer().truncate(before);
+        }
+        if self.order.is_empty() {
+            return;
+        }
+        let written = before..self.held.len();
+        if written.is_empty() {
+            return;
+        }
+        match self.order.back_mut() {
+            // Neighbours become one place, unless an early answer came between.
+            Some(Place::Ready(range)) if range.end == written.start => range.end = written.end,
+            _ => self.order.push_back(Place::Ready(written)),
+        }
+    }
+
+    /// Takes a place for a reply that will come later, and which is dropped if it is
+    /// `silent`.
+    #[inline]
+    pub fn wait(&mut self, silent: bool) -> u32 {
+        let place = self.first_place.wrapping_add(self.order.len() as u32);
+        self.order.push_back(Place::Waiting { silent });
+        place
+    }
+
+    /// The same for the reply to a request of this kind.
+    #[inline]
+    pub fn wait_for(&mut self, kind: Kind, silent: bool) -> u32 {
+        self.waiting = kind;
+        self.wait(silent)
+    }
+
+    /// Takes a place before all others, for something that they are to wait for. It must
+    /// not stand before a reply that is being sent.
+    pub fn wait_before(&mut self) -> u32 {
+        debug_assert!(!self.is_unread());
+        self.first_place = self.first_place.wrapping_sub(1);
+        self.order.push_front(Place::Waiting { silent: true });
+        self.first_place
+    }
+
+    #[inline]
+    fn index(&self, place: u32) -> usize {
+        place.wrapping_sub(self.first_place) as usize
+    }
+
+    /// Whether the reply for `place` is to be dropped.
+    pub fn is_unheard(&self, place: u32) -> bool {
+        let at = self.order.get(self.index(place));
+        matches!(at, Some(Place::Waiting { silent: true }))
+    }
+
+    /// The reply for `place` has come. Everything that no longer waits for anything can
+    /// be sent.
+    #[inline]
+    pub fn answer(&mut self, place: u32, reply: &[u8]) -> Result<(), Lost> {
+        let index = self.index(place);
+        let silent = match self.order.get(index) {
+            Some(Place::Waiting { silent }) => *silent,
+            Some(Place::Flowing { .. }) => {
+                self.end_flow(index, reply.to_vec());
+                return self.pop_ready();
+            }
+            Some(Place::Ready(_) | Place::Pieces(_)) | None => {
+                debug_assert!(false, "a place is answered once");
+                return Ok(());
+            }
+        };
+        let reply = if silent { &[] } else { reply };
+        if index > 0 {
+            let start = self.held.len();
+            let room = append(&mut self.held, reply);
+            self.order[index] = Place::Ready(start..self.held.len());
+            return if room { Ok(()) } else { Err(Lost) };
+        }
+        let room = append(&mut self.out, reply);
+        self.pop_place();
+        let rest = self.pop_ready();
+        if room { rest } else { Err(Lost) }
+    }
+
+    /// [`Replies::answer`] with a reply that goes on with these pieces.
+    #[inline]
+    pub fn answer_in_pieces(
+        &mut self,
+        place: u32,
+        reply: &[u8],
+        pieces: Vec<Vec<u8>>,
+    ) -> Result<(), Lost> {
+        if pieces.is_empty() {
+            self.answer(place, reply)
+        } else {
+            self.answer_at_length(place, reply, pieces)
+        }
+    }
+
+    #[cold]
+    fn answer_at_length(
+        &mut self,
+        place: u32,
+        reply: &[u8],
+        mut pieces: Vec<Vec<u8>>,
+    ) -> Result<(), Lost> {
+        if self.is_unheard(place) {
+            return self.answer(place, &[]);
+        }
+        let index = self.index(place);
+        pieces.insert(0, reply.to_vec());
+        if let Some(waiting) = self.order.get_mut(index) {
+            self.pieces_bytes += bytes_of(&pieces);
+            *waiting = Place::Pieces(pieces);
+        }
+        self.pop_ready()
+    }
+
+    /// A piece of the reply for `place` has come, and more may be asked for; false
+    /// if nobody wants it: then the reply is complete as it is.
+    #[cold]
+    pub fn answer_flowing(
+        &mut self,
+        place: u32,
+        from: Ticket,
+        mut come: Vec<Vec<u8>>,
+    ) -> Result<bool, Lost> {
+        if self.is_unheard(place) {
+            return self.answer(place, &[]).map(|()| false);
+        }
+        let index = self.index(place);
+        let Some(at) = self.order.get_mut(index) else {
+            return Ok(false);
+        };
+        self.pieces_bytes += bytes_of(&come);
+        if let Place::Flowing { pieces, asked, .. } = at {
+            pieces.append(&mut come);
+            *asked = false;
+        } else {
+            *at = Place::Flowing {
+                from,
+                pieces: come,
+                asked: false,
+            };
+        }
+        self.pop_ready().map(|()| true)
+    }
+
+    /// The last piece of a reply has come.
+    #[cold]
+    fn end_flow(&mut self, index: usize, last: Vec<u8>) {
+        if let Some(place) = self.order.get_mut(index)
+            && let Place::Flowing { pieces, .. } = place
+        {
+            self.pieces_bytes += last.len();
+            let mut pieces = std::mem::take(pieces);
+            pieces.push(last);
+            *place = Place::Pieces(pieces);
+        }
+    }
+
+    /// Whether what it waits for is that its client reads a long reply.
+    #[inline]
+    pub fn is_unread(&self) -> bool {
+        matches!(self.order.front(), Some(Place::Flowing { .. }))
+    }
+
+    /// Whether the client has read so much that the next piece of a long reply is
+    /// to be asked for: whose. Replies in later places do not count: they cannot leave
+    /// before this one has ended.
+    #[inline]
+    pub fn wants_more(&mut self) -> Option<Ticket> {
+        if !self.is_unread() {
+            return None;
+        }
+        let pieces: usize = self.pieces.iter().map(Vec::len).sum();
+        if self.out.len() + self.in_flight + pieces >= OUTPUT_BYTES_LOW {
+            return None;
+        }
+        match self.order.front_mut() {
+            Some(Place::Flowing { from, asked, .. }) if !*asked => {
+                *asked = true;
+                Some(*from)
+            }
+            _ => None,
+        }
+    }
+
+    /// Gives up the long replies that are under way.
+    pub fn take_flows(&mut self) -> Vec<Ticket> {
+        let Self {
+            order,
+            pieces_bytes,
+            ..
+        } = self;
+        let give_up = |place: &mut Place| match place {
+            Place::Flowing { from, pieces, .. } => {
+                let from = *from;
+                *pieces_bytes -= bytes_of(pieces);
+                *place = Place::Waiting { silent: true };
+                Some(from)
+            }
+            _ => None,
+        };
+        order.iter_mut().filter_map(give_up).collect()
+    }
+
+    /// Moves everything that no longer waits for anything to where it is sent from. If
+    /// there is no memory for it, places go on being freed.
+    #[inline]
+    fn pop_ready(&mut self) -> Result<(), Lost> {
+        let mut popped = Ok(());
+        loop {
+            match self.order.front_mut() {
+                Some(Place::Ready(range)) => {
+                    if !append(&mut self.out, &self.held[range.clone()]) {
+                        popped = Err(Lost);
+                    }
+                }
+                Some(Place::Pieces(pieces)) => {
+                    let pieces = std::mem::take(pieces);
+                    self.send_pieces(pieces);
+                }
+                Some(Place::Flowing { pieces, .. }) => {
+                    let pieces = std::mem::take(pieces);
+                    self.send_pieces(pieces);
+                    break;
+                }
+                Some(Place::Waiting { .. }) | None => break,
+            }
+            self.pop_place();
+        }
+        if self.order.is_empty() {
+            self.held.clear();
+            self.held.shrink_to(SPARE_BYTES_MAX);
+        }
+        popped
+    }
+
+    #[inline]
+    fn pop_place(&mut self) {
+        self.order.pop_front();
+        self.first_place = self.first_place.wrapping_add(1);
+    }
+
+    /// Pieces, which are counted already, are to be sent next, after `out`. An empty one
+    /// would be sent, too, and nobody would know that it is under way.
+    #[cold]
+    fn send_pieces(&mut self, pieces: Vec<Vec<u8>>) {
+        if !self.out.is_empty() {
+            self.pieces_bytes += self.out.len();
+            self.pieces.push_back(std::mem::take(&mut self.out));
+        }
+        let is_piece = |piece: &Vec<u8>| !piece.is_empty();
+        self.pieces.extend(pieces.into_iter().filter(is_piece));
+    }
+
+    /// Whether replies that are ready should wait for those of other cores that
+    /// are on their way: one send costs more than most requests.
+    #[inline]
+    pub fn holds_back(&self) -> bool {
+        !self.order.is_empty() && self.out.len() < HOLD_BYTES && self.pieces.is_empty()
+    }
+
+    /// Whether there is something to send.
+    #[inline]
+    pub fn has_output(&self) -> bool {
+        !self.out.is_empty() || !self.pieces.is_empty()
+    }
+
+    /// Whether something was taken that has not been sent yet.
+    #[inline]
+    pub fn is_in_flight(&self) -> bool {
+        self.in_flight > 0
+    }
+
+    /// Takes what is to be sent next: it is in flight from now on.
+    #[inline]
+    pub fn take_output(&mut self) -> Vec<u8> {
+        let taken = self.next_output();
+        self.in_flight = taken.len();
+        taken
+    }
+
+    /// What was in flight has been sent, or never will be.
+    #[inline]
+    pub fn sent(&mut self) {
+        self.in_flight = 0;
+    }
+
+    #[inline]
+    fn next_output(&mut self) -> Vec<u8> {
+        match self.pieces.pop_front() {
+            None => std::mem::take(&mut self.out),
+            Some(piece) => {
+                self.pieces_bytes -= piece.len();
+                if self.pieces.is_empty() {
+                    self.pieces = VecDeque::new();
+                }
+                piece
+            }
+        }
+    }
+
+    /// Nothing that could be sent now is sent.
+    pub fn drop_output(&mut self) {
+        self.out = Vec::new();
+        self.pieces_bytes -= self.pieces.iter().map(Vec::len).sum::<usize>();
+        self.pieces = VecDeque::new();
+    }
+
+    /// Gives back what is not needed while nothing waits.
+    pub fn shed(&mut self) {
+        if self.order.is_empty() {
+            self.held = Vec::new();
+            self.order = VecDeque::new();
+        }
+    }
+
+    /// What is true whenever nothing is being done with it.
+    pub fn check_invariants(&self) {
+        let mut ready = Vec::new();
+        let mut bytes: usize = self.pieces.iter().map(Vec::len).sum();
+        for (at, place) in self.order.iter().enumerate() {
+            match place {
+                Place::Waiting { .. } => {}
+                Place::Flowing { pieces, .. } => {
+                    assert!(at > 0 || pieces.is_empty(), "it is sent as it comes");
+                    bytes += bytes_of(pieces);
+                }
+                Place::Ready(_) | Place::Pieces(_) if at == 0 => panic!("it waits for nothing"),
+                Place::Ready(range) => ready.push(range.clone()),
+                Place::Pieces(pieces) => bytes += bytes_of(pieces),
+            }
+        }
+        ready.retain(|range| !range.is_empty());
+        ready.sort_by_key(|range| range.start);
+        let apart = |pair: &[Range<usize>]| pair[0].end <= pair[1].start;
+        assert!(ready.windows(2).all(apart), "{ready:?}");
+        let end = ready.last().map_or(0, |range| range.end);
+        assert!(end <= self.held.len(), "{end} of {}", self.held.len());
+        assert!(!self.order.is_empty() || self.held.is_empty());
+        assert!(self.pieces.iter().all(|piece| !piece.is_empty()));
+        assert_eq!(bytes, self.pieces_bytes);
+    }
+}
