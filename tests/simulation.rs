@@ -13,6 +13,8 @@
 mod appends;
 #[path = "simulation/blocks.rs"]
 mod blocks;
+#[path = "simulation/client.rs"]
+mod client;
 #[path = "simulation/effects.rs"]
 mod effects;
 #[path = "simulation/fairness.rs"]

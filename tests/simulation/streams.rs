@@ -11,12 +11,14 @@
 //! after it had its answer. When all is over, all nodes are at rest although some
 //! readers went away.
 
+use crate::client::Line;
 use crate::network::Network;
 use crate::rng::Rng;
 use shards::command::OwnedArgs;
-use shards::order::{Call, Client, Node, Placement, Rest, Ticket};
+use shards::order::{Call, Client, Node, Placement, Rest};
+use shards::replies::Kind;
 use shards::{CommandError, LongReplies, Settings, Shard, ShardId, UnixMs, row};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 const NOW: UnixMs = UnixMs(1_700_000_000_000);
 const LISTS: usize = 3;
@@ -37,17 +39,12 @@ enum Asked {
 struct Request {
     asked: Asked,
     invoked: usize,
-    reply: Vec<u8>,
-    /// Of whom the next piece is to be asked for.
-    flows: Option<Ticket>,
 }
 
 struct Person {
     id: u64,
     home: usize,
-    /// In order; the place of the first is `place`.
-    requests: VecDeque<Option<Request>>,
-    place: u32,
+    line: Line<Request>,
 }
 
 /// A list as somebody saw it between two instants.
@@ -121,8 +118,7 @@ impl Streams {
         let person = |id| Person {
             id,
             home: id as usize % usize::from(count),
-            requests: VecDeque::new(),
-            place: 0,
+            line: Line::new(),
         };
         let mut world = Self {
             nodes: (0..count).map(node).collect(),
@@ -195,7 +191,9 @@ impl Streams {
     }
 
     fn send(&mut self, index: usize) -> Result<(), String> {
-        if self.people[index].requests.len() >= 2 {
+        // Requests and transactions of one client do not mix.
+        let person = &self.people[index];
+        if person.line.owed() >= 2 || person.line.replies.waits_for(Kind::Transaction) {
             return Ok(());
         }
         let (line, asked) = self.choose();
@@ -209,31 +207,26 @@ impl Streams {
             shards::command::Run::OneShard(_) => Placement::One(node.owner(&args[1])),
             _ => node.place(row, args),
         };
-        // Requests and transactions of one client do not mix.
         let person = &mut self.people[index];
-        if !person.requests.is_empty() && matches!(placement, Placement::Several(_)) {
-            return Ok(());
-        }
-        let single = matches!(placement, Placement::One(_));
-        let is_waiting = !person.requests.is_empty();
+        let is_waiting = person.line.owed() > 0;
+        let kind = match placement {
+            Placement::One(_) => Kind::Single,
+            Placement::Several(_) if is_waiting => return Ok(()),
+            Placement::Several(_) => Kind::Transaction,
+        };
         if let Asked::Append(list, element) = asked {
             self.appended.insert(element, (list, self.instant, None));
         }
-        let client = Client {
-            key: index as u32,
-            id: person.id,
-            place: person.place + person.requests.len() as u32,
-        };
-        person.requests.push_back(Some(Request {
+        person.line.ask(Request {
             asked,
             invoked: self.instant,
-            reply: Vec::new(),
-            flows: None,
-        }));
-        if !single {
-            // Nothing else follows it before it is answered.
-            person.requests.push_back(None);
-        }
+        });
+        let (id, replies) = (person.id, &mut person.line.replies);
+        let mut client = || Client {
+            key: index as u32,
+            id,
+            place: replies.wait_for(kind, false),
+        };
         self.requests += 1;
         let call = Call {
             alone: true,
@@ -242,18 +235,19 @@ impl Streams {
         match placement {
             Placement::One(owner) if owner.index() == home && !(several && is_waiting) => {
                 if !self.broken && node.must_wait(&call, args) {
-                    node.park(NOW, client, call, args);
+                    node.park(NOW, client(), call, args);
                 } else {
                     let mut out = Vec::new();
                     match node.shard.apply(NOW, &call.request(args), &mut out) {
-                        Err(CommandError::Long) => node.reply_at_length(NOW, client, call, args),
-                        _ => self.take(client, &out, Rest::Nothing)?,
+                        Err(CommandError::Long) => node.reply_at_length(NOW, client(), call, args),
+                        _ => person.line.reply(&out),
                     }
                 }
             }
-            Placement::One(owner) => node.send(owner, client, call, args),
-            Placement::Several(owners) => node.begin(NOW, client, call, row, args, owners),
+            Placement::One(owner) => node.send(owner, client(), call, args),
+            Placement::Several(owners) => node.begin(NOW, client(), call, row, args, owners),
         }
+        self.read(index)?;
         self.hand_out(home)
     }
 
@@ -275,11 +269,7 @@ impl Streams {
     /// Somebody has read what came and wants more.
     fn read_on(&mut self, index: usize) -> Result<(), String> {
         let home = self.people[index].home;
-        let first = self.people[index].requests.front_mut();
-        let ticket = first
-            .and_then(Option::as_mut)
-            .and_then(|it| it.flows.take());
-        if let Some(ticket) = ticket {
+        if let Some(ticket) = self.people[index].line.replies.wants_more() {
             self.nodes[home].ask(NOW, ticket);
         }
         self.hand_out(home)
@@ -287,16 +277,13 @@ impl Streams {
 
     fn go_away(&mut self, index: usize) -> Result<(), String> {
         self.next_id += 1;
-        let id = self.next_id;
         let person = &mut self.people[index];
-        let (home, requests) = (person.home, std::mem::take(&mut person.requests));
-        person.id = id;
-        let flows: Vec<Ticket> = requests
-            .iter()
-            .flatten()
-            .filter_map(|it| it.flows)
-            .collect();
-        for ticket in flows {
+        let (home, mut line) = (
+            person.home,
+            std::mem::replace(&mut person.line, Line::new()),
+        );
+        person.id = self.next_id;
+        for ticket in line.replies.take_flows() {
             self.nodes[home].drop_reply(NOW, ticket);
         }
         self.hand_out(home)
@@ -304,17 +291,24 @@ impl Streams {
 
     fn hand_out(&mut self, node: usize) -> Result<(), String> {
         while self.nodes[node].has_replies() {
-            let mut replies = Vec::new();
-            self.nodes[node].replies(|it| replies.push((it.client, it.whole(), it.rest)));
-            for (client, reply, rest) in replies {
-                self.take(client, &reply, rest)?;
+            let mut come = Vec::new();
+            self.nodes[node]
+                .replies(|it| come.push((it.client, it.reply.to_vec(), it.pieces, it.rest)));
+            for (client, reply, pieces, rest) in come {
+                self.take(client, &reply, pieces, rest)?;
             }
         }
         Ok(())
     }
 
     /// A reply has come, or a piece of one.
-    fn take(&mut self, client: Client, reply: &[u8], rest: Rest) -> Result<(), String> {
+    fn take(
+        &mut self,
+        client: Client,
+        reply: &[u8],
+        pieces: Vec<Vec<u8>>,
+        rest: Rest,
+    ) -> Result<(), String> {
         let person = &mut self.people[client.key as usize];
         if person.id != client.id {
             if let Rest::Follows(ticket) = rest {
@@ -323,39 +317,37 @@ impl Streams {
             }
             return Ok(());
         }
-        let at = client.place.wrapping_sub(person.place) as usize;
-        let Some(Some(request)) = person.requests.get_mut(at) else {
-            return Err("nobody has asked for a reply".into());
-        };
-        request.reply.extend_from_slice(reply);
-        match rest {
+        let replies = &mut person.line.replies;
+        let taken = match rest {
             Rest::Lost => return Err("a reply is lost".into()),
             Rest::Follows(ticket) => {
-                self.long += usize::from(request.flows.is_none());
-                request.flows = Some(ticket);
-                return Ok(());
+                self.long += 1;
+                replies.answer_flowing(client.place, ticket, pieces)
             }
-            Rest::Nothing | Rest::InVain => {}
-        }
-        let Some(request) = person.requests[at].take() else {
-            return Ok(());
+            Rest::Nothing | Rest::InVain => replies
+                .answer_in_pieces(client.place, reply, pieces)
+                .map(|()| true),
         };
-        while let Some(None) = person.requests.front() {
-            person.requests.pop_front();
-            person.place += 1;
-        }
-        match request.asked {
-            Asked::Append(_, element) => {
-                let appended = self.appended.get_mut(&element).unwrap();
-                appended.2 = Some(self.instant);
+        assert_eq!(taken, Ok(true), "there is memory, and nobody is silent");
+        self.read(client.key as usize)
+    }
+
+    /// Somebody reads what has come.
+    fn read(&mut self, index: usize) -> Result<(), String> {
+        for (request, reply) in self.people[index].line.read()? {
+            match request.asked {
+                Asked::Append(_, element) => {
+                    let appended = self.appended.get_mut(&element).unwrap();
+                    appended.2 = Some(self.instant);
+                }
+                Asked::Read(list) => self.seen.push(Seen {
+                    list,
+                    invoked: request.invoked,
+                    completed: self.instant,
+                    elements: elements(&reply)?,
+                }),
+                Asked::Other => {}
             }
-            Asked::Read(list) => self.seen.push(Seen {
-                list,
-                invoked: request.invoked,
-                completed: self.instant,
-                elements: elements(&request.reply)?,
-            }),
-            Asked::Other => {}
         }
         Ok(())
     }
@@ -411,7 +403,7 @@ impl Streams {
             }
             self.instant += 1;
             (0..CLIENTS).try_for_each(|index| self.read_on(index))?;
-            if self.people.iter().all(|person| person.requests.is_empty())
+            if self.people.iter().all(|person| person.line.owed() == 0)
                 && self.nodes.iter().all(Node::is_at_rest)
                 && self.network.is_empty()
             {

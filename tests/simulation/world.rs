@@ -4,13 +4,15 @@
 //! arrives, a node publishes, time passes, a client goes away, a channel or a
 //! node pauses. Everything follows from the seed.
 
+use crate::client::Line;
 use crate::network::Network;
 use crate::rng::Rng;
 use crate::workload::{Mode, Op, VERBS, Verb, Workload};
 use shards::command::OwnedArgs;
 use shards::order::{Batch, Call, Client, Node, Placement, Ticket};
+use shards::replies::Kind;
 use shards::{Settings, Shard, ShardId, UnixMs};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 const START_MS: i64 = 1_700_000_000_000;
 /// Databases per shard.
@@ -49,26 +51,15 @@ pub enum Broken {
     Miscounts(Verb),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Single,
-    Transaction,
-}
-
-enum Place {
-    Waiting(u32),
-    Ready(u32),
-}
-
-/// A client's connection, as the server keeps it.
+/// A client's connection, as the server keeps it, and the client.
 struct Connection {
     id: u64,
     home: ShardId,
     /// Requests that have been sent and not yet been run.
     input: VecDeque<u32>,
-    order: VecDeque<Place>,
-    first_place: u32,
-    waiting: Kind,
+    line: Line<u32>,
+    /// The request that each place was taken for.
+    places: BTreeMap<u32, u32>,
 }
 
 /// What happened, in order: the number of a request, and whether it was
@@ -147,9 +138,8 @@ impl World {
             id,
             home: ShardId((id % u64::from(shards)) as u16),
             input: VecDeque::new(),
-            order: VecDeque::new(),
-            first_place: 0,
-            waiting: Kind::Single,
+            line: Line::new(),
+            places: BTreeMap::new(),
         };
         let clients = 2 + rng.below(9) as u64;
         let disconnects = rng.one_in(2);
@@ -226,7 +216,7 @@ impl World {
             }
         }
         let waiting =
-            |connection: &&Connection| !connection.order.is_empty() || !connection.input.is_empty();
+            |connection: &&Connection| connection.line.owed() > 0 || !connection.input.is_empty();
         let connection = self.connections.iter().find(waiting)?;
         Some(format!("client {} waits for a reply", connection.id))
     }
@@ -323,14 +313,15 @@ impl World {
         connection.id = self.next_client;
         self.next_client += 1;
         connection.input.clear();
-        connection.order.clear();
-        connection.first_place = 0;
+        connection.line = Line::new();
+        connection.places.clear();
     }
 
     /// Runs what a connection has sent, as far as it goes.
     fn resume(&mut self, index: usize) {
         while let Some(id) = self.connections[index].input.front().copied() {
-            if self.connections[index].order.len() >= PLACES_MAX || !self.start(index, id) {
+            if self.connections[index].line.replies.places() >= PLACES_MAX || !self.start(index, id)
+            {
                 return;
             }
             self.connections[index].input.pop_front();
@@ -361,9 +352,9 @@ impl World {
             Placement::Several(_) => (Kind::Transaction, None),
         };
         let connection = &mut self.connections[index];
-        let is_waiting = !connection.order.is_empty();
-        if is_waiting
-            && (connection.waiting, kind) == (Kind::Transaction, Kind::Single)
+        let is_waiting = connection.line.replies.is_waiting();
+        if kind == Kind::Single
+            && connection.line.replies.waits_for(Kind::Transaction)
             && self.broken != Broken::UnfollowedConvoy
         {
             self.nodes[home.index()].follow_convoy();
@@ -412,22 +403,18 @@ impl World {
         let mut reply = Vec::new();
         let shard = &mut self.nodes[home.index()].shard;
         let _ = shard.apply(now, &call.request(args), &mut reply);
-        self.ops[id as usize].reply = self.perhaps_miscounted(id, reply);
-        let connection = &mut self.connections[index];
-        if connection.order.is_empty() {
-            self.complete(id);
-        } else {
-            connection.order.push_back(Place::Ready(id));
-        }
+        let reply = self.perhaps_miscounted(id, reply);
+        let line = &mut self.connections[index].line;
+        line.ask(id);
+        line.reply(&reply);
+        self.read(index);
     }
 
     fn client(&mut self, index: usize, id: u32, kind: Kind) -> Client {
         let connection = &mut self.connections[index];
-        connection.waiting = kind;
-        let place = connection
-            .first_place
-            .wrapping_add(connection.order.len() as u32);
-        connection.order.push_back(Place::Waiting(id));
+        let place = connection.line.replies.wait_for(kind, false);
+        connection.line.ask(id);
+        connection.places.insert(place, id);
         Client {
             key: index as u32,
             id: connection.id,
@@ -447,9 +434,19 @@ impl World {
         }
     }
 
-    fn complete(&mut self, id: u32) {
-        self.ops[id as usize].completed = Some(self.events.len() as u32);
-        self.events.push(Event::Completed(id));
+    /// A client reads what has come for it.
+    fn read(&mut self, index: usize) {
+        match self.connections[index].line.read() {
+            Ok(replies) => {
+                for (id, reply) in replies {
+                    let op = &mut self.ops[id as usize];
+                    op.reply = reply;
+                    op.completed = Some(self.events.len() as u32);
+                    self.events.push(Event::Completed(id));
+                }
+            }
+            Err(wrong) => self.wrong = Some(wrong),
+        }
     }
 
     /// Gives clients the replies that a node has for them.
@@ -475,27 +472,21 @@ impl World {
 
     fn answer(&mut self, index: usize, place: u32, row: u16, reply: Vec<u8>) {
         let connection = &mut self.connections[index];
-        let at = place.wrapping_sub(connection.first_place) as usize;
-        let Some(Place::Waiting(id)) = connection.order.get(at) else {
+        let Some(id) = connection.places.remove(&place) else {
             self.wrong = Some(format!(
                 "client {}: nobody waits for a reply",
                 connection.id
             ));
             return;
         };
-        let id = *id;
-        connection.order[at] = Place::Ready(id);
         if VERBS[usize::from(row)] != self.ops[id as usize].verb {
             self.wrong = Some(format!("request {id} was answered as another command"));
         }
-        self.ops[id as usize].reply = self.perhaps_miscounted(id, reply);
-        while let Some(Place::Ready(id)) = self.connections[index].order.front() {
-            let id = *id;
-            self.connections[index].order.pop_front();
-            let first = &mut self.connections[index].first_place;
-            *first = first.wrapping_add(1);
-            self.complete(id);
-        }
+        let reply = self.perhaps_miscounted(id, reply);
+        let replies = &mut self.connections[index].line.replies;
+        let answered = replies.answer(place, &reply);
+        answered.expect("there is memory");
+        self.read(index);
     }
 
     /// A node sends what it has for others.
