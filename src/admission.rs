@@ -93,7 +93,7 @@ pub fn admit(
 /// served while there is none, and no longer.
 #[inline]
 pub fn is_somebody(core: &Core, session: &Session) -> bool {
-    session.authenticated || core.config.requirepass.is_empty()
+    session.authenticated || core.config.network.requirepass.is_empty()
 }
 
 /// The row of the subcommand, for a container that is given one.

@@ -27,8 +27,8 @@ const NO_DESCRIPTORS: &str = "maxclients: nofile is too small for a single clien
 pub fn run(mut config: Config) -> Result<(), StartError> {
     abort_on_panic();
     outlive_terminals()?;
-    std::env::set_current_dir(&config.dir).map_err(|error| {
-        let dir = config.dir.display();
+    std::env::set_current_dir(&config.server.dir).map_err(|error| {
+        let dir = config.server.dir.display();
         StartError::new(&format!(
             "--dir {dir}: {error}; give a folder that this user may enter"
         ))
@@ -40,7 +40,7 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
     let addresses: Vec<SocketAddr> = claimed.iter().map(|(address, _)| *address).collect();
     if let Err(possible) = boot::raise_descriptor_limit(&config) {
         // Whoever is beyond it must be told, and cannot without a descriptor.
-        config.maxclients = match u32::try_from(possible) {
+        config.network.maxclients = match u32::try_from(possible) {
             Ok(possible @ 1..) => possible,
             _ => return Err(StartError::new(NO_DESCRIPTORS)),
         };
@@ -52,7 +52,7 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
     let shared = Arc::new(Shared {
         run_id: random_hex(),
         started_at: clock::now(),
-        tcp_port: config.port,
+        tcp_port: config.network.port,
         config: Authority::new(config.clone()),
         startup_bytes: AtomicU64::new(0),
         next_slow: AtomicU64::new(0),
@@ -75,7 +75,7 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
     shared.serving.store(true, Ordering::Relaxed);
     // Each core says once more that it is there: at its end. The process does
     // not wait for the executors, which take seconds to wind down.
-    for _ in 0..config.shards {
+    for _ in 0..config.server.shards {
         if readiness.recv().is_err() {
             break;
         }
@@ -91,14 +91,14 @@ fn start_cores(
     shared: &Arc<Shared>,
 ) -> Result<mpsc::Receiver<Result<(), StartError>>, StartError> {
     let cpus = boot::cpus();
-    let pinned = usize::from(config.shards) <= cpus.len();
+    let pinned = usize::from(config.server.shards) <= cpus.len();
     let seed = u64::from_le_bytes(random());
     let (ready, readiness) = mpsc::channel();
     let (addresses, claims): (Vec<SocketAddr>, Vec<Socket>) = claimed.into_iter().unzip();
     let mut claims = Some(claims);
-    for (mesh, sequencer) in connect(config.shards)
+    for (mesh, sequencer) in connect(config.server.shards)
         .into_iter()
-        .zip(sequencers(config.shards))
+        .zip(sequencers(config.server.shards))
     {
         let index = mesh.id().0;
         let part = Part {
@@ -115,7 +115,7 @@ fn start_cores(
         let cpu = pinned.then(|| cpus[usize::from(index)]);
         boot::start(index, cpu, move || serve(part))?;
     }
-    for _ in 0..config.shards {
+    for _ in 0..config.server.shards {
         readiness
             .recv()
             .map_err(|_| StartError::new("shards: a core ended while starting"))??;
@@ -192,7 +192,7 @@ fn set_up(part: Part) -> Result<(Core, Sockets, Park), StartError> {
     ring.register_eventfd(park.eventfd())
         .map_err(|error| failed("a core's eventfd", error))?;
     for address in &addresses[sockets.len()..] {
-        let socket = listener::join(*address, config.tcp_backlog);
+        let socket = listener::join(*address, config.network.tcp_backlog);
         sockets.push(socket.map_err(|error| failed("a core's listening socket", error))?);
     }
     let same: Result<Vec<_>, _> = sockets.iter().map(Socket::try_clone).collect();
@@ -219,7 +219,7 @@ fn announce(config: &Config, addresses: &[SocketAddr]) {
         "cordis-server {} ready on {}, {} shards, pid {}",
         env!("CARGO_PKG_VERSION"),
         list.join(" and "),
-        config.shards,
+        config.server.shards,
         std::process::id()
     );
 }

@@ -62,7 +62,8 @@ pub static COMMANDS: &[ServerRow] = &[
         complexity: "O(1)",
         group: Group::Connection,
         arity: Arity::AtLeast(1),
-        flags: HANDSHAKE.with(flags::AT_ONCE),
+        flags: HANDSHAKE,
+        at_once: true,
         run: quit,
         ..ROW
     },
@@ -73,7 +74,8 @@ pub static COMMANDS: &[ServerRow] = &[
         complexity: "O(1)",
         group: Group::Connection,
         arity: Arity::Exactly(1),
-        flags: HANDSHAKE.with(flags::AT_ONCE),
+        flags: HANDSHAKE,
+        at_once: true,
         run: reset,
         ..ROW
     },
@@ -126,7 +128,7 @@ fn select(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
             "ERR value is out of range, value must between -2147483648 and 2147483647",
         ));
     }
-    let databases = ctx.core.config.databases;
+    let databases = ctx.core.config.server.databases;
     let index = u16::try_from(index).ok().filter(|index| *index < databases);
     ctx.session().db = DbIndex(index.ok_or(CommandError::DbOutOfRange)?);
     ctx.reply().ok();
@@ -141,7 +143,7 @@ fn quit(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
 
 /// The library's name stays, as in Redis.
 fn reset(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
-    let open = ctx.core.config.requirepass.is_empty();
+    let open = ctx.core.config.network.requirepass.is_empty();
     ctx.core.discard(ctx.key);
     let session = ctx.session();
     session.db = DbIndex(0);
@@ -161,7 +163,7 @@ const WRONG_PASSWORD: CommandError =
 
 /// Whether this is the only user there is, with its password.
 fn is_default_user(ctx: &Context<'_>, user: &[u8], password: &[u8]) -> bool {
-    let wanted = &ctx.core.config.requirepass;
+    let wanted = &ctx.core.config.network.requirepass;
     user == b"default" && (wanted.is_empty() || same(wanted, password))
 }
 
@@ -179,7 +181,7 @@ fn auth(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
         (1..args.len()).for_each(|at| ctx.redact(at));
     }
     let (user, password): (&[u8], _) = match args.len() {
-        2 if ctx.core.config.requirepass.is_empty() => {
+        2 if ctx.core.config.network.requirepass.is_empty() => {
             return Err(CommandError::Static(
                 "ERR AUTH <password> called without any password configured for the default \
                  user. Are you sure your configuration is correct?",

@@ -109,7 +109,13 @@ static SUBCOMMANDS: &[Sub] = &[
 
 fn debug(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let local = ctx.is_local();
-    if !ctx.core.config.enable_debug_command.permits(local) {
+    if !ctx
+        .core
+        .config
+        .protection
+        .enable_debug_command
+        .permits(local)
+    {
         return Err(CommandError::Static(
             "ERR DEBUG command not allowed. If the enable-debug-command option is set to \
              \"local\", you can run it from a local connection, otherwise you need to set this \

@@ -210,6 +210,7 @@ fn server(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
             .unwrap_or("".as_ref())
             .display(),
         core.config
+            .network
             .bind
             .iter()
             .fold(String::new(), |list, address| list + ",bind=" + address),
@@ -226,7 +227,7 @@ fn clients(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
          blocked_clients:{}\r\ntracking_clients:0\r\nclients_in_timeout_table:{}\r\n\
          total_blocking_keys:{}\r\ntotal_blocking_keys_on_nokey:0\r\n",
         figures.sum.clients,
-        figures.core.config.maxclients,
+        figures.core.config.network.maxclients,
         figures.sum.input_buffer_max,
         figures.sum.output_buffer_max,
         figures.sum.blocked,
@@ -440,7 +441,7 @@ fn commandstats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
 }
 
 fn latencystats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
-    let percentiles = &figures.core.config.latency_percentiles;
+    let percentiles = &figures.core.config.logs.latency_percentiles;
     let histograms = &figures.sum.stats.histograms;
     for command in registry().all() {
         let Some(Some(histogram)) = histograms.get(usize::from(command.number)) else {
@@ -508,7 +509,7 @@ pub fn stats_here(core: &mut Core, histograms: bool) -> Answer {
         sum.client_bytes += (size_of::<Connection>() + input + output) as u64;
         sum.blocked += u64::from(connection.is_blocked());
     }
-    for db in 0..core.config.databases {
+    for db in 0..core.config.server.databases {
         let info = core.node.shard.keyspace(DbIndex(db)).info();
         let ttl_ms = |deadline: UnixMs| deadline.0.saturating_sub(core.now.0);
         let avg_ttl_ms = info.mean_deadline.map_or(0, ttl_ms);
@@ -534,7 +535,7 @@ pub fn reset_here(core: &mut Core) -> Answer {
     stats.tracking = core.stats.tracking;
     stats.begin_work(core.turn, clock::thread_cpu());
     core.stats = stats;
-    for db in 0..core.config.databases {
+    for db in 0..core.config.server.databases {
         core.node.shard.keyspace_mut(DbIndex(db)).reset_counters();
     }
     Answer::Done

@@ -277,7 +277,7 @@ fn age(seconds: i64) -> String {
 
 fn doctor(ctx: &mut Context<'_>, _: Args<'_>, answers: Vec<Answer>) -> Result<(), CommandError> {
     let events = merged(&answers);
-    let threshold_ms = ctx.core.config.latency_monitor_threshold_ms;
+    let threshold_ms = ctx.core.config.logs.latency_monitor_threshold_ms;
     let text = match (threshold_ms, events.0.is_empty()) {
         (0, _) => "Latency monitoring is off. \"CONFIG SET latency-monitor-threshold \
                    <milliseconds>\" turns it on.\n"

@@ -28,6 +28,8 @@ pub struct AnyRow {
     pub tips: &'static [&'static str],
     pub arity: Arity,
     pub flags: Flags,
+    /// Runs although a MULTI is open.
+    pub at_once: bool,
     pub keys: &'static [KeySpec],
     /// The argument that is the first key, if that is always the same.
     pub first_key: Option<usize>,
@@ -283,6 +285,7 @@ impl AnyRow {
             tips: row.tips,
             arity: row.arity,
             flags: row.flags,
+            at_once: row.at_once,
             keys: row.keys,
             first_key,
             one_key,

@@ -2,7 +2,7 @@
 
 use super::info::reset_here;
 use super::{Context, Flow, ServerRow, ok};
-use crate::config::{self, Config, DirectiveId};
+use crate::config::{self, Config};
 use crate::core::{Answer, Core};
 use crate::runtime::boot::raise_descriptor_limit;
 use crate::runtime::log;
@@ -155,8 +155,8 @@ fn config_set(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandErro
     let local = ctx.is_local();
     let change = |config: &mut Config| {
         let mut wanted = config.clone();
-        let changed = wanted.set(&pairs, local)?;
-        if changed.contains(&DirectiveId::Maxclients) {
+        wanted.set(&pairs, local)?;
+        if wanted.network.maxclients != config.network.maxclients {
             raise_descriptor_limit(&wanted).map_err(too_many_clients)?;
         }
         *config = wanted;
@@ -181,11 +181,11 @@ fn configure_here(core: &mut Core, new: &Config) -> Answer {
     }
     // What the whole process has only one of.
     if core.id == ShardId(0) {
-        log::set_level(new.loglevel);
-        if new.dir != core.config.dir
-            && let Err(error) = std::env::set_current_dir(&new.dir)
+        log::set_level(new.logs.loglevel);
+        if new.server.dir != core.config.server.dir
+            && let Err(error) = std::env::set_current_dir(&new.server.dir)
         {
-            tracing::warn!(%error, dir = %new.dir.display(), "cannot enter the folder");
+            tracing::warn!(%error, dir = %new.server.dir.display(), "cannot enter the folder");
         }
     }
     core.config = new.clone();

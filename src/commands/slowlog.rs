@@ -109,7 +109,7 @@ fn count_of(args: Args<'_>) -> Result<usize, CommandError> {
 }
 
 fn get(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    let count = count_of(args)?.min(ctx.core.config.slowlog_max_len);
+    let count = count_of(args)?.min(ctx.core.config.logs.slowlog_max_len);
     Ok(Flow::ask_all(
         move |core| newest_here(core, count),
         get_finish,
@@ -121,7 +121,7 @@ fn get_finish(
     args: Args<'_>,
     answers: Vec<Answer>,
 ) -> Result<(), CommandError> {
-    let count = count_of(args)?.min(ctx.core.config.slowlog_max_len);
+    let count = count_of(args)?.min(ctx.core.config.logs.slowlog_max_len);
     let mut entries: Vec<SlowEntry> = Vec::new();
     for answer in answers {
         if let Answer::Slow(own) = answer {
@@ -161,7 +161,7 @@ fn len_finish(
 ) -> Result<(), CommandError> {
     // Each core keeps as many as the whole log may have: the oldest of all are
     // never shown.
-    let len = super::total(&answers).min(ctx.core.config.slowlog_max_len as u64);
+    let len = super::total(&answers).min(ctx.core.config.logs.slowlog_max_len as u64);
     ctx.reply().integer(len as i64);
     Ok(())
 }

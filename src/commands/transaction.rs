@@ -20,11 +20,8 @@ use shards::resp::{Protocol, Reply};
 use shards::{CommandError, Located, ProtocolError};
 use std::sync::OnceLock;
 
-const AT_ONCE: Flags = flags::NOSCRIPT
-    .with(flags::LOADING)
-    .with(flags::STALE)
-    .with(flags::AT_ONCE);
-const FAST: Flags = AT_ONCE.with(flags::FAST).with(flags::ALLOW_BUSY);
+const PLAIN: Flags = flags::NOSCRIPT.with(flags::LOADING).with(flags::STALE);
+const FAST: Flags = PLAIN.with(flags::FAST).with(flags::ALLOW_BUSY);
 
 pub static COMMANDS: &[ServerRow] = &[
     ServerRow {
@@ -35,6 +32,7 @@ pub static COMMANDS: &[ServerRow] = &[
         group: Group::Transactions,
         arity: Arity::Exactly(1),
         flags: FAST,
+        at_once: true,
         run: multi,
         ..ROW
     },
@@ -45,7 +43,8 @@ pub static COMMANDS: &[ServerRow] = &[
         complexity: "Depends on commands in the transaction",
         group: Group::Transactions,
         arity: Arity::Exactly(1),
-        flags: AT_ONCE.with(flags::SKIP_SLOWLOG),
+        flags: PLAIN.with(flags::SKIP_SLOWLOG),
+        at_once: true,
         run: exec,
         ..ROW
     },
@@ -57,6 +56,7 @@ pub static COMMANDS: &[ServerRow] = &[
         group: Group::Transactions,
         arity: Arity::Exactly(1),
         flags: FAST,
+        at_once: true,
         run: discard,
         ..ROW
     },
@@ -70,6 +70,7 @@ pub static COMMANDS: &[ServerRow] = &[
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::every(1, &["RO"])],
         flags: FAST,
+        at_once: true,
         run: watch,
         ..ROW
     },
@@ -80,11 +81,7 @@ pub static COMMANDS: &[ServerRow] = &[
         complexity: "O(1)",
         group: Group::Transactions,
         arity: Arity::Exactly(1),
-        flags: flags::NOSCRIPT
-            .with(flags::LOADING)
-            .with(flags::STALE)
-            .with(flags::FAST)
-            .with(flags::ALLOW_BUSY),
+        flags: FAST,
         run: unwatch,
         ..ROW
     },
@@ -241,7 +238,7 @@ pub fn enqueue(
     located: Option<Located>,
     args: Args<'_>,
 ) -> Result<(), ProtocolError> {
-    let limit = core.config.client_query_buffer_limit;
+    let limit = core.config.clients.client_query_buffer_limit;
     let Some(queue) = &mut core.connections[key as usize].session.queue else {
         return Ok(());
     };

@@ -14,11 +14,11 @@ use std::sync::OnceLock;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
-use super::directive::Kind;
+use super::directive::ValueType;
+use super::directives::{SHARDS_MAX, directives, find, find_without_effect};
 use super::file::{read, read_text, with_remedy};
-use super::table::{self, SHARDS_MAX, directives, os_reason};
-use super::words::{quote, split};
-use super::{Config, StartError, known};
+use super::words::{os_reason, quote, split};
+use super::{Config, StartError};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -118,19 +118,19 @@ fn gather(args: Vec<Vec<u8>>) -> Result<(Vec<OsString>, Vec<Given>), StartError>
             None => (option, Vec::new()),
         };
         // A text may begin with two dashes itself: a password, for one.
-        let takes_dashes = table::find(name).is_some_and(|d| matches!(d.kind, Kind::Text { .. }));
+        let takes_dashes = find(name).is_some_and(|d| matches!(d.value, ValueType::Text { .. }));
         if words.is_empty() && takes_dashes {
             words.extend(args.next());
         }
         while let Some(word) = args.next_if(|arg| !arg.starts_with(b"--")) {
             words.push(word);
         }
-        if table::find(name).is_none() && known::find(name).is_some() {
+        if find(name).is_none() && find_without_effect(name).is_some() {
             others.push((name.to_vec(), words));
             continue;
         }
         let mut line = [b"--", name.to_ascii_lowercase().as_slice()].concat();
-        if table::find(name).is_some() {
+        if find(name).is_some() {
             let words: Vec<_> = words.iter().map(|word| quote(word)).collect();
             line.push(b'=');
             line.extend_from_slice(words.join(" ").as_bytes());
@@ -228,36 +228,36 @@ fn read_named(config: &mut Config, path: PathBuf) -> Result<(), StartError> {
 
 /// What can only be judged when everything has been read.
 fn check(config: &Config) -> Result<(), StartError> {
-    if config.port == 0 {
+    if config.network.port == 0 {
         let text = "--port 0 leaves nothing to listen on: give a port from 1 to 65535";
         return Err(StartError::new(text));
     }
-    if config.bind.is_empty() {
+    if config.network.bind.is_empty() {
         let text = "--bind leaves nothing to listen on: give an address such as 127.0.0.1";
         return Err(StartError::new(text));
     }
     let wanted =
         rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    rustix::fs::access(&config.dir, wanted).map_err(|errno| {
+    rustix::fs::access(&config.server.dir, wanted).map_err(|errno| {
         let reason = os_reason(&errno.into());
         StartError::new(&format!(
             "--dir {}: {reason}; give a folder that this user may read and write",
-            config.dir.display()
+            config.server.dir.display()
         ))
     })?;
-    if config.logfile.as_os_str().is_empty() {
+    if config.logs.logfile.as_os_str().is_empty() {
         return Ok(());
     }
     let log = std::fs::OpenOptions::new()
         .append(true)
         .create(true)
         // Relative to the folder that the server will be in.
-        .open(config.dir.join(&config.logfile));
+        .open(config.server.dir.join(&config.logs.logfile));
     log.map(drop).map_err(|error| {
         let reason = os_reason(&error);
         StartError::new(&format!(
             "--logfile {}: {reason}; give a file that this user may write",
-            config.logfile.display()
+            config.logs.logfile.display()
         ))
     })
 }
@@ -301,14 +301,14 @@ mod tests {
             "2",
             "3",
         ]);
-        assert_eq!((config.port, config.timeout_s), (7000, 5));
-        assert_eq!(config.tcp_keepalive_s, 30);
-        assert_eq!(config.bind, ["127.0.0.1", "-::1"]);
-        assert_eq!(config.requirepass, b"--x");
-        assert_eq!(config.output_limits.normal.hard_bytes, 1 << 20);
-        assert_eq!(serve(&["--bind", "127.0.0.1 ::1"]).bind.len(), 2);
+        assert_eq!((config.network.port, config.network.timeout_s), (7000, 5));
+        assert_eq!(config.network.tcp_keepalive_s, 30);
+        assert_eq!(config.network.bind, ["127.0.0.1", "-::1"]);
+        assert_eq!(config.network.requirepass, b"--x");
+        assert_eq!(config.clients.output_limits.normal.hard_bytes, 1 << 20);
+        assert_eq!(serve(&["--bind", "127.0.0.1 ::1"]).network.bind.len(), 2);
         assert_eq!(
-            serve(&["--requirepass", "a \"b\\x41'"]).requirepass,
+            serve(&["--requirepass", "a \"b\\x41'"]).network.requirepass,
             b"a \"b\\x41'"
         );
         assert_eq!(serve(&[]), Config::new(std::env::temp_dir(), 2));
@@ -319,7 +319,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("cordis-cli-{}", std::process::id()));
         std::fs::write(&path, "port 7001\ntimeout 9\n").unwrap();
         let config = serve(&[path.to_str().unwrap(), "--port", "7002"]);
-        assert_eq!((config.port, config.timeout_s), (7002, 9));
+        assert_eq!((config.network.port, config.network.timeout_s), (7002, 9));
         assert_eq!(config.config_file, path.canonicalize().ok());
         std::fs::remove_file(&path).unwrap();
     }

@@ -6,7 +6,7 @@
 use shards::parse_i64;
 
 use super::words::{format_memory, parse_memory, quote, split};
-use super::{Config, DirectiveId, Reason};
+use super::{Config, Reason};
 
 /// Whether CONFIG SET may change a directive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,18 +17,29 @@ pub enum Mutability {
     Protected,
 }
 
+/// The value before anybody gives another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DefaultValue {
+    /// As CONFIG SET would be given it.
+    Is(&'static str),
+    /// What the machine has; see [`Config::new`].
+    OfMachine,
+}
+
 /// One directive.
 pub struct Directive {
-    pub id: DirectiveId,
     pub name: &'static str,
     pub alias: Option<&'static str>,
     pub mutability: Mutability,
+    pub default: DefaultValue,
+    /// Its value is not shown in a log.
+    pub is_secret: bool,
     pub doc: &'static str,
-    pub kind: Kind,
+    pub value: ValueType,
 }
 
 /// The type of a directive's value, with its way to the field.
-pub enum Kind {
+pub enum ValueType {
     Bool {
         get: fn(&Config) -> bool,
         set: fn(&mut Config, bool),
@@ -76,25 +87,25 @@ impl Directive {
 
     /// The value as CONFIG GET shows it.
     pub fn get(&self, config: &Config) -> Vec<u8> {
-        match &self.kind {
-            Kind::Bool { get, .. } => yes_no(get(config)).into(),
-            Kind::Integer { get, .. } => get(config).to_string().into(),
-            Kind::Memory { get, .. } => get(config).to_string().into(),
-            Kind::Choice { words, get, .. } => words[get(config)].into(),
-            Kind::Text { get, .. } => get(config),
-            Kind::Words { get, .. } => get(config).into(),
+        match &self.value {
+            ValueType::Bool { get, .. } => yes_no(get(config)).into(),
+            ValueType::Integer { get, .. } => get(config).to_string().into(),
+            ValueType::Memory { get, .. } => get(config).to_string().into(),
+            ValueType::Choice { words, get, .. } => words[get(config)].into(),
+            ValueType::Text { get, .. } => get(config),
+            ValueType::Words { get, .. } => get(config).into(),
         }
     }
 
     /// The value as a configuration file holds it, one entry per line.
     pub fn lines(&self, config: &Config) -> Vec<String> {
-        match &self.kind {
-            Kind::Bool { get, .. } => vec![yes_no(get(config)).to_owned()],
-            Kind::Integer { get, .. } => vec![get(config).to_string()],
-            Kind::Memory { get, .. } => vec![format_memory(get(config))],
-            Kind::Choice { words, get, .. } => vec![words[get(config)].to_owned()],
-            Kind::Text { get, .. } => vec![quote(&get(config))],
-            Kind::Words { lines, .. } => lines(config),
+        match &self.value {
+            ValueType::Bool { get, .. } => vec![yes_no(get(config)).to_owned()],
+            ValueType::Integer { get, .. } => vec![get(config).to_string()],
+            ValueType::Memory { get, .. } => vec![format_memory(get(config))],
+            ValueType::Choice { words, get, .. } => vec![words[get(config)].to_owned()],
+            ValueType::Text { get, .. } => vec![quote(&get(config))],
+            ValueType::Words { lines, .. } => lines(config),
         }
     }
 
@@ -104,9 +115,9 @@ impl Directive {
     /// # Errors
     /// Nothing changed.
     pub fn set_text(&self, config: &mut Config, value: &[u8]) -> Result<(), Reason> {
-        match &self.kind {
-            Kind::Words { set, .. } if value.is_empty() => set(config, &[]),
-            Kind::Words { set, .. } => {
+        match &self.value {
+            ValueType::Words { set, .. } if value.is_empty() => set(config, &[]),
+            ValueType::Words { set, .. } => {
                 let words: Vec<_> = value.split(|byte| *byte == b' ').map(Vec::from).collect();
                 set(config, &words)
             }
@@ -119,27 +130,27 @@ impl Directive {
     /// # Errors
     /// Nothing changed.
     pub fn set_words(&self, config: &mut Config, words: &[Vec<u8>]) -> Result<(), Reason> {
-        match (&self.kind, words) {
-            (Kind::Words { set, .. }, [line]) => match split(line) {
+        match (&self.value, words) {
+            (ValueType::Words { set, .. }, [line]) => match split(line) {
                 Some(words) => set(config, &words),
                 None => Err("Unbalanced quotes in configuration line".into()),
             },
-            (Kind::Words { set, .. }, _) => set(config, words),
+            (ValueType::Words { set, .. }, _) => set(config, words),
             (_, [word]) => self.set_word(config, word),
             _ => Err(WRONG_NUMBER.into()),
         }
     }
 
     fn set_word(&self, config: &mut Config, word: &[u8]) -> Result<(), Reason> {
-        match &self.kind {
-            Kind::Bool { set, .. } => {
+        match &self.value {
+            ValueType::Bool { set, .. } => {
                 let yes = word.eq_ignore_ascii_case(b"yes");
                 if !yes && !word.eq_ignore_ascii_case(b"no") {
                     return Err("argument must be 'yes' or 'no'".into());
                 }
                 set(config, yes);
             }
-            Kind::Integer { min, max, set, .. } => {
+            ValueType::Integer { min, max, set, .. } => {
                 let number = parse_i64(word)
                     .ok_or(Reason::from("argument couldn't be parsed into an integer"))?;
                 if !(*min..=*max).contains(&number) {
@@ -147,7 +158,7 @@ impl Directive {
                 }
                 set(config, number);
             }
-            Kind::Memory { min, max, set, .. } => {
+            ValueType::Memory { min, max, set, .. } => {
                 let bytes =
                     parse_memory(word).ok_or(Reason::from("argument must be a memory value"))?;
                 if !(*min..=*max).contains(&bytes) {
@@ -155,30 +166,30 @@ impl Directive {
                 }
                 set(config, bytes);
             }
-            Kind::Choice { words, set, .. } => {
+            ValueType::Choice { words, set, .. } => {
                 let chosen = words
                     .iter()
                     .position(|choice| word.eq_ignore_ascii_case(choice.as_bytes()))
                     .ok_or_else(|| one_of(words))?;
                 set(config, chosen);
             }
-            Kind::Text { set, .. } => set(config, word)?,
-            Kind::Words { set, .. } => set(config, &[word.to_vec()])?,
+            ValueType::Text { set, .. } => set(config, word)?,
+            ValueType::Words { set, .. } => set(config, &[word.to_vec()])?,
         }
         Ok(())
     }
 
     /// What an error at start proposes; empty where the reason says it all.
     pub fn expects(&self) -> String {
-        match &self.kind {
-            Kind::Bool { .. } => "yes or no".to_owned(),
-            Kind::Integer { min, max, .. } => format!("an integer from {min} to {max}"),
-            Kind::Memory { min, max, .. } => {
+        match &self.value {
+            ValueType::Bool { .. } => "yes or no".to_owned(),
+            ValueType::Integer { min, max, .. } => format!("an integer from {min} to {max}"),
+            ValueType::Memory { min, max, .. } => {
                 let (min, max) = (format_memory(*min), format_memory(*max));
                 format!("bytes from {min} to {max}; units k, kb, m, mb, g, gb")
             }
-            Kind::Choice { words, .. } => words.join(", "),
-            Kind::Text { what, .. } | Kind::Words { what, .. } => (*what).to_owned(),
+            ValueType::Choice { words, .. } => words.join(", "),
+            ValueType::Text { what, .. } | ValueType::Words { what, .. } => (*what).to_owned(),
         }
     }
 }

@@ -11,8 +11,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::table::{self, bytes_path, directives, os_reason};
-use super::words::split;
+use super::directive::Directive;
+use super::directives::{directives, find};
+use super::words::{bytes_path, os_reason, split};
 use super::{Config, Reason, StartError};
 
 /// Files that include files may nest this deep; a file that includes itself
@@ -80,7 +81,7 @@ pub fn read_text(
             }
             continue;
         }
-        let Some(directive) = table::find(name) else {
+        let Some(directive) = find(name) else {
             config
                 .take_known(name, values)
                 .map_err(|reason| match reason {
@@ -173,7 +174,10 @@ fn rewritten(old: &[u8], config: &Config, defaults: &Config) -> Vec<u8> {
     let owners: Vec<_> = lines.iter().map(|line| directive_of(line)).collect();
     let mut pending: Vec<Vec<String>> = directives()
         .map(|directive| {
-            let held = owners.contains(&Some(directive.id));
+            let held = owners
+                .iter()
+                .flatten()
+                .any(|owner| owner.name == directive.name);
             let mut wanted = directive.lines(config);
             if !held && wanted == directive.lines(defaults) {
                 wanted.clear();
@@ -191,9 +195,11 @@ fn rewritten(old: &[u8], config: &Config, defaults: &Config) -> Vec<u8> {
     for (line, owner) in lines.iter().zip(&owners) {
         match owner {
             None => push(line),
-            Some(id) => {
+            Some(owner) => {
                 let row = directives().zip(&mut pending);
-                let row = row.into_iter().find(|(directive, _)| directive.id == *id);
+                let row = row
+                    .into_iter()
+                    .find(|(directive, _)| directive.name == owner.name);
                 if let Some((directive, values)) = row
                     && let Some(value) = values.pop()
                 {
@@ -223,10 +229,10 @@ fn lines_of(text: &[u8]) -> Vec<&[u8]> {
     lines
 }
 
-fn directive_of(line: &[u8]) -> Option<table::DirectiveId> {
+fn directive_of(line: &[u8]) -> Option<&'static Directive> {
     let words = split(line)?;
     let name = words.first().filter(|name| !name.starts_with(b"#"))?;
-    Some(table::find(name)?.id)
+    find(name)
 }
 
 /// Puts `content` where `path` is, whole or not at all.
@@ -302,11 +308,11 @@ mod tests {
              client-output-buffer-limit pubsub 0 0 0",
         )
         .unwrap();
-        assert_eq!((config.port, config.timeout_s), (7000, 6));
-        assert_eq!(config.requirepass, b"a b!");
-        assert_eq!(config.bind, ["127.0.0.1", "-::1"]);
-        assert_eq!(config.output_limits.normal.soft_bytes, 512 << 10);
-        assert_eq!(config.output_limits.pubsub.hard_bytes, 0);
+        assert_eq!((config.network.port, config.network.timeout_s), (7000, 6));
+        assert_eq!(config.network.requirepass, b"a b!");
+        assert_eq!(config.network.bind, ["127.0.0.1", "-::1"]);
+        assert_eq!(config.clients.output_limits.normal.soft_bytes, 512 << 10);
+        assert_eq!(config.clients.output_limits.pubsub.hard_bytes, 0);
     }
 
     #[test]
@@ -353,7 +359,10 @@ mod tests {
         assert!(error.contains("remove the circle"), "{error}");
         fs::write(&path, "timeout 9\n").unwrap();
         let config = read_str(&format!("include {}\ntcp-keepalive 20", path.display())).unwrap();
-        assert_eq!((config.timeout_s, config.tcp_keepalive_s), (9, 20));
+        assert_eq!(
+            (config.network.timeout_s, config.network.tcp_keepalive_s),
+            (9, 20)
+        );
         fs::remove_file(&path).unwrap();
     }
 
@@ -371,11 +380,15 @@ mod tests {
         write("b/1.conf", "tcp-keepalive 7\n");
         let at = folder.display();
         let config = read_str(&format!("include {at}/[a-b]/*.conf\n")).unwrap();
-        assert_eq!((config.timeout_s, config.maxclients), (2, 11));
-        assert_eq!(config.tcp_keepalive_s, 7);
+        assert_eq!(
+            (config.network.timeout_s, config.network.maxclients),
+            (2, 11)
+        );
+        assert_eq!(config.network.tcp_keepalive_s, 7);
         assert_eq!(
             read_str(&format!("include {at}/a/.?.conf"))
                 .unwrap()
+                .network
                 .timeout_s,
             3
         );
@@ -395,10 +408,10 @@ mod tests {
         let old = "# my comment\nport 7901\n\nsave \"\"\n# before\ntimeout 10\ntimeout 20\n\
                    client-output-buffer-limit normal 1mb 512kb 60\nunknown line\n# trailing";
         let mut config = config();
-        config.port = 7902;
-        config.timeout_s = 3;
-        config.requirepass = b"a\"b".to_vec();
-        config.output_limits.pubsub.soft_s = 61;
+        config.network.port = 7902;
+        config.network.timeout_s = 3;
+        config.network.requirepass = b"a\"b".to_vec();
+        config.clients.output_limits.pubsub.soft_s = 61;
         let new = rewritten(old.as_bytes(), &config, &self::config());
         let expected = "# my comment\nport 7902\n\nsave \"\"\n# before\ntimeout 3\n\
                         client-output-buffer-limit normal 0 0 0\nunknown line\n# trailing\n\
@@ -417,11 +430,11 @@ mod tests {
         let path = folder.join("cordis.conf");
         fs::write(&path, "timeout 1\n").unwrap();
         let mut config = config();
-        config.timeout_s = 2;
+        config.network.timeout_s = 2;
         rewrite(&config, &path).unwrap();
         let mut copy = self::config();
         read(&mut copy, &path).unwrap();
-        assert_eq!(copy.timeout_s, 2);
+        assert_eq!(copy.network.timeout_s, 2);
         assert!(fs::read_to_string(&path).unwrap().contains("dir \"/\""));
         assert_eq!(
             fs::read_dir(&folder).unwrap().count(),

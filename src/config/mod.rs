@@ -1,9 +1,10 @@
 //! The configuration: one value, one table of directives.
 //!
 //! [`Config`] is a plain value with one field per setting. The table in
-//! `table.rs` says how each directive is named, read, written and checked (a
-//! row's type is in `directive.rs`); the command line (`cli.rs`), configuration
-//! files (`file.rs`), CONFIG GET, SET and REWRITE are all driven by it.
+//! `directives/` says how each directive is named, read, written and checked (a
+//! row's type is in `directive.rs`), and what it is by default; the command line
+//! (`cli.rs`), configuration files (`file.rs`), CONFIG GET, SET and REWRITE are all
+//! driven by it.
 //!
 //! Every core holds a copy and reads no other. CONFIG SET changes the
 //! [`Authority`]'s value, which numbers the changes, and sends copies around; a
@@ -13,10 +14,9 @@
 
 mod cli;
 mod directive;
+mod directives;
 mod file;
 mod known;
-mod table;
-mod thresholds;
 mod words;
 
 use std::borrow::Cow;
@@ -27,10 +27,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use shards::{CommandError, Settings};
 
 pub use cli::{Start, load};
-pub use table::{DirectiveId, directives};
+pub use directives::{LogLevel, OutputLimit, directives};
 pub use words::parse_memory;
 
-use directive::{Directive, Mutability};
+use directive::{DefaultValue, Directive, Mutability};
+use directives::{Clients, Logs, Network, Protection, Server};
 
 /// The version of Redis whose behaviour this server has.
 pub const REDIS_VERSION: &str = "7.2.4";
@@ -44,96 +45,18 @@ pub struct Config {
     pub config_file: Option<PathBuf>,
     /// Directives of Redis that were given and have no effect here; see `known`.
     pub without_effect: Vec<&'static str>,
-    pub port: u16,
-    /// Addresses; `-` in front: listen if the address exists, `*`: all IPv4,
-    /// `::*`: all IPv6 (as in redis.conf).
-    pub bind: Vec<String>,
-    pub tcp_backlog: u32,
-    /// Zero: no keepalive.
-    pub tcp_keepalive_s: u32,
-    /// Idle clients are closed after this long; zero: never.
-    pub timeout_s: u32,
-    pub maxclients: u32,
-    /// Empty: no password.
-    pub requirepass: Vec<u8>,
-    pub protected_mode: bool,
-    pub databases: u16,
-    /// Absolute.
-    pub dir: PathBuf,
-    pub dbfilename: Vec<u8>,
+    pub network: Network,
+    pub server: Server,
+    pub clients: Clients,
+    pub logs: Logs,
+    pub protection: Protection,
     /// What the engine must know.
     pub engine: Settings,
-    pub client_query_buffer_limit: usize,
-    pub output_limits: OutputLimits,
-    pub loglevel: LogLevel,
-    /// Empty: standard output.
-    pub logfile: PathBuf,
-    /// One executor and one slice of the keyspace each.
-    pub shards: u16,
-    /// Microseconds; negative: no command is logged as slow.
-    pub slowlog_log_slower_than: i64,
-    pub slowlog_max_len: usize,
-    /// Zero: off.
-    pub latency_monitor_threshold_ms: u64,
-    pub latency_tracking: bool,
-    /// Numbers from 0 to 100, as INFO names them.
-    pub latency_percentiles: Vec<String>,
-    pub enable_debug_command: AllowFrom,
-    pub enable_protected_configs: AllowFrom,
-}
-
-/// Bounds of what may wait to be sent to a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OutputLimit {
-    /// Zero: none.
-    pub hard_bytes: u64,
-    /// Zero: none.
-    pub soft_bytes: u64,
-    /// How long the soft limit may be exceeded.
-    pub soft_s: u32,
-}
-
-/// `client-output-buffer-limit`, per class of clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OutputLimits {
-    pub normal: OutputLimit,
-    pub replica: OutputLimit,
-    pub pubsub: OutputLimit,
-}
-
-/// How much is logged; each level includes those after it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogLevel {
-    Debug,
-    Verbose,
-    Notice,
-    Warning,
-    Nothing,
-}
-
-/// Who may use something that is off by default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AllowFrom {
-    Nobody,
-    Everybody,
-    /// Connections from the loopback addresses.
-    Local,
-}
-
-impl AllowFrom {
-    /// Whether a client may, `local` saying that it came over loopback.
-    pub fn permits(self, local: bool) -> bool {
-        match self {
-            Self::Nobody => false,
-            Self::Everybody => true,
-            Self::Local => local,
-        }
-    }
 }
 
 /// Whether the value of a directive must not be shown in a log.
 pub fn is_secret(name: &[u8]) -> bool {
-    table::find(name).is_some_and(|directive| directive.id == DirectiveId::Requirepass)
+    directives::find(name).is_some_and(|directive| directive.is_secret)
 }
 
 /// Why a value was refused, in Redis's words where Redis knows the directive.
@@ -172,46 +95,28 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 impl Config {
-    /// The defaults. `dir` must be absolute.
+    /// The defaults: those of the rows, and what the machine has. `dir` must be absolute.
     pub fn new(dir: PathBuf, shards: u16) -> Self {
-        let limit = |hard_mib: u64, soft_mib: u64, soft_s| OutputLimit {
-            hard_bytes: hard_mib << 20,
-            soft_bytes: soft_mib << 20,
-            soft_s,
-        };
-        Self {
+        let mut config = Self {
             revision: 0,
             config_file: None,
             without_effect: Vec::new(),
-            port: 6379,
-            bind: vec!["*".to_owned(), "-::*".to_owned()],
-            tcp_backlog: 511,
-            tcp_keepalive_s: 300,
-            timeout_s: 0,
-            maxclients: 10_000,
-            requirepass: Vec::new(),
-            protected_mode: true,
-            databases: 16,
-            dir,
-            dbfilename: b"dump.rdb".to_vec(),
+            network: Network::default(),
+            server: Server::default(),
+            clients: Clients::default(),
+            logs: Logs::default(),
+            protection: Protection::default(),
             engine: Settings::default(),
-            client_query_buffer_limit: 1 << 30,
-            output_limits: OutputLimits {
-                normal: limit(0, 0, 0),
-                replica: limit(256, 64, 60),
-                pubsub: limit(32, 8, 60),
-            },
-            loglevel: LogLevel::Notice,
-            logfile: PathBuf::new(),
-            shards,
-            slowlog_log_slower_than: 10_000,
-            slowlog_max_len: 128,
-            latency_monitor_threshold_ms: 0,
-            latency_tracking: true,
-            latency_percentiles: ["50", "99", "99.9"].map(str::to_owned).to_vec(),
-            enable_debug_command: AllowFrom::Nobody,
-            enable_protected_configs: AllowFrom::Nobody,
+        };
+        for directive in directives() {
+            if let DefaultValue::Is(value) = directive.default {
+                let set = directive.set_text(&mut config, value.as_bytes());
+                assert!(set.is_ok(), "{}: a row accepts its default", directive.name);
+            }
         }
+        config.server.dir = dir;
+        config.server.shards = shards;
+        config
     }
 
     /// Takes a directive that has no row in the table, if Redis knows it.
@@ -219,7 +124,7 @@ impl Config {
     /// # Errors
     /// `None`: nobody knows it; otherwise why its value is refused.
     fn take_known(&mut self, name: &[u8], words: &[Vec<u8>]) -> Result<(), Option<Reason>> {
-        let known = known::find(name).ok_or(None)?;
+        let known = directives::find_without_effect(name).ok_or(None)?;
         known.check(words).map_err(Some)?;
         if !self.without_effect.contains(&known.name) {
             self.without_effect.push(known.name);
@@ -241,7 +146,7 @@ impl Config {
         };
         for pattern in patterns {
             if !pattern.iter().any(|byte| b"[*?".contains(byte)) {
-                if let Some(directive) = table::find(pattern) {
+                if let Some(directive) = directives::find(pattern) {
                     add(pattern, directive);
                 }
                 continue;
@@ -258,25 +163,20 @@ impl Config {
     }
 
     /// CONFIG SET: checks all pairs, then keeps all of them. `local` says that
-    /// the client came over loopback. Returns the directives whose value is now
-    /// another one.
+    /// the client came over loopback.
     ///
     /// # Errors
     /// Unknown, immutable, protected and repeated names first, then the first
     /// bad value. Nothing has changed.
-    pub fn set(
-        &mut self,
-        pairs: &[(&[u8], &[u8])],
-        local: bool,
-    ) -> Result<Vec<DirectiveId>, CommandError> {
+    pub fn set(&mut self, pairs: &[(&[u8], &[u8])], local: bool) -> Result<(), CommandError> {
         let mut directives: Vec<&'static Directive> = Vec::with_capacity(pairs.len());
         for (name, _) in pairs {
-            let directive = table::find(name).ok_or_else(|| unknown(name))?;
+            let directive = directives::find(name).ok_or_else(|| unknown(name))?;
             let protected = directive.mutability == Mutability::Protected;
             if directive.mutability == Mutability::AtStart {
                 return Err(refused(name, &"can't set immutable config".into()));
             }
-            if protected && !self.enable_protected_configs.permits(local) {
+            if protected && !self.protection.enable_protected_configs.permits(local) {
                 return Err(refused(name, &"can't set protected config".into()));
             }
             // A directive may come under its name and its alias: the last one counts.
@@ -295,10 +195,8 @@ impl Config {
                 .set_text(&mut changed, value)
                 .map_err(|reason| refused(name, &reason))?;
         }
-        let differs = |directive: &&&Directive| directive.get(self) != directive.get(&changed);
-        let ids = directives.iter().filter(differs).map(|d| d.id).collect();
         *self = changed;
-        Ok(ids)
+        Ok(())
     }
 }
 
@@ -354,13 +252,14 @@ impl Authority {
 
 #[cfg(test)]
 mod tests {
+    use super::directives::AllowFrom;
     use super::*;
 
     fn config() -> Config {
         Config::new(PathBuf::from("/"), 2)
     }
 
-    fn set(config: &mut Config, pairs: &[(&str, &str)]) -> Result<Vec<DirectiveId>, String> {
+    fn set(config: &mut Config, pairs: &[(&str, &str)]) -> Result<(), String> {
         let pairs: Vec<_> = pairs
             .iter()
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
@@ -413,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn set_reports_what_changed() {
+    fn set_takes_several_in_any_case() {
         let mut config = config();
         let changed = set(
             &mut config,
@@ -423,16 +322,13 @@ mod tests {
                 ("maxclients", "7"),
             ],
         );
+        assert_eq!(changed, Ok(()));
         assert_eq!(
-            changed,
-            Ok(vec![DirectiveId::Timeout, DirectiveId::Maxclients])
+            (config.network.timeout_s, config.network.maxclients),
+            (5, 7)
         );
-        assert_eq!((config.timeout_s, config.maxclients), (5, 7));
-        assert_eq!(
-            set(&mut config, &[("loglevel", "DEBUG")]),
-            Ok(vec![DirectiveId::Loglevel])
-        );
-        assert_eq!(config.loglevel, LogLevel::Debug);
+        assert_eq!(set(&mut config, &[("loglevel", "DEBUG")]), Ok(()));
+        assert_eq!(config.logs.loglevel, LogLevel::Debug);
     }
 
     /// As in redis-server: only the same name is the same parameter.
@@ -517,15 +413,12 @@ mod tests {
         const NAME: &str = "client-output-buffer-limit";
         let mut config = config();
         let value = "NORMAL 1kb 2 3 Replica 4mb 5 6";
-        assert_eq!(
-            set(&mut config, &[(NAME, value)]),
-            Ok(vec![DirectiveId::ClientOutputBufferLimit])
-        );
+        assert_eq!(set(&mut config, &[(NAME, value)]), Ok(()));
         assert_eq!(
             get(&config, &[NAME])[0].1,
             "normal 1024 2 3 slave 4194304 5 6 pubsub 33554432 8388608 60"
         );
-        assert_eq!(set(&mut config, &[(NAME, "")]), Ok(vec![]));
+        assert_eq!(set(&mut config, &[(NAME, "")]), Ok(()));
         for (value, reason) in [
             (
                 "foo 1 2 3",
@@ -552,12 +445,9 @@ mod tests {
     #[test]
     fn protected_configs_can_be_allowed() {
         let mut config = config();
-        config.enable_protected_configs = AllowFrom::Local;
+        config.protection.enable_protected_configs = AllowFrom::Local;
         assert!(config.set(&[(b"dbfilename", b"x")], false).is_err());
-        assert_eq!(
-            set(&mut config, &[("dbfilename", "x.rdb")]),
-            Ok(vec![DirectiveId::Dbfilename])
-        );
+        assert_eq!(set(&mut config, &[("dbfilename", "x.rdb")]), Ok(()));
         let error = set(&mut config, &[("dbfilename", "a/b")]).unwrap_err();
         assert!(error.ends_with(" - dbfilename can't be a path, just a filename"));
         let error = set(&mut config, &[("dir", "/nonexistent")]).unwrap_err();
@@ -581,8 +471,8 @@ mod tests {
         let work = |number: u32| {
             for _ in 0..rewrites {
                 let change = |config: &mut Config| {
-                    config.timeout_s += 1;
-                    config.tcp_keepalive_s = number;
+                    config.network.timeout_s += 1;
+                    config.network.tcp_keepalive_s = number;
                     Ok::<(), Reason>(())
                 };
                 authority.change(change).unwrap();
@@ -603,9 +493,15 @@ mod tests {
         });
         let mut written = config();
         file::read(&mut written, &path).unwrap();
-        assert_eq!(written.timeout_s, writers as u32 * rewrites);
-        assert_eq!(written.timeout_s, authority.newest().timeout_s);
-        assert_eq!(written.tcp_keepalive_s, authority.newest().tcp_keepalive_s);
+        assert_eq!(written.network.timeout_s, writers as u32 * rewrites);
+        assert_eq!(
+            written.network.timeout_s,
+            authority.newest().network.timeout_s
+        );
+        assert_eq!(
+            written.network.tcp_keepalive_s,
+            authority.newest().network.tcp_keepalive_s
+        );
         let files = std::fs::read_dir(&folder).unwrap().count();
         assert_eq!(files, 1, "a temporary file stayed");
         std::fs::remove_dir_all(&folder).unwrap();
@@ -623,7 +519,7 @@ mod tests {
             assert!(error.contains("not available yet"), "{error}");
         }
         for (name, value) in [("save", ""), ("appendonly", "no"), ("maxmemory", "0")] {
-            assert_eq!(set(&mut config, &[(name, value)]), Ok(vec![]));
+            assert_eq!(set(&mut config, &[(name, value)]), Ok(()));
         }
     }
 }

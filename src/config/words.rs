@@ -5,6 +5,9 @@
 //! quotes (with `\n`, `\r`, `\t`, `\a`, `\b`, `\xHH`, `\"`, `\\`) or in single
 //! quotes (with `\'`), and a closing quote ends its word.
 
+use super::Reason;
+use std::path::{Path, PathBuf};
+
 /// Splits a line into words, or nothing when its quotes do not balance.
 pub fn split(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut words = Vec::new();
@@ -133,6 +136,25 @@ pub fn format_memory(bytes: u64) -> String {
             || bytes.to_string(),
             |(unit, factor)| format!("{}{unit}", bytes / factor),
         )
+}
+
+/// What the operating system calls the failure, without Rust's "(os error N)".
+pub fn os_reason(error: &std::io::Error) -> Reason {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((reason, _)) => reason.to_owned().into(),
+        None => text.into(),
+    }
+}
+
+pub fn bytes_path(bytes: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
+}
+
+pub fn path_bytes(path: &Path) -> Vec<u8> {
+    use std::os::unix::ffi::OsStrExt;
+    path.as_os_str().as_bytes().to_vec()
 }
 
 #[cfg(test)]

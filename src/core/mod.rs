@@ -148,9 +148,9 @@ impl Core {
             row_flags,
             shared,
         } = parts;
-        let (id, shards) = (mesh.id(), config.shards);
+        let (id, shards) = (mesh.id(), config.server.shards);
         let shard = Shard::new(
-            config.databases,
+            config.server.databases,
             id.slots(shards),
             seed,
             config.engine.clone(),

@@ -14,9 +14,9 @@ use std::time::Instant;
 impl Core {
     /// What must be known of the configuration where commands run and are timed.
     pub fn time_as_configured(&mut self) {
-        let slow_us = u64::try_from(self.config.slowlog_log_slower_than);
+        let slow_us = u64::try_from(self.config.logs.slowlog_log_slower_than);
         let slow_ns = slow_us.map_or(u64::MAX, |us| us.saturating_mul(1000));
-        let event_ns = match self.config.latency_monitor_threshold_ms {
+        let event_ns = match self.config.logs.latency_monitor_threshold_ms {
             0 => u64::MAX,
             ms => ms.saturating_mul(1_000_000),
         };
@@ -29,7 +29,7 @@ impl Core {
             slow: self.noteworthy_ticks,
         };
         self.node.shard.settings.reply_max = reply_max(&self.config);
-        self.stats.tracking = self.config.latency_tracking;
+        self.stats.tracking = self.config.logs.latency_tracking;
         if !self.stats.tracking {
             self.stats.forget_histograms();
         }
@@ -37,7 +37,7 @@ impl Core {
 
     /// A slice of deleting expired keys that began then is over.
     pub fn note_expire_cycle(&mut self, began: Instant) {
-        let threshold_ms = self.config.latency_monitor_threshold_ms;
+        let threshold_ms = self.config.logs.latency_monitor_threshold_ms;
         if threshold_ms == 0 {
             return;
         }
@@ -55,7 +55,7 @@ impl Core {
         let took_us = ticks::to_ns(ticks) / 1000;
         let (at_s, took_ms) = (self.now.0 / 1000, took_us / 1000);
         let row_flags = self.row_flags[usize::from(row)];
-        let threshold_ms = self.config.latency_monitor_threshold_ms;
+        let threshold_ms = self.config.logs.latency_monitor_threshold_ms;
         if threshold_ms > 0 && took_ms >= threshold_ms {
             let fast = row_flags.has(flags::FAST);
             let kind = if fast {
@@ -65,7 +65,7 @@ impl Core {
             };
             self.events.add(kind, at_s, took_ms);
         }
-        let slow_us = u64::try_from(self.config.slowlog_log_slower_than);
+        let slow_us = u64::try_from(self.config.logs.slowlog_log_slower_than);
         let is_slow = slow_us.is_ok_and(|slow_us| took_us >= slow_us);
         if !is_slow || row_flags.has(flags::SKIP_SLOWLOG) {
             return;
@@ -84,7 +84,7 @@ impl Core {
             address,
             name,
         };
-        self.slow_log.push(entry, self.config.slowlog_max_len);
+        self.slow_log.push(entry, self.config.logs.slowlog_max_len);
     }
 }
 
@@ -94,7 +94,7 @@ impl Core {
 fn reply_max(config: &Config) -> ReplyMax {
     const UNCOUNTED: u64 = 16 << 10;
     let memory = crate::runtime::memory::total();
-    let hard = config.output_limits.normal.hard_bytes;
+    let hard = config.clients.output_limits.normal.hard_bytes;
     let limit = Some(hard)
         .filter(|hard| *hard > 0)
         .map(|hard| hard.saturating_add(UNCOUNTED));

@@ -51,7 +51,11 @@ pub(super) fn parse_group(
     let connection = &core.connections[key as usize];
     let limits = Limits {
         bulk_len: core.node.shard.settings.proto_max_bulk_len,
-        request_len: core.config.client_query_buffer_limit.min(REQUEST_BYTES_MAX),
+        request_len: core
+            .config
+            .clients
+            .client_query_buffer_limit
+            .min(REQUEST_BYTES_MAX),
         authenticated: is_somebody(core, &connection.session),
     };
     // What a command before AUTH may be depends on the commands before it.

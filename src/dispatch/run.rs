@@ -39,7 +39,7 @@ pub(super) fn run(core: &mut Core, key: u32, parsed: &Parsed, args: Args<'_>) ->
         core.paused.push(key);
         return Step::Stall;
     }
-    if connection.session.queue.is_some() && !command.flags.has(flags::AT_ONCE) {
+    if connection.session.queue.is_some() && !command.at_once {
         enqueue(core, key, command, parsed.located, args);
         return Step::Next;
     }

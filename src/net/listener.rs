@@ -63,7 +63,7 @@ pub type Claimed = (SocketAddr, Socket);
 /// An address that cannot be had, with the remedy; nothing is claimed then.
 pub fn claim_all(config: &Config) -> Result<Vec<Claimed>, StartError> {
     let mut addresses = Vec::new();
-    for name in &config.bind {
+    for name in &config.network.bind {
         let (name, optional) = match name.strip_prefix('-') {
             Some(name) => (name, true),
             None => (name.as_str(), false),
@@ -73,7 +73,7 @@ pub fn claim_all(config: &Config) -> Result<Vec<Claimed>, StartError> {
             "::*" => "::",
             name => name,
         };
-        match resolve(name, config.port) {
+        match resolve(name, config.network.port) {
             Ok(address) => addresses.push(address),
             Err(_) if optional => {}
             Err(error) => {
@@ -85,7 +85,7 @@ pub fn claim_all(config: &Config) -> Result<Vec<Claimed>, StartError> {
     }
     let mut claimed: Vec<Claimed> = Vec::new();
     for address in addresses {
-        let optional = config.bind.iter().any(|name| {
+        let optional = config.network.bind.iter().any(|name| {
             name.strip_prefix('-').is_some_and(|name| {
                 name == address.ip().to_string() || name == "::*" || name == "*"
             })
@@ -96,7 +96,7 @@ pub fn claim_all(config: &Config) -> Result<Vec<Claimed>, StartError> {
                 address.ip()
             )));
         }
-        match once_free(|| claim(address, config.tcp_backlog)) {
+        match once_free(|| claim(address, config.network.tcp_backlog)) {
             Ok(socket) => claimed.push((address, socket)),
             Err(error) if optional && is_missing(&error) => {}
             Err(error) => return Err(describe(address, &error)),

@@ -69,7 +69,8 @@ fn received(core: &mut Core, scratch: &mut Scratch, key: u32, bytes: &[u8], more
     if connection.phase == Phase::Open {
         dispatch::receive(core, scratch, key, bytes);
         let connection = &mut core.connections[key as usize];
-        if connection.backlog() > input_max(connection, core.config.client_query_buffer_limit)
+        if connection.backlog()
+            > input_max(connection, core.config.clients.client_query_buffer_limit)
             && connection.receiving
             && !connection.stopping_receive
         {
@@ -271,7 +272,7 @@ fn receive_again(core: &mut Core, key: u32) {
     if connection.receiving || connection.stopping_receive || connection.said_all {
         return;
     }
-    let most = input_max(connection, core.config.client_query_buffer_limit);
+    let most = input_max(connection, core.config.clients.client_query_buffer_limit);
     // Who waits, for whatever time, is received from all the same: its end may be hidden
     // behind much that it has sent.
     let in_bulk = connection.in_bulk() && !connection.is_blocked();

@@ -37,8 +37,8 @@ impl Newcomers {
     pub fn take(&mut self, core: &mut Core, socket: OwnedFd) {
         core.stats.connections_received += 1;
         let peer = peer_of(&socket);
-        if core.config.protected_mode
-            && core.config.requirepass.is_empty()
+        if core.config.network.protected_mode
+            && core.config.network.requirepass.is_empty()
             && !peer.ip().to_canonical().is_loopback()
         {
             refuse(core, &socket, PROTECTED);
@@ -126,7 +126,7 @@ impl Newcomers {
 
 /// Counts one more client, if there is room for it.
 fn takes_place(core: &Core) -> bool {
-    let max = u64::from(core.config.maxclients);
+    let max = u64::from(core.config.network.maxclients);
     let one_more = |clients: u64| (clients < max).then_some(clients + 1);
     let clients = &core.shared.clients;
     // Nobody is to see a place taken that is not.
@@ -138,13 +138,13 @@ fn takes_place(core: &Core) -> bool {
 fn welcome(core: &mut Core, socket: OwnedFd) {
     // Replies are batched here already; the kernel must not wait for more.
     let _ = rustix::net::sockopt::set_tcp_nodelay(&socket, true);
-    if core.config.tcp_keepalive_s > 0 {
-        listener::keep_alive(&socket, core.config.tcp_keepalive_s);
+    if core.config.network.tcp_keepalive_s > 0 {
+        listener::keep_alive(&socket, core.config.network.tcp_keepalive_s);
     }
     let id = core.shared.next_client.fetch_add(1, Ordering::Relaxed);
     let local = address(rustix::net::getsockname(&socket).ok());
     let mut session = Session::new(id, peer_of(&socket), local, core.now);
-    session.authenticated = core.config.requirepass.is_empty();
+    session.authenticated = core.config.network.requirepass.is_empty();
     let entry = core.connections.vacant_entry();
     let key = entry.key() as u32;
     let mut connection = Box::new(Connection::new(socket, session));

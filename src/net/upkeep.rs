@@ -31,9 +31,9 @@ pub fn visit(core: &mut Core) {
             continue;
         };
         let quiet_ms = core.now.0 - connection.session.active_at.0;
-        let limit = core.config.output_limits.normal;
-        let timed_out = core.config.timeout_s > 0
-            && quiet_ms > i64::from(core.config.timeout_s) * 1000
+        let limit = core.config.clients.output_limits.normal;
+        let timed_out = core.config.network.timeout_s > 0
+            && quiet_ms > i64::from(core.config.network.timeout_s) * 1000
             && (!connection.is_waiting() || connection.is_unread())
             && !connection.is_blocked();
         let over = exceeds(connection, limit, core.now);

@@ -5,6 +5,9 @@
 //! until then is the command's word: as a rule they do, because they may depend on what
 //! the cores were told. What waits outlives its connection, because answers still come in.
 
+#[cfg(test)]
+mod tests;
+
 use super::pause;
 use crate::core::{
     Answer, Ask, Asker, Context, Core, Finish, Gathering, Job, Message, Question, QuestionId, Whom,

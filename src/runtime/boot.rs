@@ -82,9 +82,9 @@ pub fn cpus() -> Vec<usize> {
 pub fn raise_descriptor_limit(config: &Config) -> Result<(), u64> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let own = SHARD_DESCRIPTORS + UNDECIDED_MAX as u64;
-    let per_shard = own + LISTENING_DESCRIPTORS * config.bind.len() as u64;
-    let other = OTHER_DESCRIPTORS + per_shard * u64::from(config.shards);
-    let wanted = u64::from(config.maxclients) + other;
+    let per_shard = own + LISTENING_DESCRIPTORS * config.network.bind.len() as u64;
+    let other = OTHER_DESCRIPTORS + per_shard * u64::from(config.server.shards);
+    let wanted = u64::from(config.network.maxclients) + other;
     let mut limit = getrlimit(Resource::Nofile);
     let Some(current) = limit.current.filter(|current| *current < wanted) else {
         return Ok(());

@@ -25,13 +25,13 @@ static SET_LEVEL: OnceLock<SetLevel> = OnceLock::new();
 /// # Errors
 /// The file cannot be written.
 pub fn start(config: &Config) -> Result<(), StartError> {
-    let level = filter(config.loglevel);
-    if config.logfile.as_os_str().is_empty() {
+    let level = filter(config.logs.loglevel);
+    if config.logs.logfile.as_os_str().is_empty() {
         start_with(std::io::stdout, level);
         return Ok(());
     }
-    let file = LogFile::open(config.logfile.clone()).map_err(|error| {
-        let path = config.logfile.display();
+    let file = LogFile::open(config.logs.logfile.clone()).map_err(|error| {
+        let path = config.logs.logfile.display();
         StartError::new(&format!(
             "--logfile {path}: {error}; give a file that this user may write"
         ))

@@ -21,6 +21,8 @@ pub struct Command<R: 'static> {
     pub arity: Arity,
     pub keys: &'static [KeySpec],
     pub flags: Flags,
+    /// Runs although a MULTI is open, which queues all other commands.
+    pub at_once: bool,
     /// Command tips of COMMAND INFO, e.g. `request_policy:all_shards`.
     pub tips: &'static [&'static str],
     pub subcommands: &'static [Command<R>],
@@ -43,6 +45,7 @@ impl<R> Command<R> {
             arity: Arity::AtLeast(1),
             keys: &[],
             flags: flags::NONE,
+            at_once: false,
             tips: &[],
             subcommands: &[],
             run,
@@ -203,8 +206,6 @@ pub mod flags {
     /// Not shown by COMMAND: in categories @admin and @dangerous, like what
     /// has the flag `admin`.
     pub const LIKE_ADMIN: Flags = Flags(1 << 30);
-    /// Not shown by COMMAND: runs at once although a MULTI is open.
-    pub const AT_ONCE: Flags = Flags(1 << 23);
 
     /// Names of the flags that COMMAND INFO shows, in its order.
     pub const NAMES: &[(Flags, &str)] = &[

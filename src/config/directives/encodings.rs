@@ -1,19 +1,20 @@
-//! Directives that say up to where values keep their compact encodings.
+//! Up to where values keep their compact encodings.
 
-use super::Config;
-use super::directive::{Directive, Kind, Mutability};
-use super::table::DirectiveId;
+use super::ROW;
+use crate::config::Config;
+use crate::config::directive::{DefaultValue, Directive, ValueType};
+use crate::config::known::{Known, any};
 
 const ENTRIES_MAX: i64 = i64::MAX;
 const BYTES_MAX: u64 = i64::MAX as u64;
 
 // Casts in the setters are lossless: the row's limits have been checked.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-pub static THRESHOLDS: &[Directive] = &[
+pub(super) static DIRECTIVES: &[Directive] = &[
     row(
-        DirectiveId::ListMaxListpackSize,
         "list-max-listpack-size",
         Some("list-max-ziplist-size"),
+        "-2",
         "Elements of a list node, or its size: -1 to -5 for 4 to 64 KiB",
         integer(
             i32::MIN as i64,
@@ -23,9 +24,9 @@ pub static THRESHOLDS: &[Directive] = &[
         ),
     ),
     row(
-        DirectiveId::HashMaxListpackEntries,
         "hash-max-listpack-entries",
         Some("hash-max-ziplist-entries"),
+        "512",
         "Fields up to which a hash is a listpack",
         integer(
             0,
@@ -35,9 +36,9 @@ pub static THRESHOLDS: &[Directive] = &[
         ),
     ),
     row(
-        DirectiveId::HashMaxListpackValue,
         "hash-max-listpack-value",
         Some("hash-max-ziplist-value"),
+        "64",
         "Bytes of a field or value up to which a hash is a listpack",
         bytes(
             |c| c.engine.encodings.hash_max_listpack_value as u64,
@@ -45,9 +46,9 @@ pub static THRESHOLDS: &[Directive] = &[
         ),
     ),
     row(
-        DirectiveId::SetMaxIntsetEntries,
         "set-max-intset-entries",
         None,
+        "512",
         "Integers up to which a set is an intset",
         integer(
             0,
@@ -57,9 +58,9 @@ pub static THRESHOLDS: &[Directive] = &[
         ),
     ),
     row(
-        DirectiveId::SetMaxListpackEntries,
         "set-max-listpack-entries",
         None,
+        "128",
         "Members up to which a set is a listpack",
         integer(
             0,
@@ -69,9 +70,9 @@ pub static THRESHOLDS: &[Directive] = &[
         ),
     ),
     row(
-        DirectiveId::SetMaxListpackValue,
         "set-max-listpack-value",
         None,
+        "64",
         "Bytes of a member up to which a set is a listpack",
         bytes(
             |c| c.engine.encodings.set_max_listpack_value as u64,
@@ -79,9 +80,9 @@ pub static THRESHOLDS: &[Directive] = &[
         ),
     ),
     row(
-        DirectiveId::ZsetMaxListpackEntries,
         "zset-max-listpack-entries",
         Some("zset-max-ziplist-entries"),
+        "128",
         "Members up to which a sorted set is a listpack",
         integer(
             0,
@@ -91,9 +92,9 @@ pub static THRESHOLDS: &[Directive] = &[
         ),
     ),
     row(
-        DirectiveId::ZsetMaxListpackValue,
         "zset-max-listpack-value",
         Some("zset-max-ziplist-value"),
+        "64",
         "Bytes of a member up to which a sorted set is a listpack",
         bytes(
             |c| c.engine.encodings.zset_max_listpack_value as u64,
@@ -101,9 +102,9 @@ pub static THRESHOLDS: &[Directive] = &[
         ),
     ),
     row(
-        DirectiveId::HllSparseMaxBytes,
         "hll-sparse-max-bytes",
         None,
+        "3000",
         "Bytes up to which a HyperLogLog is sparse",
         bytes(
             |c| c.engine.hll_sparse_max_bytes as u64,
@@ -112,29 +113,40 @@ pub static THRESHOLDS: &[Directive] = &[
     ),
 ];
 
+pub(super) static WITHOUT_EFFECT: &[Known] = &[
+    any("list-compress-depth"),
+    any("stream-node-max-bytes"),
+    any("stream-node-max-entries"),
+];
+
 const fn row(
-    id: DirectiveId,
     name: &'static str,
     alias: Option<&'static str>,
+    default: &'static str,
     doc: &'static str,
-    kind: Kind,
+    value: ValueType,
 ) -> Directive {
     Directive {
-        id,
         name,
         alias,
-        mutability: Mutability::AtRunTime,
+        default: DefaultValue::Is(default),
         doc,
-        kind,
+        value,
+        ..ROW
     }
 }
 
-const fn integer(min: i64, max: i64, get: fn(&Config) -> i64, set: fn(&mut Config, i64)) -> Kind {
-    Kind::Integer { min, max, get, set }
+const fn integer(
+    min: i64,
+    max: i64,
+    get: fn(&Config) -> i64,
+    set: fn(&mut Config, i64),
+) -> ValueType {
+    ValueType::Integer { min, max, get, set }
 }
 
-const fn bytes(get: fn(&Config) -> u64, set: fn(&mut Config, u64)) -> Kind {
-    Kind::Memory {
+const fn bytes(get: fn(&Config) -> u64, set: fn(&mut Config, u64)) -> ValueType {
+    ValueType::Memory {
         min: 0,
         max: BYTES_MAX,
         get,
