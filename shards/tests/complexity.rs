@@ -137,6 +137,8 @@ const CASES: &[Case] = &[
     Case("SCAN 0", Flat),
     Case("RANDOMKEY", Flat),
     Case("SORT s@1 ALPHA LIMIT 0 2", Linear),
+    Case("SORT l@1 BY none* GET none* STORE d@0", Linear),
+    Case("SORT s@1 ALPHA STORE d@0", Linear),
     Case("SORT_RO few@1", Flat),
     Case("SORT l@1 DESC", Linear),
     Case("SORT s@1 ALPHA STORE d@1", Linear),
@@ -213,6 +215,13 @@ const CASES: &[Case] = &[
     Case("SDIFF s@1 none@1", Linear),
     Case("SDIFFSTORE d@1 s@1 none@1", Linear),
     Case("SINTERCARD 2 s@1 s@1", Linear),
+    Case("SINTERCARD 2 t@0 s@1", Linear),
+    Case("SINTER t@0 s@1", Linear),
+    Case("SINTERSTORE d@0 s@1 t@0", Linear),
+    Case("SUNION t@0 s@1", Linear),
+    Case("SUNIONSTORE d@0 s@1 t@0", Linear),
+    Case("SDIFF s@1 t@0", Linear),
+    Case("SDIFFSTORE d@0 s@1 none@0", Linear),
     Case("SMOVE s@1 tiny@0 m9", Flat),
     Case("SPOP s@1", Flat),
     Case("SPOP s@1 5", Flat),
@@ -259,6 +268,13 @@ const CASES: &[Case] = &[
     Case("ZINTERCARD 2 z@1 s@1", Linear),
     Case("ZUNION 2 z@1 s@1", Linear),
     Case("ZUNIONSTORE d@1 2 z@1 s@1", Linear),
+    Case("ZDIFF 2 z@1 t@0", Linear),
+    Case("ZDIFFSTORE d@0 2 z@1 none@0", Linear),
+    Case("ZINTER 2 z@1 t@0", Linear),
+    Case("ZINTERSTORE d@0 2 t@0 z@1", Linear),
+    Case("ZINTERCARD 2 z@1 t@0", Linear),
+    Case("ZUNION 2 z@1 t@0 WITHSCORES", Linear),
+    Case("ZUNIONSTORE d@0 2 z@1 t@0", Linear),
     Case("ZDIFF 2 ztiny@0 z@1", Flat),
     Case("ZDIFFSTORE d@0 2 ztiny@0 z@1", Flat),
     Case("ZINTER 2 ztiny@0 z@1", Flat),
@@ -286,7 +302,7 @@ const KNOWN: &[(&str, &str)] = &[(
 )];
 
 /// By so much a request of another size may go deeper: it takes another way.
-const STACK_BYTES: u64 = 4096;
+const STACK_BYTES: u64 = 8192;
 
 /// Work, in elements.
 fn weight(counts: Counts) -> u64 {
@@ -302,6 +318,8 @@ struct Cores {
     slice_max: Counts,
     /// What was done at once by what may work in slices.
     at_once: Counts,
+    /// The most that one core did of it when boxes had come.
+    turn_max: Counts,
     /// The deepest that the stack was, in bytes.
     stack_max: u64,
     now: UnixMs,
@@ -321,6 +339,7 @@ impl Cores {
             together,
             slice_max: Counts::default(),
             at_once: Counts::default(),
+            turn_max: Counts::default(),
             stack_max: 0,
             now: START,
             stamp: 0,
@@ -387,7 +406,11 @@ impl Cores {
         if row.flags.has(flags::HEAVY) {
             self.at_once = first;
         }
+        self.turn_max = Counts::default();
         while self.exchange(&mut sum) || self.go_on(&mut sum) {}
+        if row.flags.has(flags::HEAVY) && weight(self.turn_max) > weight(self.at_once) {
+            self.at_once = self.turn_max;
+        }
         sum
     }
 
@@ -412,6 +435,12 @@ impl Cores {
         }
         for node in &mut self.nodes {
             any |= node.catch_up(self.now, u64::MAX);
+            let turn = counted::take();
+            self.stack_max = self.stack_max.max(turn.stack);
+            *sum += weight(turn);
+            if weight(turn) > weight(self.turn_max) {
+                self.turn_max = turn;
+            }
             node.replies(|replied| self.reply.extend(replied.whole()));
         }
         *sum += self.take();

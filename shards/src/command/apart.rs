@@ -1,66 +1,54 @@
-//! Intersections and differences of inputs on several shards: the small goes to
-//! the large.
+//! Unions, intersections and differences of inputs on several shards: what is small
+//! goes to the large.
 //!
 //! Of each input the first round reads the members if they are few, else only how
-//! many there are ([`read_sets`], [`read_inputs`]). A result has no members that
-//! its base has not: the first input of a difference, any input of an
-//! intersection. So, under the same locks, what the base has is sent to those
-//! shards that have only counted so far, and they reply which of it their inputs
-//! have, with the scores. What is known then are the inputs as far as they matter:
-//! the decision is made of them as of whole ones. Only a base that is large itself
-//! is fetched before, in a round of its own.
+//! many there are ([`read_sets`], [`read_inputs`]). With few members in all the home
+//! core has all that it needs ([`Known::Enough`]). A result has no members that its
+//! base has not: the first input of a difference, the smallest of an intersection. So
+//! few members of a base are sent, under the same locks, to those shards that have only
+//! counted so far, and they reply which of it their inputs have, with the scores. What
+//! is known then are the inputs as far as they matter: the decision is made of them as
+//! of whole ones.
 //!
-//! Where members are only counted, a large base is gone through piece by piece,
-//! and only until there are enough ([`count_on`], [`count_here`]).
+//! Everything else is work for a job that goes to the inputs
+//! ([`combining`](super::combining)). Where members are only counted it goes through its
+//! base piece by piece, and only until there are enough ([`count_apart`], [`count_here`]).
 //!
 //! An input is an array: whether it has scores, then its members, each followed by
 //! the eight bytes of its score if it has; empty if there is no such key.
 
 use super::args::integer;
-use super::zsets::inputs::{Input, REQUEST_MAX, members_of, reply_input};
-use super::{Args, Ask, Context, Decision, Further, Outcome, OwnedArgs, Progress, Work};
+use super::combining::{Job, Target};
+use super::zsets::combine::{Kind, PLAIN};
+use super::zsets::inputs::{Input, REQUEST_MAX, is_scored, line_number, members_of, reply_input};
+use super::{Args, Ask, Context, Decision, Further, Outcome, OwnedArgs, Work};
 use crate::error::{CommandError, OutOfMemory};
-use crate::number::parse_i64;
 use crate::value::SetPlace;
 
-/// An input with more members, or more bytes in them, is counted only.
+/// An input with more members, or more bytes in them, is counted only if not all of it
+/// may matter.
 const FEW_MEMBERS: usize = 128;
 const FEW_BYTES: usize = 4 << 10;
 
+/// More bytes are not read of the inputs of a shard together.
+const READ_BYTES: usize = 64 << 10;
+
 /// Members of a piece that are counted together: a few first, as they may be enough,
-/// and never so many that going through them takes a millisecond.
+/// and never so many that copies of them are much.
 const PIECE_MIN: usize = 256;
 const PIECE_MAX: usize = 8192;
 
 /// Copied members of a piece take so many bytes and the last one.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// Which input has all members of the result.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Base {
-    First,
-    Any,
-}
-
-impl Base {
-    /// The base among what the first round has read. Nothing if there is none,
-    /// because an input that must have all members has none.
-    fn of(self, first: &[&[u8]]) -> Option<usize> {
-        if self == Self::First {
-            return Some(0);
-        }
-        let size = |read: &&[u8]| (counted(read).is_some(), line_number(read));
-        let sizes = first.iter().map(size).enumerate();
-        let smallest = sizes.min_by_key(|(_, size)| *size);
-        smallest.filter(|(_, (_, len))| *len > 0).map(|(at, _)| at)
-    }
-}
-
-/// The number in the first line of a reply.
-fn line_number(read: &[u8]) -> usize {
-    let end = memchr::memchr(b'\r', read).unwrap_or_default();
-    let number = read.get(1..end).and_then(parse_i64);
-    number.and_then(|n| usize::try_from(n).ok()).unwrap_or(0)
+/// What is known of the inputs of a request.
+pub enum Known {
+    /// As much as the result depends on.
+    Enough,
+    /// Not enough: another round is asked for, and the decision is to be made then.
+    Asked,
+    /// There is too much in the inputs, which have so many members each.
+    Apart(Vec<usize>),
 }
 
 /// How many members an input has that was only counted.
@@ -68,40 +56,73 @@ pub fn counted(read: &[u8]) -> Option<usize> {
     (read.first() == Some(&b':')).then(|| line_number(read))
 }
 
-/// Reads each key, which must be a set.
+/// How many members an input has.
+fn len_of(read: &[u8]) -> usize {
+    let words = line_number(read);
+    match is_scored(read) {
+        _ if read.first() == Some(&b':') => words,
+        true => words / 2,
+        false => words.saturating_sub(1),
+    }
+}
+
+/// Reads each key, which must be a set, if it has few members.
 pub fn read_sets(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    read_each(ctx, args, true)
+    read_each(ctx, args, true, false)
 }
 
-/// Reads each key, a set or a sorted set.
+/// As [`read_sets`], where all members matter.
+pub fn read_whole_sets(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    read_each(ctx, args, true, true)
+}
+
+/// Reads each key, a set or a sorted set, if it has few members.
 pub fn read_inputs(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    read_each(ctx, args, false)
+    read_each(ctx, args, false, false)
 }
 
-fn read_each(ctx: &mut Context<'_>, args: Args<'_>, only_sets: bool) -> Outcome {
+/// As [`read_inputs`], where all members matter.
+pub fn read_whole_inputs(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    read_each(ctx, args, false, true)
+}
+
+fn read_each(ctx: &mut Context<'_>, args: Args<'_>, only_sets: bool, all: bool) -> Outcome {
+    let (mut members, mut bytes) = (ctx.settings.slices.above, READ_BYTES);
     let reply = &mut ctx.reply;
     reply.array(args.len() - 1);
     for key in args.from(1).iter() {
+        let few = match all {
+            true => (members, bytes),
+            false => (members.min(FEW_MEMBERS), bytes.min(FEW_BYTES)),
+        };
         match ctx.db.read(key).map(|view| Input::of(view.value)) {
             None => reply.array(0),
             Some(Err(error)) => reply.error(&error),
             Some(Ok(Input::Zset(_))) if only_sets => reply.error(&CommandError::WrongType),
-            Some(Ok(input)) if are_few(input) => reply_input(reply, input, 0..input.len()),
-            Some(Ok(input)) => reply.integer(input.len() as i64),
+            Some(Ok(input)) => match bytes_of_few(input, few) {
+                Some(read) => {
+                    members = members.saturating_sub(input.len());
+                    bytes = bytes.saturating_sub(read);
+                    reply_input(reply, input);
+                }
+                None => reply.integer(input.len() as i64),
+            },
         }
     }
     Ok(())
 }
 
-fn are_few(input: Input<'_>) -> bool {
-    let mut left = FEW_BYTES;
-    input.len() <= FEW_MEMBERS
-        && input
-            .for_each(|member, _| {
-                left = left.checked_sub(member.len_bytes()).ok_or(())?;
-                Ok::<_, ()>(())
-            })
-            .is_ok()
+/// The bytes of an input's members, if it has not more, nor more members.
+fn bytes_of_few(input: Input<'_>, (members, bytes): (usize, usize)) -> Option<usize> {
+    if input.len() > members {
+        return None;
+    }
+    let mut left = bytes;
+    let fit = input.for_each(|member, _| {
+        left = left.checked_sub(member.len_bytes()).ok_or(())?;
+        Ok::<_, ()>(())
+    });
+    fit.is_ok().then(|| bytes - left)
 }
 
 /// Fails if an input is of another type.
@@ -113,32 +134,48 @@ pub fn check_types(decision: &Decision<'_>) -> Outcome {
     }
 }
 
-/// Whether as much of all inputs (`keys`) is known as the result depends on. If it
-/// is not, another round is asked for, and the decision is to be made then.
-pub fn is_known(
+/// What is known of the inputs (`keys`).
+pub fn known(
     decision: &mut Decision<'_>,
-    base: Base,
+    kind: Kind,
     keys: Args<'_>,
-) -> Result<bool, CommandError> {
+) -> Result<Known, CommandError> {
     check_types(decision)?;
-    let Some(base) = base.of(decision.first) else {
-        return Ok(true);
+    let lens: Vec<usize> = decision.first.iter().map(|read| len_of(read)).collect();
+    let base = match kind {
+        Kind::Union => None,
+        Kind::Diff => Some(0),
+        Kind::Inter => (0..lens.len()).min_by_key(|input| lens[*input]),
     };
-    if counted(decision.read[base]).is_some() {
-        let progress = decision.progress;
-        fetch_next(decision, base, keys, (progress, usize::MAX));
-        return Ok(false);
+    let weight = match base {
+        None => lens.iter().copied().fold(0, usize::saturating_add),
+        Some(base) => lens[base].saturating_mul(lens.len()),
+    };
+    if weight == 0 {
+        return Ok(Known::Enough);
     }
-    let lacking = |at: &usize| counted(decision.read[*at]).is_some();
-    let lacking: Vec<usize> = (0..decision.read.len()).filter(lacking).collect();
-    if lacking.is_empty() || members_of(decision.read[base]).next().is_none() {
-        return Ok(true);
+    let is_counted = |input: &usize| counted(decision.read[*input]).is_some();
+    let lacking: Vec<usize> = (0..lens.len()).filter(is_counted).collect();
+    let is_large = weight > decision.settings.slices.above;
+    match base {
+        _ if is_large => Ok(Known::Apart(lens)),
+        _ if lacking.is_empty() => Ok(Known::Enough),
+        Some(base) if !lacking.contains(&base) => {
+            ask(decision, keys, base, &lacking)?;
+            Ok(Known::Asked)
+        }
+        _ => Ok(Known::Apart(lens)),
     }
-    if decision.read[base].len().saturating_add(request_len(keys)) > REQUEST_MAX {
+}
+
+/// Asks which members of the base the inputs have that are only counted.
+fn ask(decision: &mut Decision<'_>, keys: Args<'_>, base: usize, lacking: &[usize]) -> Outcome {
+    let request: usize = keys.iter().map(<[u8]>::len).sum();
+    if decision.read[base].len().saturating_add(request) > REQUEST_MAX {
         return Err(CommandError::OutOfMemory);
     }
     let mut asks: Vec<Ask> = Vec::new();
-    for key in lacking {
+    for key in lacking.iter().copied() {
         let shard = decision.owners[key];
         match asks.iter_mut().find(|ask| ask.shard == shard) {
             Some(ask) => ask.keys.push(key),
@@ -158,58 +195,7 @@ pub fn is_known(
         let words = [&b"PICK"[..], count].into_iter().chain(names);
         ask.args = OwnedArgs::new(words.chain(members));
     }
-    decision.further = Some(Further::Keys {
-        asks,
-        progress: decision.progress,
-        forget: false,
-    });
-    Ok(false)
-}
-
-fn request_len(keys: Args<'_>) -> usize {
-    keys.iter().map(<[u8]>::len).sum()
-}
-
-/// Asks for so many members of the base, from where the progress says.
-fn fetch_next(
-    decision: &mut Decision<'_>,
-    base: usize,
-    keys: Args<'_>,
-    (progress, count): (Progress, usize),
-) {
-    let [from, count] = [progress.from, count].map(|number| number.to_string());
-    let words = [b"FETCH", &keys[base], from.as_bytes(), count.as_bytes()];
-    let asks = vec![Ask {
-        shard: decision.owners[base],
-        keys: vec![base],
-        handler: fetch,
-        args: OwnedArgs::new(words),
-    }];
-    decision.further = Some(Further::Keys {
-        asks,
-        progress,
-        forget: true,
-    });
-}
-
-/// `key from count`: some members of an input.
-fn fetch(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let [key, from, count] = args.exactly()?;
-    let number = |text| parse_i64(text).and_then(|number| usize::try_from(number).ok());
-    let (from, count) = (
-        number(from).unwrap_or(0),
-        number(count).unwrap_or(usize::MAX),
-    );
-    ctx.reply.array(1);
-    match ctx.db.lookup(key) {
-        Some(view) => {
-            let input = Input::of(view.value)?;
-            let from = from.min(input.len());
-            let until = from.saturating_add(count).min(input.len());
-            reply_input(&mut ctx.reply, input, from..until);
-        }
-        None => ctx.reply.array(0),
-    }
+    decision.further = Some(Further::Keys(asks));
     Ok(())
 }
 
@@ -251,38 +237,51 @@ fn piece(from: usize) -> usize {
     from.saturating_mul(3).clamp(PIECE_MIN, PIECE_MAX)
 }
 
-/// As [`is_known`] for an intersection that is only counted: of a large base one
-/// piece is enough.
-pub fn is_piece_known(decision: &mut Decision<'_>, keys: Args<'_>) -> Result<bool, CommandError> {
-    check_types(decision)?;
-    if let Some(base) = Base::Any.of(decision.first)
-        && counted(decision.read[base]).is_some()
-    {
-        let progress = decision.progress;
-        fetch_next(decision, base, keys, (progress, piece(progress.from)));
-        return Ok(false);
+/// Replies how many members all inputs (`keys`) have, up to a limit. `count` says how
+/// many that are in what is known of them, if that is enough.
+pub fn count_apart(
+    decision: &mut Decision<'_>,
+    keys: Args<'_>,
+    limit: usize,
+    count: impl FnOnce(&Decision<'_>) -> Result<usize, CommandError>,
+) -> Outcome {
+    let (mut job, found) = match taken_up(decision) {
+        Some(job) if job.has_stops() => return job.depart(decision, keys, None),
+        Some(mut job) => {
+            let found = job.take_count();
+            (job, found)
+        }
+        None => match known(decision, Kind::Inter, keys)? {
+            Known::Asked => return Ok(()),
+            Known::Enough => {
+                let found = count(decision)?;
+                decision.reply.integer(found.min(limit) as i64);
+                return Ok(());
+            }
+            Known::Apart(lens) => {
+                let (kind, target) = (Kind::Inter, Target::Count);
+                (Job::apart(decision, kind, PLAIN, target, None, &lens), 0)
+            }
+        },
+    };
+    match job.visited() {
+        from if found < limit && from < job.base_len() => {
+            job.set_out(decision, from + piece(from));
+            job.depart(decision, keys, None)
+        }
+        _ => {
+            decision.reply.integer(found.min(limit) as i64);
+            Ok(())
+        }
     }
-    is_known(decision, Base::Any, keys)
 }
 
-/// `here` members are common to what is known of the inputs: replies how many all
-/// inputs have, up to a limit, or goes on with the next piece.
-pub fn count_on(decision: &mut Decision<'_>, keys: Args<'_>, here: usize, limit: usize) -> Outcome {
-    let before = decision.progress;
-    let found = before.found + here;
-    let base = Base::Any.of(decision.first);
-    let len = base.and_then(|base| counted(decision.first[base]));
-    let progress = Progress {
-        from: before.from + piece(before.from),
-        found,
-    };
-    match (base, len) {
-        (Some(base), Some(len)) if found < limit && progress.from < len => {
-            fetch_next(decision, base, keys, (progress, piece(progress.from)));
-        }
-        _ => decision.reply.integer(found.min(limit) as i64),
+/// The job that has come back from a stop, if this is the decision on how it goes on.
+pub fn taken_up(decision: &mut Decision<'_>) -> Option<Box<Job>> {
+    match decision.works.pop() {
+        Some(Work::Combination(job)) => Some(job),
+        _ => None,
     }
-    Ok(())
 }
 
 /// Replies how many members all inputs have, up to a limit, where all are on this

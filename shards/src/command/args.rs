@@ -196,20 +196,6 @@ pub fn cursor_of(text: &[u8]) -> Option<u64> {
     })
 }
 
-/// The strings of an array of bulk strings that the engine replied.
-pub fn bulks(array: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let line = |bytes: &[u8]| memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
-    let mut rest = array.get(line(array)..).unwrap_or_default();
-    std::iter::from_fn(move || {
-        let start = line(rest);
-        let digits = rest.get(1..start.checked_sub(2)?)?;
-        let length = parse_i64(digits).and_then(|length| usize::try_from(length).ok())?;
-        let bulk = rest.get(start..start.checked_add(length)?)?;
-        rest = rest.get(start + length + 2..).unwrap_or_default();
-        Some(bulk)
-    })
-}
-
 /// The options of a walk through one collection (SSCAN, HSCAN, ZSCAN).
 pub struct Scan<'a> {
     /// Elements to look at with this call.

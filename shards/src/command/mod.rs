@@ -11,6 +11,7 @@
 mod apart;
 mod args;
 mod bitmaps;
+mod combining;
 pub mod digest;
 #[cfg(test)]
 mod freeing;
@@ -27,7 +28,9 @@ mod sets;
 mod sliced;
 mod sort;
 mod spec;
+mod stored;
 mod strings;
+mod texts;
 mod work;
 mod zsets;
 
@@ -171,8 +174,13 @@ pub struct Decision<'a> {
     pub first: &'a [&'a [u8]],
     /// The shard of each of these keys.
     pub owners: &'a [ShardId],
-    /// What the round before this one has left.
-    pub progress: Progress,
+    /// What shards have handed on in the round before this one, in their order
+    /// ([`Context::hand_on`]). Then it is not said what was read before.
+    pub works: Vec<Work>,
+    /// The shard of the first key that is only written, if there is one.
+    pub destination: Option<ShardId>,
+    /// Where the decision is made.
+    pub home: ShardId,
     /// A random number, for what is chosen.
     pub random: u64,
     /// Another one, which nobody must learn anything of: it keys tables.
@@ -191,27 +199,29 @@ pub struct Decision<'a> {
     pub parcel: Option<Box<Parcel>>,
     /// Where a parcel goes, before all other writes.
     pub put: Option<Put>,
-    /// Another round, instead of an end: reply and writes are not looked at.
+    /// The one thing that is still to be done: what it replies is the reply.
+    pub errand: Option<Errand>,
+    /// Another round, instead of an end: reply and writes are not looked at. There is
+    /// the same decision again when it is over.
     pub further: Option<Further>,
 }
 
 /// Another round under the locks that are held.
 pub enum Further {
-    /// All shards that take part run this. Each replies an array of one element,
-    /// and another decides, with these arguments as the request's.
-    Everywhere {
-        handler: Handler,
-        args: OwnedArgs,
-        decide: Decide,
-    },
-    /// Some shards, each once, are asked more about some of their keys. Then there
-    /// is the same decision again, with their replies in place of what was read of
-    /// these keys before; of all others, if `forget`, with what the first round read.
-    Keys {
-        asks: Vec<Ask>,
-        progress: Progress,
-        forget: bool,
-    },
+    /// Some shards, each once, are asked more about some of their keys: their replies
+    /// stand in place of what was read of these keys before.
+    Keys(Vec<Ask>),
+    /// Some shards, each once, do some of the work, and hand on what they have done.
+    Errands(Vec<Errand>),
+}
+
+/// Work that goes on on another shard.
+pub struct Errand {
+    /// One that takes part; if none is named, that of argument 1, a key.
+    pub shard: Option<ShardId>,
+    pub handler: Handler,
+    pub args: OwnedArgs,
+    pub work: Work,
 }
 
 /// What one shard is asked for: an array with one element for each of these keys,
@@ -221,15 +231,6 @@ pub struct Ask {
     pub keys: Vec<usize>,
     pub handler: Handler,
     pub args: OwnedArgs,
-}
-
-/// How far a decision that takes several rounds has come.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Progress {
-    /// Members that have been gone through.
-    pub from: usize,
-    /// Those among them that were wanted.
-    pub found: usize,
 }
 
 /// A write that brings a parcel, maybe to another database.
@@ -259,6 +260,17 @@ pub struct Cargo {
 }
 
 impl Cargo {
+    /// One that brings this.
+    pub fn with_work(work: Work) -> Self {
+        Self {
+            sliced: Some(Box::new(Sliced {
+                work: Some(work),
+                ..Sliced::default()
+            })),
+            ..Self::default()
+        }
+    }
+
     /// Whether there is anything in it that has memory of its own.
     #[inline]
     pub fn owns_anything(&self) -> bool {
@@ -290,7 +302,9 @@ impl<'a> Decision<'a> {
             read,
             first: read,
             owners: &[],
-            progress: Progress::default(),
+            works: Vec::new(),
+            destination: None,
+            home: ShardId(0),
             random: 0,
             seed: 0,
             settings,
@@ -300,6 +314,7 @@ impl<'a> Decision<'a> {
             writes: Vec::new(),
             parcel: None,
             put: None,
+            errand: None,
             further: None,
             written_reply: false,
         }

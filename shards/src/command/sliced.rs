@@ -28,6 +28,9 @@ pub struct Sliced {
     pub found: Pieces,
     /// Instead of all that: what a request has done that works on much.
     pub work: Option<Work>,
+    /// What it has replied before the rest of its reply, if that is long: it is neither
+    /// moved nor copied when more comes.
+    pub written: Vec<Vec<u8>>,
 }
 
 /// The elements of an array, written as a reply without its header. A long one

@@ -11,14 +11,17 @@
 //! has changed; a reply may be written bit by bit from when nothing can fail any
 //! more but for lack of memory.
 
-use super::{Context, Outcome, Pieces, Sliced, apart, sets, sort, zsets};
+use super::stored::{Made, Stored};
+use super::texts::Texts;
+use super::{Context, Outcome, Pieces, Sliced, apart, combining, sort};
+use crate::effects::Event;
 use crate::error::CommandError;
-use crate::value::{List, Set, SetPlace, Zset, ZsetRemoval};
+use crate::value::{SetPlace, ZsetRemoval};
 
 /// So many elements are copied while one is found.
 const FASTER: usize = 8;
 
-/// What a request has done that is not over.
+/// What a request has done that is not over. It may go from shard to shard.
 #[derive(Debug)]
 pub enum Work {
     /// Of a range of a sorted set, with how many members it is about.
@@ -26,20 +29,18 @@ pub enum Work {
         removal: ZsetRemoval,
         removed: usize,
     },
+    /// Elements that are to be sorted, so far; or all, and whether they are a set's.
+    Gathering(Texts, SetPlace),
+    Gathered(Texts, bool),
+    /// What patterns name on one shard.
+    LookUp(sort::LookUp),
     Sort(Box<sort::Job>),
-    Sets(Box<sets::job::Job>),
-    Zsets(Box<zsets::job::Job>),
+    Combination(Box<combining::Job>),
     /// Of members that all inputs have.
     Count(apart::Counting),
-    /// A set, a sorted set or a list that is made of the arguments, of which so many
-    /// are in it.
-    PutSet(Set, usize),
-    PutZset(Zset, usize),
-    PutList(List, usize),
-    /// The list is stored, and is being recorded.
-    PutDown(sort::Stored),
-    /// Copies of keys for another shard: at this key, and how far in it.
-    Copy(usize, SetPlace),
+    /// A value that is to be stored; it is, and is being recorded.
+    Put(Box<Made>, Event),
+    Recording(Stored),
     /// The elements of a reply, of which so many pieces are written.
     Reply(Pieces, usize),
 }
@@ -92,6 +93,15 @@ impl Context<'_> {
     pub fn leave(&mut self, work: Work) -> Outcome {
         self.cargo.sliced = Some(Box::new(Sliced {
             more: true,
+            work: Some(work),
+            ..Sliced::default()
+        }));
+        Ok(())
+    }
+
+    /// There is no more to do here: the home core decides where it goes on with this.
+    pub fn hand_on(&mut self, work: Work) -> Outcome {
+        self.cargo.sliced = Some(Box::new(Sliced {
             work: Some(work),
             ..Sliced::default()
         }));

@@ -6,8 +6,8 @@ use super::node::Unblock;
 use super::split::{after_line, element_len, in_key_order, integer_reply};
 use super::timing::Ran;
 use crate::command::{
-    Args, Ask, Cargo, Decide, Handler, Merge, OwnedArgs, Pieces, Progress, Put, Row, Sliced, Write,
-    digest, flags,
+    Args, Ask, Cargo, Decide, Errand, Handler, Merge, OwnedArgs, Pieces, Put, Row, Sliced, Work,
+    Write, digest, flags,
 };
 use crate::keyspace::Parcel;
 use crate::resp::{Protocol, Reply};
@@ -35,8 +35,8 @@ pub struct Transaction {
     pub step: usize,
     /// The whole request, for one that reads, then writes.
     pub request: Option<OwnedArgs>,
-    /// What a further round was given in place of the request.
-    pub further: Option<OwnedArgs>,
+    /// The shard of its first key, if that is not read.
+    pub destination: Option<ShardId>,
     /// What was asked for about single keys.
     pub rounds: Option<Box<Rounds>>,
     /// What its parts have taken so far.
@@ -83,7 +83,6 @@ pub struct Rounds {
     pub known: Vec<Option<Vec<u8>>>,
     /// Which shards are asked now, and about which keys.
     pub asked: Vec<(ShardId, Vec<usize>)>,
-    pub progress: Progress,
 }
 
 impl Rounds {
@@ -131,7 +130,8 @@ pub struct PlannedWrite {
     pub args: OwnedArgs,
     /// The client's, if none is named.
     pub db: Option<DbIndex>,
-    pub parcel: Option<Box<Parcel>>,
+    /// What it brings.
+    pub cargo: Cargo,
     /// The last thing the transaction does on this shard.
     pub last: bool,
 }
@@ -151,7 +151,7 @@ impl Transaction {
             parts: parts.into(),
             step: 0,
             request: None,
-            further: None,
+            destination: None,
             rounds: None,
             ticks: 0,
             unblocked: None,
@@ -198,7 +198,7 @@ impl Transaction {
     }
 
     /// Its shards are about to be asked for more about some keys.
-    pub fn ask_about_keys(&mut self, asks: &[Ask], progress: Progress, forget: bool) {
+    pub fn ask_about_keys(&mut self, asks: &[Ask]) {
         let replies = std::mem::take(&mut self.replies);
         let keys = self.owners.len();
         let rounds = self.rounds.get_or_insert_with(|| {
@@ -206,15 +206,17 @@ impl Transaction {
                 first: replies,
                 known: vec![None; keys],
                 asked: Vec::new(),
-                progress,
             })
         });
-        if forget {
-            rounds.known.fill(None);
-        }
         let asked = asks.iter().map(|ask| (ask.shard, ask.keys.clone()));
         rounds.asked = asked.collect();
-        rounds.progress = progress;
+    }
+
+    /// What shards have handed on, in their order.
+    pub fn take_works(&mut self) -> Vec<Work> {
+        self.sliced.sort_unstable_by_key(|(shard, _)| *shard);
+        let works = self.sliced.drain(..);
+        works.filter_map(|(_, sliced)| sliced.work).collect()
     }
 
     /// Takes a part's reply in, and what it took away; whether it was the last.
@@ -311,7 +313,13 @@ impl Transaction {
                 }
                 return (false, Vec::new());
             }
-            Then::Written => self.replies.iter().for_each(|(_, bytes)| reply.raw(bytes)),
+            Then::Written => {
+                // It may be long, and is not copied.
+                let written = self.replies.pop();
+                *out = written.map_or_else(Vec::new, |(_, bytes)| bytes);
+                let pieces = self.sliced.pop().map(|(_, sliced)| sliced.written);
+                return (false, pieces.unwrap_or_default());
+            }
             Then::Decide { .. } => {}
         }
         self.too_long = reply.is_cut();
@@ -329,26 +337,41 @@ impl Transaction {
     }
 }
 
-/// Where each write goes, in the decided order, and which is the last there.
+/// Where each write goes, and at last the errand, in the decided order, and which is the
+/// last there.
 pub fn plan(
     put: Option<Put>,
     writes: Vec<Write>,
+    errand: Option<Errand>,
     owner: impl Fn(&[u8]) -> ShardId,
 ) -> Vec<PlannedWrite> {
-    let place = |(write, db, parcel): (Write, Option<DbIndex>, Option<Box<Parcel>>)| {
-        let shard = owner(write.args.args().get(1).unwrap_or_default());
+    let owner = |args: &OwnedArgs| owner(args.args().get(1).unwrap_or_default());
+    let place = |Write { handler, args }, db, parcel| PlannedWrite {
+        shard: owner(&args),
+        handler,
+        args,
+        db,
+        cargo: Cargo {
+            parcel,
+            ..Cargo::default()
+        },
+        last: false,
+    };
+    let put = put.map(|put| place(put.write, put.db, Some(put.parcel)));
+    let writes = writes.into_iter().map(|write| place(write, None, None));
+    let errand = errand.map(|errand| {
+        let shard = errand.shard.unwrap_or_else(|| owner(&errand.args));
         PlannedWrite {
             shard,
-            handler: write.handler,
-            args: write.args,
-            db,
-            parcel,
+            handler: errand.handler,
+            cargo: Cargo::with_work(errand.work),
+            args: errand.args,
+            db: None,
             last: false,
         }
-    };
-    let put = put.map(|put| (put.write, put.db, Some(put.parcel)));
-    let writes = writes.into_iter().map(|write| (write, None, None));
-    let mut planned: Vec<PlannedWrite> = put.into_iter().chain(writes).map(place).collect();
+    });
+    let planned = put.into_iter().chain(writes).chain(errand);
+    let mut planned: Vec<PlannedWrite> = planned.collect();
     let mut done: Vec<ShardId> = Vec::new();
     for write in planned.iter_mut().rev() {
         if !done.contains(&write.shard) {

@@ -3,7 +3,8 @@
 use super::query::{Form, Found, Origin, Query, Storing};
 use super::{reply_distance, reply_point};
 use crate::command::spec::{Access, Arity, Begin, Deprecated, Find, Group, KeySpec, flags};
-use crate::command::zsets::inputs::{put_places, put_result, read_result, store_read};
+use crate::command::stored::{Made, Stored};
+use crate::command::zsets::inputs::{hand_on, store_read};
 use crate::command::zsets::{limits, reply_member};
 use crate::command::{Args, Context, Decision, Outcome, ROW, Row, Run};
 use crate::effects::Event;
@@ -267,6 +268,14 @@ fn ask<'a, 'z>(
     Ok((query, found))
 }
 
+/// The event of storing what was found.
+fn stored(form: Form) -> Event {
+    match form.storing {
+        Storing::Always => Event::GeoSearchStore,
+        _ => Event::GeoRadiusStore,
+    }
+}
+
 /// A search where all keys lie on this shard.
 fn whole(ctx: &mut Context<'_>, args: Args<'_>, form: Form) -> Outcome {
     let limits = limits(ctx);
@@ -277,11 +286,9 @@ fn whole(ctx: &mut Context<'_>, args: Args<'_>, form: Form) -> Outcome {
         return Ok(());
     };
     let (result, found_len) = (query.result(&found, &limits)?, found.len() as i64);
-    let event = match form.storing {
-        Storing::Always => Event::GeoSearchStore,
-        _ => Event::GeoRadiusStore,
-    };
-    put_result(ctx, destination, result, event)?;
+    let event = stored(form);
+    let mut stored = Stored::put_made(ctx, destination, Made::Zset(result), event)?;
+    stored.record_some(ctx, destination, usize::MAX);
     ctx.reply.integer(found_len);
     Ok(())
 }
@@ -290,20 +297,20 @@ fn whole(ctx: &mut Context<'_>, args: Args<'_>, form: Form) -> Outcome {
 /// destinations only has nothing to look for.
 fn read(ctx: &mut Context<'_>, args: Args<'_>, form: Form) -> Outcome {
     if ctx.cargo.key > 0 {
-        return read_result(ctx, None);
+        return Ok(());
     }
     let limits = limits(ctx);
     let source = ctx.db.read_as::<Zset>(&args[form.source])?;
     let (query, found) = ask(args, form, source)?;
     let result = query.result(&found, &limits)?;
-    read_result(ctx, Some(&result))
+    hand_on(ctx, result, stored(form))
 }
 
 fn decide(decision: &mut Decision<'_>, form: Form) -> Outcome {
     // Whether a member is there is known where the source is.
     let query = Query::parse(decision.args, form, None)?;
     let destination = query.destination.ok_or(CommandError::Syntax)?;
-    store_read(decision, destination, put_places)
+    store_read(decision, destination)
 }
 
 fn reply_found(reply: &mut Reply<'_>, query: &Query<'_>, found: &[Found<'_>]) {

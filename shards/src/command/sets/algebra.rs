@@ -1,26 +1,24 @@
 //! What several sets have in common: SINTER, SUNION, SDIFF, their storing forms
 //! and SINTERCARD.
 //!
-//! Where all keys are on one shard see [`super::job`].
-//!
-//! Across shards the home core does the same with sets made of what was read: all
-//! members for a union, else those that matter (`command/apart.rs`). Then it has
-//! the destination's shard write the members.
+//! What has many members is done in slices, wherever it lies
+//! ([`combining`](crate::command::combining)). Of few members on several shards the home
+//! core has all that matters (`command/apart.rs`).
 
-use super::job::{self, Operation};
 use super::reply_element;
 use crate::command::apart::{
-    Base, Members, check_types, count_here, count_on, is_known, is_piece_known, read_sets,
+    Known, Members, count_apart, count_here, known, read_sets, read_whole_sets, taken_up,
 };
+use crate::command::combining::{Job, Target};
 use crate::command::spec::{Arity, Begin, Find, Group, KeySpec, flags};
-use crate::command::zsets::inputs::{copy_inputs, members_of};
+use crate::command::stored::{Made, store_elsewhere, store_here};
+use crate::command::zsets::combine::{Kind, PLAIN};
+use crate::command::zsets::inputs::members_of;
 use crate::command::{
-    Access, Args, Context, Decide, Decision, Handler, Outcome, OwnedArgs, ROW, Row, Run, Work,
-    Write,
+    Access, Args, Context, Decide, Decision, Handler, Outcome, Pieces, ROW, Row, Run, Work,
 };
 use crate::effects::Event;
 use crate::error::{CommandError, OutOfMemory};
-use crate::keyspace::Ttl;
 use crate::number::parse_i64;
 use crate::resp::Reply;
 use crate::value::{Collection, Growth, Set};
@@ -203,37 +201,137 @@ impl Found {
     }
 }
 
-/// The operation on members that were read on several shards; nothing if more of
-/// them are to be read.
-fn compute_read(
-    decision: &mut Decision<'_>,
-    operation: Operation,
-    keys: Args<'_>,
-) -> Result<Option<Found>, CommandError> {
-    let base = match operation {
-        Operation::Union => None,
-        Operation::Intersection => Some(Base::Any),
-        Operation::Difference => Some(Base::First),
-    };
-    check_types(decision)?;
-    let growth = growth_for(decision);
-    let Some(base) = base else {
-        let mut union = Set::new();
-        for (member, _) in decision.read.iter().flat_map(|read| members_of(read)) {
-            union.add(member, &growth)?;
-        }
-        return Ok(Some(Found::Set(union)));
-    };
-    match is_known(decision, base, keys)? {
-        true => Ok(Some(Found::Members(narrow_read(decision, base)?))),
-        false => Ok(None),
+/// The event of storing what an operation makes.
+fn stored(kind: Kind) -> Event {
+    match kind {
+        Kind::Inter => Event::SInterStore,
+        Kind::Union => Event::SUnionStore,
+        Kind::Diff => Event::SDiffStore,
     }
 }
 
+/// What an operation on large sets is to make.
+fn target(kind: Kind, stores: bool) -> Target {
+    match kind {
+        Kind::Inter | Kind::Diff if !stores => Target::Elements(Pieces::default()),
+        _ => Target::Set(Set::new()),
+    }
+}
+
+/// Runs the operation on keys that are all here: replies the result, or stores it.
+fn whole(ctx: &mut Context<'_>, kind: Kind, keys: Args<'_>, destination: Option<&[u8]>) -> Outcome {
+    match ctx.work() {
+        Some(Work::Combination(job)) => return job.go_on(ctx, keys, destination),
+        Some(Work::Reply(pieces, number)) => return ctx.reply_pieces(pieces, number),
+        _ => {}
+    }
+    // Every key's type is looked at, whatever the others hold.
+    let mut lens = Vec::new();
+    for key in keys.iter() {
+        lens.push(ctx.db.read_as::<Set>(key)?.map_or(0, |set| set.len()));
+    }
+    let weight = match kind {
+        Kind::Union => lens.iter().copied().fold(0, usize::saturating_add),
+        Kind::Inter => lens
+            .iter()
+            .min()
+            .map_or(0, |len| len.saturating_mul(keys.len())),
+        Kind::Diff => lens[0].saturating_mul(keys.len()),
+    };
+    let missing = lens.iter().filter(|len| **len == 0).count();
+    if ctx.in_slices(weight, (lens.len() - missing, missing))? {
+        let target = target(kind, destination.is_some());
+        let job = Job::here(kind, PLAIN, target, Some(stored(kind)), &lens);
+        return job.go_on(ctx, keys, destination);
+    }
+    let found = combine(ctx, kind, keys, &lens)?;
+    match destination {
+        None => found.reply(&mut ctx.reply),
+        Some(key) => {
+            let set = found.into_set(&ctx.growth())?;
+            return store_here(ctx, key, Made::Set(set), stored(kind));
+        }
+    }
+    Ok(())
+}
+
+/// The operation on keys that are all here, in one piece.
+fn combine(
+    ctx: &mut Context<'_>,
+    kind: Kind,
+    keys: Args<'_>,
+    lens: &[usize],
+) -> Result<Found, CommandError> {
+    if kind == Kind::Union {
+        let (mut union, growth) = (Set::new(), ctx.growth());
+        for key in keys.iter() {
+            let set = ctx.db.lookup_as::<Set>(key)?;
+            for member in set.iter().flat_map(|set| set.iter()) {
+                member.with_bytes(|member| union.add(member, &growth))?;
+            }
+        }
+        return Ok(Found::Set(union));
+    }
+    let common = kind == Kind::Inter;
+    let smallest = (0..lens.len()).min_by_key(|key| lens[*key]);
+    let base = smallest.filter(|_| common).unwrap_or(0);
+    // They are copied, as the doors show one key at a time.
+    let mut members = Members::default();
+    if let Some(set) = ctx.db.lookup_as::<Set>(&keys[base])? {
+        let mut all = set.iter();
+        all.try_for_each(|member| member.with_bytes(|member| members.push(member)))?;
+    }
+    for (index, key) in keys.iter().enumerate() {
+        if index == base || members.len() == 0 {
+            continue;
+        }
+        match ctx.db.lookup_as::<Set>(key)? {
+            Some(set) => members.retain(|member| set.contains(member) == common),
+            None if common => members = Members::default(),
+            None => {}
+        }
+    }
+    Ok(Found::Members(members))
+}
+
+/// The operation on members that were read on several shards; nothing if more is to
+/// be done first.
+fn combine_read(
+    decision: &mut Decision<'_>,
+    kind: Kind,
+    keys: Args<'_>,
+    destination: Option<&[u8]>,
+) -> Result<Option<Found>, CommandError> {
+    if let Some(job) = taken_up(decision) {
+        job.depart(decision, keys, destination)?;
+        return Ok(None);
+    }
+    match known(decision, kind, keys)? {
+        Known::Asked => return Ok(None),
+        Known::Apart(lens) => {
+            let stores = destination.is_some();
+            let event = Some(stored(kind)).filter(|_| stores);
+            let target = target(kind, stores);
+            let job = Job::apart(decision, kind, PLAIN, target, event, &lens);
+            job.depart(decision, keys, destination)?;
+            return Ok(None);
+        }
+        Known::Enough => {}
+    }
+    if kind != Kind::Union {
+        return Ok(Some(Found::Members(narrow_read(decision, kind)?)));
+    }
+    let (mut union, growth) = (Set::new(), growth_for(decision));
+    for (member, _) in decision.read.iter().flat_map(|read| members_of(read)) {
+        union.add(member, &growth)?;
+    }
+    Ok(Some(Found::Set(union)))
+}
+
 /// An intersection, or a difference, of what is known.
-fn narrow_read(decision: &Decision<'_>, base: Base) -> Result<Members, CommandError> {
+fn narrow_read(decision: &Decision<'_>, kind: Kind) -> Result<Members, CommandError> {
     let growth = growth_for(decision);
-    let common = base == Base::Any;
+    let common = kind == Kind::Inter;
     let lengths = decision.read.iter().map(|read| read.len());
     let shortest = lengths.enumerate().min_by_key(|(_, len)| *len);
     let first = shortest.filter(|_| common).map_or(0, |(index, _)| index);
@@ -254,17 +352,12 @@ fn narrow_read(decision: &Decision<'_>, base: Base) -> Result<Members, CommandEr
     Ok(members)
 }
 
-fn answer(ctx: &mut Context<'_>, args: Args<'_>, operation: Operation) -> Outcome {
-    job::run(ctx, operation, args.from(1), None)
+fn answer(ctx: &mut Context<'_>, args: Args<'_>, kind: Kind) -> Outcome {
+    whole(ctx, kind, args.from(1), None)
 }
 
-fn store(ctx: &mut Context<'_>, args: Args<'_>, operation: Operation) -> Outcome {
-    job::run(ctx, operation, args.from(2), Some(&args[1]))
-}
-
-/// All members of each key, which must be a set.
-fn read_whole_sets(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    copy_inputs(ctx, args, true)
+fn store(ctx: &mut Context<'_>, args: Args<'_>, kind: Kind) -> Outcome {
+    whole(ctx, kind, args.from(2), Some(&args[1]))
 }
 
 fn growth_for<'a>(decision: &Decision<'a>) -> Growth<'a> {
@@ -274,116 +367,72 @@ fn growth_for<'a>(decision: &Decision<'a>) -> Growth<'a> {
     }
 }
 
-fn answer_read(decision: &mut Decision<'_>, operation: Operation) -> Outcome {
+fn answer_read(decision: &mut Decision<'_>, kind: Kind) -> Outcome {
     let keys = decision.args.from(1);
-    if let Some(found) = compute_read(decision, operation, keys)? {
+    if let Some(found) = combine_read(decision, kind, keys, None)? {
         found.reply(&mut decision.reply);
     }
     Ok(())
 }
 
-fn store_read(decision: &mut Decision<'_>, operation: Operation) -> Outcome {
-    /// A request is below 4 GiB; this leaves room for its name and key.
-    const BYTES_MAX: usize = 3 << 30;
-    let keys = decision.args.from(2);
-    let Some(found) = compute_read(decision, operation, keys)? else {
-        return Ok(());
-    };
-    let set = found.into_set(&growth_for(decision))?;
-    let (len, bytes) = (set.view().len(), set.heap_bytes());
-    if bytes > BYTES_MAX {
-        return Err(CommandError::OutOfMemory);
+fn store_read(decision: &mut Decision<'_>, kind: Kind) -> Outcome {
+    let (key, keys) = (
+        decision.args.get(1).unwrap_or_default(),
+        decision.args.from(2),
+    );
+    if let Some(found) = combine_read(decision, kind, keys, Some(key))? {
+        let set = found.into_set(&growth_for(decision))?;
+        store_elsewhere(decision, key, Made::Set(set), stored(kind));
     }
-    let mut args = OwnedArgs::new([&b"SADD"[..], &decision.args[1]]);
-    for member in set.view().iter() {
-        member.with_bytes(|member| args.push(member));
-    }
-    decision.writes.push(Write {
-        handler: put_members,
-        args,
-    });
-    decision.reply.integer(len as i64);
-    Ok(())
-}
-
-/// Has `args[1]` hold the members that follow, and nothing else.
-fn put_members(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let (key, members) = (&args[1], args.from(2));
-    let (mut set, from) = match ctx.work() {
-        Some(Work::PutSet(set, from)) => (set, from),
-        _ => (Set::new(), 0),
-    };
-    let growth = ctx.growth();
-    let end = from + ctx.slice_of(members.len() - from);
-    for member in members.from(from).first(end - from).iter() {
-        set.add(member, &growth)?;
-    }
-    if end < members.len() {
-        return ctx.leave(Work::PutSet(set, end));
-    }
-    let existed = ctx.db.delete(key);
-    let stored = ctx.db.put_collection(key, set, Ttl::Clear)?;
-    if existed {
-        ctx.propagate(&[b"DEL", key]);
-    }
-    if existed && !stored {
-        ctx.changed(key, Event::Del);
-    }
-    if stored {
-        ctx.changed(key, Event::SUnionStore);
-        let parts: Vec<&[u8]> = args.iter().collect();
-        ctx.propagate(&parts);
-    }
-    ctx.reply.ok();
     Ok(())
 }
 
 fn sinter(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    answer(ctx, args, Operation::Intersection)
+    answer(ctx, args, Kind::Inter)
 }
 
 fn sunion(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    answer(ctx, args, Operation::Union)
+    answer(ctx, args, Kind::Union)
 }
 
 fn sdiff(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    answer(ctx, args, Operation::Difference)
+    answer(ctx, args, Kind::Diff)
 }
 
 fn sinterstore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    store(ctx, args, Operation::Intersection)
+    store(ctx, args, Kind::Inter)
 }
 
 fn sunionstore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    store(ctx, args, Operation::Union)
+    store(ctx, args, Kind::Union)
 }
 
 fn sdiffstore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    store(ctx, args, Operation::Difference)
+    store(ctx, args, Kind::Diff)
 }
 
 fn sinter_decide(decision: &mut Decision<'_>) -> Outcome {
-    answer_read(decision, Operation::Intersection)
+    answer_read(decision, Kind::Inter)
 }
 
 fn sunion_decide(decision: &mut Decision<'_>) -> Outcome {
-    answer_read(decision, Operation::Union)
+    answer_read(decision, Kind::Union)
 }
 
 fn sdiff_decide(decision: &mut Decision<'_>) -> Outcome {
-    answer_read(decision, Operation::Difference)
+    answer_read(decision, Kind::Diff)
 }
 
 fn sinterstore_decide(decision: &mut Decision<'_>) -> Outcome {
-    store_read(decision, Operation::Intersection)
+    store_read(decision, Kind::Inter)
 }
 
 fn sunionstore_decide(decision: &mut Decision<'_>) -> Outcome {
-    store_read(decision, Operation::Union)
+    store_read(decision, Kind::Union)
 }
 
 fn sdiffstore_decide(decision: &mut Decision<'_>) -> Outcome {
-    store_read(decision, Operation::Difference)
+    store_read(decision, Kind::Diff)
 }
 
 /// The keys of SINTERCARD and its limit; 0 means none.
@@ -423,9 +472,7 @@ fn sintercard(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 fn sintercard_decide(decision: &mut Decision<'_>) -> Outcome {
     let (count, limit) = sintercard_args(decision.args)?;
     let keys = decision.args.from(2).first(count);
-    if !is_piece_known(decision, keys)? {
-        return Ok(());
-    }
-    let found = narrow_read(decision, Base::Any)?.len();
-    count_on(decision, keys, found, limit)
+    count_apart(decision, keys, limit, |decision| {
+        Ok(narrow_read(decision, Kind::Inter)?.len())
+    })
 }

@@ -5,7 +5,6 @@
 
 pub mod algebra;
 pub mod chance;
-pub mod job;
 mod smove;
 
 pub use smove::COMMANDS as SMOVE;

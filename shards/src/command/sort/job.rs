@@ -1,26 +1,54 @@
-//! SORT where all keys are on one shard, step by step.
+//! SORT, step by step.
 
 use super::options::Sort;
 use super::order::Sorting;
-use super::texts::Texts;
-use super::{gather, push_looked_up};
+use super::push_looked_up;
+use crate::command::stored::Stored;
+use crate::command::texts::Texts;
 use crate::command::{Context, Outcome, Pieces, Work};
 use crate::effects::Event;
 use crate::error::CommandError;
-use crate::keyspace::{Ttl, ValueRef};
-use crate::value::{Collection, Encoding, End, Limit, List, SetPlace};
+use crate::keyspace::{Db, ValueRef};
+use crate::value::{Collection, Encoding, End, Limit, List};
 
-/// So many elements are copied while one is compared.
-const FASTER: usize = 8;
-/// Elements of one command among the effects.
-const PER_EFFECT: usize = 500;
-
-/// How far a SORT has come.
+/// A SORT whose elements are known.
 #[derive(Debug)]
-pub enum Job {
-    /// The elements are being copied: looking at the keys that a pattern names may
-    /// delete what has expired.
-    Gathering(Texts, SetPlace),
+pub struct Job {
+    looked_up: LookedUp,
+    stage: Stage,
+}
+
+/// What patterns name, where that was found on several shards.
+#[derive(Debug, Default)]
+pub struct LookedUp {
+    /// For each element what each pattern names, if that key is there.
+    pub of_shards: Vec<Texts>,
+    /// The number of patterns.
+    pub width: usize,
+}
+
+impl LookedUp {
+    /// Adds what a pattern, given with its place in [`Sort::patterns`], names for an
+    /// element, given with its number.
+    fn push(
+        &self,
+        db: &mut Db<'_>,
+        pattern: (usize, &[u8]),
+        (index, element): (usize, &[u8]),
+        out: &mut Texts,
+    ) -> Outcome {
+        if self.of_shards.is_empty() {
+            return push_looked_up(db, pattern.1, element, out, true);
+        }
+        let at = index * self.width + pattern.0;
+        let mut found = self.of_shards.iter().map(|texts| texts.get(at));
+        Ok(out.push(found.find_map(|text| text))?)
+    }
+}
+
+/// How far it has come.
+#[derive(Debug)]
+enum Stage {
     Sorting(Sorting),
     /// So many places of the order have been put out.
     Finding {
@@ -38,129 +66,111 @@ pub enum Job {
     Over(Option<Pieces>),
 }
 
-/// A list is stored, and has to be recorded.
-#[derive(Debug)]
-pub struct Stored {
-    pub existed: bool,
-    len: usize,
-    /// So many elements have been.
-    from: usize,
-}
-
 impl Job {
+    pub fn new(sorting: Sorting, looked_up: LookedUp) -> Self {
+        Self {
+            looked_up,
+            stage: Stage::Sorting(sorting),
+        }
+    }
+
+    /// Elements that it goes through.
+    pub fn weight(&self, sort: &Sort<'_>) -> usize {
+        match &self.stage {
+            Stage::Sorting(sorting) => sorting.texts.len().saturating_mul(1 + sort.gets.len()),
+            _ => usize::MAX,
+        }
+    }
+
     /// Goes on with about `budget` elements.
     fn step(
         self,
         ctx: &mut Context<'_>,
         sort: &Sort<'_>,
-        key: &[u8],
         budget: usize,
     ) -> Result<Self, CommandError> {
-        match self {
-            Self::Gathering(texts, at) => {
-                let budget = budget.saturating_mul(FASTER);
-                gather_some(ctx, sort, key, (texts, at), budget)
-            }
-            Self::Sorting(mut sorting) => {
+        let Self { looked_up, stage } = self;
+        let stage = match stage {
+            Stage::Sorting(mut sorting) => {
                 let db = &mut ctx.db;
-                let more = sorting.sort_some(sort, budget, |pattern, (_, element), out| {
-                    push_looked_up(db, pattern.1, element, out, true)
+                let more = sorting.sort_some(sort, budget, |pattern, element, out| {
+                    looked_up.push(db, pattern, element, out)
                 })?;
                 let place = sort.range(sorting.texts.len()).start;
-                Ok(match (more, sort.store) {
-                    (true, _) => Self::Sorting(sorting),
-                    (false, None) => Self::Finding {
+                match (more, sort.store) {
+                    (true, _) => Stage::Sorting(sorting),
+                    (false, None) => Stage::Finding {
                         sorting,
                         place,
                         found: Pieces::default(),
                     },
-                    (false, Some(_)) => Self::Listing {
+                    (false, Some(_)) => Stage::Listing {
                         sorting,
                         place,
-                        list: empty(),
+                        list: List::from_flat(Encoding::Listpack, Vec::new()),
                     },
-                })
+                }
             }
-            Self::Finding {
+            Stage::Finding {
                 sorting,
                 place,
                 found,
-            } => find_some(ctx, sort, sorting, (place, budget), found),
-            Self::Listing {
+            } => find_some(ctx, (sort, &looked_up), sorting, (place, budget), found)?,
+            Stage::Listing {
                 sorting,
                 place,
                 list,
-            } => list_some(ctx, sort, sorting, (place, budget), list),
-            Self::Recording(mut stored) => {
+            } => list_some(ctx, (sort, &looked_up), sorting, (place, budget), list)?,
+            Stage::Recording(mut stored) => {
                 let key = sort.store.unwrap_or_default();
-                if stored.record_some(ctx, key, budget) {
-                    return Ok(Self::Recording(stored));
+                match stored.record_some(ctx, key, budget) {
+                    true => Stage::Recording(stored),
+                    false => {
+                        ctx.reply.integer(stored.len() as i64);
+                        Stage::Over(None)
+                    }
                 }
-                ctx.reply.integer(stored.len as i64);
-                Ok(Self::Over(None))
             }
-            Self::Over(found) => Ok(Self::Over(found)),
-        }
+            Stage::Over(found) => Stage::Over(found),
+        };
+        Ok(Self { looked_up, stage })
     }
 
     /// All of it.
-    pub fn run(mut self, ctx: &mut Context<'_>, sort: &Sort<'_>, key: &[u8]) -> Outcome {
+    pub fn run(mut self, ctx: &mut Context<'_>, sort: &Sort<'_>) -> Outcome {
         loop {
-            self = match self.step(ctx, sort, key, usize::MAX)? {
-                Self::Over(found) => {
-                    found.iter().for_each(|it| it.reply_whole(&mut ctx.reply));
-                    return Ok(());
-                }
-                more => more,
-            };
+            self = self.step(ctx, sort, usize::MAX)?;
+            if let Stage::Over(found) = &self.stage {
+                found.iter().for_each(|it| it.reply_whole(&mut ctx.reply));
+                return Ok(());
+            }
         }
     }
 
     /// A slice of it.
-    pub fn go_on(self, ctx: &mut Context<'_>, sort: &Sort<'_>, key: &[u8]) -> Outcome {
-        match self.step(ctx, sort, key, ctx.step())? {
-            Self::Over(Some(found)) => {
+    pub fn go_on(self, ctx: &mut Context<'_>, sort: &Sort<'_>) -> Outcome {
+        let budget = ctx.step();
+        let job = self.step(ctx, sort, budget)?;
+        match job.stage {
+            Stage::Over(Some(found)) => {
                 ctx.reply.array(found.len);
                 ctx.reply_pieces(found, 0)
             }
-            Self::Over(None) => Ok(()),
-            more => ctx.leave(Work::Sort(Box::new(more))),
+            Stage::Over(None) => Ok(()),
+            _ => ctx.leave(Work::Sort(Box::new(job))),
         }
     }
 }
 
-fn gather_some(
-    ctx: &mut Context<'_>,
-    sort: &Sort<'_>,
-    key: &[u8],
-    (mut texts, mut at): (Texts, SetPlace),
-    budget: usize,
-) -> Result<Job, CommandError> {
-    let (len, is_set) = match ctx.db.lookup(key) {
-        Some(view) => {
-            let len = len_of(view.value);
-            if texts.len() == 0 {
-                texts.expect(len)?;
-            }
-            gather(view.value, &mut at, budget, &mut texts)?
-        }
-        None => (0, false),
-    };
-    Ok(match texts.len() < len {
-        true => Job::Gathering(texts, at),
-        false => Job::Sorting(Sorting::new(sort, texts, is_set)),
-    })
-}
-
 fn find_some(
     ctx: &mut Context<'_>,
-    sort: &Sort<'_>,
+    how: (&Sort<'_>, &LookedUp),
     sorting: Sorting,
     places: (usize, usize),
     mut found: Pieces,
-) -> Result<Job, CommandError> {
+) -> Result<Stage, CommandError> {
     let (protocol, max) = (ctx.reply.protocol(), ctx.settings.reply_max.bytes);
-    let (place, more) = put_out_some(ctx, sort, &sorting, places, |text| {
+    let (place, more) = put_out_some(ctx, how, &sorting, places, |text| {
         found.add(protocol, text)?;
         match found.bytes > max {
             true => Err(CommandError::TooLong),
@@ -168,36 +178,37 @@ fn find_some(
         }
     })?;
     Ok(match more {
-        true => Job::Finding {
+        true => Stage::Finding {
             sorting,
             place,
             found,
         },
-        false => Job::Over(Some(found)),
+        false => Stage::Over(Some(found)),
     })
 }
 
 fn list_some(
     ctx: &mut Context<'_>,
-    sort: &Sort<'_>,
+    how: (&Sort<'_>, &LookedUp),
     sorting: Sorting,
     places: (usize, usize),
     mut list: List,
-) -> Result<Job, CommandError> {
+) -> Result<Stage, CommandError> {
     let limit = Limit(ctx.settings.encodings.list_max_listpack_size);
-    let (place, more) = put_out_some(ctx, sort, &sorting, places, |text| {
+    let (place, more) = put_out_some(ctx, how, &sorting, places, |text| {
         let text = [text.unwrap_or_default()];
         Ok(list.push(End::Back, text.into_iter(), limit)?)
     })?;
     if more {
-        return Ok(Job::Listing {
+        return Ok(Stage::Listing {
             sorting,
             place,
             list,
         });
     }
-    let key = sort.store.unwrap_or_default();
-    Ok(Job::Recording(Stored::put(ctx, key, list)?))
+    let (key, len) = (how.0.store.unwrap_or_default(), list.len());
+    let stored = Stored::put(ctx, key, (list, len), Event::SortStore)?;
+    Ok(Stage::Recording(stored))
 }
 
 /// Whether a value has elements in any order.
@@ -221,7 +232,7 @@ pub fn len_of(value: ValueRef<'_>) -> usize {
 /// Puts out elements from a place on; where to go on, and whether there is more.
 fn put_out_some(
     ctx: &mut Context<'_>,
-    sort: &Sort<'_>,
+    (sort, looked_up): (&Sort<'_>, &LookedUp),
     sorting: &Sorting,
     (place, budget): (usize, usize),
     put: impl FnMut(Option<&[u8]>) -> Outcome,
@@ -230,68 +241,9 @@ fn put_out_some(
     let some = budget.div_ceil(1 + sort.gets.len());
     let end = place.saturating_add(some).min(all);
     let db = &mut ctx.db;
-    let look = |pattern: (usize, &[u8]), (_, element): (usize, &[u8]), out: &mut Texts| {
-        push_looked_up(db, pattern.1, element, out, true)
+    let look = |pattern: (usize, &[u8]), element: (usize, &[u8]), out: &mut Texts| {
+        looked_up.push(db, pattern, element, out)
     };
     sorting.put_out(sort, place..end, look, put)?;
     Ok((end, end < all))
-}
-
-/// An empty list.
-pub fn empty() -> List {
-    List::from_flat(Encoding::Listpack, Vec::new())
-}
-
-impl Stored {
-    /// Has `key` hold a list, and nothing else.
-    pub fn put(ctx: &mut Context<'_>, key: &[u8], list: List) -> Result<Self, CommandError> {
-        let existed = ctx.db.lookup(key).is_some();
-        let len = list.len();
-        ctx.db.put_collection(key, list, Ttl::Clear)?;
-        Ok(Self {
-            existed,
-            len,
-            from: 0,
-        })
-    }
-
-    /// Elements that are not recorded yet.
-    pub fn left(&self) -> usize {
-        self.len - self.from
-    }
-
-    /// Records about so many elements; whether there are more. When all are it says
-    /// what has changed.
-    pub fn record_some(&mut self, ctx: &mut Context<'_>, key: &[u8], budget: usize) -> bool {
-        if self.existed && self.from == 0 {
-            ctx.propagate(&[b"DEL", key]);
-        }
-        let end = match ctx.is_recording() {
-            true => self.from.saturating_add(budget).min(self.len),
-            false => self.len,
-        };
-        while ctx.is_recording() && self.from < end {
-            let count = PER_EFFECT.min(end - self.from);
-            let mut texts = Vec::with_capacity(count);
-            if let Ok(Some(list)) = ctx.db.lookup_as::<List>(key) {
-                let some = list.iter_from(self.from).take(count);
-                texts.extend(some.map(|element| element.with_bytes(<[u8]>::to_vec)));
-            }
-            let words = texts.iter().map(Vec::as_slice);
-            let words: Vec<&[u8]> = [&b"RPUSH"[..], key].into_iter().chain(words).collect();
-            ctx.propagate(&words);
-            self.from += count;
-        }
-        if end < self.len {
-            return true;
-        }
-        if self.len > 0 {
-            ctx.changed_times(key, Event::SortStore, self.len);
-        } else if self.existed {
-            ctx.changed(key, Event::Del);
-        }
-        // What is recorded stands in its place.
-        ctx.propagate(&[]);
-        false
-    }
 }

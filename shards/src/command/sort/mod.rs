@@ -7,35 +7,32 @@
 //!
 //! Over shards a request without patterns is one on its key and its
 //! destination. One with patterns may meet any key there is, so it holds all
-//! shards: the first round reads the elements, the second asks each shard for
-//! the keys it owns among those that patterns and elements form, and the home
-//! core, which has now all that a single shard would have, goes on alike.
+//! shards: the first round copies the elements, in the second each shard looks up
+//! the keys it owns among those that patterns and elements form, and the rest is done
+//! where the result is stored, or replied. What goes from shard to shard is moved.
 //!
 //! The effect of STORE is what was stored: no replica looks at other keys.
 
 mod job;
 mod options;
 mod order;
-mod texts;
 
 pub use options::reaches_any_key;
 
-use super::args::bulks;
 use super::spec::{Arity, Begin, Group, KeySpec, flags};
-use super::{Args, Context, Decision, Further, Outcome, OwnedArgs, ROW, Row, Run, Work, Write};
+use super::texts::Texts;
+use super::{Args, Context, Decision, Errand, Further, Outcome, OwnedArgs, ROW, Row, Run, Work};
 use crate::error::CommandError;
 use crate::keyspace::{Db, StringRef, ValueRef};
-use crate::number::parse_i64;
-use crate::resp::Reply;
-use crate::types::Type;
-use crate::value::{End, Hash, Limit, SetPlace};
-pub use job::{Job, Stored};
+use crate::types::{ShardId, Type};
+use crate::value::{Hash, SetPlace};
+pub use job::{Job, LookedUp};
 use options::{Sort, split_pattern};
 use order::Sorting;
-use texts::Texts;
+use std::sync::Arc;
 
-/// What a made-up request may weigh.
-const REQUEST_MAX: usize = 3 << 30;
+/// So many elements are copied while one is compared.
+const FASTER: usize = 8;
 
 const SOURCE: KeySpec = KeySpec::first(&["RO", "access"]);
 const PATTERNS: KeySpec = KeySpec {
@@ -105,48 +102,26 @@ const RUN: Run = Run::ReadThenWrite {
     skip: 0,
 };
 
-/// Adds elements of a value from a place on, as many as `budget` says; how many there
-/// are in all, and whether they are a set's.
-fn gather(
-    value: ValueRef<'_>,
-    at: &mut SetPlace,
-    budget: usize,
-    texts: &mut Texts,
-) -> Result<(usize, bool), CommandError> {
+/// Adds elements of a value from a place on, as many as `budget` says.
+fn gather(value: ValueRef<'_>, at: &mut SetPlace, budget: usize, texts: &mut Texts) -> Outcome {
     let from = texts.len();
     let mut push = |text: &[u8]| texts.push(Some(text));
     match value {
         ValueRef::List(list) => {
             let mut some = list.iter_from(from).take(budget);
             some.try_for_each(|element| element.with_bytes(&mut push))?;
-            Ok((list.len(), false))
         }
         ValueRef::Set(set) => {
             set.walk(at, budget, |member| member.with_bytes(&mut push))?;
-            Ok((set.len(), true))
         }
         ValueRef::Zset(zset) => {
             let end = from.saturating_add(budget).min(zset.len());
             let mut some = zset.range(from..end, false);
             some.try_for_each(|(member, _)| member.with_bytes(&mut push))?;
-            Ok((zset.len(), false))
         }
-        _ => Err(CommandError::WrongType),
+        _ => return Err(CommandError::WrongType),
     }
-}
-
-/// From what [`read`] replied of a key: the elements, and whether they are a set's.
-fn of_reply(reply: &[u8]) -> Result<(Texts, bool), CommandError> {
-    if reply.first() == Some(&b'-') {
-        return Err(CommandError::WrongType);
-    }
-    let mut words = bulks(reply);
-    let is_set = words.next() == Some(SET);
-    let mut texts = Texts::default();
-    for word in words {
-        texts.push(Some(word))?;
-    }
-    Ok((texts, is_set))
+    Ok(())
 }
 
 /// What a pattern makes of an element: the string there, or the hash's field.
@@ -187,212 +162,187 @@ fn push_looked_up(
     Ok(())
 }
 
+/// Copies some elements of a key; true and where it has come to if there are more, or
+/// whether they are a set's. An expired key that a pattern names may be deleted when it
+/// is looked at, so all are copied before.
+fn gather_some(
+    ctx: &mut Context<'_>,
+    key: &[u8],
+    (texts, at): (&mut Texts, &mut SetPlace),
+    budget: usize,
+) -> Result<(bool, bool), CommandError> {
+    let Some(view) = ctx.db.lookup(key) else {
+        return Ok((false, false));
+    };
+    gather(view.value, at, budget, texts)?;
+    let is_set = view.value.type_of() == Type::Set;
+    Ok((texts.len() < job::len_of(view.value), is_set))
+}
+
 /// Where all keys, or the only shard, are.
 fn sort(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let sort = Sort::parse(args)?;
     let key = &args[1];
-    match ctx.work() {
-        Some(Work::Sort(job)) => return job.go_on(ctx, &sort, key),
+    let (mut texts, mut at) = match ctx.work() {
+        Some(Work::Sort(job)) => return job.go_on(ctx, &sort),
         Some(Work::Reply(pieces, number)) => return ctx.reply_pieces(pieces, number),
-        _ => {}
-    }
-    let len = match ctx.db.read(key) {
-        Some(view) if !job::can_be_sorted(view.value) => return Err(CommandError::WrongType),
-        view => view.map_or(0, |view| job::len_of(view.value)),
-    };
-    let weight = len.saturating_mul(1 + sort.gets.len());
-    let counted = (usize::from(len > 0), usize::from(len == 0));
-    let job = Job::Gathering(Texts::default(), SetPlace::default());
-    match ctx.in_slices(weight, counted)? {
-        true => job.go_on(ctx, &sort, key),
-        false => job.run(ctx, &sort, key),
-    }
-}
-
-fn reply_found(reply: &mut Reply<'_>, found: &Texts) {
-    reply.array(found.len());
-    for text in found.iter() {
-        match text {
-            Some(text) => reply.bulk(text),
-            None => reply.null(),
+        Some(Work::Gathering(texts, at)) => (texts, at),
+        _ => {
+            let len = match ctx.db.read(key) {
+                Some(view) if !job::can_be_sorted(view.value) => {
+                    return Err(CommandError::WrongType);
+                }
+                view => view.map_or(0, |view| job::len_of(view.value)),
+            };
+            let weight = len.saturating_mul(1 + sort.gets.len());
+            let counted = (usize::from(len > 0), usize::from(len == 0));
+            let (mut texts, mut at) = (Texts::default(), SetPlace::default());
+            if !ctx.in_slices(weight, counted)? {
+                let so_far = (&mut texts, &mut at);
+                let (_, is_set) = gather_some(ctx, key, so_far, usize::MAX)?;
+                let sorting = Sorting::new(&sort, texts, is_set);
+                return Job::new(sorting, LookedUp::default()).run(ctx, &sort);
+            }
+            (texts, at)
         }
-    }
+    };
+    let budget = ctx.step().saturating_mul(FASTER);
+    let (more, is_set) = gather_some(ctx, key, (&mut texts, &mut at), budget)?;
+    ctx.leave(match more {
+        true => Work::Gathering(texts, at),
+        false => {
+            let sorting = Sorting::new(&sort, texts, is_set);
+            Work::Sort(Box::new(Job::new(sorting, LookedUp::default())))
+        }
+    })
 }
 
-/// How shards tell one another whether elements are those of a set.
-const SET: &[u8] = b"set";
-
-fn kind(is_set: bool) -> &'static [u8] {
-    if is_set { SET } else { b"ordered" }
-}
-
-/// The elements of argument 1, after their [`kind`]; an empty array if
-/// there is no such key here, an error if it cannot be sorted.
+/// Copies the elements of argument 1, if it is here, and hands them on. What the
+/// destination holds does not matter.
 fn read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let key = &args[1];
-    ctx.reply.array(1);
-    // What the destination holds is no look at it.
-    let is_source = ctx.cargo.key == 0 || reaches_any_key(args);
-    let view = match ctx.db.owns(key) {
-        true if is_source => ctx.db.read(key),
-        true => ctx.db.lookup(key),
-        false => None,
-    };
-    let Some(view) = view else {
-        ctx.reply.array(0);
-        return Ok(());
-    };
-    let name = kind(view.value.type_of() == Type::Set);
-    let mut texts = Texts::default();
-    match gather(view.value, &mut SetPlace::default(), usize::MAX, &mut texts) {
-        Ok(_) => {
-            ctx.reply.array(1 + texts.len());
-            ctx.reply.bulk(name);
-            let texts = texts.iter();
-            texts.for_each(|text| ctx.reply.bulk(text.unwrap_or_default()));
+    let (mut texts, mut at) = match ctx.work() {
+        Some(Work::Gathering(texts, at)) => (texts, at),
+        _ => {
+            let is_source = ctx.cargo.key == 0 || reaches_any_key(args);
+            if !is_source || !ctx.db.owns(key) {
+                return Ok(());
+            }
+            match ctx.db.read(key) {
+                Some(view) if !job::can_be_sorted(view.value) => {
+                    return Err(CommandError::WrongType);
+                }
+                Some(_) => (Texts::default(), SetPlace::default()),
+                None => return Ok(()),
+            }
         }
-        Err(error @ CommandError::WrongType) => ctx.reply.error(&error),
-        Err(error) => return Err(error),
+    };
+    let budget = ctx.at_once().max(ctx.step().saturating_mul(FASTER));
+    let (more, is_set) = gather_some(ctx, key, (&mut texts, &mut at), budget)?;
+    match more {
+        true => ctx.leave(Work::Gathering(texts, at)),
+        false => ctx.hand_on(Work::Gathered(texts, is_set)),
     }
-    Ok(())
 }
 
-/// The elements are here. If there are patterns, the shards are asked for what
-/// these name, else all is known.
+/// What the patterns name on a shard.
+#[derive(Debug)]
+pub struct LookUp {
+    elements: Arc<Texts>,
+    is_set: bool,
+    /// For each element what each pattern names, if that key is here.
+    found: Texts,
+}
+
+/// The elements are here. If there are patterns, the shards look up what these name,
+/// else all is known.
 fn decide(decision: &mut Decision<'_>) -> Outcome {
     let sort = Sort::parse(decision.args)?;
-    if !reaches_any_key(decision.args) {
-        // What the destination holds was read, too, and does not matter.
-        let (texts, is_set) = of_reply(decision.read.first().copied().unwrap_or_default())?;
-        let found = arrange(&sort, texts, is_set, |_, _, out| Ok(out.push(None)?))?;
-        return conclude(decision, &sort, &found);
-    }
-    let mut replies = decision.read.iter();
-    let of_key = replies.find(|reply| !reply.starts_with(b"*0\r"));
-    let (elements, is_set) = of_reply(of_key.copied().unwrap_or_default())?;
-    let request: usize = decision.args.iter().map(<[u8]>::len).sum();
-    if elements.bytes_len() + request > REQUEST_MAX {
-        return Err(CommandError::OutOfMemory);
-    }
-    let words = itoa::Buffer::new()
-        .format(decision.args.len())
-        .as_bytes()
-        .to_vec();
-    let texts = elements.iter().map(Option::unwrap_or_default);
-    let head = [words.as_slice()].into_iter().chain(decision.args.iter());
-    decision.further = Some(Further::Everywhere {
-        handler: look_up,
-        args: OwnedArgs::new(head.chain([kind(is_set)]).chain(texts)),
-        decide: decide_looked_up,
+    let width = sort.patterns().len();
+    let mut works = std::mem::take(&mut decision.works).into_iter();
+    let (sorting, looked_up) = match works.next() {
+        Some(Work::Gathered(texts, is_set)) if reaches_any_key(decision.args) => {
+            look_everywhere(decision, Arc::new(texts), is_set);
+            return Ok(());
+        }
+        Some(Work::Gathered(texts, is_set)) => {
+            let sorting = Sorting::new(&sort, texts, is_set);
+            (sorting, LookedUp::default())
+        }
+        Some(Work::LookUp(first)) => {
+            let rest = works.filter_map(|work| match work {
+                Work::LookUp(look) => Some(look.found),
+                _ => None,
+            });
+            let of_shards = std::iter::once(first.found).chain(rest).collect();
+            let sorting = Sorting::new(&sort, first.elements, first.is_set);
+            (sorting, LookedUp { of_shards, width })
+        }
+        _ => {
+            let sorting = Sorting::new(&sort, Texts::default(), false);
+            (sorting, LookedUp::default())
+        }
+    };
+    // Where it ends it needs its key no more.
+    let key = decision.args.get(1).unwrap_or_default();
+    let name = decision.args.get(0).unwrap_or_default();
+    let words = [name, sort.store.unwrap_or(key)];
+    let options = decision.args.from(2);
+    decision.errand = Some(Errand {
+        shard: Some(decision.home).filter(|_| sort.store.is_none()),
+        handler: conclude,
+        args: OwnedArgs::new(words.into_iter().chain(options.iter())),
+        work: Work::Sort(Box::new(Job::new(sorting, looked_up))),
     });
     Ok(())
 }
 
-/// The arguments of the second round: how many words the request has, the
-/// request, the kind, the elements.
-fn second_round<'a>(args: Args<'a>) -> Result<(Args<'a>, Texts, bool), CommandError> {
-    let words = args.get(0).and_then(parse_i64);
-    let words = words.and_then(|words| usize::try_from(words).ok());
-    let words = words.ok_or(CommandError::Syntax)?;
-    let kind = args.get(1 + words).unwrap_or_default();
-    let mut texts = Texts::default();
-    for element in args.from(2 + words).iter() {
-        texts.push(Some(element))?;
-    }
-    Ok((args.from(1).first(words), texts, kind == SET))
+fn look_everywhere(decision: &mut Decision<'_>, elements: Arc<Texts>, is_set: bool) {
+    let errand = |shard: &ShardId| Errand {
+        shard: Some(*shard),
+        handler: look_up,
+        args: OwnedArgs::new(decision.args.iter()),
+        work: Work::LookUp(LookUp {
+            elements: Arc::clone(&elements),
+            is_set,
+            found: Texts::default(),
+        }),
+    };
+    let errands = decision.owners.iter().map(errand).collect();
+    decision.further = Some(Further::Errands(errands));
 }
 
 /// For each element, what each pattern names, if that key is here.
 fn look_up(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let (request, elements, _) = second_round(args)?;
-    let sort = Sort::parse(request)?;
+    let Some(Work::LookUp(mut look)) = ctx.work() else {
+        return Err(CommandError::Syntax);
+    };
+    let sort = Sort::parse(args)?;
     let patterns = sort.patterns();
-    let mut found = Texts::default();
-    for element in elements.iter() {
+    let (from, all) = (look.found.len() / patterns.len(), look.elements.len());
+    let some = ctx.slice_of((all - from).saturating_mul(patterns.len()));
+    let end = from.saturating_add(some.div_ceil(patterns.len())).min(all);
+    for index in from..end {
+        let element = look.elements.get(index).unwrap_or_default();
         for pattern in &patterns {
-            let element = element.unwrap_or_default();
-            push_looked_up(&mut ctx.db, pattern, element, &mut found, false)?;
+            push_looked_up(&mut ctx.db, pattern, element, &mut look.found, false)?;
         }
     }
-    ctx.reply.array(1);
-    reply_found(&mut ctx.reply, &found);
-    Ok(())
-}
-
-fn decide_looked_up(decision: &mut Decision<'_>) -> Outcome {
-    let (request, elements, is_set) = second_round(decision.args)?;
-    let sort = Sort::parse(request)?;
-    let width = sort.patterns().len();
-    let mut of_shards = Vec::with_capacity(decision.read.len());
-    for reply in decision.read {
-        of_shards.push(Texts::of_reply(reply)?);
+    match end < all {
+        true => ctx.leave(Work::LookUp(look)),
+        false => ctx.hand_on(Work::LookUp(look)),
     }
-    let found = arrange(&sort, elements, is_set, |pattern, (index, _), out| {
-        let at = index * width + pattern.0;
-        let mut found = of_shards.iter().map(|texts| texts.get(at));
-        Ok(out.push(found.find_map(|text| text))?)
-    })?;
-    conclude(decision, &sort, &found)
 }
 
-/// Replies what was found, or has the destination's shard store it.
-fn conclude(decision: &mut Decision<'_>, sort: &Sort<'_>, found: &Texts) -> Outcome {
-    let Some(key) = sort.store else {
-        reply_found(&mut decision.reply, found);
-        return Ok(());
-    };
-    if found.bytes_len() + key.len() > REQUEST_MAX {
-        return Err(CommandError::OutOfMemory);
+/// Sorts what is known, and replies it or stores it here.
+fn conclude(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let sort = Sort::parse(args)?;
+    match ctx.work() {
+        Some(Work::Sort(job)) if job.weight(&sort) <= ctx.at_once() => job.run(ctx, &sort),
+        Some(Work::Sort(job)) => job.go_on(ctx, &sort),
+        Some(Work::Reply(pieces, number)) => ctx.reply_pieces(pieces, number),
+        _ => Err(CommandError::Syntax),
     }
-    let texts = found.iter().map(Option::unwrap_or_default);
-    decision.writes.push(Write {
-        handler: put_elsewhere,
-        args: OwnedArgs::new([&b"SORT"[..], key].into_iter().chain(texts)),
-    });
-    decision.reply.integer(found.len() as i64);
-    Ok(())
-}
-
-fn put_elsewhere(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let (key, texts) = (&args[1], args.from(2));
-    let (mut list, from) = match ctx.work() {
-        Some(Work::PutDown(stored)) => return put_down(ctx, key, stored),
-        Some(Work::PutList(list, from)) => (list, from),
-        _ => (job::empty(), 0),
-    };
-    let limit = Limit(ctx.settings.encodings.list_max_listpack_size);
-    let end = from + ctx.slice_of(texts.len() - from);
-    list.push(End::Back, texts.from(from).first(end - from).iter(), limit)?;
-    if end < texts.len() {
-        return ctx.leave(Work::PutList(list, end));
-    }
-    let stored = Stored::put(ctx, key, list)?;
-    put_down(ctx, key, stored)
-}
-
-/// The list is stored: records it.
-fn put_down(ctx: &mut Context<'_>, key: &[u8], mut stored: Stored) -> Outcome {
-    let some = ctx.slice_of(stored.left());
-    if stored.record_some(ctx, key, some) {
-        return ctx.leave(Work::PutDown(stored));
-    }
-    ctx.reply.ok();
-    Ok(())
-}
-
-/// Sorts, cuts, and puts out. `look` is as in [`Sorting::sort_some`].
-fn arrange(
-    sort: &Sort<'_>,
-    texts: Texts,
-    is_set: bool,
-    mut look: impl FnMut((usize, &[u8]), (usize, &[u8]), &mut Texts) -> Outcome,
-) -> Result<Texts, CommandError> {
-    let places = sort.range(texts.len());
-    let mut sorting = Sorting::new(sort, texts, is_set);
-    while sorting.sort_some(sort, usize::MAX, &mut look)? {}
-    let mut found = Texts::default();
-    sorting.put_out(sort, places, look, |text| Ok(found.push(text)?))?;
-    Ok(found)
 }
 
 #[cfg(test)]

@@ -6,11 +6,12 @@
 //! twice as long. In one step it is one run.
 
 use super::options::Sort;
-use super::texts::Texts;
+use crate::command::texts::Texts;
 use crate::error::{CommandError, OutOfMemory, until_nul};
 use crate::number::parse_float;
 use std::cmp::Ordering;
 use std::ops::Range;
+use std::sync::Arc;
 
 const NOT_A_NUMBER: CommandError =
     CommandError::Static("ERR One or more scores can't be converted into double");
@@ -20,8 +21,7 @@ const NOT_A_NUMBER: CommandError =
 pub struct Sorting {
     /// The elements in their own order, which is nobody's wish if they are a set's,
     /// unlike that of a list or a sorted set.
-    pub texts: Texts,
-    is_set: bool,
+    pub texts: Arc<Texts>,
     /// What they are sorted by, if that is not they themselves.
     keys: Option<Texts>,
     order: Order,
@@ -96,7 +96,7 @@ impl Merging {
 }
 
 impl Sorting {
-    pub fn new(sort: &Sort<'_>, texts: Texts, is_set: bool) -> Self {
+    pub fn new(sort: &Sort<'_>, texts: impl Into<Arc<Texts>>, is_set: bool) -> Self {
         // A set has no order that a replica would find, too.
         let as_set = sort.unsorted && is_set && sort.store.is_some();
         let order = match sort.unsorted && !as_set {
@@ -112,8 +112,7 @@ impl Sorting {
             },
         };
         Self {
-            texts,
-            is_set,
+            texts: texts.into(),
             keys: sort.by.filter(|_| !sort.unsorted).map(|_| Texts::default()),
             at: match order {
                 Order::Of { .. } => At::Keys,
@@ -121,10 +120,6 @@ impl Sorting {
             },
             order,
         }
-    }
-
-    pub fn is_set(&self) -> bool {
-        self.is_set
     }
 
     /// Goes on with about `budget` elements; whether there is more to do. `look` adds

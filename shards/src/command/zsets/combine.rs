@@ -4,14 +4,16 @@
 //! On one shard the inputs are looked at where they are; where they come from
 //! else is in [`super::inputs`].
 
-use super::inputs::{Copied, Input, limits_away, read, store, store_elsewhere};
-use super::job::Job;
+use super::inputs::{Copied, Input, limits_away, store};
 use super::{limits, reply_members, score as parse_score};
 use crate::command::apart::{
-    self, Base, check_types, count_here, counted, is_known, is_piece_known, read_inputs,
+    Known, check_types, count_apart, count_here, counted, known, read_inputs, read_whole_inputs,
+    taken_up,
 };
 use crate::command::args::integer;
+use crate::command::combining::{Job, Target};
 use crate::command::spec::{Arity, Group, KeySpec, flags};
+use crate::command::stored::{Made, store_elsewhere};
 use crate::command::{Args, Context, Decision, Outcome, ROW, Row, Run, Work};
 use crate::effects::Event;
 use crate::error::{CommandError, OutOfMemory};
@@ -133,7 +135,7 @@ pub static COMMANDS: &[Row] = &[
         flags: flags::READONLY.with(flags::MOVABLEKEYS).with(flags::HEAVY),
         run: Run::ReadThenWrite {
             whole: zunion,
-            read,
+            read: read_whole_inputs,
             decide: zunion_decide,
             skip: 0,
         },
@@ -157,7 +159,7 @@ pub static COMMANDS: &[Row] = &[
             .with(flags::HEAVY),
         run: Run::ReadThenWrite {
             whole: zunionstore,
-            read,
+            read: read_whole_inputs,
             decide: zunionstore_decide,
             skip: 1,
         },
@@ -287,6 +289,22 @@ impl Options {
         if score.is_nan() { 0.0 } else { score }
     }
 
+    /// The score of a member once it is known whether another input has it, and with
+    /// which; nothing if it is not in the result.
+    pub fn narrowed(
+        &self,
+        kind: Kind,
+        score: f64,
+        input: usize,
+        other: Option<f64>,
+    ) -> Option<f64> {
+        match (kind, other) {
+            (Kind::Diff, None) => Some(score),
+            (Kind::Diff, Some(_)) | (_, None) => None,
+            (_, Some(other)) => Some(self.aggregate.of(score, self.weighed(input, other))),
+        }
+    }
+
     /// The score of a member of which one more is known.
     pub fn with(&self, old: Option<f64>, score: f64) -> f64 {
         old.map_or(score, |old| self.aggregate.of(old, score))
@@ -327,28 +345,21 @@ impl Rows {
 
     /// Keeps those that another input leaves, with the score that comes of it.
     pub fn narrow(&mut self, kind: Kind, options: &Options, input: usize, it: Input<'_>) {
-        self.retain(|member, score| match (kind, it.score(member)) {
-            (Kind::Diff, None) => Some(score),
-            (Kind::Diff, Some(_)) | (_, None) => None,
-            (_, Some(other)) => {
-                let other = options.weighed(input, other);
-                Some(options.aggregate.of(score, other))
-            }
-        });
+        self.retain(|member, score| options.narrowed(kind, score, input, it.score(member)));
     }
 
     fn into_zset(self, limits: &ZsetLimits) -> Result<Zset, OutOfMemory> {
         let members = self.rows.iter().map(|(start, end, _)| end - start);
         let mut zset = Zset::to_hold(members, limits)?;
-        self.add_to(&mut zset, limits)?;
+        for (member, score) in self.iter() {
+            zset.set(member, score, limits)?;
+        }
         Ok(zset)
     }
 
-    pub fn add_to(&self, zset: &mut Zset, limits: &ZsetLimits) -> Result<(), OutOfMemory> {
-        for (start, end, score) in &self.rows {
-            zset.set(&self.text[*start..*end], *score, limits)?;
-        }
-        Ok(())
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], f64)> {
+        let rows = self.rows.iter();
+        rows.map(|(start, end, score)| (&self.text[*start..*end], *score))
     }
 }
 
@@ -473,8 +484,9 @@ fn whole(
     stored: Option<(&[u8], Event)>,
 ) -> Outcome {
     let (count, keys) = keys(args, form)?;
-    if let Some(Work::Zsets(job)) = ctx.work() {
-        return job.go_on(ctx, keys, stored);
+    let destination = stored.map(|(key, _)| key);
+    if let Some(Work::Combination(job)) = ctx.work() {
+        return job.go_on(ctx, keys, destination);
     }
     let lens = lens(ctx, keys, count)?;
     let options = Options::parse(keys, count, form)?;
@@ -486,8 +498,10 @@ fn whole(
     };
     let missing = lens.iter().filter(|len| **len == 0).count();
     if ctx.in_slices(weight, (count - missing, missing))? {
-        let job = Box::new(Job::new(form, options, &lens, limits)?);
-        return job.go_on(ctx, keys, stored);
+        let target = Target::Zset(Zset::large(&limits)?, limits);
+        let event = stored.map(|(_, event)| event);
+        let job = Job::here(form.kind, options, target, event, &lens);
+        return job.go_on(ctx, keys, destination);
     }
     let mut look = |input, visit: Visit<'_>| look_here(ctx, &keys[input], visit);
     let result = combine(form.kind, &options, &lens, &limits, &mut look)?;
@@ -504,23 +518,34 @@ fn whole_reply(ctx: &mut Context<'_>, args: Args<'_>, form: Form) -> Outcome {
     whole(ctx, args, form, None)
 }
 
-/// The result, with what was read of the inputs; nothing if more is to be read.
+/// The result, with what was read of the inputs; nothing if more is to be done first.
 fn decide(
     decision: &mut Decision<'_>,
     form: Form,
+    stored: Option<(&[u8], Event)>,
 ) -> Result<Option<(Zset, Options)>, CommandError> {
     let (count, keys) = keys(decision.args, form)?;
-    check_types(decision)?;
-    let options = Options::parse(keys, count, form)?;
-    let known = match form.kind {
-        Kind::Union => true,
-        Kind::Diff => is_known(decision, Base::First, keys.first(count))?,
-        Kind::Inter => is_known(decision, Base::Any, keys.first(count))?,
-    };
-    if !known {
+    let keys_only = keys.first(count);
+    let destination = stored.map(|(key, _)| key);
+    if let Some(job) = taken_up(decision) {
+        job.depart(decision, keys_only, destination)?;
         return Ok(None);
     }
+    check_types(decision)?;
+    let options = Options::parse(keys, count, form)?;
     let limits = limits_away(decision.settings, decision.seed);
+    match known(decision, form.kind, keys_only)? {
+        Known::Asked => return Ok(None),
+        Known::Apart(lens) => {
+            let limits = form.result_limits(&limits);
+            let target = Target::Zset(Zset::large(&limits)?, limits);
+            let event = stored.map(|(_, event)| event);
+            let job = Job::apart(decision, form.kind, options, target, event, &lens);
+            job.depart(decision, keys_only, destination)?;
+            return Ok(None);
+        }
+        Known::Enough => {}
+    }
     let inputs = Copied::all(decision.read, &limits)?;
     let lens = lens_away(decision, &inputs);
     let mut look = |input: usize, visit: Visit<'_>| look_away(&inputs[input], visit);
@@ -547,18 +572,18 @@ fn look_away(input: &Option<Copied>, visit: Visit<'_>) -> Outcome {
 }
 
 fn decide_reply(decision: &mut Decision<'_>, form: Form) -> Outcome {
-    let Some((result, options)) = decide(decision, form)? else {
-        return Ok(());
-    };
-    reply_members(&mut decision.reply, result.view().iter(), options.scores);
+    if let Some((result, options)) = decide(decision, form, None)? {
+        reply_members(&mut decision.reply, result.view().iter(), options.scores);
+    }
     Ok(())
 }
 
-fn decide_store(decision: &mut Decision<'_>, form: Form) -> Outcome {
-    match decide(decision, form)? {
-        Some((result, _)) => store_elsewhere(decision, &result),
-        None => Ok(()),
+fn decide_store(decision: &mut Decision<'_>, form: Form, event: Event) -> Outcome {
+    let key = decision.args.get(1).unwrap_or_default();
+    if let Some((result, _)) = decide(decision, form, Some((key, event)))? {
+        store_elsewhere(decision, key, Made::Zset(result), event);
     }
+    Ok(())
 }
 
 /// ZINTERCARD's limit; 0 is none.
@@ -584,7 +609,7 @@ const INTERCARD: Form = Form {
 };
 
 /// Nothing is weighed.
-const PLAIN: Options = Options {
+pub const PLAIN: Options = Options {
     weights: Vec::new(),
     aggregate: Aggregate::Sum,
     scores: false,
@@ -602,18 +627,17 @@ fn zintercard(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn zintercard_decide(decision: &mut Decision<'_>) -> Outcome {
     let (count, keys) = keys(decision.args, INTERCARD)?;
-    check_types(decision)?;
-    let limit = limit(keys, count)?;
-    let keys = keys.first(count);
-    if !is_piece_known(decision, keys)? {
-        return Ok(());
+    if decision.works.is_empty() {
+        check_types(decision)?;
     }
-    let limits = limits_away(decision.settings, decision.seed);
-    let inputs = Copied::all(decision.read, &limits)?;
-    let lens = lens_away(decision, &inputs);
-    let mut look = |input: usize, visit: Visit<'_>| look_away(&inputs[input], visit);
-    let rows = narrow(Kind::Inter, &PLAIN, &lens, &mut look)?;
-    apart::count_on(decision, keys, rows.rows.len(), limit)
+    let limit = limit(keys, count)?;
+    count_apart(decision, keys.first(count), limit, |decision| {
+        let limits = limits_away(decision.settings, decision.seed);
+        let inputs = Copied::all(decision.read, &limits)?;
+        let lens = lens_away(decision, &inputs);
+        let mut look = |input: usize, visit: Visit<'_>| look_away(&inputs[input], visit);
+        Ok(narrow(Kind::Inter, &PLAIN, &lens, &mut look)?.len())
+    })
 }
 
 const ZDIFF: Form = Form {
@@ -640,7 +664,7 @@ fn zdiffstore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn zdiffstore_decide(decision: &mut Decision<'_>) -> Outcome {
-    decide_store(decision, ZDIFFSTORE)
+    decide_store(decision, ZDIFFSTORE, Event::ZDiffStore)
 }
 
 const ZINTER: Form = Form {
@@ -667,7 +691,7 @@ fn zinterstore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn zinterstore_decide(decision: &mut Decision<'_>) -> Outcome {
-    decide_store(decision, ZINTERSTORE)
+    decide_store(decision, ZINTERSTORE, Event::ZInterStore)
 }
 
 const ZUNION: Form = Form {
@@ -694,5 +718,5 @@ fn zunionstore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn zunionstore_decide(decision: &mut Decision<'_>) -> Outcome {
-    decide_store(decision, ZUNIONSTORE)
+    decide_store(decision, ZUNIONSTORE, Event::ZUnionStore)
 }

@@ -8,7 +8,6 @@ pub mod blocking;
 mod bounds;
 pub mod combine;
 pub mod inputs;
-pub mod job;
 pub mod pops;
 pub mod ranges;
 pub mod reads;
@@ -56,14 +55,14 @@ fn reply_members(reply: &mut Reply<'_>, walk: Walk<'_>, scores: bool) {
 }
 
 /// What stands before `len` members, or members and scores.
-fn members_header(reply: &mut Reply<'_>, len: usize, scores: bool) {
+pub fn members_header(reply: &mut Reply<'_>, len: usize, scores: bool) {
     let flat = scores && reply.protocol() == Protocol::Resp2;
     reply.array(len * if flat { 2 } else { 1 });
 }
 
 /// One of them.
 #[inline]
-fn reply_found(reply: &mut Reply<'_>, (member, score): (Element<'_>, f64), scores: bool) {
+pub fn reply_found(reply: &mut Reply<'_>, (member, score): (Element<'_>, f64), scores: bool) {
     if scores && reply.protocol() == Protocol::Resp3 {
         reply.array(2);
     }

@@ -1,7 +1,7 @@
 //! Commands that reply or store the members of a range.
 
 use super::bounds::{Bounds, By};
-use super::inputs::{put_members, read_result, store, store_read};
+use super::inputs::{hand_on, store, store_read};
 use super::{limits, members_header, reply_found};
 use crate::command::args::integer;
 use crate::command::long::Piece;
@@ -327,10 +327,10 @@ fn zrangestore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 /// The range is cut out where the source is.
 fn zrangestore_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let selected = selected(ctx, args)?;
-    read_result(ctx, Some(&selected))
+    hand_on(ctx, selected, Event::ZRangeStore)
 }
 
 fn zrangestore_decide(decision: &mut Decision<'_>) -> Outcome {
     let destination = decision.args.get(1).unwrap_or_default();
-    store_read(decision, destination, put_members)
+    store_read(decision, destination)
 }

@@ -4,7 +4,8 @@
 use super::blocked::ending;
 use super::{Node, PROGRAM, Unblock, number_of};
 use crate::command::{
-    Args, Cargo, Decide, Decision, Further, Handler, OwnedArgs, Progress, Row, Run, flags,
+    Args, Cargo, Decide, Decision, Errand, Further, Handler, OwnedArgs, Row, Run, Work, Write,
+    flags,
 };
 use crate::error::CommandError;
 use crate::keyspace::Parcel;
@@ -44,7 +45,7 @@ pub(super) struct Seen<'a> {
     pub read: &'a [&'a [u8]],
     pub first: &'a [&'a [u8]],
     pub owners: &'a [ShardId],
-    pub progress: Progress,
+    pub destination: Option<ShardId>,
 }
 
 impl Node {
@@ -126,6 +127,7 @@ impl Node {
             true => participants.clone(),
             false => owners.shards.split_off(skip.min(owners.shards.len())),
         };
+        let destination = owners.shards.first().filter(|_| skip > 0).copied();
         let call = Call {
             handler,
             protocol: call_protocol,
@@ -141,6 +143,7 @@ impl Node {
         transaction.missing = participants.len();
         transaction.participants = participants;
         transaction.owners = elements;
+        transaction.destination = destination;
         Some((transaction, locks))
     }
 
@@ -379,7 +382,8 @@ impl Node {
             // Behind the release of its locks.
             self.forget(*shard, transaction.client);
         }
-        if transaction.unblocked == Some(Unblock::Gone) && reply.is_empty() {
+        let is_unserved = matches!(transaction.then, Then::Decide { .. }) && reply.is_empty();
+        if transaction.unblocked == Some(Unblock::Gone) && is_unserved {
             let (client, row) = (transaction.client, transaction.call.row);
             return self.post.send_in_vain(self.id, client, row);
         }
@@ -443,7 +447,9 @@ impl Node {
             return;
         }
         let parent = transaction.parent;
-        let is_heavy = transaction.is_heavy();
+        // What is written in slices must be over before the next command begins.
+        let brings_work = planned.iter().any(|write| write.cargo.sliced.is_some());
+        let is_heavy = brings_work || transaction.is_heavy();
         transaction.then = if decided.written_reply {
             transaction.call.protocol = transaction.protocol;
             Then::Written
@@ -459,7 +465,7 @@ impl Node {
             handler,
             args,
             db,
-            parcel,
+            cargo,
             last,
         } in planned
         {
@@ -468,10 +474,6 @@ impl Node {
                 handler,
                 db,
                 ..call
-            };
-            let cargo = Cargo {
-                parcel,
-                ..Cargo::default()
             };
             let last = last && parent.is_none();
             self.work(now, shard, ticket, (call, last, cargo), args.args());
@@ -491,40 +493,31 @@ impl Node {
     /// Has shards run another round before there is a decision.
     fn go_further(&mut self, now: UnixMs, mut transaction: Transaction, further: Further) {
         let call = transaction.call;
-        let asks: Vec<(ShardId, Handler, OwnedArgs)> = match further {
-            Further::Everywhere {
-                handler,
-                args,
-                decide: then,
-            } => {
-                if let Then::Decide { decide, .. } = &mut transaction.then {
-                    *decide = then;
-                }
-                transaction.replies.clear();
-                let shards = transaction.participants.iter();
-                let asks = shards.map(|shard| (*shard, handler, args.clone()));
-                let asks = asks.collect();
-                transaction.further = Some(args);
-                asks
-            }
-            Further::Keys {
-                asks,
-                progress,
-                forget,
-            } => {
-                transaction.ask_about_keys(&asks, progress, forget);
+        let asks: Vec<(ShardId, Handler, OwnedArgs, Cargo)> = match further {
+            Further::Keys(asks) => {
+                transaction.ask_about_keys(&asks);
                 let asks = asks.into_iter();
-                asks.map(|ask| (ask.shard, ask.handler, ask.args)).collect()
+                asks.map(|ask| (ask.shard, ask.handler, ask.args, Cargo::default()))
+                    .collect()
+            }
+            Further::Errands(errands) => {
+                transaction.replies.clear();
+                transaction.rounds = None;
+                let errands = errands.into_iter();
+                let ask = |errand: Errand| {
+                    let key = errand.args.args().get(1).unwrap_or_default();
+                    let shard = errand.shard.unwrap_or_else(|| self.owner(key));
+                    let cargo = Cargo::with_work(errand.work);
+                    (shard, errand.handler, errand.args, cargo)
+                };
+                errands.map(ask).collect()
             }
         };
         transaction.missing = asks.len();
         let ticket = transaction.ticket;
         self.put_back(transaction);
-        for (shard, handler, args) in asks {
-            let cargo = Cargo {
-                inner: true,
-                ..Cargo::default()
-            };
+        for (shard, handler, args, mut cargo) in asks {
+            cargo.inner = true;
             let how = (Call { handler, ..call }, false, cargo);
             self.work(now, shard, ticket, how, args.args());
         }
@@ -536,7 +529,7 @@ impl Node {
         transaction: &mut Transaction,
         out: &mut Vec<u8>,
     ) -> Result<Decided, CommandError> {
-        let parcel = transaction.parcel.take();
+        let brought = (transaction.parcel.take(), transaction.take_works());
         let mut fits = true;
         if let Some(rounds) = &mut transaction.rounds {
             fits = rounds.take(std::mem::take(&mut transaction.replies));
@@ -552,7 +545,11 @@ impl Node {
         }
         let rounds = transaction.rounds.as_deref();
         let replies = rounds.map_or(&transaction.replies, |rounds| &rounds.first);
-        let first = in_key_order(&transaction.owners, replies);
+        // Where work goes on, nothing was read.
+        let first = match brought.1.is_empty() {
+            true => in_key_order(&transaction.owners, replies),
+            false => Vec::new(),
+        };
         let mut read = first.clone();
         let known = rounds.iter().flat_map(|rounds| rounds.known.iter());
         for (read, known) in read.iter_mut().zip(known) {
@@ -562,17 +559,16 @@ impl Node {
             read: &read,
             first: &first,
             owners: &transaction.owners,
-            progress: rounds.map(|rounds| rounds.progress).unwrap_or_default(),
+            destination: transaction.destination,
         };
         let alone = transaction.call.alone;
-        let request = transaction.further.as_ref().unwrap_or(request);
         let (args, protocol) = (request.args(), transaction.protocol);
         self.decided(
             transaction.at,
             *decide,
             args,
             seen,
-            parcel,
+            brought,
             protocol,
             alone,
             out,
@@ -588,7 +584,7 @@ impl Node {
         decide: Decide,
         args: Args<'_>,
         seen: Seen<'_>,
-        parcel: Option<Box<Parcel>>,
+        (parcel, works): (Option<Box<Parcel>>, Vec<Work>),
         protocol: Protocol,
         alone: bool,
         out: &mut Vec<u8>,
@@ -599,24 +595,26 @@ impl Node {
         let reply = Reply::until(out, protocol, max.bytes);
         let mut decision = Decision::new(args, seen.read, &self.shard.settings, reply);
         (decision.first, decision.owners) = (seen.first, seen.owners);
-        decision.progress = seen.progress;
+        (decision.works, decision.destination) = (works, seen.destination);
+        decision.home = self.id;
         (decision.random, decision.seed) = (random, seed);
         (decision.now, decision.alone) = (now, alone);
         decision.parcel = parcel;
         let decided = decide(&mut decision);
         let (put, writes) = (decision.put.take(), std::mem::take(&mut decision.writes));
-        let (written_reply, further) = (decision.written_reply, decision.further.take());
+        let (errand, further) = (decision.errand.take(), decision.further.take());
+        let written_reply = decision.written_reply || errand.is_some();
         let is_cut = decision.reply.is_cut();
-        let lacks = |write: &crate::command::Write| write.args.lack_memory();
-        let asks_lack = match &further {
-            None => false,
-            Some(Further::Everywhere { args, .. }) => args.lack_memory(),
-            Some(Further::Keys { asks, .. }) => asks.iter().any(|ask| ask.args.lack_memory()),
-        };
+        let lacks = |write: &Write| write.args.lack_memory();
+        let lacks = writes.iter().any(lacks)
+            || errand.iter().any(|errand| errand.args.lack_memory())
+            || match &further {
+                None => false,
+                Some(Further::Keys(asks)) => asks.iter().any(|ask| ask.args.lack_memory()),
+                Some(Further::Errands(all)) => all.iter().any(|it| it.args.lack_memory()),
+            };
         let decided = match decided {
-            Ok(()) if put.is_none() && (asks_lack || writes.iter().any(lacks)) => {
-                Err(CommandError::OutOfMemory)
-            }
+            Ok(()) if put.is_none() && lacks => Err(CommandError::OutOfMemory),
             // Nothing has changed that an error would deny.
             Ok(()) if is_cut && !max.closes && put.is_none() && writes.is_empty() => {
                 Err(CommandError::OutOfMemory)
@@ -626,7 +624,7 @@ impl Node {
         match decided {
             Ok(()) => Ok(Decided {
                 too_long: is_cut,
-                writes: plan(put, writes, |key| self.owner(key)),
+                writes: plan(put, writes, errand, |key| self.owner(key)),
                 written_reply,
                 further,
             }),

@@ -19,6 +19,9 @@ use crate::order::timing::Ran;
 use crate::order::transaction::Transaction;
 use crate::types::{ShardId, UnixMs};
 
+/// From so many bytes on a reply is put aside while more comes.
+const PIECE_BYTES: usize = 256 << 10;
+
 /// What is not over.
 pub(super) enum Slice {
     Part(Box<Part>),
@@ -49,11 +52,25 @@ pub(super) struct Part {
     last: bool,
     cargo: Cargo,
     args: OwnedArgs,
-    /// What its steps have replied, and what they have taken.
+    /// What its steps have replied, after what has been put aside, and what they have
+    /// taken.
     reply: Vec<u8>,
+    pieces: Vec<Vec<u8>>,
+    pieces_len: usize,
     ticks: u64,
     /// That was too long: nothing is kept of it.
     too_long: bool,
+}
+
+impl Part {
+    /// Puts a long reply aside, as more will come: growing it would copy.
+    fn put_aside(&mut self) {
+        let full = !self.cargo.inner && self.reply.len() >= PIECE_BYTES;
+        if full && self.pieces.try_reserve(1).is_ok() {
+            self.pieces_len += self.reply.len();
+            self.pieces.push(std::mem::take(&mut self.reply));
+        }
+    }
 }
 
 impl Node {
@@ -84,14 +101,19 @@ impl Node {
         part.ticks += ran.ticks;
         ran.ticks = part.ticks;
         if ran.failed {
+            // It may not even have been called, for lack of arguments.
+            part.cargo.sliced = None;
             part.reply.drain(..before);
+            part.pieces = Vec::new();
         }
-        let too_long = !part.cargo.inner && part.reply.len() > self.reply_bytes_max();
+        let len = part.pieces_len + part.reply.len();
+        let too_long = !part.cargo.inner && len > self.reply_bytes_max();
         part.too_long |= ran.too_long || too_long;
         if part.too_long {
-            part.reply = Vec::new();
+            (part.reply, part.pieces) = (Vec::new(), Vec::new());
         }
         if part.cargo.goes_on() {
+            part.put_aside();
             self.slices.push_back(Slice::Part(part));
             return;
         }
@@ -105,11 +127,16 @@ impl Node {
             ticket,
             call,
             step,
-            cargo,
+            mut cargo,
             args,
-            reply,
+            mut reply,
+            mut pieces,
             ..
         } = part;
+        if !pieces.is_empty() {
+            pieces.push(std::mem::take(&mut reply));
+            cargo.sliced.get_or_insert_default().written = pieces;
+        }
         if part.last {
             self.release_here(ticket);
         }
@@ -129,6 +156,7 @@ impl Node {
             }
             None => self.take_part(now, self.id, ticket, (ran, cargo), reply),
             Some(index) => {
+                self.keep_written((ticket, index), cargo);
                 let how = (call.row, ran, slow);
                 self.step_done(now, (ticket, index as usize), how, reply);
             }
@@ -154,9 +182,22 @@ impl Node {
             cargo,
             args: OwnedArgs::new(args.iter()),
             reply,
+            pieces: Vec::new(),
+            pieces_len: 0,
             ticks: ran.ticks,
             too_long: ran.too_long,
         })));
+    }
+
+    /// What a command of a program has replied before the rest of its reply.
+    fn keep_written(&mut self, (ticket, index): (Ticket, u32), cargo: Cargo) {
+        let written = cargo.sliced.map(|sliced| sliced.written);
+        let bytes_max = self.reply_bytes_max();
+        if let Some(written) = written.filter(|written| !written.is_empty())
+            && let Some(program) = self.program(ticket)
+        {
+            program.keep_reply(index as usize, Vec::new(), written, bytes_max);
+        }
     }
 
     /// A part that was put off is over on another shard.
@@ -176,6 +217,7 @@ impl Node {
         match step {
             None => self.take_part(now, from, ticket, (ran, cargo), reply),
             Some((index, row)) => {
+                self.keep_written((ticket, index), cargo);
                 let slow = self.timing.keep(ran.ticks, batch.args(at));
                 let how = (row, ran, slow);
                 self.step_done(now, (ticket, index as usize), how, reply);

@@ -2,6 +2,7 @@
 //! nobody sees half of it or waits needlessly.
 
 use super::*;
+use crate::order::Unblock;
 use crate::types::Slices;
 
 /// What there is before each request; every key is of shard 0.
@@ -427,14 +428,243 @@ fn the_same_comes_of_slices_where_keys_are_spread() {
         for node in &mut scene.nodes {
             node.shard.settings.slices = WHOLE;
         }
-        let holds = AFTER.iter().map(|line| scene.answer(0, &spread(line)));
-        let holds: Vec<String> = holds.collect();
-        (reply, holds)
+        // A union has its members in the order in which its inputs were met.
+        let in_order = |line: &str, reply: String| {
+            let mut words: Vec<String> = reply.split(' ').map(str::to_owned).collect();
+            if ["SUNION", "SMEMBERS"].contains(&line.split(' ').next().unwrap()) {
+                words.sort_unstable();
+            }
+            words
+        };
+        let holds = AFTER.iter();
+        let holds = holds.map(|line| in_order(line, scene.answer(0, &spread(line))));
+        let holds: Vec<Vec<String>> = holds.collect();
+        (in_order(line, reply), holds)
     };
     for line in HEAVY {
         let whole = ask(line, 0, WHOLE);
         for (step, home) in [(1, 0), (3, 1), (2, 2)] {
             assert_eq!(ask(line, home, Slices { above: 0, step }), whole, "{line}");
+        }
+    }
+}
+
+/// What works on inputs of several shards, and what comes of it there.
+const APART: &[(&str, &str, &str)] = &[
+    ("SUNIONSTORE d@2 s@0 t@1", ":14", "SCARD d@2"),
+    ("SINTERSTORE d@2 s@0 t@1", ":4", "SCARD d@2"),
+    ("SDIFFSTORE d@2 s@0 t@1", ":8", "SCARD d@2"),
+    ("SUNIONSTORE s@0 s@0 t@1", ":14", "SCARD s@0"),
+    ("SDIFFSTORE s@0 s@0 t@1", ":8", "SCARD s@0"),
+    ("ZUNIONSTORE d@2 2 z@0 y@1", ":8", "ZCARD d@2"),
+    ("ZINTERSTORE d@2 2 z@0 y@1", ":2", "ZCARD d@2"),
+    ("ZDIFFSTORE d@2 2 z@0 y@1", ":5", "ZCARD d@2"),
+    ("ZRANGESTORE d@2 z@0 0 -1", ":7", "ZCARD d@2"),
+    ("SORT words@0 ALPHA STORE d@2", ":6", "LLEN d@2"),
+    ("SORT l@0 BY w* GET w* STORE d@2", ":10", "LLEN d@2"),
+    ("SINTERCARD 2 s@0 t@1", ":4", "SCARD d@2"),
+    ("ZINTERCARD 2 z@0 y@1", ":2", "ZCARD d@2"),
+];
+
+/// A scene in which all of the above works in slices.
+fn apart() -> Scene {
+    let mut scene = Scene::new();
+    scene.alone = true;
+    for line in BEFORE {
+        scene.ask(0, 9, &spread(line));
+        scene.settle();
+    }
+    scene.said();
+    for node in &mut scene.nodes {
+        node.shard.settings.slices = SLICED;
+        node.shard.effects().record(true);
+    }
+    scene
+}
+
+/// A step that a node takes is of one element, whatever it does of such a request, and
+/// others of every core are served in between.
+#[test]
+fn others_are_served_while_work_goes_from_shard_to_shard() {
+    for (line, reply, after) in APART {
+        for home in 0..SHARDS {
+            let mut scene = apart();
+            scene.ask(home, 1, line);
+            scene.deliver_all();
+            let mut steps = 0;
+            while let Some(node) =
+                (0..SHARDS).find(|node| scene.nodes[usize::from(*node)].has_slices())
+            {
+                assert!(scene.said().is_empty(), "{line} has more to do");
+                if !line.contains('*') {
+                    for core in 0..SHARDS {
+                        scene.ask(core, 2, "GET old@0");
+                        scene.deliver_all();
+                        assert_eq!(scene.said(), [said(2, "$1 1")], "{line}");
+                    }
+                }
+                assert!(scene.go_on(node));
+                scene.deliver_all();
+                steps += 1;
+            }
+            assert_eq!(scene.said(), [said(1, reply)], "{line}");
+            assert!(
+                steps > 2 || line.starts_with("ZRANGESTORE"),
+                "{line}: {steps} steps"
+            );
+            scene.settle();
+            let len = if line.contains("CARD") { ":0" } else { reply };
+            assert_eq!(scene.answer(1, after), len, "{line}");
+        }
+    }
+}
+
+#[test]
+fn who_needs_a_key_of_work_on_its_way_waits() {
+    for (line, reply, after) in APART {
+        let mut scene = apart();
+        scene.ask(1, 1, line);
+        scene.deliver_all();
+        let waiting = match line.contains("STORE") {
+            true => *after,
+            false => "DEL t@1 y@1",
+        };
+        scene.ask(2, 2, waiting);
+        scene.deliver_all();
+        let over = !scene.nodes.iter().any(Node::has_slices);
+        assert!(
+            over || scene.said().is_empty(),
+            "{waiting} waits for {line}"
+        );
+        scene.settle();
+        let replies = scene.said();
+        assert!(
+            over || replies.contains(&said(1, reply)),
+            "{line}: {replies:?}"
+        );
+        let len = if line.contains("STORE") { reply } else { ":2" };
+        assert!(
+            over || replies.contains(&said(2, len)),
+            "{line}: {replies:?}"
+        );
+    }
+}
+
+#[test]
+fn work_on_its_way_is_judged_at_one_instant() {
+    for (line, reply, _) in APART {
+        let mut scene = apart();
+        for key in ["s@0", "t@1", "z@0", "y@1", "l@0", "words@0", "w1@0"] {
+            scene.ask(0, 9, &format!("PEXPIREAT {key} {}", NOW.0 + 5));
+            scene.settle();
+        }
+        scene.said();
+        scene.ask(2, 1, line);
+        scene.deliver_all();
+        assert!(scene.said().is_empty() || line.starts_with("ZRANGESTORE"));
+        let over = !scene.nodes.iter().any(Node::has_slices);
+        scene.now = UnixMs(NOW.0 + 10);
+        scene.settle();
+        if !over {
+            assert_eq!(scene.said(), [said(1, reply)], "{line}");
+        }
+        for node in &mut scene.nodes {
+            node.shard.expire_due(UnixMs(NOW.0 + 10), 1000);
+            assert!(!node.shard.keep().holds_keys(), "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_client_that_goes_away_does_not_stop_work_on_its_way() {
+    for (line, reply, after) in APART.iter().filter(|(line, ..)| line.contains("STORE")) {
+        let mut scene = apart();
+        scene.ask(1, 1, line);
+        scene.deliver_all();
+        let client = Client {
+            key: 0,
+            id: 1,
+            place: scene.asked,
+        };
+        scene.nodes[1].unblock(client, None, Unblock::Gone);
+        scene.settle();
+        scene.said();
+        assert_eq!(scene.answer(0, after), *reply, "{line}");
+    }
+}
+
+/// What a reply is longer than it may be is found out late: there is none, and nothing
+/// else is left of it.
+#[test]
+fn a_reply_that_becomes_too_long_ends_work_on_its_way() {
+    for line in [
+        "SUNION s@0 t@1",
+        "SDIFF s@0 t@1",
+        "ZUNION 2 z@0 y@1",
+        "SORT l@0 GET w* GET #",
+    ] {
+        let mut scene = apart();
+        let whole = scene.answer(1, line);
+        for node in &mut scene.nodes {
+            node.shard.settings.reply_max.bytes = whole.len();
+            node.shard.settings.reply_max.closes = true;
+        }
+        scene.ask(1, 1, line);
+        scene.settle();
+        let replies = scene.said();
+        assert_eq!(replies, [said(1, TOO_LONG)], "{line}");
+        assert_eq!(scene.answer(0, "GET old@0"), "$1 1");
+    }
+}
+
+/// A block sees what its own commands have stored elsewhere, in slices or not.
+#[test]
+fn a_block_waits_for_work_on_its_way() {
+    let lines: Vec<String> = APART
+        .iter()
+        .flat_map(|(line, _, after)| [(*line).to_owned(), (*after).to_owned()])
+        .collect();
+    for home in 0..SHARDS {
+        let mut replies = Vec::new();
+        for slices in [WHOLE, SLICED] {
+            let mut scene = apart();
+            for node in &mut scene.nodes {
+                node.shard.settings.slices = slices;
+            }
+            scene.exec_over_shards(home, 1, &lines);
+            scene.deliver_all();
+            scene.ask(2, 2, "EXISTS d@2");
+            scene.settle();
+            let both = scene.said();
+            assert!(both.contains(&said(2, ":1")), "{both:?}");
+            replies.extend(both.into_iter().filter(|reply| reply.0 == 1));
+        }
+        assert_eq!(replies.len(), 2);
+        assert_eq!(replies[0], replies[1]);
+        let start = "*26 :14 :14 :4 :4 :8 :8 :14 :14 :8 :8 ";
+        assert!(replies[0].1.starts_with(start), "{}", replies[0].1);
+    }
+}
+
+/// What a shard is told to store it records as what it is: nobody else can make it.
+#[test]
+fn what_comes_of_work_on_its_way_is_recorded() {
+    for (line, _, _) in APART.iter().filter(|(line, ..)| line.contains(" d@2 ")) {
+        for above in [0, 1000] {
+            let mut scene = apart();
+            for node in &mut scene.nodes {
+                node.shard.settings.slices.above = above;
+            }
+            scene.answer(0, line);
+            let log = scene.nodes[2].shard.effects().take();
+            let digest = scene.answer(2, "SORT d@2 ALPHA");
+            let mut twin = apart();
+            twin.replay(&String::from_utf8(log).unwrap());
+            assert_eq!(twin.answer(2, "SORT d@2 ALPHA"), digest, "{line}");
+            for node in [0, 1] {
+                let log = scene.nodes[node].shard.effects().take();
+                assert_eq!(text(&log), "", "{line}");
+            }
         }
     }
 }

@@ -194,7 +194,8 @@ impl Node {
             first: &read,
             ..Seen::default()
         };
-        let decided = self.decided(now, decide, args, seen, None, protocol, true, &mut out);
+        let nothing = (None, Vec::new());
+        let decided = self.decided(now, decide, args, seen, nothing, protocol, true, &mut out);
         let held = |shard: ShardId| scattered.offers.iter().any(|(from, _)| *from == shard);
         match decided {
             Ok(decided) if decided.writes.iter().all(|write| held(write.shard)) => {
