@@ -6,9 +6,11 @@
 //! replies are merged. All its boxes have one stamp, so its parts stand at one place
 //! in the order.
 
-use super::batch::{Batch, Call, Client, Item, Ticket, clear_to};
+use super::batch::{Batch, Item, clear_to};
+use super::call::Call;
+use super::reply::Ran;
 use super::split::{after_line, element_len, integer_reply};
-use super::timing::Ran;
+use super::ticket::{Client, Ticket};
 use crate::command::{Args, Merge, OwnedArgs};
 use crate::keyspace::Located;
 use crate::resp::Reply;

@@ -21,11 +21,27 @@
 //! constant but for the readers that hold a key together. A key that one ticket
 //! alone holds costs a line of the table and no allocation.
 
-use super::batch::{Lock, Scope, Ticket};
+use super::ticket::Ticket;
 use hashbrown::hash_table::Entry;
 use hashbrown::{HashMap, HashTable};
 use slab::Slab;
 use std::collections::VecDeque;
+
+/// What a ticket asks for on one shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lock {
+    pub scope: Scope,
+    pub exclusive: bool,
+}
+
+/// One key, or everything a shard has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    /// Hash of the key, of whatever database. Two keys that share it wait for
+    /// each other needlessly, which harms nothing.
+    Key(u64),
+    Shard,
+}
 
 /// A ticket in a queue: its number among those that hold or want locks here.
 #[derive(Clone, Copy)]
@@ -508,12 +524,14 @@ fn wants_to_write(locks: &[Lock]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ticket::TicketKind;
     use super::*;
     use crate::types::ShardId;
 
     fn ticket(number: u32) -> Ticket {
         Ticket {
             home: ShardId(0),
+            kind: TicketKind::Transaction,
             number,
             serial: 0,
         }

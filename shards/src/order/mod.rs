@@ -66,21 +66,27 @@
 //!   first served.
 
 mod batch;
+mod call;
 mod convoy;
 mod locks;
 mod node;
 mod post;
 mod program;
+mod reply;
 mod split;
 #[cfg(test)]
 mod tests;
+mod ticket;
 mod timing;
 mod transaction;
 mod waiters;
 
-pub use batch::{Batch, Call, Client, Ticket};
-pub use node::{Node, Placement, ServerStep, Unblock};
-pub use post::{Replied, Rest};
+pub use batch::Batch;
+pub use call::Call;
+pub use node::{Node, Placement, ServerStep};
 pub use program::{Block, Manner, Watched};
+pub use reply::{Ran, Replied, Rest};
 pub use split::Owners;
-pub use timing::{Ran, Timing};
+pub use ticket::{Client, Ticket, TicketKind};
+pub use timing::Timing;
+pub use waiters::Unblock;

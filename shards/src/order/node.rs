@@ -14,23 +14,24 @@ mod slices;
 mod under_way;
 mod walk;
 
-pub use blocked::Unblock;
-use blocked::{Blocked, OFFERED};
-use convoy::CONVOY;
-use drive::PROGRAM;
+use blocked::Blocked;
 pub use drive::ServerStep;
 use incoming::Incoming;
 use long::LongReplies;
-use parked::{PARKED, Parked, Unanswered};
+use parked::{Parked, Unanswered};
 use slices::Slice;
 
-use super::batch::{Batch, Call, Client, Item, ReplyEnd, Ticket};
+use super::batch::{Batch, Item, ReplyEnd};
+use super::call::Call;
 use super::convoy::Convoy;
 use super::locks::Locks;
-use super::post::{Post, Replied};
+use super::post::Post;
 use super::program::Program;
+use super::reply::Ran;
+use super::reply::Replied;
 use super::split::Owners;
-use super::timing::{Ran, Timing};
+use super::ticket::{Client, Ticket, TicketKind, Tickets};
+use super::timing::Timing;
 use super::transaction::Transaction;
 use super::waiters::Waiters;
 use crate::command::{Args, Cargo, Row, Run, flags};
@@ -61,19 +62,19 @@ pub struct Node {
     /// What requests from other cores and transactions are timed with.
     pub timing: Timing,
     locks: Locks,
-    /// Requests that wait for locks, under tickets of this node with [`PARKED`].
+    /// Requests that wait for locks.
     parked: Slab<Parked>,
     transactions: Slab<Transaction>,
     /// The convoy that is being filled.
     open: Option<Box<Convoy>>,
-    /// Those under way, under tickets with [`CONVOY`].
+    /// Those under way.
     convoys: Slab<Box<Convoy>>,
     /// Boxes of convoys whose locks are not free yet, and where they came from.
     held: HashMap<Ticket, (ShardId, Box<Batch>), ahash::RandomState>,
     #[allow(clippy::vec_box)] // they are boxes wherever else they are
     spare_convoys: Vec<Box<Convoy>>,
     spare_owners: Option<Owners>,
-    /// Blocks on several shards, under tickets with [`PROGRAM`].
+    /// Blocks on several shards.
     programs: Slab<Program>,
     /// Parts of transactions that are not over.
     slices: VecDeque<Slice>,
@@ -82,8 +83,7 @@ pub struct Node {
     server_steps: VecDeque<Ticket>,
     waiters: Waiters,
     blocked: Blocked,
-    /// Serial of the next ticket.
-    serial: u32,
+    tickets: Tickets,
     /// Tickets that have been granted here and not yet acted on.
     granted: VecDeque<Ticket>,
     /// [`Node::pump`] is at work further up.
@@ -119,7 +119,7 @@ impl Node {
             programs: Slab::new(),
             slices: VecDeque::new(),
             server_steps: VecDeque::new(),
-            serial: 0,
+            tickets: Tickets::of(id),
             granted: VecDeque::new(),
             pumping: false,
             incoming: Incoming::new(shards),
@@ -372,18 +372,9 @@ impl Node {
         self.post.has_answers()
     }
 
-    fn ticket(&mut self, index: usize, mark: u32) -> Ticket {
-        self.serial = self.serial.wrapping_add(1);
-        Ticket {
-            home: self.id,
-            number: number_of(index) | mark,
-            serial: self.serial,
-        }
-    }
-
     /// A transaction that is still under way.
     fn transaction(&mut self, ticket: Ticket) -> Option<&mut Transaction> {
-        let transaction = self.transactions.get_mut(ticket.number as usize)?;
+        let transaction = self.transactions.get_mut(ticket.index())?;
         (transaction.ticket == ticket).then_some(transaction)
     }
 
@@ -462,19 +453,18 @@ impl Node {
             let Some(ticket) = self.granted.pop_front() else {
                 return;
             };
-            if ticket.number & CONVOY != 0 {
-                self.run_held(now, ticket);
-            } else if ticket.home != self.id {
-                let at = self.looks_at(ticket).unwrap_or(now);
-                let batch = self.post.batch_for(ticket.home);
-                batch.push(Item::Granted { ticket, at }, std::iter::empty());
-            } else if ticket.number & OFFERED != 0 {
-                self.look(now, ticket);
-            } else if ticket.number & PARKED == 0 {
-                let at = self.looks_at(ticket).unwrap_or(now);
-                self.granted(now, ticket, at);
-            } else {
-                self.run_parked(now, ticket);
+            match ticket.kind {
+                TicketKind::Convoy => self.run_held(now, ticket),
+                TicketKind::Request => self.run_parked(now, ticket),
+                TicketKind::Key => self.look(now, ticket),
+                TicketKind::Transaction | TicketKind::Program => {
+                    let at = self.looks_at(ticket).unwrap_or(now);
+                    if ticket.home == self.id {
+                        self.granted(now, ticket, at);
+                    } else {
+                        self.post.tell(ticket.home, Item::Granted { ticket, at });
+                    }
+                }
             }
         }
     }
@@ -485,9 +475,4 @@ impl Node {
 fn lacks_memory(protocol: Protocol, out: &mut Vec<u8>) -> Ran {
     Reply::new(out, protocol).error(&CommandError::OutOfMemory);
     Ran::ended(true)
-}
-
-/// Numbers of things that memory bounds far below 2^31.
-fn number_of(count: usize) -> u32 {
-    u32::try_from(count).expect("fewer than 2^32 of anything")
 }

@@ -10,47 +10,11 @@
 //! Invariants: what is put into a box comes behind everything that was put into boxes
 //! before [`Post::close`], on all shards. What is kept as spare is empty.
 
-use super::batch::{Batch, Client, Item, Ticket};
-use super::timing::Ran;
-use crate::command::{Args, OwnedArgs};
+use super::batch::{Batch, Item};
+use super::reply::{Ran, Replied, Rest};
+use super::ticket::Client;
+use crate::command::OwnedArgs;
 use crate::types::ShardId;
-
-/// A reply for a client of this core.
-pub struct Replied<'a> {
-    pub client: Client,
-    /// The row of the request.
-    pub row: u16,
-    pub ran: Ran,
-    /// The request, if it was slow.
-    pub slow: Option<Args<'a>>,
-    pub reply: &'a [u8],
-    /// What follows that, if the reply is long.
-    pub pieces: Vec<Vec<u8>>,
-    pub rest: Rest,
-}
-
-impl Replied<'_> {
-    /// The reply in one piece.
-    pub fn whole(&self) -> Vec<u8> {
-        [self.reply, &self.pieces.concat()].concat()
-    }
-}
-
-/// What comes after a piece of a reply.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Rest {
-    /// This is the end; and only then the request has been counted.
-    #[default]
-    Nothing,
-    /// More, if [`Node::ask`](super::Node::ask) is told so. If nobody wants it,
-    /// [`Node::drop_reply`](super::Node::drop_reply) must be.
-    Follows(Ticket),
-    /// Nothing has run: its client has gone before. Its place is free.
-    InVain,
-    /// There should be more, but it is lost. Nothing that the client is sent now
-    /// would make sense to it.
-    Lost,
-}
 
 /// A reply for a client of this core, in the arena of [`Post::hand_out`].
 struct Answer {

@@ -1,8 +1,9 @@
 //! What MULTI has collected: a block of commands, and a block on several shards
 //! as its home core drives it.
 
-use super::batch::{Call, Client, Ticket};
-use super::timing::Ran;
+use super::call::Call;
+use super::reply::Ran;
+use super::ticket::{Client, Ticket};
 use crate::command::{Args, OwnedArgs, Row, flags};
 use crate::keyspace::Located;
 use crate::resp::Protocol;

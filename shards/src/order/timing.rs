@@ -5,7 +5,6 @@
 //! has everything in one hand: the client, the request and how long it took.
 
 use crate::command::{Args, OwnedArgs};
-use crate::error::CommandError;
 
 /// What a node measures with.
 #[derive(Clone, Copy, Debug)]
@@ -32,39 +31,5 @@ impl Timing {
     pub(super) fn keep(&self, ticks: u64, args: Args<'_>) -> Option<Box<OwnedArgs>> {
         let copy = (ticks >= self.slow).then(|| OwnedArgs::new(args.iter()));
         copy.filter(|it| !it.args().is_empty()).map(Box::new)
-    }
-}
-
-/// How a request, or its part on one shard, went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ran {
-    /// The reply is an error.
-    pub failed: bool,
-    /// The reply is too long: there is none, and the client is to be closed. See
-    /// [`CommandError::TooLong`](crate::CommandError::TooLong).
-    pub too_long: bool,
-    /// By the clock of the shard where it ran. A request on several shards took
-    /// the sum of what its parts did.
-    pub ticks: u64,
-}
-
-impl Ran {
-    /// What a shard has said of a request.
-    #[inline]
-    pub(super) fn of(outcome: &Result<(), CommandError>, ticks: u64) -> Self {
-        let too_long = matches!(outcome, Err(CommandError::TooLong));
-        Self {
-            failed: outcome.is_err() && !too_long,
-            too_long,
-            ticks,
-        }
-    }
-
-    /// What ended without having run: unblocked, timed out, refused.
-    pub(super) fn ended(failed: bool) -> Self {
-        Self {
-            failed,
-            ..Self::default()
-        }
     }
 }

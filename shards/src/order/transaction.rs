@@ -1,10 +1,11 @@
 //! A transaction as its home core drives it: waiting for grants, then for
 //! replies, then perhaps for writes.
 
-use super::batch::{Call, Client, Ticket};
-use super::node::Unblock;
+use super::call::Call;
+use super::reply::Ran;
 use super::split::{after_line, element_len, in_key_order, integer_reply};
-use super::timing::Ran;
+use super::ticket::{Client, Ticket};
+use super::waiters::Unblock;
 use crate::command::{
     Args, Ask, Cargo, Decide, Errand, Handler, Merge, OwnedArgs, Pieces, Put, Row, Sliced, Work,
     Write, digest, flags,

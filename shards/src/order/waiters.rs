@@ -8,12 +8,24 @@
 //! client is found by going through all waiters, which only happens when it
 //! leaves or is unblocked.
 
-use super::batch::{Call, Client};
+use super::call::Call;
+use super::ticket::Client;
 use crate::command::OwnedArgs;
 use crate::types::{ShardId, UnixMs, Waiting};
 use hashbrown::HashMap;
 use slab::Slab;
 use std::collections::{BTreeSet, VecDeque};
+
+/// How waiting ends from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unblock {
+    /// The client has gone: an empty reply, by which its core knows that it was not
+    /// served.
+    Gone,
+    /// As if the time were over.
+    Timeout,
+    Error,
+}
 
 /// A request that waits.
 pub struct Waiter {

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 fn ticket(number: u32) -> Ticket {
     Ticket {
         home: ShardId(0),
+        kind: TicketKind::Request,
         number,
         serial: 1,
     }

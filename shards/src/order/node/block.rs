@@ -6,13 +6,13 @@
 //! began; and it is judged at the instant of its beginning to its end. One that may
 //! come to that does not pass what waits for locks, or they would not be free.
 
-use super::parked::PARKED;
 use super::slices::Slice;
 use super::{Node, Parked};
 use crate::command::{Cargo, OwnedArgs};
-use crate::order::batch::{Call, Client, Ticket};
+use crate::order::call::Call;
 use crate::order::program::{Done, Task};
-use crate::order::timing::Ran;
+use crate::order::reply::Ran;
+use crate::order::ticket::{Client, Ticket, TicketKind};
 use crate::resp::Reply;
 use crate::types::{ShardId, UnixMs};
 
@@ -105,7 +105,8 @@ impl Node {
         running.too_long = header.is_cut();
         if block.is_heavy() {
             let number = self.parked.vacant_key();
-            running.ticket = Some(held.unwrap_or_else(|| self.ticket(number, PARKED)));
+            let new = || self.tickets.issue(TicketKind::Request, number);
+            running.ticket = Some(held.unwrap_or_else(new));
             running.cargo.divisible = true;
         }
         self.run_commands(task, &mut running, out);

@@ -33,31 +33,19 @@ mod scattered;
 use super::Node;
 use crate::command::{Args, Decide, OwnedArgs, Row};
 use crate::error::CommandError;
-use crate::order::batch::{Batch, Call, Client, Item, Lock, Noted, Scope, Ticket};
-use crate::order::timing::Ran;
+use crate::order::batch::{Batch, Item, Noted};
+use crate::order::call::Call;
+use crate::order::locks::{Lock, Scope};
+use crate::order::reply::Ran;
+use crate::order::ticket::{Client, Ticket, TicketKind};
 use crate::order::transaction::Transaction;
-use crate::order::waiters::Waiter;
+use crate::order::waiters::{Unblock, Waiter};
 use crate::resp::{Protocol, Reply};
 use crate::shard::Shard;
 use crate::types::{DbIndex, ShardId, Type, UnixMs, Waiting};
 use hashbrown::{HashMap, HashSet};
 use slab::Slab;
 use std::collections::BTreeSet;
-
-/// Marks the numbers of tickets that hold a key which is offered, or is to be
-/// looked at for those who wait for it.
-pub(super) const OFFERED: u32 = 1 << 30;
-
-/// How waiting ends from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unblock {
-    /// The client has gone: an empty reply, by which its core knows that it was not
-    /// served.
-    Gone,
-    /// As if the time were over.
-    Timeout,
-    Error,
-}
 
 /// A request with keys on several shards that waits, at its home core.
 pub(super) struct Scattered {
@@ -238,15 +226,14 @@ impl Node {
     fn queue_for(&mut self, key: Box<[u8]>, of: Type, locks: Vec<Lock>) {
         if self.blocked.queued.insert((self.hash(&key), of)) {
             let number = self.blocked.offers.insert((key, of));
-            let ticket = self.ticket(number, OFFERED);
+            let ticket = self.tickets.issue(TicketKind::Key, number);
             self.lock(ticket, locks);
         }
     }
 
     /// The turn of a key has come that somebody waits for.
     pub(super) fn look(&mut self, now: UnixMs, ticket: Ticket) {
-        let number = (ticket.number & !OFFERED) as usize;
-        let Some((key, of)) = self.blocked.offers.get(number).cloned() else {
+        let Some((key, of)) = self.blocked.offers.get(ticket.index()).cloned() else {
             return self.release_here(ticket);
         };
         self.blocked.queued.remove(&(self.hash(&key), of));
@@ -325,8 +312,7 @@ impl Node {
     fn looked(&mut self, ticket: Option<Ticket>) {
         if let Some(ticket) = ticket {
             // Nothing has appeared by this alone.
-            let number = (ticket.number & !OFFERED) as usize;
-            self.blocked.offers.try_remove(number);
+            self.blocked.offers.try_remove(ticket.index());
             self.release_here(ticket);
         }
     }
@@ -386,7 +372,7 @@ impl Node {
         self.waiters.set_tries(index, true);
         let ticket = held.unwrap_or_else(|| {
             let number = self.blocked.offers.insert((key.into(), of));
-            let ticket = self.ticket(number, OFFERED);
+            let ticket = self.tickets.issue(TicketKind::Key, number);
             let (scope, exclusive) = (Scope::Key(self.hash(key)), true);
             let granted = self.locks.lock(ticket, vec![Lock { scope, exclusive }]);
             self.mind_waits();
@@ -419,11 +405,11 @@ impl Node {
         self.shard.effects().end_block(ticket.block_id());
         self.look_over(ticket);
         self.locks.release(ticket, &mut self.granted);
-        if ticket.home == self.id && ticket.number & OFFERED != 0 {
-            let number = (ticket.number & !OFFERED) as usize;
-            if let Some((key, of)) = self.blocked.offers.try_remove(number) {
-                self.shard.effects().appeared(&key, of);
-            }
+        if ticket.home == self.id
+            && ticket.kind == TicketKind::Key
+            && let Some((key, of)) = self.blocked.offers.try_remove(ticket.index())
+        {
+            self.shard.effects().appeared(&key, of);
         }
         self.mind_waits();
     }

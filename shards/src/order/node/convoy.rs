@@ -4,15 +4,14 @@ use super::Node;
 use crate::command::{Args, Merge, Row};
 use crate::error::CommandError;
 use crate::keyspace::{Keyspace, Located};
-use crate::order::batch::{Batch, Call, Client, Item, ReplyEnd, Ticket};
+use crate::order::batch::{Batch, Item, ReplyEnd};
+use crate::order::call::Call;
 use crate::order::convoy::Convoy;
+use crate::order::reply::Ran;
 use crate::order::split::{Owners, part_step};
-use crate::order::timing::Ran;
+use crate::order::ticket::{Client, Ticket, TicketKind};
 use crate::resp::Reply;
 use crate::types::{ShardId, UnixMs};
-
-/// Marks the numbers of tickets that belong to convoys.
-pub(super) const CONVOY: u32 = 1 << 28;
 
 /// Empty convoys that are kept.
 const SPARE_CONVOYS: usize = 16;
@@ -94,7 +93,9 @@ impl Node {
             return;
         };
         self.post.close();
-        let ticket = self.ticket(self.convoys.vacant_key(), CONVOY);
+        let ticket = self
+            .tickets
+            .issue(TicketKind::Convoy, self.convoys.vacant_key());
         convoy.ticket = Some(ticket);
         convoy.missing = convoy.shards();
         for (index, place) in (0..).zip(&mut convoy.boxes) {
@@ -116,8 +117,7 @@ impl Node {
     }
 
     fn convoy(&mut self, ticket: Ticket) -> Option<&mut Box<Convoy>> {
-        let index = ticket.number & !CONVOY;
-        let convoy = self.convoys.get_mut(index as usize)?;
+        let convoy = self.convoys.get_mut(ticket.index())?;
         (convoy.ticket == Some(ticket)).then_some(convoy)
     }
 
@@ -202,8 +202,7 @@ impl Node {
         if convoy.missing > 0 {
             return;
         }
-        let index = ticket.number & !CONVOY;
-        let mut convoy = self.convoys.remove(index as usize);
+        let mut convoy = self.convoys.remove(ticket.index());
         let bytes_max = self.reply_bytes_max();
         for index in 0..convoy.members.len() {
             let member = &convoy.members[index];

@@ -16,18 +16,17 @@
 //! program pause. The locks are released behind the last command, in the same
 //! box. Locks belong to the program: a client that goes away leaves none.
 
-use super::{Node, Placement, number_of};
+use super::{Node, Placement};
 use crate::command::{Args, Cargo, OwnedArgs, Row, Run, Write, cursor_of, flags};
 use crate::keyspace::cursor_slot;
-use crate::order::batch::{Call, Client, Item, Ticket};
+use crate::order::batch::Item;
+use crate::order::call::Call;
 use crate::order::post::MOVED_BYTES;
 use crate::order::program::{Block, Manner, Pause, Phase, Program, Queued, Runs};
-use crate::order::timing::Ran;
+use crate::order::reply::Ran;
+use crate::order::ticket::{Client, Ticket, TicketKind, number_of};
 use crate::resp::Reply;
 use crate::types::{ShardId, UnixMs};
-
-/// Marks the numbers of tickets that belong to programs.
-pub(super) const PROGRAM: u32 = 1 << 29;
 
 /// A command of a program that the server is to run now.
 pub struct ServerStep {
@@ -54,7 +53,7 @@ impl Node {
         let mut participants: Vec<ShardId> = locks.iter().map(|(shard, _)| *shard).collect();
         participants.dedup();
         let index = self.programs.vacant_key();
-        let ticket = self.ticket(index, PROGRAM);
+        let ticket = self.tickets.issue(TicketKind::Program, index);
         let unlocked = participants.is_empty();
         self.programs.insert(Program {
             client,
@@ -139,7 +138,7 @@ impl Node {
     }
 
     pub(super) fn program(&mut self, ticket: Ticket) -> Option<&mut Program> {
-        let program = self.programs.get_mut((ticket.number & !PROGRAM) as usize)?;
+        let program = self.programs.get_mut(ticket.index())?;
         (program.ticket == ticket).then_some(program)
     }
 
@@ -201,7 +200,7 @@ impl Node {
             self.drive(now, ticket);
             return;
         }
-        let program = self.programs.remove((ticket.number & !PROGRAM) as usize);
+        let program = self.programs.remove(ticket.index());
         for shard in &program.participants {
             self.release(*shard, ticket);
         }
@@ -450,7 +449,7 @@ impl Node {
         if !program.over || program.missing > 0 {
             return;
         }
-        let program = self.programs.remove((ticket.number & !PROGRAM) as usize);
+        let program = self.programs.remove(ticket.index());
         let mut ran = Ran {
             too_long: program.too_long,
             ..Ran::ended(false)

@@ -8,10 +8,13 @@
 
 use super::{Node, Parked, Placement};
 use crate::command::{Args, Cargo, Context, Handler, Merge, Outcome, OwnedArgs, Run, flags};
-use crate::order::batch::{Batch, Call, Client, Item, Lock, ReplyEnd, Scope, Ticket};
+use crate::order::batch::{Batch, Item, ReplyEnd};
+use crate::order::call::Call;
+use crate::order::locks::{Lock, Scope};
 use crate::order::program::{Block, Manner, Queued, Runs, Task, Watched, WatchedKey};
+use crate::order::reply::Ran;
 use crate::order::split::Owners;
-use crate::order::timing::Ran;
+use crate::order::ticket::{Client, Ticket, TicketKind};
 use crate::order::transaction::{Then, Transaction};
 use crate::resp::Protocol;
 use crate::types::{DbIndex, ShardId, UnixMs};
@@ -406,7 +409,7 @@ impl Node {
         parent: Option<(Ticket, u32)>,
     ) {
         let index = self.transactions.vacant_key();
-        let ticket = self.ticket(index, 0);
+        let ticket = self.tickets.issue(TicketKind::Transaction, index);
         transaction.ticket = ticket;
         transaction.parent = parent;
         // As if all but one had granted, and that one did now.

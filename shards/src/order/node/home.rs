@@ -1,18 +1,22 @@
 //! What a transaction's home core does with it: collects grants, sends the
 //! work out, collects the replies, and decides what is to be written.
 
+use super::Node;
 use super::blocked::ending;
-use super::{Node, PROGRAM, Unblock, number_of};
 use crate::command::{
     Args, Cargo, Decide, Decision, Errand, Further, Handler, OwnedArgs, Row, Run, Work, Write,
     flags,
 };
 use crate::error::CommandError;
 use crate::keyspace::Parcel;
-use crate::order::batch::{Batch, Call, Client, Item, Lock, Scope, Ticket};
+use crate::order::batch::{Batch, Item};
+use crate::order::call::Call;
+use crate::order::locks::{Lock, Scope};
+use crate::order::reply::Ran;
 use crate::order::split::{Owners, in_key_order, part_step};
-use crate::order::timing::Ran;
+use crate::order::ticket::{Client, Ticket, TicketKind, number_of};
 use crate::order::transaction::{PlannedWrite, Retry, Then, Transaction, plan};
+use crate::order::waiters::Unblock;
 use crate::resp::{Protocol, Reply};
 use crate::types::{ShardId, UnixMs};
 use std::rc::Rc;
@@ -88,7 +92,7 @@ impl Node {
         };
         transaction.retries = retries;
         let index = self.transactions.vacant_key();
-        let ticket = self.ticket(index, 0);
+        let ticket = self.tickets.issue(TicketKind::Transaction, index);
         transaction.ticket = ticket;
         self.transactions.insert(transaction);
         self.ask_for_place(now, ticket, &locks);
@@ -191,7 +195,7 @@ impl Node {
     /// One more shard has granted a transaction of this node, at this instant. When
     /// all have, the work goes out.
     pub(super) fn granted(&mut self, now: UnixMs, ticket: Ticket, at: UnixMs) {
-        if ticket.number & PROGRAM != 0 {
+        if ticket.kind == TicketKind::Program {
             return self.program_granted(now, ticket, at);
         }
         let Some(transaction) = self.transaction(ticket) else {
@@ -212,7 +216,7 @@ impl Node {
         let (call, last) = (transaction.call, transaction.ends_with_parts());
         if parts.is_empty() {
             // Nothing to read, only destinations.
-            let transaction = self.transactions.remove(ticket.number as usize);
+            let transaction = self.transactions.remove(ticket.index());
             self.decide(now, transaction);
             return;
         }
@@ -359,7 +363,7 @@ impl Node {
         if !over {
             return;
         }
-        let mut transaction = self.transactions.remove(ticket.number as usize);
+        let mut transaction = self.transactions.remove(ticket.index());
         if let Then::Decide { .. } = transaction.then {
             self.decide(now, transaction);
             return;

@@ -19,15 +19,15 @@
 //! A long reply has its instant, too, but keeps its key alone: its client may take
 //! its time.
 
-use super::{Node, OFFERED};
-use crate::order::batch::Ticket;
+use super::Node;
+use crate::order::ticket::{Ticket, TicketKind};
 use crate::types::UnixMs;
 
 impl Node {
     /// A ticket has asked for its locks here.
     #[inline]
     pub(super) fn look_from(&mut self, now: UnixMs, ticket: Ticket) {
-        if ticket.number & OFFERED == 0 && self.locks.knows(ticket) {
+        if ticket.kind != TicketKind::Key && self.locks.knows(ticket) {
             self.look_for_long(now, ticket);
         }
     }

@@ -23,9 +23,12 @@
 
 use super::{Node, Parked};
 use crate::command::Cargo;
-use crate::order::batch::{Batch, Call, Item, Scope, Ticket};
-use crate::order::post::Rest;
-use crate::order::timing::Ran;
+use crate::order::batch::{Batch, Item};
+use crate::order::call::Call;
+use crate::order::locks::Scope;
+use crate::order::reply::Ran;
+use crate::order::reply::Rest;
+use crate::order::ticket::Ticket;
 use crate::types::UnixMs;
 use hashbrown::HashMap;
 use std::collections::{BTreeSet, VecDeque};

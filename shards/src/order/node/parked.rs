@@ -4,9 +4,12 @@
 
 use super::Node;
 use crate::command::{Args, Cargo, Long, OwnedArgs, Write};
-use crate::order::batch::{Batch, Call, Client, Item, Lock, Scope, Ticket};
+use crate::order::batch::{Batch, Item};
+use crate::order::call::Call;
+use crate::order::locks::{Lock, Scope};
 use crate::order::program::Task;
-use crate::order::timing::Ran;
+use crate::order::reply::Ran;
+use crate::order::ticket::{Client, Ticket, TicketKind};
 use crate::order::waiters::Waiter;
 use crate::types::{ShardId, UnixMs, Waiting};
 
@@ -49,9 +52,6 @@ pub(super) enum Unanswered {
     /// It is to be run again, under a ticket, to be answered in pieces.
     Long,
 }
-
-/// Marks the numbers of tickets that belong to parked requests.
-pub(super) const PARKED: u32 = 1 << 31;
 
 /// The keys of a request, and whether it may change each. Nothing if they cannot be
 /// told apart.
@@ -143,7 +143,7 @@ impl Node {
             None => self.locks_of(&request.call, request.args.args()),
         };
         let index = self.parked.insert(request);
-        let ticket = self.ticket(index, PARKED);
+        let ticket = self.tickets.issue(TicketKind::Request, index);
         self.lock_now(now, ticket, locks);
     }
 
@@ -208,7 +208,7 @@ impl Node {
 
     /// A parked request has its locks: it runs, as of the instant at which it came.
     pub(super) fn run_parked(&mut self, now: UnixMs, ticket: Ticket) {
-        let request = self.parked.remove((ticket.number & !PARKED) as usize);
+        let request = self.parked.remove(ticket.index());
         let at = self.looks_at(ticket).unwrap_or(now);
         if !self.run_under(at, ticket, request) {
             self.release_here(ticket);

@@ -14,8 +14,10 @@
 use super::Node;
 use super::block::LongBlock;
 use crate::command::{Args, Cargo, OwnedArgs};
-use crate::order::batch::{Batch, Call, Item, Ticket};
-use crate::order::timing::Ran;
+use crate::order::batch::{Batch, Item};
+use crate::order::call::Call;
+use crate::order::reply::Ran;
+use crate::order::ticket::Ticket;
 use crate::order::transaction::Transaction;
 use crate::types::{ShardId, UnixMs};
 

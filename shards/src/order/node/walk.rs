@@ -14,7 +14,9 @@
 use super::{Node, Parked};
 use crate::command::{Args, cursor_of};
 use crate::keyspace::cursor_slot;
-use crate::order::batch::{Call, Client, Item};
+use crate::order::batch::Item;
+use crate::order::call::Call;
+use crate::order::ticket::Client;
 use crate::types::{ShardId, UnixMs};
 
 impl Node {

@@ -1,7 +1,7 @@
 //! Replies in pieces: who waits for them, and whom they do not keep waiting.
 
 use super::*;
-use crate::order::batch::Ticket;
+use crate::order::ticket::Ticket;
 use crate::types::LongReplies;
 
 /// A list of ten elements on shard 0, of which a client of node `home` has been

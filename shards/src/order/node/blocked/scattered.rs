@@ -4,13 +4,16 @@
 
 use super::super::Node;
 use super::super::home::Seen;
-use super::{Scattered, Unblock, ending};
+use super::{Scattered, ending};
 use crate::command::{Args, Cargo, KeySpec, OwnedArgs, Row, Run};
 use crate::error::CommandError;
-use crate::order::batch::{Call, Client, Item, Noted, Ticket};
+use crate::order::batch::{Item, Noted};
+use crate::order::call::Call;
+use crate::order::reply::Ran;
 use crate::order::split::{Owners, after_line, in_key_order};
-use crate::order::timing::Ran;
+use crate::order::ticket::{Client, Ticket, TicketKind};
 use crate::order::transaction::{PlannedWrite, Retry, Then, Transaction};
+use crate::order::waiters::Unblock;
 use crate::resp::Protocol;
 use crate::types::{ShardId, UnixMs, Waiting};
 
@@ -231,7 +234,7 @@ impl Node {
             return;
         }
         let index = self.transactions.vacant_key();
-        let ticket = self.ticket(index, 0);
+        let ticket = self.tickets.issue(TicketKind::Transaction, index);
         let protocol = match then {
             Then::Written => call.protocol,
             _ => Protocol::Resp2,
