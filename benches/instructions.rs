@@ -173,7 +173,7 @@ impl Nodes {
             Placement::One(owner) if owner.index() == home && !self.is_waiting => {
                 assert!(node.is_unlocked(), "who comes one by one holds no locks");
                 let _ = node
-                    .shard
+                    .shard_mut()
                     .apply(UnixMs(1), &call.request(args), &mut self.out);
             }
             Placement::One(owner) => {

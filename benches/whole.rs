@@ -59,7 +59,7 @@ impl Cores {
             ]);
             let owner = cores.nodes[0].owner(&words.args()[1]);
             let call = Call::of(row("set").expect("there is such a command"));
-            let shard = &mut cores.nodes[owner.index()].shard;
+            let shard = cores.nodes[owner.index()].shard_mut();
             let done = shard.apply(NOW, &call.request(words.args()), &mut Vec::new());
             assert!(done.is_ok());
         }
@@ -97,7 +97,9 @@ impl Cores {
             match node.place(row, args) {
                 Placement::Several(owners) => node.begin(NOW, client, call, row, args, owners),
                 Placement::One(_) => {
-                    let done = node.shard.apply(NOW, &call.request(args), &mut Vec::new());
+                    let done = node
+                        .shard_mut()
+                        .apply(NOW, &call.request(args), &mut Vec::new());
                     assert!(done.is_ok());
                 }
             }
@@ -141,7 +143,7 @@ impl Cores {
                 .extend(sent.into_iter().map(|(to, batch)| (from, to, batch)));
             any |= !self.boxes.is_empty();
             let mut more = false;
-            self.timed(core, |node| more = node.shard.free_some(FREE_STEP));
+            self.timed(core, |node| more = node.shard_mut().free_some(FREE_STEP));
             any |= more;
         }
         any

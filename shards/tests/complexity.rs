@@ -392,7 +392,7 @@ impl Cores {
         match node.place(row, args) {
             Placement::One(owner) if owner.index() == home => {
                 let request = call.request(args);
-                let ran = node.shard.apply(self.now, &request, &mut self.reply);
+                let ran = node.shard_mut().apply(self.now, &request, &mut self.reply);
                 if ran == Err(CommandError::Long) {
                     node.reply_at_length(self.now, client, call, args);
                 }

@@ -474,7 +474,7 @@ fn blocks_leave_their_effects_together() {
         let shard = Shard::new(DBS, 0..16_384, seed, Settings::default());
         let mut primary = Node::new(ShardId(0), 1, shard, seed);
         let mut replica = Shard::new(DBS, 0..16_384, !seed, Settings::default());
-        primary.shard.effects().record(true);
+        primary.shard_mut().effects().record(true);
         let mut together = 0;
         for _ in 0..2_000 {
             now.0 += random.below(300).cast_signed();
@@ -498,7 +498,7 @@ fn blocks_leave_their_effects_together() {
             let over = primary.exec_here(now, (client, || client), (0, manner), block, &mut reply);
             assert!(over.is_some(), "nothing is locked");
             primary.replies(|_| {});
-            let log = primary.shard.effects().take();
+            let log = primary.shard_mut().effects().take();
             let text = log.escape_ascii().to_string();
             let names = names(&log);
             let count = |name: &[u8]| names.iter().filter(|other| *other == name).count();
@@ -510,7 +510,7 @@ fn blocks_leave_their_effects_together() {
             replay(&log, &mut replica);
             if random.below(20) == 0 {
                 assert_eq!(
-                    contents(&mut primary.shard),
+                    contents(primary.shard_mut()),
                     contents(&mut replica),
                     "{text}"
                 );
@@ -520,7 +520,7 @@ fn blocks_leave_their_effects_together() {
             together > 50,
             "only {together} blocks changed more than one thing"
         );
-        assert_eq!(contents(&mut primary.shard), contents(&mut replica));
+        assert_eq!(contents(primary.shard_mut()), contents(&mut replica));
     }
 }
 

@@ -643,7 +643,7 @@ fn what_goes_to_other_shards_never_ends_the_process() {
         assert_eq!(failed, lacks, "{}", out[..40].escape_ascii());
         for node in &pair.nodes {
             assert!(node.is_at_rest() && node.is_unlocked());
-            node.shard.keyspace(DbIndex(0)).check_invariants();
+            node.shard().keyspace(DbIndex(0)).check_invariants();
         }
         println!("reached: {reached}");
         return;

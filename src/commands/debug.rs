@@ -245,7 +245,7 @@ fn object_here(core: &mut Core, db: DbIndex, key: &[u8]) -> Answer {
         ..Request::new(shards::command::debug_object, args.args())
     };
     let mut reply = Vec::new();
-    match core.node.shard.apply(core.now, &request, &mut reply) {
+    match core.node.shard_mut().apply(core.now, &request, &mut reply) {
         Ok(()) => Answer::Text(reply),
         Err(_) => Answer::Done,
     }

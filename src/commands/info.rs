@@ -498,7 +498,7 @@ pub fn stats_here(core: &mut Core, histograms: bool) -> Answer {
             false => core.stats.without_histograms(),
         },
         clients: core.connections.len() as u64,
-        changes: core.node.shard.effects().changes(),
+        changes: core.node.shard_mut().effects().changes(),
         ..CoreStats::default()
     };
     sum.client_bytes = core.spare_buffers.bytes() as u64;
@@ -510,7 +510,7 @@ pub fn stats_here(core: &mut Core, histograms: bool) -> Answer {
         sum.blocked += u64::from(connection.is_blocked());
     }
     for db in 0..core.config.server.databases {
-        let info = core.node.shard.keyspace(DbIndex(db)).info();
+        let info = core.node.shard().keyspace(DbIndex(db)).info();
         let ttl_ms = |deadline: UnixMs| deadline.0.saturating_sub(core.now.0);
         let avg_ttl_ms = info.mean_deadline.map_or(0, ttl_ms);
         sum.keyspace.push(KeyspaceStats {
@@ -536,7 +536,10 @@ pub fn reset_here(core: &mut Core) -> Answer {
     stats.begin_work(core.turn, clock::thread_cpu());
     core.stats = stats;
     for db in 0..core.config.server.databases {
-        core.node.shard.keyspace_mut(DbIndex(db)).reset_counters();
+        core.node
+            .shard_mut()
+            .keyspace_mut(DbIndex(db))
+            .reset_counters();
     }
     Answer::Done
 }

@@ -189,7 +189,7 @@ fn configure_here(core: &mut Core, new: &Config) -> Answer {
         }
     }
     core.config = new.clone();
-    core.node.shard.settings = new.engine.clone();
+    core.node.shard_mut().settings = new.engine.clone();
     core.time_as_configured();
     Answer::Done
 }

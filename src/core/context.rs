@@ -51,7 +51,7 @@ impl Context<'_> {
     /// [`Context::reply`], for a reply that a client can make as long as it likes: it is
     /// cut where it is too long, and the command is to end with [`Reply::complete`].
     pub fn long_reply(&mut self) -> Reply<'_> {
-        let max = self.core.node.shard.settings.reply_max.bytes;
+        let max = self.core.node.shard().settings.reply_max.bytes;
         let protocol = self.core.connections[self.key as usize].session.protocol;
         Reply::until(self.out, protocol, max)
     }

@@ -231,7 +231,7 @@ impl Core {
     /// Lets the clients that a pause has held up go on.
     pub fn end_pause(&mut self) {
         self.pause = None;
-        self.node.shard.keep().hold_all(false);
+        self.node.shard_mut().keep().hold_all(false);
         for key in std::mem::take(&mut self.paused) {
             if let Some(connection) = self.connections.get_mut(key as usize) {
                 connection.paused = false;

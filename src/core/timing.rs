@@ -24,11 +24,11 @@ impl Core {
             u64::MAX => u64::MAX,
             ns => ticks::of_ns(ns),
         };
-        self.node.timing = Timing {
+        self.node.time_with(Timing {
             clock: ticks::now,
             slow: self.noteworthy_ticks,
-        };
-        self.node.shard.settings.reply_max = reply_max(&self.config);
+        });
+        self.node.shard_mut().settings.reply_max = reply_max(&self.config);
         self.stats.tracking = self.config.logs.latency_tracking;
         if !self.stats.tracking {
             self.stats.forget_histograms();

@@ -14,7 +14,7 @@ pub fn fetch(core: &Core, key: u32, group: &[Parsed], words: (&[u8], &[Span])) {
     }
     let keyspace = core
         .node
-        .shard
+        .shard()
         .keyspace(core.connections[key as usize].session.db);
     own_keys(core, group).for_each(|it| keyspace.prefetch_line(it));
     own_keys(core, group).for_each(|it| keyspace.prefetch_entry(it));

@@ -50,7 +50,7 @@ pub(super) fn parse_group(
 ) -> End {
     let connection = &core.connections[key as usize];
     let limits = Limits {
-        bulk_len: core.node.shard.settings.proto_max_bulk_len,
+        bulk_len: core.node.shard().settings.proto_max_bulk_len,
         request_len: core
             .config
             .clients
@@ -97,7 +97,7 @@ impl<'a> LastKey<'a> {
         match self.0 {
             Some((last, located)) if is_same(last, key) => located,
             _ => {
-                let located = core.node.shard.locate(key);
+                let located = core.node.shard().locate(key);
                 self.0 = Some((key, located));
                 located
             }

@@ -192,7 +192,11 @@ fn here(core: &mut Core, key: u32, call: &Call, args: Args<'_>) {
     }
     let out = connection.reply_buffer();
     let before = out.len();
-    match core.node.shard.apply(core.now, &call.request(args), out) {
+    match core
+        .node
+        .shard_mut()
+        .apply(core.now, &call.request(args), out)
+    {
         Ok(()) => {}
         Err(CommandError::Blocked(waiting)) => {
             let client = connection.client(key, Kind::Single);

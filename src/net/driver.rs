@@ -234,11 +234,11 @@ fn background(core: &mut Core, listeners: &mut Listeners) -> bool {
         let expires = core.pause.is_none() && core.active_expire;
         if expires {
             let before = Instant::now();
-            late = core.node.shard.expire_due(core.now, EXPIRE_STEP).more;
+            late = core.node.shard_mut().expire_due(core.now, EXPIRE_STEP).more;
             core.stats.expiry_ns += before.elapsed().as_nanos() as u64;
         }
         more = late;
-        more |= core.node.shard.free_some(FREE_STEP);
+        more |= core.node.shard_mut().free_some(FREE_STEP);
     }
     core.stats.expiry_capped += u64::from(late);
     core.note_expire_cycle(began);

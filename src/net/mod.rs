@@ -168,7 +168,7 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
         return;
     };
     connection.dirty = false;
-    if connection.output_bytes() > core.node.shard.settings.reply_max.bytes {
+    if connection.output_bytes() > core.node.shard().settings.reply_max.bytes {
         connection.close_at_limit(&mut core.stats);
     }
     if !connection.is_in_flight() && connection.has_output() && connection.phase != Phase::Closed {

@@ -29,7 +29,7 @@ pub fn begin(core: &mut Core, new: Pause, asked: QuestionId) {
     pause.until = pause.until.max(new.until);
     pause.all |= new.all;
     // What is due is hidden, but the keys are as they were when it ends.
-    core.node.shard.keep().hold_all(true);
+    core.node.shard_mut().keep().hold_all(true);
     look(core, asked);
 }
 
@@ -54,7 +54,7 @@ pub fn passed(core: &mut Core, asked: QuestionId) {
         asked,
         missing: core.shards - 1,
         busy: core.node.has_writes(),
-        changes: core.node.shard.effects().changes(),
+        changes: core.node.shard_mut().effects().changes(),
     });
 }
 
@@ -65,7 +65,7 @@ pub fn settle(core: &mut Core) {
     }
     let mut waiting = std::mem::take(&mut core.pause_questions);
     let has_writes = core.node.has_writes();
-    let changes = core.node.shard.effects().changes();
+    let changes = core.node.shard_mut().effects().changes();
     let is_over = core.pause.is_none();
     waiting.retain_mut(|pausing| {
         pausing.busy |= has_writes;

@@ -197,7 +197,7 @@ impl Blocks {
         let owner = self.nodes[0].owner(&args.args()[1]);
         let call = call_of(name, db);
         let mut out = Vec::new();
-        let shard = &mut self.nodes[owner.index()].shard;
+        let shard = self.nodes[owner.index()].shard_mut();
         let _ = shard.apply(NOW, &call.request(args.args()), &mut out);
         out
     }
@@ -248,7 +248,7 @@ impl Blocks {
             if !node.is_at_rest() || node.has_writes() {
                 return Some(format!("node {} is not at rest", node.id().0));
             }
-            if !node.shard.is_unwatched() {
+            if !node.shard().is_unwatched() {
                 return Some(format!("shard {} is still watched", node.id().0));
             }
         }
@@ -459,7 +459,7 @@ impl Blocks {
         }
         let mut reply = Vec::new();
         let _ = node
-            .shard
+            .shard_mut()
             .apply(NOW, &call.request(args.args()), &mut reply);
         self.answer(client, reply);
     }
@@ -628,7 +628,7 @@ impl Blocks {
 
     /// A node sends what it has for others, and its log is taken.
     fn publish(&mut self, node: usize) {
-        let log = self.nodes[node].shard.effects().take();
+        let log = self.nodes[node].shard_mut().effects().take();
         self.logs[node].push(log);
         self.network.publish(node, &mut self.nodes[node]);
     }

@@ -109,7 +109,7 @@ fn same(world: &mut Blocks, node: usize, logs: &[Vec<u8>]) -> Result<(), String>
             let _ = shard.apply(NOW, &call.request(args.args()), &mut reply);
             bulk(&reply)
         };
-        let (here, there) = (ask(&mut world.nodes[node].shard), ask(&mut follower));
+        let (here, there) = (ask(world.nodes[node].shard_mut()), ask(&mut follower));
         if here != there {
             let key = key.escape_ascii();
             return Err(format!(

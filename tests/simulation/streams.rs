@@ -238,7 +238,7 @@ impl Streams {
                     node.park(NOW, client(), call, args);
                 } else {
                     let mut out = Vec::new();
-                    match node.shard.apply(NOW, &call.request(args), &mut out) {
+                    match node.shard_mut().apply(NOW, &call.request(args), &mut out) {
                         Err(CommandError::Long) => node.reply_at_length(NOW, client(), call, args),
                         _ => person.line.reply(&out),
                     }
@@ -260,7 +260,7 @@ impl Streams {
             let owner = self.nodes[0].owner(&args[1]);
             let request = Call::of(row("rpush").unwrap()).request(args);
             let put = self.nodes[owner.index()]
-                .shard
+                .shard_mut()
                 .apply(NOW, &request, &mut Vec::new());
             assert!(put.is_ok());
         }
@@ -421,7 +421,7 @@ impl Streams {
             let owner = self.nodes[0].owner(&args[1]);
             let call = Call::of(row("lrange").unwrap());
             let mut out = Vec::new();
-            let shard = &mut self.nodes[owner.index()].shard;
+            let shard = self.nodes[owner.index()].shard_mut();
             let read = shard.apply(NOW, &call.request(args), &mut out);
             read.map_err(|error| error.to_string())?;
             whole.push(elements(&out)?);

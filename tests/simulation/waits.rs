@@ -183,7 +183,7 @@ impl Waits {
                     node.park(NOW, client, call, args);
                 } else {
                     let mut out = Vec::new();
-                    match node.shard.apply(NOW, &call.request(args), &mut out) {
+                    match node.shard_mut().apply(NOW, &call.request(args), &mut out) {
                         Err(CommandError::Blocked(waiting)) => {
                             node.wait(client, call, args, waiting);
                         }
@@ -318,7 +318,7 @@ impl Waits {
         let request = Call::of(row("lrange").unwrap()).request(args);
         let mut out = Vec::new();
         let read = self.nodes[owner.index()]
-            .shard
+            .shard_mut()
             .apply(NOW, &request, &mut out);
         assert!(read.is_ok(), "queues are lists");
         out

@@ -129,7 +129,7 @@ impl World {
             let value = format!("token{number}");
             let request = OwnedArgs::new([&b"set"[..], &key.name, value.as_bytes()]);
             let call = call_of(Verb::Set, key.db);
-            let shard = &mut nodes[key.owner.index()].shard;
+            let shard = nodes[key.owner.index()].shard_mut();
             let request = call.request(request.args());
             let _ = shard.apply(UnixMs(START_MS), &request, &mut Vec::new());
         }
@@ -299,7 +299,7 @@ impl World {
             self.clocks[node] = self.clocks[node].max(self.now_ms - behind);
             if self.rng.one_in(4) {
                 let now = UnixMs(self.clocks[node]);
-                self.nodes[node].shard.expire_due(now, 64);
+                self.nodes[node].shard_mut().expire_due(now, 64);
             }
             self.take_log(node);
         }
@@ -340,7 +340,7 @@ impl World {
             .keys
             .first()
             .and_then(|_| args.get(1))
-            .map(|key| node.shard.locate(key));
+            .map(|key| node.shard().locate(key));
         let placement = match located {
             Some(located) if matches!(row.run, shards::command::Run::OneShard(_)) => {
                 Placement::One(node.owner_of(&located))
@@ -401,7 +401,7 @@ impl World {
         }
         let now = UnixMs(self.clocks[home.index()]);
         let mut reply = Vec::new();
-        let shard = &mut self.nodes[home.index()].shard;
+        let shard = self.nodes[home.index()].shard_mut();
         let _ = shard.apply(now, &call.request(args), &mut reply);
         let reply = self.perhaps_miscounted(id, reply);
         let line = &mut self.connections[index].line;
@@ -566,7 +566,7 @@ impl World {
     }
 
     fn take_log(&mut self, node: usize) {
-        let log = self.nodes[node].shard.effects().take();
+        let log = self.nodes[node].shard_mut().effects().take();
         if !log.is_empty() {
             // A transaction is judged at the latest instant of all who take part.
             let latest = self.clocks.iter().copied().max();
@@ -582,7 +582,7 @@ impl World {
         let call = call_of(Verb::Get, key.db);
         let mut reply = Vec::new();
         let now = UnixMs(self.clocks[node]);
-        let shard = &mut self.nodes[node].shard;
+        let shard = self.nodes[node].shard_mut();
         let _ = shard.apply(now, &call.request(request.args()), &mut reply);
         reply
     }
@@ -590,7 +590,7 @@ impl World {
     /// Number of keys on all nodes, in all databases.
     pub fn keys_stored(&self) -> usize {
         let dbs = |node: &Node| -> usize {
-            let len = |db| node.shard.keyspace(shards::DbIndex(db)).len();
+            let len = |db| node.shard().keyspace(shards::DbIndex(db)).len();
             (0..DBS).map(len).sum()
         };
         self.nodes.iter().map(dbs).sum()
@@ -600,7 +600,9 @@ impl World {
     pub fn check_invariants(&self) {
         for node in &self.nodes {
             for db in 0..DBS {
-                node.shard.keyspace(shards::DbIndex(db)).check_invariants();
+                node.shard()
+                    .keyspace(shards::DbIndex(db))
+                    .check_invariants();
             }
         }
     }

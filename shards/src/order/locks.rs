@@ -194,6 +194,8 @@ pub struct Locks {
     /// Whether to note what tickets begin to wait for.
     notes_waits: bool,
     waits: Vec<Scope>,
+    /// Tickets that have all their locks, and that nobody has acted on yet.
+    granted: VecDeque<Ticket>,
 }
 
 impl Default for Locks {
@@ -209,6 +211,7 @@ impl Default for Locks {
             spare: Vec::new(),
             notes_waits: false,
             waits: Vec::new(),
+            granted: VecDeque::new(),
         }
     }
 }
@@ -228,7 +231,7 @@ impl Locks {
 
     /// A ticket asks for its locks on this shard, all at once: the whole shard
     /// alone, or keys, each as often as it likes. Whether it has them all; if
-    /// not, a [`Locks::release`] will say when.
+    /// not, [`Locks::next_granted`] will name it.
     pub fn lock(&mut self, ticket: Ticket, locks: Vec<Lock>) -> bool {
         let beside = self.behind.is_empty() && self.lets_in(&locks);
         if self.whole.is_some() && !beside {
@@ -404,9 +407,27 @@ impl Locks {
                 && self.keys.iter().all(|queue| queue.is_free(false))
     }
 
-    /// A ticket is over on this shard. Those that have now what they asked for are
-    /// appended to `granted`, first come first.
-    pub fn release(&mut self, ticket: Ticket, granted: &mut VecDeque<Ticket>) {
+    /// As [`Locks::lock`]; [`Locks::next_granted`] names the ticket when it has them all.
+    pub fn queue(&mut self, ticket: Ticket, locks: Vec<Lock>) {
+        if self.lock(ticket, locks) {
+            self.granted.push_back(ticket);
+        }
+    }
+
+    /// The next ticket that has all its locks, first come first.
+    #[inline]
+    pub fn next_granted(&mut self) -> Option<Ticket> {
+        self.granted.pop_front()
+    }
+
+    /// Whether [`Locks::next_granted`] has any.
+    pub fn has_granted(&self) -> bool {
+        !self.granted.is_empty()
+    }
+
+    /// A ticket is over on this shard. [`Locks::next_granted`] names those that have now
+    /// what they asked for.
+    pub fn release(&mut self, ticket: Ticket) {
         let Some(number) = self.tickets.remove(&ticket) else {
             return;
         };
@@ -420,14 +441,14 @@ impl Locks {
             }
             if whole.ticket == ticket {
                 self.whole = None;
-                self.come_forward(granted);
+                self.come_forward();
                 return;
             }
             whole.beside.retain(|other| *other != ticket);
         }
         for lock in &locks {
             if let Scope::Key(key) = lock.scope {
-                self.leave(key, number, granted);
+                self.leave(key, number);
             }
         }
         if self.keys.is_empty() && self.keys.capacity() > SPARE_KEYS {
@@ -438,14 +459,14 @@ impl Locks {
             && self.tickets.len() == 1
         {
             whole.granted = true;
-            granted.push_back(whole.ticket);
-            self.come_beside(granted);
+            self.granted.push_back(whole.ticket);
+            self.come_beside();
         }
     }
 
     /// Takes a ticket out of a key's queue and grants what follows.
     #[inline]
-    fn leave(&mut self, key: u64, number: u32, granted: &mut VecDeque<Ticket>) {
+    fn leave(&mut self, key: u64, number: u32) {
         let Ok(mut entry) = self.keys.find_entry(key, |queue| queue.key == key) else {
             return;
         };
@@ -465,7 +486,7 @@ impl Locks {
             if let Some(holding) = self.holdings.get_mut(next as usize) {
                 holding.missing -= 1;
                 if holding.missing == 0 {
-                    granted.push_back(holding.ticket);
+                    self.granted.push_back(holding.ticket);
                 }
             }
         }
@@ -480,28 +501,28 @@ impl Locks {
 
     /// The ticket on the whole shard is over: what waited behind it comes in
     /// as if it came now, up to the next of its kind.
-    fn come_forward(&mut self, granted: &mut VecDeque<Ticket>) {
+    fn come_forward(&mut self) {
         while self.whole.is_none()
             && let Some(next) = self.next_behind()
         {
-            self.come_late(next, granted);
+            self.come_late(next);
         }
-        self.come_beside(granted);
+        self.come_beside();
     }
 
     /// A ticket on the whole shard has been granted: those that it lets in come in.
-    fn come_beside(&mut self, granted: &mut VecDeque<Ticket>) {
+    fn come_beside(&mut self) {
         while let Some(next) = self.behind.front()
             && self.lets_in(&next.locks)
             && let Some(next) = self.next_behind()
         {
-            self.come_late(next, granted);
+            self.come_late(next);
         }
     }
 
-    fn come_late(&mut self, late: Behind, granted: &mut VecDeque<Ticket>) {
+    fn come_late(&mut self, late: Behind) {
         if self.come_in(late.ticket, late.locks) {
-            granted.push_back(late.ticket);
+            self.granted.push_back(late.ticket);
         }
     }
 }
@@ -523,167 +544,4 @@ fn wants_to_write(locks: &[Lock]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::ticket::TicketKind;
-    use super::*;
-    use crate::types::ShardId;
-
-    fn ticket(number: u32) -> Ticket {
-        Ticket {
-            home: ShardId(0),
-            kind: TicketKind::Transaction,
-            number,
-            serial: 0,
-        }
-    }
-
-    fn key(key: u64, exclusive: bool) -> Lock {
-        Lock {
-            scope: Scope::Key(key),
-            exclusive,
-        }
-    }
-
-    fn whole(exclusive: bool) -> Vec<Lock> {
-        vec![Lock {
-            scope: Scope::Shard,
-            exclusive,
-        }]
-    }
-
-    fn release(locks: &mut Locks, number: u32) -> Vec<u32> {
-        let mut granted = VecDeque::new();
-        locks.release(ticket(number), &mut granted);
-        granted.into_iter().map(|ticket| ticket.number).collect()
-    }
-
-    #[test]
-    fn queues_are_first_come_first_served() {
-        let mut locks = Locks::default();
-        assert!(locks.lock(ticket(1), vec![key(7, true), key(8, true)]));
-        assert!(!locks.lock(ticket(2), vec![key(8, true), key(9, true)]));
-        assert!(!locks.allows(8, false));
-        assert!(locks.allows(10, true));
-        assert!(!locks.lock(ticket(3), vec![key(8, false)]));
-        assert_eq!(release(&mut locks, 1), [2]);
-        assert_eq!(release(&mut locks, 2), [3]);
-        assert!(locks.allows(8, false) && !locks.allows(8, true));
-        assert_eq!(release(&mut locks, 3), [0; 0]);
-        assert!(locks.is_empty() && locks.keys.is_empty());
-    }
-
-    #[test]
-    fn shared_locks_are_held_together_and_no_reader_overtakes_a_writer() {
-        let mut locks = Locks::default();
-        assert!(locks.lock(ticket(1), vec![key(1, false)]));
-        assert!(locks.lock(ticket(2), vec![key(1, false)]));
-        assert!(!locks.lock(ticket(3), vec![key(1, true)]));
-        assert!(!locks.lock(ticket(4), vec![key(1, false)]));
-        assert!(!locks.allows(1, false) && !locks.allows_all(false));
-        assert_eq!(release(&mut locks, 1), [0; 0]);
-        assert_eq!(release(&mut locks, 2), [3]);
-        assert_eq!(release(&mut locks, 3), [4]);
-        assert_eq!(release(&mut locks, 4), [0; 0]);
-        assert!(locks.is_empty());
-    }
-
-    #[test]
-    fn a_key_that_is_asked_for_twice_takes_one_place() {
-        let mut locks = Locks::default();
-        assert!(locks.lock(ticket(1), vec![key(1, true), key(1, false), key(1, true)]));
-        assert_eq!(release(&mut locks, 1), [0; 0]);
-        assert!(locks.is_empty() && locks.keys.is_empty());
-        // To read with another, then to write: it waits for the other.
-        assert!(locks.lock(ticket(2), vec![key(1, false)]));
-        assert!(!locks.lock(ticket(3), vec![key(1, false), key(1, true)]));
-        assert!(!locks.lock(ticket(4), vec![key(1, false)]));
-        assert_eq!(release(&mut locks, 2), [3]);
-        assert!(!locks.allows(1, false));
-        assert_eq!(release(&mut locks, 3), [4]);
-        assert_eq!(release(&mut locks, 4), [0; 0]);
-        assert!(locks.is_empty() && locks.keys.is_empty());
-    }
-
-    #[test]
-    fn the_whole_shard_waits_for_what_came_before_and_holds_up_what_comes_after() {
-        let mut locks = Locks::default();
-        assert!(locks.lock(ticket(1), vec![key(1, true)]));
-        assert!(!locks.lock(ticket(2), whole(true)));
-        assert!(!locks.allows(5, false), "a request after it waits");
-        assert!(!locks.lock(ticket(3), vec![key(5, false)]));
-        assert!(!locks.lock(ticket(4), vec![key(5, true)]));
-        assert_eq!(release(&mut locks, 1), [2]);
-        assert_eq!(release(&mut locks, 2), [3]);
-        assert_eq!(release(&mut locks, 3), [4]);
-        assert_eq!(release(&mut locks, 4), [0; 0]);
-        assert!(locks.is_empty() && locks.keys.is_empty());
-    }
-
-    #[test]
-    fn readers_pass_a_reader_of_the_whole_shard() {
-        let mut locks = Locks::default();
-        assert!(locks.lock(ticket(1), whole(false)));
-        assert!(locks.allows(1, false) && !locks.allows(1, true));
-        assert!(locks.lock(ticket(2), vec![key(1, false)]));
-        assert!(!locks.lock(ticket(3), vec![key(1, true), key(2, true)]));
-        assert!(!locks.lock(ticket(4), vec![key(3, false)]), "in order");
-        assert!(!locks.allows(1, false) && locks.allows(9, false));
-        assert_eq!(release(&mut locks, 1), [4]);
-        assert!(!locks.allows(1, false) && !locks.allows(2, false));
-        assert_eq!(release(&mut locks, 2), [3]);
-        assert!(!locks.allows(1, false) && !locks.allows(2, false));
-        assert_eq!(release(&mut locks, 3), [0; 0]);
-        assert_eq!(release(&mut locks, 4), [0; 0]);
-        assert!(locks.is_empty() && locks.keys.is_empty());
-    }
-
-    #[test]
-    fn several_readers_share_the_whole_shard_until_a_writer_comes() {
-        let mut locks = Locks::default();
-        assert!(locks.lock(ticket(1), vec![key(9, true)]));
-        assert!(!locks.lock(ticket(2), whole(false)));
-        assert!(!locks.lock(ticket(3), whole(false)));
-        assert!(!locks.lock(ticket(4), vec![key(1, false)]));
-        assert!(!locks.lock(ticket(5), vec![key(1, true)]));
-        assert!(!locks.lock(ticket(6), whole(false)));
-        assert!(locks.allows(2, false) && !locks.allows(1, false) && !locks.allows(9, false));
-        assert_eq!(release(&mut locks, 1), [2, 3, 4]);
-        assert_eq!(release(&mut locks, 2), [0; 0]);
-        assert!(!locks.allows(5, true), "the other one still reads");
-        assert_eq!(release(&mut locks, 4), [0; 0]);
-        assert_eq!(release(&mut locks, 3), [5]);
-        assert!(!locks.allows(1, false) && locks.allows(2, false));
-        assert_eq!(release(&mut locks, 5), [6]);
-        assert_eq!(release(&mut locks, 6), [0; 0]);
-        assert!(locks.is_empty() && locks.keys.is_empty());
-    }
-
-    #[test]
-    fn two_tickets_on_the_whole_shard_take_turns() {
-        let mut locks = Locks::default();
-        assert!(locks.lock(ticket(1), whole(true)));
-        assert!(!locks.lock(ticket(2), whole(true)));
-        assert_eq!(release(&mut locks, 1), [2]);
-        assert_eq!(release(&mut locks, 2), [0; 0]);
-        assert!(locks.is_empty());
-    }
-
-    #[test]
-    fn no_reader_overtakes_a_write_of_its_key_behind_the_whole_shard() {
-        let mut locks = Locks::default();
-        assert!(locks.lock(ticket(1), whole(false)));
-        assert!(!locks.lock(ticket(2), vec![key(1, true), key(2, false)]));
-        assert!(!locks.lock(ticket(3), vec![key(1, true)]));
-        assert!(!locks.allows(1, false) && locks.allows(2, false));
-        assert!(!locks.allows_all(false));
-        assert_eq!(release(&mut locks, 1), [2]);
-        assert_eq!(release(&mut locks, 2), [3]);
-        assert_eq!(release(&mut locks, 3), [0; 0]);
-        assert!(locks.is_empty() && locks.keys.is_empty() && locks.written_behind.is_empty());
-        assert!(locks.lock(ticket(4), whole(false)));
-        assert!(!locks.lock(ticket(5), whole(true)));
-        assert!(!locks.allows(1, false));
-        assert_eq!(release(&mut locks, 4), [5]);
-        assert_eq!(release(&mut locks, 5), [0; 0]);
-    }
-}
+mod tests;

@@ -73,6 +73,7 @@ mod node;
 mod post;
 mod program;
 mod reply;
+mod site;
 mod split;
 #[cfg(test)]
 mod tests;

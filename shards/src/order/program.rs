@@ -4,7 +4,7 @@
 use super::call::Call;
 use super::reply::Ran;
 use super::ticket::{Client, Ticket};
-use crate::command::{Args, OwnedArgs, Row, flags};
+use crate::command::{Args, Handler, OwnedArgs, Row, flags};
 use crate::keyspace::Located;
 use crate::resp::Protocol;
 use crate::shard::Request;
@@ -20,6 +20,23 @@ pub struct Manner {
     pub no_touch: bool,
     /// It wants no replies.
     pub silent: bool,
+}
+
+impl Manner {
+    /// A request whose keys, if it has any, are nobody's concern on its way.
+    pub(super) fn keyless(self, handler: Handler, row: u16) -> Call {
+        Call {
+            handler,
+            row,
+            db: self.db,
+            protocol: self.protocol,
+            no_touch: true,
+            alone: false,
+            write: false,
+            keys: &[],
+            located: None,
+        }
+    }
 }
 
 /// Who watches, and what: the keys' shards and hashes.

@@ -140,7 +140,7 @@ impl Scene {
             Placement::One(_) if node.must_wait(&call, args) => node.park(now, waiting, call, args),
             Placement::One(_) => {
                 let mut reply = Vec::new();
-                match node.shard.apply(now, &call.request(args), &mut reply) {
+                match node.shard_mut().apply(now, &call.request(args), &mut reply) {
                     Err(CommandError::Long) => node.reply_at_length(now, waiting, call, args),
                     Err(CommandError::Blocked(why)) => node.wait(waiting, call, args, why),
                     Err(CommandError::TooLong) => {

@@ -11,6 +11,8 @@
 use super::call::Call;
 use super::ticket::Client;
 use crate::command::OwnedArgs;
+use crate::error::CommandError;
+use crate::resp::{Protocol, Reply};
 use crate::types::{ShardId, UnixMs, Waiting};
 use hashbrown::HashMap;
 use slab::Slab;
@@ -161,4 +163,18 @@ fn keys_of(waiter: &Waiter) -> Vec<Box<[u8]>> {
     keys.sort_unstable();
     keys.dedup();
     keys
+}
+
+/// The reply to a request that stops waiting.
+pub fn ending(how: Unblock, protocol: Protocol) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut reply = Reply::new(&mut out, protocol);
+    match how {
+        Unblock::Gone => {}
+        Unblock::Timeout => reply.null_array(),
+        Unblock::Error => reply.error(&CommandError::Static(
+            "UNBLOCKED client unblocked via CLIENT UNBLOCK",
+        )),
+    }
+    out
 }

@@ -1,6 +1,7 @@
 //! By example, and against a twin: a list of places with the bytes that have come.
 
 use super::*;
+use crate::order::TicketKind;
 use crate::types::ShardId;
 use proptest::prelude::*;
 

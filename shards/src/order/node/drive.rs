@@ -49,11 +49,11 @@ impl Node {
         block: Box<Block>,
     ) {
         self.close_convoy();
-        let locks = self.locks_of_program(&block);
+        let locks = self.site.locks_of_program(&block);
         let mut participants: Vec<ShardId> = locks.iter().map(|(shard, _)| *shard).collect();
         participants.dedup();
         let index = self.programs.vacant_key();
-        let ticket = self.tickets.issue(TicketKind::Program, index);
+        let ticket = self.site.tickets.issue(TicketKind::Program, index);
         let unlocked = participants.is_empty();
         self.programs.insert(Program {
             client,
@@ -115,7 +115,7 @@ impl Node {
     /// The server has run a command of a program: its reply, and how the
     /// client's further commands are to be run.
     pub fn resume(&mut self, now: UnixMs, ticket: Ticket, reply: Vec<u8>, manner: Manner) {
-        let bytes_max = self.reply_bytes_max();
+        let bytes_max = self.site.reply_bytes_max();
         let Some(program) = self.program(ticket) else {
             return;
         };
@@ -170,8 +170,8 @@ impl Node {
         program.missing = shards.len();
         for shard in shards {
             let watcher = watched.watcher;
-            if shard == self.id {
-                let unchanged = self.shard.settle(at, watcher);
+            if shard == self.site.id {
+                let unchanged = self.site.shard.settle(at, watcher);
                 self.checked(now, ticket, unchanged);
             } else {
                 let item = Item::Check {
@@ -180,7 +180,7 @@ impl Node {
                     at,
                     unchanged: None,
                 };
-                self.post.tell(shard, item);
+                self.site.post.tell(shard, item);
             }
         }
     }
@@ -208,7 +208,8 @@ impl Node {
         if !program.headless {
             Reply::new(&mut out, program.protocol).null_array();
         }
-        self.post
+        self.site
+            .post
             .answer(program.client, program.row, Ran::ended(false), None, &out);
     }
 
@@ -318,8 +319,8 @@ impl Node {
     /// A step of a walk of a program.
     fn walk_within(&mut self, now: UnixMs, of: (Ticket, usize), call: Call, args: Args<'_>) {
         let cursor = args.get(1).and_then(cursor_of);
-        let owner = cursor.map_or(self.id, |cursor| {
-            ShardId::of_slot(cursor_slot(cursor), self.shards)
+        let owner = cursor.map_or(self.site.id, |cursor| {
+            ShardId::of_slot(cursor_slot(cursor), self.site.shards)
         });
         self.step(now, of, owner, call, args);
     }
@@ -337,7 +338,7 @@ impl Node {
             return;
         };
         let at = *at;
-        if owner != self.id {
+        if owner != self.site.id {
             let item = Item::Step {
                 call,
                 ticket,
@@ -346,7 +347,7 @@ impl Node {
                 reply: None,
                 onward: None,
             };
-            self.post.batch_for(owner).push(item, args.iter());
+            self.site.post.batch_for(owner).push(item, args.iter());
             return;
         }
         let mut reply = Vec::new();
@@ -354,15 +355,17 @@ impl Node {
             divisible: true,
             ..Cargo::default()
         };
-        self.group(ticket, false);
-        let ran = self.apply(at, &call, args, &mut cargo, &mut reply);
-        self.shard.effects().pause_block();
+        self.site.group(ticket, false);
+        let ran = self.site.apply(at, &call, args, &mut cargo, &mut reply);
+        self.site.shard.effects().pause_block();
         let ran = ran.expect("a command of a block never waits");
         if cargo.goes_on() {
             let (who, step) = ((at, ticket, ticket), Some(number_of(index)));
-            return self.put_off(who, (call, false, cargo), step, args, (ran, reply));
+            return self
+                .site
+                .put_off(who, (call, false, cargo), step, args, (ran, reply));
         }
-        match self.shard.onward() {
+        match self.site.shard.onward() {
             Some(on) => {
                 let call = Call {
                     handler: on.handler,
@@ -371,7 +374,7 @@ impl Node {
                 self.walk_within(now, (ticket, index), call, on.args.args());
             }
             None => {
-                let how = (call.row, ran, self.timing.keep(ran.ticks, args));
+                let how = (call.row, ran, self.site.timing.keep(ran.ticks, args));
                 self.step_done(now, (ticket, index), how, reply);
             }
         }
@@ -412,8 +415,8 @@ impl Node {
             return;
         };
         let client = client.only_counted();
-        self.post.answer(client, row, ran, slow, error);
-        let bytes_max = self.reply_bytes_max();
+        self.site.post.answer(client, row, ran, slow, error);
+        let bytes_max = self.site.reply_bytes_max();
         let Some(program) = self.program(ticket) else {
             return;
         };
@@ -478,8 +481,9 @@ impl Node {
         if ran.too_long {
             (out, tail) = (Vec::new(), Vec::new());
         }
-        self.post
+        self.site
+            .post
             .answer(program.client, program.row, ran, None, &out);
-        self.post.follow_with(tail);
+        self.site.post.follow_with(tail);
     }
 }

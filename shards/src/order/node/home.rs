@@ -2,21 +2,20 @@
 //! work out, collects the replies, and decides what is to be written.
 
 use super::Node;
-use super::blocked::ending;
 use crate::command::{
     Args, Cargo, Decide, Decision, Errand, Further, Handler, OwnedArgs, Row, Run, Work, Write,
     flags,
 };
 use crate::error::CommandError;
 use crate::keyspace::Parcel;
-use crate::order::batch::{Batch, Item};
+use crate::order::batch::Item;
 use crate::order::call::Call;
 use crate::order::locks::{Lock, Scope};
 use crate::order::reply::Ran;
 use crate::order::split::{Owners, in_key_order, part_step};
 use crate::order::ticket::{Client, Ticket, TicketKind, number_of};
 use crate::order::transaction::{PlannedWrite, Retry, Then, Transaction, plan};
-use crate::order::waiters::Unblock;
+use crate::order::waiters::{Unblock, ending};
 use crate::resp::{Protocol, Reply};
 use crate::types::{ShardId, UnixMs};
 use std::rc::Rc;
@@ -31,16 +30,6 @@ pub(super) struct Decided {
     pub further: Option<Further>,
     /// The reply is longer than it may be: there is none.
     pub too_long: bool,
-}
-
-/// A reply that lies in a box, apart; if there is no memory for it there is none.
-fn own(reply: &[u8], mut ran: Ran) -> (Vec<u8>, Ran) {
-    let mut own = Vec::new();
-    match own.try_reserve_exact(reply.len()) {
-        Ok(()) => own.extend_from_slice(reply),
-        Err(_) => ran.too_long = true,
-    }
-    (own, ran)
 }
 
 /// What a row decides on. Without further rounds `first` is the same as `read`.
@@ -66,7 +55,7 @@ impl Node {
         owners: Owners,
     ) {
         match row.run {
-            Run::ByCursor(_) => return self.walk(now, self.id, client, call, args),
+            Run::ByCursor(_) => return self.site.walk(now, self.site.id, client, call, args),
             Run::EachShard { part, merge } if !owners.shards.is_empty() => {
                 let call = Call {
                     handler: part,
@@ -92,7 +81,7 @@ impl Node {
         };
         transaction.retries = retries;
         let index = self.transactions.vacant_key();
-        let ticket = self.tickets.issue(TicketKind::Transaction, index);
+        let ticket = self.site.tickets.issue(TicketKind::Transaction, index);
         transaction.ticket = ticket;
         self.transactions.insert(transaction);
         self.ask_for_place(now, ticket, &locks);
@@ -120,12 +109,12 @@ impl Node {
                 (read, row.run.skip(), Protocol::Resp2, then)
             }
         };
-        let mut parts = owners.parts(row, args, self.shards);
+        let mut parts = owners.parts(row, args, self.site.shards);
         if row.flags.has(flags::READS_LAST) {
             let last = args.get(args.len() - 1).unwrap_or_default();
             parts.iter_mut().for_each(|(_, part)| part.push(last));
         }
-        let participants = owners.participants(self.shards);
+        let participants = owners.participants(self.site.shards);
         let locks = self.locks_for(&owners, &participants, call.write, args);
         let elements = match owners.shards.is_empty() {
             true => participants.clone(),
@@ -159,11 +148,11 @@ impl Node {
                 continue;
             };
             let locks = group.iter().map(|(_, lock)| *lock);
-            if self.shards == 1 {
-                self.lock_now(now, ticket, locks.collect());
+            if self.site.shards == 1 {
+                self.site.lock_now(now, ticket, locks.collect());
                 continue;
             }
-            let batch = self.post.batch_for(*shard);
+            let batch = self.site.post.batch_for(*shard);
             batch.locks.extend(locks);
             let locks_end = number_of(batch.locks.len());
             batch.push(Item::Lock { ticket, locks_end }, std::iter::empty());
@@ -184,7 +173,7 @@ impl Node {
             return all.map(|shard| (*shard, lock(Scope::Shard))).collect();
         }
         let keys = owners.positions.iter().filter_map(|at| args.get(*at));
-        let keys = keys.map(|key| lock(Scope::Key(self.hash(key))));
+        let keys = keys.map(|key| lock(Scope::Key(self.site.hash(key))));
         let mut locks = Vec::with_capacity(owners.shards.len());
         locks.extend(owners.shards.iter().copied().zip(keys));
         locks.sort_unstable_by_key(|(shard, lock)| (*shard, lock.scope));
@@ -243,7 +232,7 @@ impl Node {
         };
         let at = *at;
         let within = parent.map_or(ticket, |(program, _)| program);
-        if shard != self.id {
+        if shard != self.site.id {
             let item = Item::Work {
                 call,
                 ticket,
@@ -253,98 +242,33 @@ impl Node {
                 cargo,
                 reply: None,
             };
-            self.post.batch_for(shard).push(item, args.iter());
+            self.site.post.batch_for(shard).push(item, args.iter());
             return;
         }
         let mut reply = Vec::new();
         cargo.divisible = true;
-        self.group(within, last);
-        let ran = self.apply(at, &call, args, &mut cargo, &mut reply);
-        self.shard.effects().pause_block();
+        self.site.group(within, last);
+        let ran = self.site.apply(at, &call, args, &mut cargo, &mut reply);
+        self.site.shard.effects().pause_block();
         let ran = ran.expect("a part of a transaction never waits");
         if cargo.goes_on() {
             let who = (at, ticket, within);
-            return self.put_off(who, (call, last, cargo), None, args, (ran, reply));
+            return self
+                .site
+                .put_off(who, (call, last, cargo), None, args, (ran, reply));
         }
         if last {
-            self.release_here(ticket);
+            self.site.release_here(ticket);
         }
         self.take_part(now, shard, ticket, (ran, cargo), reply);
     }
 
     pub(super) fn release(&mut self, shard: ShardId, ticket: Ticket) {
-        if shard == self.id {
-            self.release_here(ticket);
+        if shard == self.site.id {
+            self.site.release_here(ticket);
         } else {
-            self.post.tell(shard, Item::Release { ticket });
+            self.site.post.tell(shard, Item::Release { ticket });
         }
-    }
-
-    /// An answered box has come back.
-    pub(super) fn take_answers(&mut self, now: UnixMs, from: ShardId, batch: &mut Batch) {
-        let mut start = 0;
-        let mut items = std::mem::take(&mut batch.items);
-        for (index, item) in items.iter_mut().enumerate() {
-            match item {
-                Item::Request {
-                    call,
-                    client,
-                    reply: Some(reply),
-                } => {
-                    let bytes = &batch.replies[start..reply.end];
-                    let slow = self.timing.keep(reply.ran.ticks, batch.args(index));
-                    self.post.answer(*client, call.row, reply.ran, slow, bytes);
-                    start = reply.end;
-                }
-                Item::Work {
-                    ticket,
-                    cargo,
-                    reply: Some(reply),
-                    ..
-                } => {
-                    let bytes = &batch.replies[start..reply.end];
-                    start = reply.end;
-                    let cargo = std::mem::take(cargo);
-                    let (bytes, ran) = own(bytes, reply.ran);
-                    self.take_part(now, from, *ticket, (ran, cargo), bytes);
-                }
-                Item::Step {
-                    call,
-                    ticket,
-                    index: at,
-                    reply: Some(reply),
-                    onward,
-                    ..
-                } => {
-                    let bytes = &batch.replies[start..reply.end];
-                    start = reply.end;
-                    let slow = self.timing.keep(reply.ran.ticks, batch.args(index));
-                    let (bytes, ran) = own(bytes, reply.ran);
-                    let how = (ran, slow, onward.take());
-                    self.take_step(now, (*ticket, *at), *call, how, bytes);
-                }
-                Item::Exec {
-                    client,
-                    task: Some(task),
-                    reply: Some(reply),
-                } => {
-                    let bytes = &batch.replies[start..reply.end];
-                    start = reply.end;
-                    self.post.answer(*client, task.row, reply.ran, None, bytes);
-                    for done in task.done.drain(..) {
-                        self.count(*client, done);
-                    }
-                }
-                Item::Check {
-                    ticket,
-                    unchanged: Some(unchanged),
-                    ..
-                } => self.checked(now, *ticket, *unchanged),
-                _ => {}
-            }
-        }
-        batch.items = items;
-        self.pump(now);
     }
 
     /// A part's reply has come.
@@ -369,7 +293,7 @@ impl Node {
             return;
         }
         let mut out = Vec::new();
-        let (failed, pieces) = transaction.merged(&mut out, self.reply_bytes_max());
+        let (failed, pieces) = transaction.merged(&mut out, self.site.reply_bytes_max());
         self.end_with(now, &transaction, (failed, out), pieces);
     }
 
@@ -389,14 +313,14 @@ impl Node {
         let is_unserved = matches!(transaction.then, Then::Decide { .. }) && reply.is_empty();
         if transaction.unblocked == Some(Unblock::Gone) && is_unserved {
             let (client, row) = (transaction.client, transaction.call.row);
-            return self.post.send_in_vain(self.id, client, row);
+            return self.site.post.send_in_vain(self.site.id, client, row);
         }
         let reply = match transaction.too_long {
             true => Vec::new(),
             false => reply,
         };
         let ticks = transaction.ticks;
-        let slow = (ticks >= self.timing.slow).then(|| Box::new(transaction.request()));
+        let slow = (ticks >= self.site.timing.slow).then(|| Box::new(transaction.request()));
         let (client, row, ran) = (
             transaction.client,
             transaction.call.row,
@@ -407,7 +331,7 @@ impl Node {
             },
         );
         match transaction.parent {
-            None => self.post.answer_owned(client, row, ran, slow, reply),
+            None => self.site.post.answer_owned(client, row, ran, slow, reply),
             Some((ticket, index)) => {
                 self.step_done(now, (ticket, index as usize), (row, ran, slow), reply);
             }
@@ -593,14 +517,14 @@ impl Node {
         alone: bool,
         out: &mut Vec<u8>,
     ) -> Result<Decided, CommandError> {
-        let chance = self.shard.chance();
+        let chance = self.site.shard.chance();
         let (random, seed) = (chance.choices.next(), chance.seeds.next());
-        let max = self.shard.settings.reply_max;
+        let max = self.site.shard.settings.reply_max;
         let reply = Reply::until(out, protocol, max.bytes);
-        let mut decision = Decision::new(args, seen.read, &self.shard.settings, reply);
+        let mut decision = Decision::new(args, seen.read, &self.site.shard.settings, reply);
         (decision.first, decision.owners) = (seen.first, seen.owners);
         (decision.works, decision.destination) = (works, seen.destination);
-        decision.home = self.id;
+        decision.home = self.site.id;
         (decision.random, decision.seed) = (random, seed);
         (decision.now, decision.alone) = (now, alone);
         decision.parcel = parcel;

@@ -57,7 +57,7 @@ impl Node {
     #[inline]
     pub fn wants_stamp(&mut self) -> bool {
         self.follow_convoy();
-        self.post.wants_stamp()
+        self.site.post.wants_stamp()
     }
 
     /// What is to be sent to other nodes at the end of a turn, after
@@ -65,11 +65,10 @@ impl Node {
     /// of this node before, and nobody else's; otherwise it is not used.
     #[inline]
     pub fn outgoing(&mut self, stamp: u64, mut send: impl FnMut(ShardId, Box<Batch>)) {
-        let Self {
-            post, incoming, id, ..
-        } = self;
-        post.leave(stamp, |target, batch| {
-            if target == *id {
+        let Self { site, incoming, .. } = self;
+        let id = site.id;
+        site.post.leave(stamp, |target, batch| {
+            if target == id {
                 incoming.push(target, batch);
             } else {
                 send(target, batch);
@@ -80,7 +79,7 @@ impl Node {
     /// Boxes that this node is to open, or will be when they have left.
     pub(super) fn own_boxes(&self) -> impl Iterator<Item = &Batch> {
         let come = self.incoming.from.iter().flatten().map(|batch| &**batch);
-        let boxes = self.post.own_boxes().chain(come);
+        let boxes = self.site.post.own_boxes().chain(come);
         boxes.filter(|batch| !batch.answered)
     }
 

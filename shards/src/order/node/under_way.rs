@@ -1,7 +1,6 @@
 //! What is under way on a node and may still write: what a pause waits for.
 
-use super::slices::Slice;
-use super::{Node, Parked};
+use super::Node;
 
 impl Node {
     /// Whether something that has begun may still write: a transaction, a block or a
@@ -10,17 +9,12 @@ impl Node {
     /// is not opened. Requests that travel are not seen, nor those that wait for a key
     /// that has not appeared.
     pub fn has_writes(&self) -> bool {
-        let mut parked = self.parked.iter().map(|(_, parked)| parked);
         let mut programs = self.programs.iter();
         self.transactions.iter().any(|(_, it)| it.call.write)
             || self.open.iter().any(|convoy| convoy.writes())
             || self.convoys.iter().any(|(_, convoy)| convoy.writes())
             || self.own_boxes().any(|batch| batch.writes())
             || programs.any(|(_, it)| it.block.as_ref().is_some_and(|block| block.writes()))
-            || parked.any(Parked::writes)
-            || self.long.have_writes()
-            || self.slices.iter().any(Slice::writes)
-            || !self.blocked.is_at_rest()
-            || self.waiters.is_any_tried()
+            || self.site.has_writes()
     }
 }

@@ -19,7 +19,7 @@ fn bounded() -> Scene {
     }
     scene.ask(0, 9, &format!("RPUSH list@0 {value} {value}"));
     for node in &mut scene.nodes {
-        node.shard.settings.reply_max = ReplyMax {
+        node.shard_mut().settings.reply_max = ReplyMax {
             bytes: BYTES_MAX,
             closes: true,
         };
@@ -166,10 +166,10 @@ fn a_client_has_no_more_with_a_box_than_with_a_reply() {
 fn what_a_command_has_done_stays_though_its_reply_is_too_long() {
     for home in [0, 1] {
         let mut scene = bounded();
-        scene.nodes[0].shard.effects().record(true);
+        scene.nodes[0].shard_mut().effects().record(true);
         scene.ask(home, 1, "LPOP list@0 2");
         assert_eq!(told(&mut scene), [TOO_LONG]);
-        let log = text(&scene.nodes[0].shard.effects().take());
+        let log = text(&scene.nodes[0].shard_mut().effects().take());
         assert!(log.contains("LPOP"), "{log}");
         scene.ask(home, 1, "EXISTS list@0");
         assert_eq!(told(&mut scene), [":0"]);

@@ -111,7 +111,7 @@ fn a_request_that_finds_no_memory_leaves_nothing_in_its_convoy() {
     );
     let args = words("MGET a@0 b@1");
     let key = |at| {
-        let located = scene.nodes[0].shard.locate(&args.args()[at]);
+        let located = scene.nodes[0].shard().locate(&args.args()[at]);
         (at, ShardId(at as u16 - 1), located)
     };
     let (one, both) = ([key(1)], [key(1), key(2)]);

@@ -33,7 +33,7 @@ impl Scene {
     fn later(&mut self, ms: i64) {
         self.now.0 += ms;
         for node in &mut self.nodes {
-            while node.shard.expire_due(self.now, 100).more {}
+            while node.shard_mut().expire_due(self.now, 100).more {}
         }
     }
 
@@ -69,7 +69,7 @@ fn a_block_that_pauses_sees_what_it_saw_before() {
     let seen = format!("*5 $1 v {keys} $1 v $1 v :0");
     assert_eq!(scene.said(), [said(1, &seen)]);
     scene.later(0);
-    assert_eq!(scene.nodes[0].shard.keyspace(DbIndex(0)).len(), 20);
+    assert_eq!(scene.nodes[0].shard().keyspace(DbIndex(0)).len(), 20);
 }
 
 #[test]
@@ -120,13 +120,13 @@ fn what_is_alive_when_all_have_granted_is_alive_to_the_end() {
 #[test]
 fn a_key_that_expires_behind_a_block_stands_once() {
     let mut scene = Scene::new();
-    scene.nodes[0].shard.effects().record(true);
+    scene.nodes[0].shard_mut().effects().record(true);
     scene.ask(0, 9, &format!("SET x@0 old PXAT {}", NOW.0 + 5));
     scene.ask(0, 9, "RPUSH l@0 a b");
     scene.ask(0, 9, &format!("PEXPIREAT l@0 {}", NOW.0 + 5));
     scene.ask(0, 9, &format!("HSETEX h@0 PXAT {} FIELDS 1 f v", NOW.0 + 5));
     scene.said();
-    scene.nodes[0].shard.effects().take();
+    scene.nodes[0].shard_mut().effects().take();
     // It holds keys of both shards, none of these.
     scene.exec_over(
         1,
@@ -134,21 +134,27 @@ fn a_key_that_expires_behind_a_block_stands_once() {
         &["SET other@0 v", "RENAME other@1 other@2", "GET other@0"],
     );
     let ever = UnixMs(i64::MAX);
-    while scene.nodes[0].shard.keep().until(ever) == ever {
+    while scene.nodes[0].shard_mut().keep().until(ever) == ever {
         assert!((0..SHARDS * SHARDS).any(|at| scene.deliver(at / SHARDS, at % SHARDS)));
     }
     scene.later(10);
     assert_eq!(scene.look(0, "GET x@0"), "$-1");
-    let keys = scene.nodes[0].shard.keyspace(DbIndex(0)).len();
+    let keys = scene.nodes[0].shard().keyspace(DbIndex(0)).len();
     assert_eq!(keys, 3, "all are hidden");
     assert_eq!(scene.look(0, "SET x@0 new"), "+OK");
     assert_eq!(scene.look(0, "RPUSH l@0 c"), ":1");
     assert_eq!(scene.look(0, "HSET h@0 f new"), ":1");
     assert_eq!(scene.look(0, "GET x@0"), "$3 new");
-    scene.nodes[0].shard.keyspace(DbIndex(0)).check_invariants();
+    scene.nodes[0]
+        .shard()
+        .keyspace(DbIndex(0))
+        .check_invariants();
     scene.settle();
-    let log = text(&scene.nodes[0].shard.effects().take());
+    let log = text(&scene.nodes[0].shard_mut().effects().take());
     let [del, set] = ["DEL", "SET"].map(|name| log.find(&format!("{name} $2 {}", key_of("x", 0))));
     assert!(del.is_some() && del < set, "{log}");
-    scene.nodes[0].shard.keyspace(DbIndex(0)).check_invariants();
+    scene.nodes[0]
+        .shard()
+        .keyspace(DbIndex(0))
+        .check_invariants();
 }

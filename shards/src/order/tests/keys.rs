@@ -65,7 +65,7 @@ fn what_expires_during_keys_is_met_all_the_same_and_is_gone_for_others() {
     scene.deliver_all();
     assert!(scene.go_on(0));
     let later = UnixMs(NOW.0 + 1);
-    let shard = &mut scene.nodes[0].shard;
+    let shard = scene.nodes[0].shard_mut();
     assert_eq!(shard.expire_due(later, 100).expired, 0);
     for (line, reply) in [("GET k3@0", "$-1"), ("RANDOMKEY", "$-1")] {
         let args = words(line);
@@ -77,5 +77,8 @@ fn what_expires_during_keys_is_met_all_the_same_and_is_gone_for_others() {
     scene.settle();
     let replies = scene.said();
     assert!(replies[0].1.starts_with("*20 "), "{replies:?}");
-    assert_eq!(scene.nodes[0].shard.expire_due(later, 100).expired, 20);
+    assert_eq!(
+        scene.nodes[0].shard_mut().expire_due(later, 100).expired,
+        20
+    );
 }

@@ -15,7 +15,7 @@ fn half_read(home: u16) -> (Scene, Ticket) {
 fn listed() -> Scene {
     let mut scene = Scene::new();
     for node in &mut scene.nodes {
-        node.shard.settings.long_replies = LongReplies {
+        node.shard_mut().settings.long_replies = LongReplies {
             elements: 5,
             bytes: 1000,
             piece: 14,
@@ -194,10 +194,16 @@ fn a_key_that_is_about_to_go_stays_until_its_reply_is_made() {
     assert!(scene.nodes[0].time_out(soon));
     assert!(scene.hurries());
     // The other core's clock is behind: it reads at the instant of the first piece.
-    assert_eq!(scene.nodes[0].shard.expire_due(goes_at, 100).expired, 0);
+    assert_eq!(
+        scene.nodes[0].shard_mut().expire_due(goes_at, 100).expired,
+        0
+    );
     scene.settle();
     assert_eq!(scene.said(), [said(1, WHOLE)]);
-    assert_eq!(scene.nodes[0].shard.expire_due(goes_at, 100).expired, 1);
+    assert_eq!(
+        scene.nodes[0].shard_mut().expire_due(goes_at, 100).expired,
+        1
+    );
     assert_eq!(scene.nodes[0].next_timeout(), None);
 }
 
@@ -219,13 +225,13 @@ fn a_leap_of_the_clock_takes_nothing_from_a_reply() {
         scene.ask(0, 9, &format!("PEXPIREAT list@0 {}", NOW.0 + 60_000));
         scene.said();
         let ticket = begun(&mut scene, home);
-        let shard = &mut scene.nodes[0].shard;
+        let shard = scene.nodes[0].shard_mut();
         let later = UnixMs(NOW.0 + 60_000);
         assert_eq!(shard.expire_due(later, 100).expired, 0);
         (0..4).for_each(|_| scene.more(home, ticket));
         assert_eq!(scene.said(), [said(1, WHOLE)]);
         scene.settle();
-        assert_eq!(scene.nodes[0].shard.expire_due(later, 100).expired, 1);
+        assert_eq!(scene.nodes[0].shard_mut().expire_due(later, 100).expired, 1);
     }
 }
 
@@ -236,7 +242,7 @@ fn a_reply_that_cannot_be_finished_is_given_up() {
         // What no request can do: the key is locked.
         let key = key_of("list", 0);
         let mut effects = crate::Effects::default();
-        let keyspace = scene.nodes[0].shard.keyspace_mut(DbIndex(0));
+        let keyspace = scene.nodes[0].shard_mut().keyspace_mut(DbIndex(0));
         assert!(keyspace.at(NOW, false, &mut effects).delete(key.as_bytes()));
         scene.more(home, ticket);
         assert_eq!(scene.lost, [1]);
@@ -265,7 +271,7 @@ fn fields_that_go_while_others_look_are_still_replied() {
         for large in [false, true] {
             let (mut scene, ticket) = half_read_hash(home);
             if large {
-                let settings = &mut scene.nodes[0].shard.settings;
+                let settings = &mut scene.nodes[0].shard_mut().settings;
                 settings.encodings.hash_max_listpack_entries = 0;
                 scene.drop_reply(home, ticket);
                 scene.heard.clear();
@@ -294,12 +300,16 @@ fn fields_that_go_while_others_look_are_still_replied() {
                 let replies = scene.said();
                 assert_eq!(replies, [said(2, reply)], "{line}");
             }
-            scene.nodes[0].shard.expire_due(UnixMs(NOW.0 + 60_004), 100);
+            scene.nodes[0]
+                .shard_mut()
+                .expire_due(UnixMs(NOW.0 + 60_004), 100);
             scene.nodes[0].time_out(UnixMs(NOW.0 + 60_004));
             scene.settle();
             let replies = scene.said();
             assert_eq!(replies[0].1.split(' ').count(), 1 + 20 * 2, "{replies:?}");
-            scene.nodes[0].shard.expire_due(UnixMs(NOW.0 + 60_004), 100);
+            scene.nodes[0]
+                .shard_mut()
+                .expire_due(UnixMs(NOW.0 + 60_004), 100);
             scene.ask(0, 2, "HLEN h@0");
             assert_eq!(scene.said(), [said(2, ":5")]);
         }
@@ -315,7 +325,7 @@ fn a_key_that_expires_beside_a_hurried_reply_is_gone() {
     scene.said();
     begun(&mut scene, 1);
     assert!(scene.hurries());
-    scene.nodes[0].shard.effects().record(true);
+    scene.nodes[0].shard_mut().effects().record(true);
     scene.now = UnixMs(NOW.0 + 10);
     for (line, reply) in [
         ("SET x@0 new", "+OK"),
@@ -326,14 +336,17 @@ fn a_key_that_expires_beside_a_hurried_reply_is_gone() {
         ("SET x@0 newer", "+OK"),
     ] {
         if line == "DBSIZE" {
-            assert_eq!(scene.nodes[0].shard.keyspace(DbIndex(0)).len(), 2);
+            assert_eq!(scene.nodes[0].shard().keyspace(DbIndex(0)).len(), 2);
             continue;
         }
         scene.ask(0, 2, line);
         assert_eq!(scene.said(), [said(2, reply)], "{line}");
-        scene.nodes[0].shard.keyspace(DbIndex(0)).check_invariants();
+        scene.nodes[0]
+            .shard()
+            .keyspace(DbIndex(0))
+            .check_invariants();
     }
-    let log = text(&scene.nodes[0].shard.effects().take());
+    let log = text(&scene.nodes[0].shard_mut().effects().take());
     let (x, y) = (key_of("x", 0), key_of("y", 0));
     let expected = [
         format!("DEL $2 {x}"),

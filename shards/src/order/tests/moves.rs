@@ -6,8 +6,8 @@ use super::*;
 fn effects(scene: &mut Scene) -> Vec<String> {
     let nodes = scene.nodes.iter_mut();
     let taken = nodes.map(|node| {
-        let log = text(&node.shard.effects().take());
-        node.shard.effects().record(true);
+        let log = text(&node.shard_mut().effects().take());
+        node.shard_mut().effects().record(true);
         log.replace("*2 $6 SELECT $1 0 ", "")
     });
     taken.collect()

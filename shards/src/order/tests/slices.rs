@@ -98,8 +98,8 @@ fn scene(slices: Slices) -> Scene {
     scene.settle();
     scene.said();
     for node in &mut scene.nodes {
-        node.shard.settings.slices = slices;
-        node.shard.effects().record(true);
+        node.shard_mut().settings.slices = slices;
+        node.shard_mut().effects().record(true);
     }
     scene
 }
@@ -119,16 +119,16 @@ impl Scene {
 
     /// All that the keys hold.
     fn holds(&mut self) -> Vec<String> {
-        let before = self.nodes[0].shard.settings.slices;
-        self.nodes[0].shard.settings.slices = WHOLE;
+        let before = self.nodes[0].shard().settings.slices;
+        self.nodes[0].shard_mut().settings.slices = WHOLE;
         let holds = AFTER.iter().map(|line| self.answer(0, line)).collect();
-        self.nodes[0].shard.settings.slices = before;
+        self.nodes[0].shard_mut().settings.slices = before;
         holds
     }
 
     /// What the log of shard 0 makes of what there was before.
     fn replayed(&mut self) -> Vec<String> {
-        let log = self.nodes[0].shard.effects().take();
+        let log = self.nodes[0].shard_mut().effects().take();
         let mut twin = scene(WHOLE);
         let log = String::from_utf8(log).unwrap();
         twin.replay(&log);
@@ -152,15 +152,18 @@ fn the_same_comes_of_slices_as_of_one_piece() {
     for line in HEAVY {
         let mut whole = scene(WHOLE);
         let reply = whole.answer(0, line);
-        let log = text(&whole.nodes[0].shard.effects().take());
-        let (changes, holds) = (whole.nodes[0].shard.effects().changes(), whole.holds());
+        let log = text(&whole.nodes[0].shard_mut().effects().take());
+        let (changes, holds) = (
+            whole.nodes[0].shard_mut().effects().changes(),
+            whole.holds(),
+        );
         for (step, home) in [(1, 0), (2, 1), (3, 0), (1000, 0)] {
             let mut sliced = scene(Slices { above: 0, step });
             assert_eq!(sliced.answer(home, line), reply, "{line}");
             let node = &mut sliced.nodes[0];
-            assert_eq!(node.shard.effects().changes(), changes, "{line}");
+            assert_eq!(node.shard_mut().effects().changes(), changes, "{line}");
             if step == 1000 {
-                assert_eq!(text(&node.shard.effects().take()), log, "{line}");
+                assert_eq!(text(&node.shard_mut().effects().take()), log, "{line}");
             } else {
                 assert_eq!(sliced.replayed(), holds, "{line}");
             }
@@ -248,7 +251,7 @@ fn it_is_judged_at_the_instant_of_its_beginning() {
             "{reply}"
         );
         // Nothing keeps what is due any more.
-        let shard = &mut scene.nodes[0].shard;
+        let shard = scene.nodes[0].shard_mut();
         shard.expire_due(UnixMs(NOW.0 + 10), 1000);
         assert!(!shard.keep().holds_keys());
         assert_eq!(
@@ -313,7 +316,7 @@ fn a_block_with_much_to_do_is_one_block() {
             scene.ask(0, 2, "FLUSHDB");
             scene.settle();
         }
-        logs.push(text(&scene.nodes[0].shard.effects().take()));
+        logs.push(text(&scene.nodes[0].shard_mut().effects().take()));
     }
     assert!(logs[0].starts_with("*1 $5 MULTI *2 $6 SELECT"), "{logs:?}");
     assert_eq!(logs[0], logs[1]);
@@ -361,7 +364,7 @@ fn a_client_that_goes_away_does_not_stop_a_write() {
 #[test]
 fn a_read_that_nobody_wants_any_more_ends() {
     let mut scene = under_way(1, "SUNION s@0 t@0");
-    scene.nodes[0].shard.settings.long_replies.piece = 10;
+    scene.nodes[0].shard_mut().settings.long_replies.piece = 10;
     while scene.flows.is_empty() {
         assert!(scene.go_on(0));
         scene.deliver_all();
@@ -418,7 +421,7 @@ fn the_same_comes_of_slices_where_keys_are_spread() {
         }
         scene.said();
         for node in &mut scene.nodes {
-            node.shard.settings.slices = slices;
+            node.shard_mut().settings.slices = slices;
         }
         scene
     };
@@ -426,7 +429,7 @@ fn the_same_comes_of_slices_where_keys_are_spread() {
         let mut scene = spread_scene(slices);
         let reply = scene.answer(home, &spread(line));
         for node in &mut scene.nodes {
-            node.shard.settings.slices = WHOLE;
+            node.shard_mut().settings.slices = WHOLE;
         }
         // A union has its members in the order in which its inputs were met.
         let in_order = |line: &str, reply: String| {
@@ -476,8 +479,8 @@ fn apart() -> Scene {
     }
     scene.said();
     for node in &mut scene.nodes {
-        node.shard.settings.slices = SLICED;
-        node.shard.effects().record(true);
+        node.shard_mut().settings.slices = SLICED;
+        node.shard_mut().effects().record(true);
     }
     scene
 }
@@ -569,8 +572,8 @@ fn work_on_its_way_is_judged_at_one_instant() {
             assert_eq!(scene.said(), [said(1, reply)], "{line}");
         }
         for node in &mut scene.nodes {
-            node.shard.expire_due(UnixMs(NOW.0 + 10), 1000);
-            assert!(!node.shard.keep().holds_keys(), "{line}");
+            node.shard_mut().expire_due(UnixMs(NOW.0 + 10), 1000);
+            assert!(!node.shard_mut().keep().holds_keys(), "{line}");
         }
     }
 }
@@ -606,8 +609,8 @@ fn a_reply_that_becomes_too_long_ends_work_on_its_way() {
         let mut scene = apart();
         let whole = scene.answer(1, line);
         for node in &mut scene.nodes {
-            node.shard.settings.reply_max.bytes = whole.len();
-            node.shard.settings.reply_max.closes = true;
+            node.shard_mut().settings.reply_max.bytes = whole.len();
+            node.shard_mut().settings.reply_max.closes = true;
         }
         scene.ask(1, 1, line);
         scene.settle();
@@ -629,7 +632,7 @@ fn a_block_waits_for_work_on_its_way() {
         for slices in [WHOLE, SLICED] {
             let mut scene = apart();
             for node in &mut scene.nodes {
-                node.shard.settings.slices = slices;
+                node.shard_mut().settings.slices = slices;
             }
             scene.exec_over_shards(home, 1, &lines);
             scene.deliver_all();
@@ -653,16 +656,16 @@ fn what_comes_of_work_on_its_way_is_recorded() {
         for above in [0, 1000] {
             let mut scene = apart();
             for node in &mut scene.nodes {
-                node.shard.settings.slices.above = above;
+                node.shard_mut().settings.slices.above = above;
             }
             scene.answer(0, line);
-            let log = scene.nodes[2].shard.effects().take();
+            let log = scene.nodes[2].shard_mut().effects().take();
             let digest = scene.answer(2, "SORT d@2 ALPHA");
             let mut twin = apart();
             twin.replay(&String::from_utf8(log).unwrap());
             assert_eq!(twin.answer(2, "SORT d@2 ALPHA"), digest, "{line}");
             for node in [0, 1] {
-                let log = scene.nodes[node].shard.effects().take();
+                let log = scene.nodes[node].shard_mut().effects().take();
                 assert_eq!(text(&log), "", "{line}");
             }
         }

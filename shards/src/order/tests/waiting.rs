@@ -296,7 +296,8 @@ fn what_may_still_write_is_known() {
         }
         let state = |scene: &mut Scene| {
             let nodes = scene.nodes.iter_mut();
-            let states = nodes.map(|node| (node.has_writes(), node.shard.effects().changes()));
+            let states =
+                nodes.map(|node| (node.has_writes(), node.shard_mut().effects().changes()));
             let (busy, changes): (Vec<bool>, Vec<u64>) = states.unzip();
             (busy.contains(&true), changes)
         };

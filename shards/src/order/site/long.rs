@@ -21,7 +21,7 @@
 //! hurried from the beginning. It may write, and then nothing is handed out before the
 //! end, so its client cannot have it dropped: it runs whole.
 
-use super::{Node, Parked};
+use super::{Parked, Site};
 use crate::command::Cargo;
 use crate::order::batch::{Batch, Item};
 use crate::order::call::Call;
@@ -113,7 +113,7 @@ impl LongReply {
     }
 }
 
-impl Node {
+impl Site {
     /// A request has taken its first step under this ticket; it goes on.
     pub(super) fn begin_long(
         &mut self,
@@ -155,40 +155,40 @@ impl Node {
     }
 
     /// The client has read what it was sent of a reply: the next piece.
-    pub fn ask(&mut self, now: UnixMs, ticket: Ticket) {
+    pub fn ask(&mut self, ticket: Ticket) {
         if ticket.home != self.id {
             self.post.tell(ticket.home, Item::Ask { ticket });
             return;
         }
         if self.long.replies.get(&ticket).is_some_and(|it| !it.hurried) {
-            self.go_on_long(now, ticket);
+            self.go_on_long(ticket);
         }
     }
 
     /// Nobody reads the rest of a reply.
-    pub fn drop_reply(&mut self, now: UnixMs, ticket: Ticket) {
+    pub fn drop_reply(&mut self, ticket: Ticket) {
         if ticket.home != self.id {
             self.post.tell(ticket.home, Item::Drop { ticket });
             return;
         }
         if let Some(reply) = self.long.take(ticket) {
-            self.end_long(now, ticket, &reply);
+            self.end_long(ticket, &reply);
         }
     }
 
     /// Makes a piece of a reply that is hurried; if there are several, of each in
     /// turn.
-    pub(super) fn go_on_hurried(&mut self, now: UnixMs) {
+    pub fn go_on_hurried(&mut self) {
         let Some(ticket) = self.long.hurried.pop_front() else {
             return;
         };
-        if self.go_on_long(now, ticket) {
+        if self.go_on_long(ticket) {
             self.long.hurried.push_back(ticket);
         }
     }
 
     /// Makes the next piece of a reply; whether there is more.
-    fn go_on_long(&mut self, now: UnixMs, ticket: Ticket) -> bool {
+    fn go_on_long(&mut self, ticket: Ticket) -> bool {
         let Some(mut reply) = self.long.take(ticket) else {
             return false;
         };
@@ -211,7 +211,7 @@ impl Node {
         let Some(ran) = ran.ok().filter(|ran| !ends_badly(ran)) else {
             // It cannot be finished, and half of it is out.
             self.hand_out(&reply, Rest::Lost, Vec::new());
-            self.end_long(now, ticket, &reply);
+            self.end_long(ticket, &reply);
             return false;
         };
         reply.ticks += ran.ticks;
@@ -227,11 +227,11 @@ impl Node {
         let (home, client) = (reply.request.home, reply.request.client);
         let args = reply.request.args.args();
         self.answer_late(home, client, &call, args, ran, piece);
-        self.end_long(now, ticket, &reply);
+        self.end_long(ticket, &reply);
         false
     }
 
-    fn end_long(&mut self, now: UnixMs, ticket: Ticket, reply: &LongReply) {
+    fn end_long(&mut self, ticket: Ticket, reply: &LongReply) {
         if let Some(hash) = reply.kept {
             self.shard.keep().let_go(hash);
         }
@@ -239,7 +239,6 @@ impl Node {
             self.locks.note_waits(false);
         }
         self.release_here(ticket);
-        self.pump(now);
     }
 
     /// Brings a piece to the client's core, if there is one; more follows.
@@ -258,10 +257,10 @@ impl Node {
     }
 
     /// Handles an item of a box that concerns a long reply.
-    pub(super) fn receive_long(&mut self, now: UnixMs, batch: &mut Batch, index: usize) {
+    pub fn receive_long(&mut self, batch: &mut Batch, index: usize) {
         match batch.items[index] {
-            Item::Ask { ticket } => self.ask(now, ticket),
-            Item::Drop { ticket } => self.drop_reply(now, ticket),
+            Item::Ask { ticket } => self.ask(ticket),
+            Item::Drop { ticket } => self.drop_reply(ticket),
             Item::Piece {
                 client,
                 row,
@@ -307,7 +306,7 @@ impl Node {
     }
 
     /// Hurries the replies whose keys are about to go.
-    pub(super) fn hurry_due(&mut self, now: UnixMs) {
+    pub fn hurry_due(&mut self, now: UnixMs) {
         while let Some((at, ticket)) = self.long.due.first().copied()
             && at <= now
         {

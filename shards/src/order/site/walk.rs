@@ -11,7 +11,7 @@
 //! A client with a walk under way must have nothing else under way: the steps
 //! take a path of their own.
 
-use super::{Node, Parked};
+use super::{Parked, Site};
 use crate::command::{Args, cursor_of};
 use crate::keyspace::cursor_slot;
 use crate::order::batch::Item;
@@ -19,16 +19,9 @@ use crate::order::call::Call;
 use crate::order::ticket::Client;
 use crate::types::{ShardId, UnixMs};
 
-impl Node {
+impl Site {
     /// Takes the next step of a walk of a client of `home`: here or elsewhere.
-    pub(super) fn walk(
-        &mut self,
-        now: UnixMs,
-        home: ShardId,
-        client: Client,
-        call: Call,
-        args: Args<'_>,
-    ) {
+    pub fn walk(&mut self, now: UnixMs, home: ShardId, client: Client, call: Call, args: Args<'_>) {
         // What is no cursor is refused wherever it runs; here is nearest.
         let cursor = args.get(1).and_then(cursor_of);
         let owner = cursor.map_or(self.id, |cursor| {

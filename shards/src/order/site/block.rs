@@ -6,8 +6,8 @@
 //! began; and it is judged at the instant of its beginning to its end. One that may
 //! come to that does not pass what waits for locks, or they would not be free.
 
-use super::slices::Slice;
-use super::{Node, Parked};
+use super::slices::{Slice, Stepped};
+use super::{Parked, Site};
 use crate::command::{Cargo, OwnedArgs};
 use crate::order::call::Call;
 use crate::order::program::{Done, Task};
@@ -17,7 +17,7 @@ use crate::resp::Reply;
 use crate::types::{ShardId, UnixMs};
 
 /// How far a block has come.
-pub(super) struct Running {
+pub struct Running {
     at: UnixMs,
     /// What holds its locks, or will if it goes on in slices; only for those that may.
     ticket: Option<Ticket>,
@@ -68,10 +68,10 @@ impl LongBlock {
     }
 }
 
-impl Node {
+impl Site {
     /// Runs a block, in one piece unless a command goes on in slices. `held` is what has
     /// its locks, if it had to take them.
-    pub(super) fn begin_block(
+    pub fn begin_block(
         &mut self,
         now: UnixMs,
         task: &Task,
@@ -174,7 +174,7 @@ impl Node {
     }
 
     /// A block has more to do: it takes its locks, unless it has them.
-    pub(super) fn put_block_off(
+    pub fn put_block_off(
         &mut self,
         (home, client): (ShardId, Client),
         task: Task,
@@ -205,11 +205,11 @@ impl Node {
     }
 
     /// Takes a step of a block that goes on in slices.
-    pub(super) fn go_on_with(&mut self, now: UnixMs, mut long: Box<LongBlock>) {
+    pub(super) fn go_on_with_block(&mut self, mut long: Box<LongBlock>) -> Stepped {
         self.run_commands(&long.task, &mut long.running, &mut long.reply);
         if long.running.goes_on() {
             self.slices.push_back(Slice::Block(long));
-            return;
+            return Stepped::On;
         }
         let LongBlock {
             home,
@@ -223,7 +223,7 @@ impl Node {
         if let Some(ticket) = ticket {
             self.release_here(ticket);
         }
-        self.pump(now);
+        Stepped::Over(None)
     }
 
     /// A block has its locks and runs, for a request that had to wait; whether it goes
@@ -276,7 +276,7 @@ impl Node {
     }
 
     /// Counts a command of a client's block.
-    pub(super) fn count(&mut self, client: Client, done: Done) {
+    pub fn count(&mut self, client: Client, done: Done) {
         self.post.answer(
             client.only_counted(),
             done.row,

@@ -2,7 +2,7 @@
 //! locks. What their clients send after them does not wait with them: who comes later
 //! to the same key waits behind them, so nobody finds them missing.
 
-use super::Node;
+use super::Site;
 use crate::command::{Args, Cargo, Long, OwnedArgs, Write};
 use crate::order::batch::{Batch, Item};
 use crate::order::call::Call;
@@ -14,7 +14,7 @@ use crate::order::waiters::Waiter;
 use crate::types::{ShardId, UnixMs, Waiting};
 
 /// A request on this shard alone that waits for locks.
-pub(super) struct Parked {
+pub struct Parked {
     pub home: ShardId,
     pub client: Client,
     pub call: Call,
@@ -46,7 +46,7 @@ impl Parked {
 
 /// Why a request has no reply yet.
 #[derive(Debug)]
-pub(super) enum Unanswered {
+pub enum Unanswered {
     /// It waits for a value.
     Waits(Waiting),
     /// It is to be run again, under a ticket, to be answered in pieces.
@@ -67,16 +67,10 @@ fn locked_keys<'a>(call: &Call, args: Args<'a>) -> Option<impl Iterator<Item = (
     Some(found.into_iter().filter_map(key))
 }
 
-impl Node {
-    /// Whether a request of one of this core's clients, for keys of this shard,
-    /// must wait; if so, [`Node::park`] it.
+impl Site {
+    /// Whether a request for keys of this shard must wait for locks.
     pub fn must_wait(&self, call: &Call, args: Args<'_>) -> bool {
         !self.locks.is_empty() && !self.is_free(call, args)
-    }
-
-    /// Has a request of one of this core's clients wait.
-    pub fn park(&mut self, now: UnixMs, client: Client, call: Call, args: Args<'_>) {
-        self.hold_up(now, Parked::new(self.id, client, call, args));
     }
 
     /// Whether no lock is in a request's way. Asked of every request while
@@ -95,21 +89,20 @@ impl Node {
         }
     }
 
-    /// A ticket asks for its locks on this shard; `granted` will name it. It looks at
+    /// A ticket asks for its locks on this shard; [`Site::next_granted`] will name it. It looks at
     /// the shard as of now, unless that is what it will do only then.
-    pub(super) fn lock_now(&mut self, now: UnixMs, ticket: Ticket, locks: Vec<Lock>) {
+    pub fn lock_now(&mut self, now: UnixMs, ticket: Ticket, locks: Vec<Lock>) {
         self.lock(ticket, locks);
         self.look_from(now, ticket);
     }
 
     pub(super) fn lock(&mut self, ticket: Ticket, locks: Vec<Lock>) {
-        if self.try_lock(ticket, locks) {
-            self.granted.push_back(ticket);
-        }
+        self.locks.queue(ticket, locks);
+        self.mind_waits();
     }
 
     /// A ticket asks for its locks on this shard; whether it has them. If not,
-    /// `granted` will name it when it has.
+    /// [`Site::next_granted`] will name it when it has.
     pub(super) fn try_lock(&mut self, ticket: Ticket, locks: Vec<Lock>) -> bool {
         let granted = self.locks.lock(ticket, locks);
         self.mind_waits();
@@ -137,7 +130,7 @@ impl Node {
     }
 
     /// Has a request wait for its locks.
-    pub(super) fn hold_up(&mut self, now: UnixMs, request: Parked) {
+    pub fn hold_up(&mut self, now: UnixMs, request: Parked) {
         let locks = match &request.task {
             Some(task) => self.locks_of_block(&task.block),
             None => self.locks_of(&request.call, request.args.args()),
@@ -150,7 +143,7 @@ impl Node {
     /// Runs a request that another node sent, or has it wait; whether its box has
     /// the reply now.
     #[inline]
-    pub(super) fn run_or_park(
+    pub fn run_or_park(
         &mut self,
         now: UnixMs,
         home: ShardId,
@@ -182,7 +175,7 @@ impl Node {
     }
 
     /// A request that ran without a ticket has no reply yet.
-    pub(super) fn put_aside(&mut self, now: UnixMs, request: Parked, why: Unanswered) {
+    pub fn put_aside(&mut self, now: UnixMs, request: Parked, why: Unanswered) {
         match why {
             Unanswered::Waits(waiting) => self.add_waiter(Waiter {
                 home: request.home,
@@ -198,16 +191,8 @@ impl Node {
         }
     }
 
-    /// The reply to a request of one of this core's clients, for keys of this
-    /// shard, is long, as it said. It comes in pieces through [`Node::replies`].
-    pub fn reply_at_length(&mut self, now: UnixMs, client: Client, call: Call, args: Args<'_>) {
-        let request = Parked::new(self.id, client, call, args);
-        self.put_aside(now, request, Unanswered::Long);
-        self.pump(now);
-    }
-
     /// A parked request has its locks: it runs, as of the instant at which it came.
-    pub(super) fn run_parked(&mut self, now: UnixMs, ticket: Ticket) {
+    pub fn run_parked(&mut self, now: UnixMs, ticket: Ticket) {
         let request = self.parked.remove(ticket.index());
         let at = self.looks_at(ticket).unwrap_or(now);
         if !self.run_under(at, ticket, request) {

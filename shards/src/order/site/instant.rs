@@ -19,11 +19,41 @@
 //! A long reply has its instant, too, but keeps its key alone: its client may take
 //! its time.
 
-use super::Node;
+use super::Site;
+use crate::keep::Keep;
 use crate::order::ticket::{Ticket, TicketKind};
 use crate::types::UnixMs;
+use hashbrown::HashMap;
 
-impl Node {
+/// Since when what holds or wants locks looks at a shard.
+pub(super) struct Looks(HashMap<Ticket, UnixMs, ahash::RandomState>);
+
+impl Looks {
+    pub fn new(hasher: ahash::RandomState) -> Self {
+        Self(HashMap::with_hasher(hasher))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn begin(&mut self, now: UnixMs, ticket: Ticket, keep: &mut Keep) {
+        if self.0.insert(ticket, now).is_none() {
+            keep.look(now);
+        }
+    }
+
+    #[inline]
+    fn end(&mut self, ticket: Ticket, keep: &mut Keep) {
+        if !self.0.is_empty()
+            && let Some(at) = self.0.remove(&ticket)
+        {
+            keep.looked(at);
+        }
+    }
+}
+
+impl Site {
     /// A ticket has asked for its locks here.
     #[inline]
     pub(super) fn look_from(&mut self, now: UnixMs, ticket: Ticket) {
@@ -34,24 +64,18 @@ impl Node {
 
     /// A request on this shard alone, which holds its locks, does not end at once.
     pub(super) fn look_for_long(&mut self, now: UnixMs, ticket: Ticket) {
-        if self.looks.insert(ticket, now).is_none() {
-            self.shard.keep().look(now);
-        }
+        self.looks.begin(now, ticket, self.shard.keep());
     }
 
     /// When it did.
     #[inline]
-    pub(super) fn looks_at(&self, ticket: Ticket) -> Option<UnixMs> {
-        self.looks.get(&ticket).copied()
+    pub fn looks_at(&self, ticket: Ticket) -> Option<UnixMs> {
+        self.looks.0.get(&ticket).copied()
     }
 
     /// This shard releases the locks of a transaction.
     #[inline]
     pub(super) fn look_over(&mut self, ticket: Ticket) {
-        if !self.looks.is_empty()
-            && let Some(at) = self.looks.remove(&ticket)
-        {
-            self.shard.keep().looked(at);
-        }
+        self.looks.end(ticket, self.shard.keep());
     }
 }

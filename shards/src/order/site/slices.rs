@@ -4,22 +4,21 @@
 //! The former ([`flags::SLICED`](crate::command::flags::SLICED)) run under a
 //! shared lock of the whole shard, the latter ([`flags::HEAVY`](crate::command::flags::HEAVY))
 //! under the locks of their keys. What is not over after one call waits in a
-//! queue; the server takes a step of it now and then ([`Node::go_on`]) and serves
+//! queue; the server takes a step of it now and then ([`Node::go_on`](crate::order::Node::go_on)) and serves
 //! clients in between. Reads pass the lock, writes wait. All steps are judged at the
 //! instant of their transaction, and what expires meanwhile is kept for them.
 //!
 //! The lock is the transaction's: a client that goes away leaves none, because the
 //! part runs to its end for nobody.
 
-use super::Node;
+use super::Site;
 use super::block::LongBlock;
 use crate::command::{Args, Cargo, OwnedArgs};
-use crate::order::batch::{Batch, Item};
+use crate::order::batch::Item;
 use crate::order::call::Call;
 use crate::order::reply::Ran;
 use crate::order::ticket::Ticket;
-use crate::order::transaction::Transaction;
-use crate::types::{ShardId, UnixMs};
+use crate::types::UnixMs;
 
 /// From so many bytes on a reply is put aside while more comes.
 const PIECE_BYTES: usize = 256 << 10;
@@ -75,25 +74,45 @@ impl Part {
     }
 }
 
-impl Node {
+/// A part that was done in slices is over: for its home core.
+pub struct Over {
+    pub ticket: Ticket,
+    /// The number of the command in its program, and its row.
+    pub step: Option<(u32, u16)>,
+    pub ran: Ran,
+    /// The command, if it was slow.
+    pub slow: Option<Box<OwnedArgs>>,
+    pub cargo: Cargo,
+    pub reply: Vec<u8>,
+}
+
+/// What a step has led to.
+pub enum Stepped {
+    /// There is more to do.
+    On,
+    /// What it was part of is over, and whoever is to know has been told, unless that is
+    /// this core.
+    Over(Option<Box<Over>>),
+}
+
+impl Site {
     /// Whether a part of a transaction, or a long reply, is to go on here.
     #[inline]
     pub fn has_slices(&self) -> bool {
         !self.slices.is_empty() || self.long.are_hurried()
     }
 
-    /// Takes one step, of some ten microseconds, of a part that is not over, and
-    /// of a long reply. If there are several, each in turn.
-    pub fn go_on(&mut self, now: UnixMs) {
-        self.go_on_hurried(now);
+    /// Takes one step, of some ten microseconds, of what is not over; if there is
+    /// more than one, of each in turn.
+    pub fn take_step(&mut self) -> Stepped {
         match self.slices.pop_front() {
-            None => {}
-            Some(Slice::Block(block)) => self.go_on_with(now, block),
-            Some(Slice::Part(part)) => self.go_on_with_part(now, part),
+            Some(Slice::Part(part)) => self.go_on_with_part(part),
+            Some(Slice::Block(block)) => self.go_on_with_block(block),
+            None => Stepped::On,
         }
     }
 
-    fn go_on_with_part(&mut self, now: UnixMs, mut part: Box<Part>) {
+    fn go_on_with_part(&mut self, mut part: Box<Part>) -> Stepped {
         let before = part.reply.len();
         self.group(part.within, false);
         let args = part.args.args();
@@ -117,14 +136,14 @@ impl Node {
         if part.cargo.goes_on() {
             part.put_aside();
             self.slices.push_back(Slice::Part(part));
-            return;
+            return Stepped::On;
         }
         ran.too_long = part.too_long;
-        self.part_over(now, *part, ran);
-        self.pump(now);
+        Stepped::Over(self.part_over(*part, ran).map(Box::new))
     }
 
-    fn part_over(&mut self, now: UnixMs, part: Part, ran: Ran) {
+    /// A part is over: its home core is told, or to be told if that is this one.
+    fn part_over(&mut self, part: Part, ran: Ran) -> Option<Over> {
         let Part {
             ticket,
             call,
@@ -143,30 +162,32 @@ impl Node {
             self.release_here(ticket);
         }
         let slow = self.timing.keep(ran.ticks, args.args());
-        match step {
-            _ if ticket.home != self.id => {
-                let item = Item::Ended {
-                    ticket,
-                    step: step.map(|index| (index, call.row)),
-                    ran,
-                    cargo,
-                    reply,
-                };
-                let request = slow.iter().flat_map(|request| request.args().iter());
-                let request = request.filter(|_| step.is_some());
-                self.post.batch_for(ticket.home).push(item, request);
-            }
-            None => self.take_part(now, self.id, ticket, (ran, cargo), reply),
-            Some(index) => {
-                self.keep_written((ticket, index), cargo);
-                let how = (call.row, ran, slow);
-                self.step_done(now, (ticket, index as usize), how, reply);
-            }
+        let step = step.map(|index| (index, call.row));
+        if ticket.home == self.id {
+            return Some(Over {
+                ticket,
+                step,
+                ran,
+                slow,
+                cargo,
+                reply,
+            });
         }
+        let item = Item::Ended {
+            ticket,
+            step,
+            ran,
+            cargo,
+            reply,
+        };
+        let request = slow.iter().flat_map(|request| request.args().iter());
+        let request = request.filter(|_| step.is_some());
+        self.post.batch_for(ticket.home).push(item, request);
+        None
     }
 
     /// The first step of a part is done, with this reply, and it is not over.
-    pub(super) fn put_off(
+    pub fn put_off(
         &mut self,
         (at, ticket, within): (UnixMs, Ticket, Ticket),
         (call, last, cargo): (Call, bool, Cargo),
@@ -189,65 +210,5 @@ impl Node {
             ticks: ran.ticks,
             too_long: ran.too_long,
         })));
-    }
-
-    /// What a command of a program has replied before the rest of its reply.
-    fn keep_written(&mut self, (ticket, index): (Ticket, u32), cargo: Cargo) {
-        let written = cargo.sliced.map(|sliced| sliced.written);
-        let bytes_max = self.reply_bytes_max();
-        if let Some(written) = written.filter(|written| !written.is_empty())
-            && let Some(program) = self.program(ticket)
-        {
-            program.keep_reply(index as usize, Vec::new(), written, bytes_max);
-        }
-    }
-
-    /// A part that was put off is over on another shard.
-    pub(super) fn take_ended(&mut self, now: UnixMs, from: ShardId, at: usize, batch: &mut Batch) {
-        let Item::Ended {
-            ticket,
-            step,
-            ran,
-            cargo,
-            reply,
-        } = &mut batch.items[at]
-        else {
-            return;
-        };
-        let (ticket, step, ran) = (*ticket, *step, *ran);
-        let (cargo, reply) = (std::mem::take(cargo), std::mem::take(reply));
-        match step {
-            None => self.take_part(now, from, ticket, (ran, cargo), reply),
-            Some((index, row)) => {
-                self.keep_written((ticket, index), cargo);
-                let slow = self.timing.keep(ran.ticks, batch.args(at));
-                let how = (row, ran, slow);
-                self.step_done(now, (ticket, index as usize), how, reply);
-            }
-        }
-    }
-
-    /// A transaction has its reply, which ends with these pieces.
-    pub(super) fn end_with(
-        &mut self,
-        now: UnixMs,
-        transaction: &Transaction,
-        (failed, reply): (bool, Vec<u8>),
-        pieces: Vec<Vec<u8>>,
-    ) {
-        if pieces.is_empty() {
-            self.end(now, transaction, failed, reply);
-            return;
-        }
-        let Some((ticket, index)) = transaction.parent else {
-            self.end(now, transaction, failed, reply);
-            self.post.follow_with(pieces);
-            return;
-        };
-        let bytes_max = self.reply_bytes_max();
-        if let Some(program) = self.program(ticket) {
-            program.keep_reply(index as usize, Vec::new(), pieces, bytes_max);
-        }
-        self.end(now, transaction, failed, reply);
     }
 }

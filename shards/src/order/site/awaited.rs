@@ -1,0 +1,460 @@
+//! Requests that wait for a key of this shard to appear: BLPOP and its kin.
+//!
+//! What is decided here and what at their home cores stands in the node's `scattered`.
+//!
+//! A key that is locked when it appears is looked at when its turn comes: a ticket
+//! of its own waits in the queue of the lock, behind the requests that wait there
+//! already and before all that come later, so that those who wait for the key are
+//! not starved by a stream of blocks. If it turns out that the first of them has
+//! another key that is locked, one ticket waits for all of its keys.
+
+use super::Site;
+use crate::command::{Args, OwnedArgs};
+use crate::error::CommandError;
+use crate::order::batch::{Item, Noted};
+use crate::order::call::Call;
+use crate::order::locks::{Lock, Scope};
+use crate::order::reply::Ran;
+use crate::order::ticket::{Client, Ticket, TicketKind};
+use crate::order::waiters::{Unblock, Waiter, Waiters, ending};
+use crate::resp::Reply;
+use crate::shard::Shard;
+use crate::types::{DbIndex, ShardId, Type, UnixMs, Waiting};
+use hashbrown::HashSet;
+use slab::Slab;
+
+/// What the home core of somebody who waits is to be told, if that is this one.
+pub enum Ready {
+    /// Its turn has come.
+    Turn(Client),
+    /// A key is held for it.
+    Offer {
+        client: Client,
+        ticket: Ticket,
+        key: Box<[u8]>,
+        read: Vec<u8>,
+    },
+}
+
+/// Who waits here, and for what.
+pub(super) struct Awaited {
+    waiters: Waiters,
+    /// Keys of this shard that are offered, or wait in a lock's queue.
+    offers: Slab<(Box<[u8]>, Type)>,
+    /// Hashes of those that wait in a queue.
+    queued: HashSet<(u64, Type), ahash::RandomState>,
+    /// See [`Site::begun_to_wait`].
+    begun: Vec<Client>,
+}
+
+impl Awaited {
+    /// Nobody waits yet.
+    pub fn new(hasher: &ahash::RandomState) -> Self {
+        Self {
+            waiters: Waiters::new(hasher.clone()),
+            offers: Slab::new(),
+            queued: HashSet::with_hasher(hasher.clone()),
+            begun: Vec::new(),
+        }
+    }
+
+    /// No key is held for anybody.
+    pub fn offers_nothing(&self) -> bool {
+        self.offers.is_empty()
+    }
+
+    /// Whether somebody may be about to be served.
+    pub fn may_be_served(&self) -> bool {
+        !self.offers.is_empty() || self.waiters.is_any_tried()
+    }
+
+    /// The key that a ticket was for, and the type that is waited for.
+    pub fn end_offer(&mut self, ticket: Ticket) -> Option<(Box<[u8]>, Type)> {
+        self.offers.try_remove(ticket.index())
+    }
+}
+
+impl Site {
+    /// A client of this core has begun to wait, on several shards.
+    pub fn begins_to_wait(&mut self, client: Client) {
+        self.awaited.begun.push(client);
+    }
+
+    /// What has appeared that somebody may wait for.
+    pub fn take_appeared(&mut self) -> Vec<(Box<[u8]>, Type)> {
+        if self.shard.effects().take_swapped() {
+            self.look_again();
+        }
+        self.shard.effects().take_appeared()
+    }
+
+    /// Ends the waiting of those who have waited long enough on this shard.
+    pub fn time_out(&mut self, now: UnixMs) {
+        while let Some(index) = self.awaited.waiters.overdue(now) {
+            let waiter = self.drop_waiter(index);
+            let reply = ending(Unblock::Timeout, waiter.call.protocol);
+            let (home, client, call) = (waiter.home, waiter.client, waiter.call);
+            let args = waiter.args.args();
+            self.answer_late(home, client, &call, args, Ran::ended(false), reply);
+        }
+        self.hurry_due(now);
+    }
+
+    /// How many keys are waited for here, and how many requests are to end at a
+    /// deadline.
+    pub fn waits(&self) -> (usize, usize) {
+        self.awaited.waiters.count()
+    }
+
+    /// When [`Site::time_out`] has something to do.
+    pub fn next_timeout(&self) -> Option<UnixMs> {
+        let all = [self.awaited.waiters.next_deadline(), self.long.next_due()];
+        all.into_iter().flatten().min()
+    }
+
+    /// Has a request of one of this core's clients, for keys of this shard,
+    /// wait, after it said so.
+    pub fn wait(&mut self, client: Client, call: Call, args: Args<'_>, waiting: Waiting) {
+        let args = OwnedArgs::new(args.iter());
+        self.add_waiter(Waiter {
+            home: self.id,
+            client,
+            call,
+            args,
+            waiting,
+            elsewhere: false,
+            moves: false,
+            tries: false,
+        });
+    }
+
+    pub fn add_waiter(&mut self, waiter: Waiter) {
+        let client = waiter.client;
+        if waiter.args.lack_memory() {
+            // Nobody would know for which keys.
+            let mut reply = Vec::new();
+            Reply::new(&mut reply, waiter.call.protocol).error(&CommandError::OutOfMemory);
+            let nothing = OwnedArgs::default();
+            let (home, ran) = (waiter.home, Ran::ended(true));
+            return self.answer_late(home, client, &waiter.call, nothing.args(), ran, reply);
+        }
+        if !waiter.elsewhere && waiter.home != self.id {
+            self.post.tell(waiter.home, Item::Waits { client });
+        } else if !waiter.elsewhere {
+            self.awaited.begun.push(client);
+        }
+        self.awaited.waiters.add(waiter);
+        self.shard.effects().set_awaited(true);
+    }
+
+    pub fn drop_waiter(&mut self, index: usize) -> Waiter {
+        let waiter = self.awaited.waiters.remove(index);
+        if self.awaited.waiters.is_empty() {
+            self.shard.effects().set_awaited(false);
+        }
+        waiter
+    }
+
+    /// Clients of this core whose requests have begun to wait. Whoever learns of
+    /// it may rely on it: what is sent from now on comes after.
+    #[inline]
+    pub fn begun_to_wait(&mut self) -> Option<Client> {
+        self.awaited.begun.pop()
+    }
+
+    /// Whether a key has appeared that somebody may wait for: then
+    /// [`Node::serve`](crate::order::Node::serve) must be called before anything else runs.
+    #[inline]
+    pub fn has_appeared(&self) -> bool {
+        self.shard.has_appeared()
+    }
+
+    /// Has everybody who waits look again.
+    pub fn look_again(&mut self) {
+        for key in self.awaited.waiters.keys() {
+            for of in [Type::List, Type::Zset] {
+                self.shard.effects().appeared(&key, of);
+            }
+        }
+    }
+
+    pub fn serve_key(&mut self, now: UnixMs, key: Box<[u8]>, of: Type) -> Option<Ready> {
+        let hash = self.hash(&key);
+        self.next_waiter(now, &key, of, 0)?;
+        if self.locks.allows(hash, true) {
+            return self.serve_free(now, key, of, None);
+        }
+        let (scope, exclusive) = (Scope::Key(hash), true);
+        self.queue_for(key, of, vec![Lock { scope, exclusive }]);
+        None
+    }
+
+    /// Takes a ticket, under which a key is looked at for those who wait for it;
+    /// one at a time.
+    pub fn queue_for(&mut self, key: Box<[u8]>, of: Type, locks: Vec<Lock>) {
+        if self.awaited.queued.insert((self.hash(&key), of)) {
+            let number = self.awaited.offers.insert((key, of));
+            let ticket = self.tickets.issue(TicketKind::Key, number);
+            self.lock(ticket, locks);
+        }
+    }
+
+    /// The turn of a key has come that somebody waits for.
+    pub fn look(&mut self, now: UnixMs, ticket: Ticket) -> Option<Ready> {
+        let Some((key, of)) = self.awaited.offers.get(ticket.index()).cloned() else {
+            self.release_here(ticket);
+            return None;
+        };
+        self.awaited.queued.remove(&(self.hash(&key), of));
+        self.serve_free(now, key, of, Some(ticket))
+    }
+
+    /// The `nth` or a later one of those who wait for a key, for which there is
+    /// something: which it is, and its number.
+    pub fn next_waiter(
+        &mut self,
+        now: UnixMs,
+        key: &[u8],
+        of: Type,
+        mut nth: usize,
+    ) -> Option<(usize, usize)> {
+        // Databases in which somebody is being served, before those who come later.
+        let mut taken: Vec<DbIndex> = Vec::new();
+        loop {
+            let index = self.awaited.waiters.nth(key, nth)?;
+            let waiter = self.awaited.waiters.get(index);
+            let (db, is_of) = (waiter.call.db, waiter.waiting.of == of);
+            if is_of && waiter.tries {
+                taken.push(db);
+            } else if is_of && !taken.contains(&db) && self.shard.holds(now, db, key, of) {
+                return Some((index, nth));
+            }
+            nth += 1;
+        }
+    }
+
+    /// Serves those who wait for a key that nobody has locked but `ticket`.
+    pub fn serve_free(
+        &mut self,
+        now: UnixMs,
+        key: Box<[u8]>,
+        of: Type,
+        ticket: Option<Ticket>,
+    ) -> Option<Ready> {
+        let hash = self.hash(&key);
+        let mut nth = 0;
+        while let Some((index, at)) = self.next_waiter(now, &key, of, nth) {
+            nth = at;
+            let waiter = self.awaited.waiters.get(index);
+            if waiter.moves {
+                self.looked(ticket);
+                return self.give_turn(index);
+            }
+            if waiter.elsewhere {
+                let first = self.first_ready(now, index, &key, of);
+                if first == key {
+                    // It has the ticket from now on.
+                    return self.offer(now, index, &key, of, ticket);
+                }
+                self.looked(ticket);
+                return self.offer(now, index, &first, of, None);
+            }
+            let locks = self.locks_of(&waiter.call, waiter.args.args());
+            let free = |lock: &Lock| match lock.scope {
+                Scope::Key(other) if other != hash => {
+                    self.locks.allows(other, lock.exclusive)
+                        || self
+                            .locks
+                            .holders(other)
+                            .any(|holder| Some(holder) == ticket)
+                }
+                Scope::Key(_) | Scope::Shard => true,
+            };
+            if !locks.iter().all(free) {
+                // Another of its keys is locked. First come first served: it is
+                // looked at again when all of them are its.
+                self.looked(ticket);
+                self.queue_for(key, of, locks);
+                return None;
+            }
+            if !self.serve_waiter(now, index) {
+                nth += 1;
+            }
+        }
+        self.looked(ticket);
+        None
+    }
+
+    /// A key was looked at under a ticket, if there was one.
+    pub fn looked(&mut self, ticket: Option<Ticket>) {
+        if let Some(ticket) = ticket {
+            // Nothing has appeared by this alone.
+            self.awaited.offers.try_remove(ticket.index());
+            self.release_here(ticket);
+        }
+    }
+
+    /// Runs the request of a waiter again; whether it was served.
+    pub fn serve_waiter(&mut self, now: UnixMs, index: usize) -> bool {
+        let waiter = self.awaited.waiters.get(index);
+        let request = waiter.call.request(waiter.args.args());
+        let mut reply = Vec::new();
+        let began = (self.timing.clock)();
+        let outcome = self.shard.apply(now, &request, &mut reply);
+        if matches!(outcome, Err(CommandError::Blocked(_))) {
+            return false;
+        }
+        let ran = Ran::of(&outcome, (self.timing.clock)().saturating_sub(began));
+        let waiter = self.drop_waiter(index);
+        let (home, client, call) = (waiter.home, waiter.client, waiter.call);
+        self.answer_late(home, client, &call, waiter.args.args(), ran, reply);
+        true
+    }
+
+    /// The first of a waiter's keys here that it can be offered: `key`, or one that it
+    /// named before that and for which there is something, too.
+    pub fn first_ready(&mut self, now: UnixMs, index: usize, key: &[u8], of: Type) -> Box<[u8]> {
+        let Self {
+            awaited,
+            shard,
+            locks,
+            ..
+        } = self;
+        let waiter = awaited.waiters.get(index);
+        let db = waiter.call.db;
+        let mut named = waiter.args.args().iter().skip(1);
+        let first = named.find(|other| {
+            let is_free = |shard: &Shard| locks.allows(shard.hash(other), true);
+            *other == key || is_free(shard) && shard.holds(now, db, other, of)
+        });
+        first.unwrap_or(key).into()
+    }
+
+    /// Tells the home core of a waiter that there is something for it, which only a
+    /// transaction with other shards can take.
+    pub fn give_turn(&mut self, index: usize) -> Option<Ready> {
+        self.awaited.waiters.set_tries(index, true);
+        let Waiter { home, client, .. } = *self.awaited.waiters.get(index);
+        if home == self.id {
+            return Some(Ready::Turn(client));
+        }
+        self.post.tell(home, Item::Turn { client });
+        None
+    }
+
+    /// Locks a key for a waiter that waits on other shards, too, unless `held` has
+    /// it locked already, and tells its home core what was read of it.
+    pub fn offer(
+        &mut self,
+        now: UnixMs,
+        index: usize,
+        key: &[u8],
+        of: Type,
+        held: Option<Ticket>,
+    ) -> Option<Ready> {
+        self.awaited.waiters.set_tries(index, true);
+        let ticket = held.unwrap_or_else(|| {
+            let number = self.awaited.offers.insert((key.into(), of));
+            let ticket = self.tickets.issue(TicketKind::Key, number);
+            let (scope, exclusive) = (Scope::Key(self.hash(key)), true);
+            let granted = self.locks.lock(ticket, vec![Lock { scope, exclusive }]);
+            self.mind_waits();
+            assert!(granted, "the key was free just now");
+            ticket
+        });
+        let waiter = self.awaited.waiters.get(index);
+        let (home, client) = (waiter.home, waiter.client);
+        let args = waiter.args.args();
+        let args = OwnedArgs::new(args.get(0).into_iter().chain([key]));
+        let mut read = Vec::new();
+        // An error is an element that leads to nothing: the lock comes back.
+        if !args.lack_memory() {
+            let request = waiter.call.request(args.args());
+            let _ = self.shard.apply(now, &request, &mut read);
+        }
+        if home == self.id {
+            let key = key.into();
+            return Some(Ready::Offer {
+                client,
+                ticket,
+                key,
+                read,
+            });
+        }
+        let item = Item::Offer { client, ticket };
+        let batch = self.post.batch_for(home);
+        batch.push(item, [key, &read[..]].into_iter());
+        None
+    }
+
+    /// Notes the keys of a request that waits on other shards, too.
+    pub fn note(&mut self, home: ShardId, noted: Noted, args: OwnedArgs) {
+        if let Some(index) = self.awaited.waiters.of_client(home, noted.client) {
+            // It has tried in vain. What has appeared meanwhile is looked at.
+            self.awaited.waiters.set_tries(index, false);
+            return self.look_for(index);
+        }
+        self.add_waiter(Waiter {
+            home,
+            client: noted.client,
+            call: noted.call,
+            args,
+            waiting: noted.waiting,
+            elsewhere: true,
+            moves: noted.moves,
+            tries: false,
+        });
+    }
+
+    /// Has the keys of a waiter of several shards looked at.
+    pub fn look_for(&mut self, index: usize) {
+        let waiter = self.awaited.waiters.get(index);
+        let (of, args) = (waiter.waiting.of, waiter.args.clone());
+        for key in args.args().iter().skip(1) {
+            self.shard.effects().appeared(key, of);
+        }
+    }
+
+    /// As [`Node::unblock`], on the shard where the request waits.
+    pub fn unblock_here(&mut self, home: ShardId, client: Client, how: Unblock) {
+        if let Some(index) = self.awaited.waiters.of_client(home, client) {
+            if self.awaited.waiters.get(index).tries {
+                // Those behind it have waited for how that ends.
+                self.look_for(index);
+            }
+            let waiter = self.drop_waiter(index);
+            let reply = ending(how, waiter.call.protocol);
+            if !waiter.elsewhere && how == Unblock::Gone {
+                self.post.send_in_vain(home, client, waiter.call.row);
+            } else if !waiter.elsewhere {
+                let failed = how == Unblock::Error;
+                let args = waiter.args.args();
+                self.answer_late(home, client, &waiter.call, args, Ran::ended(failed), reply);
+            }
+            return;
+        }
+        // It may wait for a lock. When it runs, it will not wait for more.
+        for (_, request) in self.parked.iter_mut() {
+            if request.home == home && request.client == client {
+                request.call.alone = false;
+            }
+        }
+    }
+
+    /// Another shard holds a key for a client: it is not to be offered any here.
+    /// Says whether it is sure that there is none; nothing if this shard has made an offer,
+    /// too, which is an answer, or has said it to another core.
+    pub fn recall(&mut self, home: ShardId, client: Client) -> Option<bool> {
+        let index = self.awaited.waiters.of_client(home, client);
+        let index = index.filter(|index| !self.awaited.waiters.get(*index).tries)?;
+        self.awaited.waiters.set_tries(index, true);
+        let args = self.awaited.waiters.get(index).args.args();
+        let is_free = |key: &[u8]| self.locks.allows(self.shard.hash(key), false);
+        let sure = args.iter().skip(1).all(is_free);
+        if home == self.id {
+            return Some(sure);
+        }
+        self.post.tell(home, Item::Recalled { client, sure });
+        None
+    }
+}
