@@ -8,7 +8,7 @@ use crate::core::{Answer, Core};
 use crate::runtime::ring::BUFFER_BYTES;
 use crate::session::ClientFilter;
 use crate::session::connection::{Connection, Phase};
-use shards::command::{Args, Arity, Flags, Group, flags};
+use shards::command::{Args, Arity, Flags, Group, Waits, flags};
 use shards::resp::Protocol;
 use shards::{CommandError, UnixMs, parse_i64};
 use std::fmt::Write;
@@ -33,6 +33,7 @@ pub static COMMANDS: &[ServerRow] = &[ServerRow {
 const ROW: ServerRow = ServerRow {
     complexity: "O(1)",
     group: Group::Connection,
+    waits: Waits::Never,
     arity: Arity::Exactly(2),
     flags: PLAIN,
     ..super::ROW
@@ -88,6 +89,7 @@ static SUBCOMMANDS: &[ServerRow] = &[
         complexity: "O(N) where N is the number of client connections.",
         arity: Arity::AtLeast(2),
         flags: ADMIN,
+        waits: Waits::ForEarlier,
         tips: &["nondeterministic_output"],
         history: &[
             ("2.8.12", "Shows `id`."),
@@ -112,6 +114,7 @@ static SUBCOMMANDS: &[ServerRow] = &[
         complexity: "O(N) where N is the number of client connections.",
         arity: Arity::AtLeast(3),
         flags: ADMIN,
+        waits: Waits::ForEarlier,
         history: &[
             ("2.8.12", "Takes filters."),
             ("2.8.12", "Has the filter `ID`."),
@@ -129,6 +132,7 @@ static SUBCOMMANDS: &[ServerRow] = &[
         since: "2.9.50",
         arity: Arity::AtLeast(3),
         flags: ADMIN,
+        waits: Waits::ForEarlier,
         history: &[("6.2.0", "Takes `WRITE` and `ALL`.")],
         run: pause::pause,
         ..ROW
@@ -139,6 +143,7 @@ static SUBCOMMANDS: &[ServerRow] = &[
         since: "6.2.0",
         complexity: "O(N) Where N is the number of paused clients",
         flags: ADMIN,
+        waits: Waits::ForEarlier,
         run: pause::unpause,
         ..ROW
     },
@@ -150,6 +155,7 @@ static SUBCOMMANDS: &[ServerRow] = &[
         complexity: "O(log N) where N is the number of client connections",
         arity: Arity::AtLeast(3),
         flags: ADMIN,
+        waits: Waits::ForEarlier,
         run: pause::unblock,
         ..ROW
     },
@@ -203,6 +209,7 @@ static SUBCOMMANDS: &[ServerRow] = &[
         since: "7.0.0",
         arity: Arity::Exactly(3),
         flags: ADMIN,
+        waits: Waits::ForEarlier,
         run: no_evict,
         ..ROW
     },

@@ -4,7 +4,7 @@ use super::client::{BAD_NAME, is_printable};
 use super::{Context, Flow, ROW, ServerRow};
 use crate::config::REDIS_VERSION;
 use crate::session::connection::Phase;
-use shards::command::{Args, Arity, Flags, Group, flags};
+use shards::command::{Args, Arity, Flags, Group, Waits, flags};
 use shards::resp::Protocol;
 use shards::{CommandError, DbIndex, parse_i64};
 
@@ -25,6 +25,7 @@ pub static COMMANDS: &[ServerRow] = &[
         since: "1.0.0",
         complexity: "O(1)",
         group: Group::Connection,
+        waits: Waits::Never,
         arity: Arity::AtLeast(1),
         flags: flags::FAST,
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
@@ -38,6 +39,7 @@ pub static COMMANDS: &[ServerRow] = &[
         since: "1.0.0",
         complexity: "O(1)",
         group: Group::Connection,
+        waits: Waits::Never,
         arity: Arity::Exactly(2),
         flags: SIMPLE,
         run: echo,
@@ -50,6 +52,7 @@ pub static COMMANDS: &[ServerRow] = &[
         since: "1.0.0",
         complexity: "O(1)",
         group: Group::Connection,
+        waits: Waits::Never,
         arity: Arity::Exactly(2),
         flags: SIMPLE,
         run: select,
@@ -61,6 +64,7 @@ pub static COMMANDS: &[ServerRow] = &[
         since: "1.0.0",
         complexity: "O(1)",
         group: Group::Connection,
+        waits: Waits::Never,
         arity: Arity::AtLeast(1),
         flags: HANDSHAKE,
         at_once: true,
@@ -73,6 +77,7 @@ pub static COMMANDS: &[ServerRow] = &[
         since: "6.2.0",
         complexity: "O(1)",
         group: Group::Connection,
+        waits: Waits::Never,
         arity: Arity::Exactly(1),
         flags: HANDSHAKE,
         at_once: true,
@@ -86,6 +91,7 @@ pub static COMMANDS: &[ServerRow] = &[
         since: "6.0.0",
         complexity: "O(1)",
         group: Group::Connection,
+        waits: Waits::Never,
         arity: Arity::AtLeast(1),
         flags: HANDSHAKE,
         history: &[("6.2.0", "Without a version, only tells of the connection.")],
@@ -99,6 +105,7 @@ pub static COMMANDS: &[ServerRow] = &[
         since: "1.0.0",
         complexity: "O(N) where N is the number of passwords of the user.",
         group: Group::Connection,
+        waits: Waits::Never,
         arity: Arity::AtLeast(2),
         flags: HANDSHAKE,
         history: &[("6.0.0", "Takes a user name.")],

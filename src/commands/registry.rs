@@ -2,7 +2,9 @@
 
 use super::{SERVER_COMMANDS, ServerRow};
 use shards::Row;
-use shards::command::{Args, Arity, Begin, Command, Deprecated, Find, Flags, Group, KeySpec};
+use shards::command::{
+    Args, Arity, Begin, Command, Deprecated, Find, Flags, Group, KeySpec, Waits,
+};
 use std::sync::OnceLock;
 
 /// Whose row it is.
@@ -30,6 +32,7 @@ pub struct AnyRow {
     pub flags: Flags,
     /// Runs although a MULTI is open.
     pub at_once: bool,
+    pub waits: Waits,
     pub keys: &'static [KeySpec],
     /// The argument that is the first key, if that is always the same.
     pub first_key: Option<usize>,
@@ -250,12 +253,6 @@ impl AnyRow {
         }
     }
 
-    /// Whether it concerns its connection alone, and so has no order with what others
-    /// do, nor with what its own connection does on other cores.
-    pub fn concerns_connection_alone(&self) -> bool {
-        self.group == Group::Connection && !self.flags.has(shards::command::flags::ADMIN)
-    }
-
     /// The subcommand called `name`, in any case.
     pub fn subcommand(&self, name: &[u8]) -> Option<&AnyRow> {
         let named = |sub: &&AnyRow| name.eq_ignore_ascii_case(sub.name.as_bytes());
@@ -286,6 +283,7 @@ impl AnyRow {
             arity: row.arity,
             flags: row.flags,
             at_once: row.at_once,
+            waits: row.waits,
             keys: row.keys,
             first_key,
             one_key,

@@ -14,7 +14,7 @@ use crate::core::{Asker, Core};
 use crate::session::Session;
 use crate::session::connection::Kind;
 use crate::session::queue::Queue;
-use shards::command::{Args, Arity, Flags, Group, KeySpec, flags};
+use shards::command::{Args, Arity, Flags, Group, KeySpec, Waits, flags};
 use shards::order::{Block, Client, Manner, ServerStep};
 use shards::resp::{Protocol, Reply};
 use shards::{CommandError, Located, ProtocolError};
@@ -30,6 +30,7 @@ pub static COMMANDS: &[ServerRow] = &[
         since: "1.2.0",
         complexity: "O(1)",
         group: Group::Transactions,
+        waits: Waits::AsItSays,
         arity: Arity::Exactly(1),
         flags: FAST,
         at_once: true,
@@ -42,6 +43,7 @@ pub static COMMANDS: &[ServerRow] = &[
         since: "1.2.0",
         complexity: "Depends on commands in the transaction",
         group: Group::Transactions,
+        waits: Waits::AsItSays,
         arity: Arity::Exactly(1),
         flags: PLAIN.with(flags::SKIP_SLOWLOG),
         at_once: true,
@@ -54,6 +56,7 @@ pub static COMMANDS: &[ServerRow] = &[
         since: "2.0.0",
         complexity: "O(N), when N is the number of queued commands",
         group: Group::Transactions,
+        waits: Waits::AsItSays,
         arity: Arity::Exactly(1),
         flags: FAST,
         at_once: true,
@@ -67,6 +70,7 @@ pub static COMMANDS: &[ServerRow] = &[
         since: "2.2.0",
         complexity: "O(1) for every key.",
         group: Group::Transactions,
+        waits: Waits::AsItSays,
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::every(1, &["RO"])],
         flags: FAST,
@@ -80,6 +84,7 @@ pub static COMMANDS: &[ServerRow] = &[
         since: "2.2.0",
         complexity: "O(1)",
         group: Group::Transactions,
+        waits: Waits::AsItSays,
         arity: Arity::Exactly(1),
         flags: FAST,
         run: unwatch,
@@ -245,7 +250,7 @@ pub fn enqueue(
     let added = match &command.row {
         RowOf::Engine(row) => queue.block.push(command.number, row, located, args),
         RowOf::Server(_) => {
-            let apart = !command.concerns_connection_alone();
+            let apart = command.waits != Waits::Never;
             queue.block.push_server(command.number, apart, args)
         }
     };

@@ -9,7 +9,7 @@ use crate::commands::{AnyRow, RowOf, ServerRow, transaction};
 use crate::core::{Asker, Core};
 use crate::runtime::ticks;
 use crate::session::connection::Kind;
-use shards::command::{Args, Group, flags};
+use shards::command::{Args, Waits, flags};
 use shards::order::{Call, Placement};
 use shards::resp::Reply;
 use shards::{CommandError, Located, Row, ShardId};
@@ -244,13 +244,10 @@ fn across(core: &mut Core, key: u32, owner: ShardId, call: Call, args: Args<'_>)
 }
 
 /// Whether a server command would come before what its client has running elsewhere,
-/// whose batch has not even left: what it tells or changes may depend on that. (Those of
-/// transactions see to their order themselves.)
+/// whose batch has not even left, although it is to wait for it.
 fn overtakes(core: &mut Core, key: u32, command: &AnyRow) -> bool {
     let connection = &mut core.connections[key as usize];
-    let overtakes = connection.is_waiting()
-        && !command.concerns_connection_alone()
-        && command.group != Group::Transactions;
+    let overtakes = connection.is_waiting() && command.waits == Waits::ForEarlier;
     connection.barrier |= overtakes;
     overtakes
 }

@@ -40,7 +40,8 @@ pub use memory::debug_object;
 pub use sliced::{Pieces, Sliced};
 pub use sort::reaches_any_key;
 pub use spec::{
-    Access, Arity, Begin, Command, Deprecated, Find, Flags, Group, KeySpec, flags, keys_in, keys_of,
+    Access, Arity, Begin, Command, Deprecated, Find, Flags, Group, KeySpec, Waits, flags, keys_in,
+    keys_of,
 };
 pub use work::Work;
 

@@ -23,6 +23,8 @@ pub struct Command<R: 'static> {
     pub flags: Flags,
     /// Runs although a MULTI is open, which queues all other commands.
     pub at_once: bool,
+    /// Of a command of the server.
+    pub waits: Waits,
     /// Command tips of COMMAND INFO, e.g. `request_policy:all_shards`.
     pub tips: &'static [&'static str],
     pub subcommands: &'static [Command<R>],
@@ -46,11 +48,24 @@ impl<R> Command<R> {
             keys: &[],
             flags: flags::NONE,
             at_once: false,
+            waits: Waits::ForEarlier,
             tips: &[],
             subcommands: &[],
             run,
         }
     }
+}
+
+/// Whether a command of the server waits for what its client has under way elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// What it tells or changes may depend on that.
+    ForEarlier,
+    /// It concerns its connection alone, and so has no order with what others do, nor
+    /// with what its own connection does on other cores.
+    Never,
+    /// Its function sees to it.
+    AsItSays,
 }
 
 /// Of a command that has been replaced by another.
