@@ -25,195 +25,21 @@
 //! gives; `outside` implies `word`; the box belongs to the entry.
 #![allow(unsafe_code)]
 
-use super::slab::{FREE, Leaving, OutOfMemory, ROOM_MAX, Slab, same_room};
+mod draft;
+mod header;
+
+pub use draft::{Draft, Payload, Settled};
+pub use header::CLOCK_MASK;
+
+use super::slab::{Leaving, OutOfMemory, ROOM_MAX, Slab, same_room};
 use super::{StringRef, ValueRef, View};
 use crate::types::UnixMs;
-use crate::value::{Collection, Encoding, Hash, List, Set, Type, Value, Zset, copy};
+use crate::value::{Collection, Encoding, Hash, Type, Value};
+use header::{EXPIRES, Header, LONG, LONG_KEY_AT, OUTSIDE, SNAPSHOT, TYPE_MASK, WORD};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
-/// Keys from this length on get the long form.
-const LONG_KEY: usize = 1 << 10;
-/// Inline values stay below this; rooms of a slab are smaller anyway.
-const INLINE_LIMIT: usize = 1 << 14;
-const LONG_KEY_AT: usize = 32;
-
-/// Strings have type 0.
-const TYPE_MASK: u64 = 0xF;
-const SNAPSHOT: u64 = 1 << 8;
-const EXPIRES: u64 = 1 << 9;
-const WORD: u64 = 1 << 10;
-const OUTSIDE: u64 = 1 << 11;
-const LONG: u64 = 1 << 12;
-const KEY_LEN_SHIFT: u32 = 16;
-const VALUE_LEN_SHIFT: u32 = 26;
-const CLOCK_SHIFT: u32 = 40;
-/// The access clock has this many bits.
-pub const CLOCK_MASK: u32 = (1 << 24) - 1;
-
-/// The first word of an entry; see the picture above.
-#[derive(Clone, Copy)]
-struct Header(u64);
-
-impl Header {
-    #[inline]
-    fn has(self, flag: u64) -> bool {
-        self.0 & flag != 0
-    }
-
-    #[inline]
-    fn key_len(self) -> usize {
-        (self.0 >> KEY_LEN_SHIFT) as usize & (LONG_KEY - 1)
-    }
-
-    #[inline]
-    fn value_len(self) -> usize {
-        (self.0 >> VALUE_LEN_SHIFT) as usize & (INLINE_LIMIT - 1)
-    }
-
-    #[inline]
-    fn with_value_len(self, length: usize) -> Self {
-        debug_assert!(length < INLINE_LIMIT);
-        let mask = (INLINE_LIMIT as u64 - 1) << VALUE_LEN_SHIFT;
-        Self(self.0 & !mask | (length as u64) << VALUE_LEN_SHIFT)
-    }
-
-    #[inline]
-    fn with_encoding(self, encoding: Encoding) -> Self {
-        Self(self.0 & !0xF0 | (encoding as u64) << 4)
-    }
-
-    fn encoding(self) -> Encoding {
-        let index = (self.0 >> 4 & 0xF) as usize;
-        Encoding::ALL[index]
-    }
-
-    #[inline]
-    fn type_of(self) -> Type {
-        Type::ALL[(self.0 & TYPE_MASK) as usize]
-    }
-
-    #[inline]
-    fn clock(self) -> u32 {
-        (self.0 >> CLOCK_SHIFT) as u32
-    }
-
-    #[inline]
-    fn with_clock(self, clock: u32) -> Self {
-        let kept = self.0 & ((1 << CLOCK_SHIFT) - 1);
-        Self(kept | u64::from(clock & CLOCK_MASK) << CLOCK_SHIFT)
-    }
-
-    /// Whether there are eight bytes for a deadline.
-    #[inline]
-    fn has_deadline_room(self) -> bool {
-        self.has(EXPIRES | LONG)
-    }
-
-    #[inline]
-    fn word_at(self) -> usize {
-        8 + 8 * usize::from(self.has_deadline_room())
-    }
-
-    /// Of a short entry.
-    #[inline]
-    fn key_at(self) -> usize {
-        self.word_at() + 8 * usize::from(self.has(WORD))
-    }
-}
-
-/// What a value is made of.
-pub enum Payload<'a> {
-    Int(i64),
-    /// A string.
-    Bytes(&'a [u8], Encoding),
-    /// A collection in a flat encoding.
-    Flat(Type, &'a [u8], Encoding),
-    Outside(Box<Value>, Encoding),
-}
-
-impl<'a> Payload<'a> {
-    /// What lies within the entry, if it fits.
-    #[inline]
-    fn inline(&self) -> Option<(Type, &'a [u8], Encoding)> {
-        match *self {
-            Self::Bytes(bytes, encoding) => Some((Type::String, bytes, encoding)),
-            Self::Flat(of, bytes, encoding) => Some((of, bytes, encoding)),
-            Self::Int(_) | Self::Outside(..) => None,
-        }
-    }
-}
-
-/// An entry to be.
-pub struct Draft<'a> {
-    pub key: &'a [u8],
-    pub payload: Payload<'a>,
-    pub expire_at: Option<UnixMs>,
-    pub clock: u32,
-    pub snapshot: bool,
-}
-
-impl<'a> Draft<'a> {
-    /// Decides what lies inline: moves bytes that do not fit a room to a value
-    /// outside.
-    #[inline]
-    pub fn settle(mut self) -> Result<Settled<'a>, OutOfMemory> {
-        if let Some((of, bytes, encoding)) = self.payload.inline() {
-            let base = 8 + 8 * usize::from(self.expire_at.is_some());
-            let fits = self.key.len() < LONG_KEY && base + self.key.len() + bytes.len() <= ROOM_MAX;
-            if !fits {
-                let value = Value::from_flat(of, encoding, copy(bytes)?);
-                self.payload = Payload::Outside(Box::new(value), encoding);
-            }
-        }
-        let header = self.header();
-        Ok(Settled {
-            draft: self,
-            header,
-        })
-    }
-
-    #[inline]
-    fn header(&self) -> Header {
-        let long = self.key.len() >= LONG_KEY;
-        let (of, flags, value_len, encoding) = match &self.payload {
-            Payload::Int(_) => (Type::String, WORD, 0, Encoding::Int),
-            Payload::Bytes(bytes, encoding) => (Type::String, 0, bytes.len(), *encoding),
-            Payload::Flat(of, bytes, encoding) => (*of, 0, bytes.len(), *encoding),
-            Payload::Outside(value, encoding) => (value.type_of(), WORD | OUTSIDE, 0, *encoding),
-        };
-        const { assert!((TYPE_MASK | SNAPSHOT | EXPIRES | WORD | OUTSIDE | LONG) & FREE == 0) };
-        let mut bits = of as u64 | flags;
-        bits |= if long {
-            LONG
-        } else {
-            (self.key.len() as u64) << KEY_LEN_SHIFT
-        };
-        bits |= if self.expire_at.is_some() { EXPIRES } else { 0 };
-        bits |= if self.snapshot { SNAPSHOT } else { 0 };
-        Header(bits)
-            .with_value_len(value_len)
-            .with_encoding(encoding)
-            .with_clock(self.clock)
-    }
-}
-
-/// A draft whose layout is decided.
-pub struct Settled<'a> {
-    draft: Draft<'a>,
-    header: Header,
-}
-
 impl Settled<'_> {
-    #[inline]
-    fn size(&self) -> usize {
-        if self.header.has(LONG) {
-            LONG_KEY_AT + self.draft.key.len()
-        } else {
-            self.header.key_at() + self.draft.key.len() + self.header.value_len()
-        }
-    }
-
     /// Allocates and writes the entry.
     #[inline]
     pub fn build(self, slab: &mut Slab) -> Result<Entry, OutOfMemory> {
@@ -431,7 +257,11 @@ impl<'a> EntryRef<'a> {
         if self.type_of() != Type::Hash {
             return None;
         }
-        self.view_as::<Hash>(self.outside()).earliest()
+        let hash = match self.outside() {
+            Some(value) => Hash::of(value).expect("the header names its type").view(),
+            None => Hash::view_flat(self.encoding(), self.inline()),
+        };
+        hash.earliest()
     }
 
     /// When there is something to expire here at the earliest.
@@ -459,32 +289,10 @@ impl<'a> EntryRef<'a> {
     }
 
     fn other_value(self) -> ValueRef<'a> {
-        if self.type_of() != Type::String {
-            return self.collection();
-        }
-        ValueRef::String(match (self.number(), self.outside()) {
-            (Some(number), _) => StringRef::Int(number),
-            (None, Some(Value::String(bytes))) => StringRef::Bytes(bytes),
-            (None, Some(_)) => unreachable!("the header says that it is a string"),
-            (None, None) => StringRef::Bytes(self.inline()),
-        })
-    }
-
-    fn collection(self) -> ValueRef<'a> {
-        let (header, outside) = (self.header(), self.outside());
-        match header.type_of() {
-            Type::String => unreachable!("a string is no collection"),
-            Type::List => ValueRef::List(self.view_as::<List>(outside)),
-            Type::Set => ValueRef::Set(self.view_as::<Set>(outside)),
-            Type::Zset => ValueRef::Zset(self.view_as::<Zset>(outside)),
-            Type::Hash => ValueRef::Hash(self.view_as::<Hash>(outside)),
-        }
-    }
-
-    fn view_as<C: Collection + 'a>(self, outside: Option<&'a Value>) -> C::Ref<'a> {
-        match outside {
-            Some(value) => C::of(value).expect("the header names its type").view(),
-            None => C::view_flat(self.encoding(), self.inline()),
+        match (self.number(), self.outside()) {
+            (Some(number), _) => ValueRef::String(StringRef::Int(number)),
+            (None, Some(value)) => value.view(),
+            (None, None) => ValueRef::of_flat(self.type_of(), self.encoding(), self.inline()),
         }
     }
 

@@ -1,15 +1,8 @@
 //! Entries as they are seen through the doors.
 
 use crate::types::UnixMs;
-use crate::value::{Encoding, HashRef, ListRef, SetRef, Type, ZsetRef};
-
-/// A string value as it is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StringRef<'a> {
-    /// Canonical decimal integers are kept as numbers.
-    Int(i64),
-    Bytes(&'a [u8]),
-}
+use crate::value::Encoding;
+pub use crate::value::{StringRef, ValueRef};
 
 /// What becomes of an entry's deadline when its value is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,33 +10,6 @@ pub enum Ttl {
     Keep,
     Clear,
     At(UnixMs),
-}
-
-/// A value as seen through a door. One variant per Redis type.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum ValueRef<'a> {
-    String(StringRef<'a>),
-    List(ListRef<'a>),
-    Set(SetRef<'a>),
-    Zset(ZsetRef<'a>),
-    Hash(HashRef<'a>),
-}
-
-impl ValueRef<'_> {
-    pub fn type_of(&self) -> Type {
-        match self {
-            Self::String(_) => Type::String,
-            Self::List(_) => Type::List,
-            Self::Set(_) => Type::Set,
-            Self::Zset(_) => Type::Zset,
-            Self::Hash(_) => Type::Hash,
-        }
-    }
-
-    /// The name TYPE replies.
-    pub fn type_name(&self) -> &'static str {
-        self.type_of().name()
-    }
 }
 
 /// An entry as seen through a door.

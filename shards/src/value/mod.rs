@@ -17,6 +17,7 @@ mod long_double;
 mod quicklist;
 mod set;
 mod table;
+mod view;
 mod zset;
 
 pub use crate::types::Type;
@@ -27,6 +28,7 @@ pub use listpack::Element;
 pub use long_double::LongDouble;
 pub use set::{Growth, Set, SetPlace, SetRef};
 pub use table::below;
+pub use view::{StringRef, ValueRef};
 pub use zset::{Cut, Removal as ZsetRemoval, Walk, Zset, ZsetLimits, ZsetRef, ZsetUpdate};
 
 use crate::error::OutOfMemory;
@@ -118,16 +120,6 @@ impl Value {
             Type::Set => Self::Set(Set::from_flat(encoding, bytes)),
             Type::Zset => Self::Zset(Zset::from_flat(encoding, bytes)),
             Type::Hash => Self::Hash(Hash::from_flat(encoding, bytes)),
-        }
-    }
-
-    pub fn type_of(&self) -> Type {
-        match self {
-            Self::String(_) => Type::String,
-            Self::List(_) => Type::List,
-            Self::Set(_) => Type::Set,
-            Self::Zset(_) => Type::Zset,
-            Self::Hash(_) => Type::Hash,
         }
     }
 

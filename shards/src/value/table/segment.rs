@@ -18,26 +18,27 @@
 //! of the index's size. Removal closes the gap in the index; the record's bytes
 //! are dead until a quarter of them is, then the live ones move together.
 
+mod index;
+mod memory;
+
 use crate::counted;
 use crate::error::OutOfMemory;
 use crate::types::UnixMs;
 use crate::value::is_same;
+use index::{home, next, offset_of, tag_of};
+use memory::capacity_for;
 
 const TAG_BITS: u32 = 12;
 /// Tags are below this.
 pub const TAGS: u32 = 1 << TAG_BITS;
 /// Marks an unused slot: no record begins that far.
 const EMPTY: u32 = u32::MAX;
-/// Offsets are below this (bytes).
-const OFFSET_LIMIT: usize = (1 << (32 - TAG_BITS)) - 1;
 /// Key and value together lie among the others up to this length (bytes).
 const INLINE_MAX: usize = 1024;
 /// Live bytes and records above which a segment is to be split. Moving so many
 /// takes some 0.1 ms.
 pub const BYTES_MAX: usize = 48 * 1024;
 pub const RECORDS_MAX: usize = 2600;
-/// A list of fewer buffers may have any number that are unused.
-const COMPACTED_FROM: usize = 32;
 /// Bytes of two varints, a deadline and the number of a buffer, at most.
 const HEAD_MAX: usize = 32;
 /// The bound of what has no deadline.
@@ -550,162 +551,6 @@ impl Segment {
         }
     }
 
-    fn keep_large(&mut self, record: &Record<'_>) -> Result<u32, OutOfMemory> {
-        let mut buffer = Vec::new();
-        buffer.try_reserve_exact(record.key.len() + record.value.len())?;
-        buffer.extend_from_slice(record.key);
-        buffer.extend_from_slice(record.value);
-        self.large.try_reserve(1)?;
-        self.large_bytes += buffer.capacity();
-        if self.large_free > 0 {
-            let unused = self.large.iter().position(|buffer| buffer.capacity() == 0);
-            let number = unused.expect("unused buffers are counted");
-            self.large_free -= 1;
-            self.large[number] = buffer;
-            return Ok(number as u32);
-        }
-        self.large.push(buffer);
-        Ok((self.large.len() - 1) as u32)
-    }
-
-    /// Counts the record at `offset` as dead and frees its buffer.
-    fn bury(&mut self, offset: usize) {
-        let head = self.head(offset);
-        if head.outside {
-            let number = self.number_at(head.body);
-            let buffer = std::mem::take(&mut self.large[number]);
-            self.large_bytes -= buffer.capacity();
-            self.large_free += 1;
-        }
-        self.dead += head.end - offset;
-    }
-
-    /// Makes room for a record of `more` bytes.
-    fn reserve_bytes(&mut self, more: usize) -> Result<(), OutOfMemory> {
-        let needed = self.bytes.len() + more;
-        if needed > self.bytes.capacity() {
-            if self.dead * 4 > self.bytes.len() {
-                return self.compact(more);
-            }
-            self.bytes
-                .try_reserve_exact(capacity_for(needed) - self.bytes.len())?;
-        }
-        if needed > OFFSET_LIMIT {
-            return Err(OutOfMemory);
-        }
-        Ok(())
-    }
-
-    /// Copies the live records to fresh memory with room for `more` bytes.
-    fn compact(&mut self, more: usize) -> Result<(), OutOfMemory> {
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(capacity_for(self.live_bytes() + more))?;
-        for slot in 0..self.index.len() {
-            let word = self.index[slot];
-            if word != EMPTY {
-                let from = offset_of(word);
-                let end = self.head(from).end;
-                self.index[slot] = (bytes.len() as u32) << TAG_BITS | tag_of(word);
-                bytes.extend_from_slice(&self.bytes[from..end]);
-            }
-        }
-        self.bytes = bytes;
-        self.dead = 0;
-        Ok(())
-    }
-
-    /// Gives memory back when most of it is unused. What cannot be had for that
-    /// is done without.
-    #[inline]
-    fn shrink(&mut self) {
-        if self.index.len() > 16 && self.len * 4 < self.index.len() {
-            let _ = self.rebuild_index(slots_for(self.len));
-        }
-        if self.bytes.len() > 256 && self.dead * 2 > self.bytes.len() {
-            let _ = self.compact(0);
-        }
-        if self.large_free > 0 {
-            if self.large_free == self.large.len() {
-                self.large = Vec::new();
-                self.large_free = 0;
-            } else if self.large.len() >= COMPACTED_FROM && self.large_free * 2 >= self.large.len()
-            {
-                let _ = self.compact_large();
-            }
-        }
-    }
-
-    /// Gives the buffers in use the lowest numbers.
-    fn compact_large(&mut self) -> Result<(), OutOfMemory> {
-        let mut large = Vec::new();
-        large.try_reserve_exact(self.large.len() - self.large_free)?;
-        for slot in 0..self.index.len() {
-            let word = self.index[slot];
-            if word == EMPTY {
-                continue;
-            }
-            let head = self.head(offset_of(word));
-            if head.outside {
-                let number = self.number_at(head.body);
-                let new = large.len() as u32;
-                large.push(std::mem::take(&mut self.large[number]));
-                self.bytes[head.body..head.end].copy_from_slice(&new.to_le_bytes());
-            }
-        }
-        self.large = large;
-        self.large_free = 0;
-        Ok(())
-    }
-
-    fn reserve_slot(&mut self) -> Result<(), OutOfMemory> {
-        if (self.len + 1) * 5 > self.index.len() * 4 {
-            return self.reserve_slots(self.len + 1);
-        }
-        Ok(())
-    }
-
-    fn reserve_slots(&mut self, records: usize) -> Result<(), OutOfMemory> {
-        if records * 5 > self.index.len() * 4 {
-            return self.rebuild_index(slots_for(records));
-        }
-        Ok(())
-    }
-
-    fn rebuild_index(&mut self, slots: usize) -> Result<(), OutOfMemory> {
-        let mut index = Vec::new();
-        index.try_reserve_exact(slots)?;
-        index.resize(slots, EMPTY);
-        let words = std::mem::replace(&mut self.index, index);
-        for word in words.into_iter().filter(|word| *word != EMPTY) {
-            self.place(word);
-        }
-        Ok(())
-    }
-
-    /// Puts a word into the index, which has room for it.
-    fn place(&mut self, word: u32) {
-        let mut slot = home(tag_of(word), self.index.len());
-        while self.index[slot] != EMPTY {
-            slot = next(slot, self.index.len());
-        }
-        self.index[slot] = word;
-    }
-
-    /// Empties a slot, and moves up what would not be found any more.
-    fn unplace(&mut self, slot: usize) {
-        let slots = self.index.len();
-        let (mut hole, mut at) = (slot, next(slot, slots));
-        while self.index[at] != EMPTY {
-            let away = |from: usize| (at + slots - from) % slots;
-            if away(home(tag_of(self.index[at]), slots)) >= away(hole) {
-                self.index[hole] = self.index[at];
-                hole = at;
-            }
-            at = next(at, slots);
-        }
-        self.index[hole] = EMPTY;
-    }
-
     /// Panics if the structure contradicts itself. `fits` says whether a key
     /// with this tag belongs here.
     #[cfg(test)]
@@ -728,38 +573,6 @@ impl Segment {
         assert_eq!(capacities.sum::<usize>(), self.large_bytes);
         assert!(self.len * 5 <= self.index.len() * 4);
     }
-}
-
-#[inline]
-fn home(tag: u32, slots: usize) -> usize {
-    (tag as usize * slots) >> TAG_BITS
-}
-
-#[inline]
-fn next(slot: usize, slots: usize) -> usize {
-    if slot + 1 == slots { 0 } else { slot + 1 }
-}
-
-#[inline]
-fn tag_of(word: u32) -> u32 {
-    word & (TAGS - 1)
-}
-
-#[inline]
-fn offset_of(word: u32) -> usize {
-    (word >> TAG_BITS) as usize
-}
-
-/// Slots for so many records and some more.
-fn slots_for(records: usize) -> usize {
-    8.max(records * 3 / 2 + 4)
-}
-
-/// The next capacity at which an allocator with four sizes per doubling wastes
-/// nothing (bytes).
-fn capacity_for(bytes: usize) -> usize {
-    let step = (bytes.max(64).next_power_of_two() / 8).max(16);
-    bytes.max(1).next_multiple_of(step)
 }
 
 fn push_varint(head: &mut [u8; HEAD_MAX], len: &mut usize, mut value: usize) {
