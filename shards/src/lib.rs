@@ -30,8 +30,8 @@ pub use effects::{Effects, Event, Notice, heard};
 pub use error::{CommandError, ProtocolError, until_nul};
 pub use keep::Keep;
 pub use keyspace::{
-    Db, ExpireProgress, Item, Keyspace, KeyspaceInfo, Located, Object, Parcel, StringRef, Ttl,
-    ValueRef, View, slot_of,
+    Db, ExpireProgress, Item, Keyspace, KeyspaceInfo, Located, Object, Parcel, Saved, StringRef,
+    Ttl, ValueRef, View, slot_of,
 };
 pub use number::parse_i64;
 pub use shard::{Request, Shard};

@@ -2,9 +2,9 @@
 
 use crate::command::{Args, Cargo, Context, Handler, Others, Write};
 use crate::effects::Effects;
-use crate::error::CommandError;
+use crate::error::{CommandError, OutOfMemory};
 use crate::keep::Keep;
-use crate::keyspace::{ExpireProgress, Keyspace, Located};
+use crate::keyspace::{ExpireProgress, Keyspace, Located, Saved};
 use crate::resp::{Protocol, Reply, UNLIMITED};
 use crate::types::{Chance, DbIndex, Settings, Type, UnixMs};
 use std::ops::Range;
@@ -311,6 +311,34 @@ impl Shard {
         self.dbs
             .iter_mut()
             .any(|keyspace| keyspace.free_some(budget))
+    }
+
+    /// A snapshot begins: all that the shard holds now will be saved as it is now. None
+    /// may be under way.
+    pub fn begin_cut(&mut self) {
+        for (index, keyspace) in (0..).zip(&mut self.dbs) {
+            keyspace.begin_cut(DbIndex(index));
+        }
+    }
+
+    /// Goes on with the snapshot that is under way, over about `budget` entries; whether
+    /// there is more to walk.
+    pub fn walk_cut(&mut self, budget: usize) -> bool {
+        self.dbs
+            .iter_mut()
+            .any(|keyspace| keyspace.walk_cut(budget))
+    }
+
+    /// Takes what the snapshot has saved since it was last asked, in no order.
+    ///
+    /// # Errors
+    /// The snapshot lacks something for which there was no memory.
+    pub fn take_saved(&mut self) -> Result<Vec<Saved>, OutOfMemory> {
+        let mut all = Vec::new();
+        for keyspace in &mut self.dbs {
+            all.append(&mut keyspace.take_saved()?);
+        }
+        Ok(all)
     }
 
     /// The database `db`, for INFO, expiry and the tests' invariants.

@@ -528,6 +528,31 @@ fn arguments_are_whole_or_lacking() {
     }
 }
 
+#[test]
+fn a_snapshot_that_lacks_memory_is_lost_but_no_write_is() {
+    for allocation in 0.. {
+        let mut shard = Shard::new(1, 0..16_384, 7, Settings::default());
+        run(&mut shard, &words("SET a before"));
+        shard.begin_cut();
+        let write = OwnedArgs::new(words("SETRANGE a 0 BE").iter().map(|word| word.as_bytes()));
+        let mut out = Vec::with_capacity(100);
+        LEFT.set(Some(allocation));
+        // In place: it is the snapshot that asks for memory.
+        let done = apply(&mut shard, row("SETRANGE").unwrap(), write.args(), &mut out);
+        let all_there = LEFT.take().is_some();
+        assert!(done);
+        while shard.walk_cut(100) {}
+        shard.keyspace(DbIndex(0)).check_invariants();
+        let saved = shard.take_saved();
+        assert_eq!(saved.is_ok(), all_there);
+        if let Ok(saved) = saved {
+            assert_eq!((saved.len(), &saved[0].key[..]), (1, &b"a"[..]));
+            assert!(allocation > 2);
+            return;
+        }
+    }
+}
+
 /// Two cores on this thread.
 struct Pair {
     nodes: [Node; 2],

@@ -12,6 +12,7 @@
 //! what happens beside requests. `README.md` of the crate has the pictures.
 
 mod collections;
+mod cut;
 mod entry;
 mod expiry;
 mod graveyard;
@@ -25,6 +26,7 @@ mod strings;
 mod table;
 mod view;
 
+pub use cut::Saved;
 pub use expiry::ExpireProgress;
 pub use parcel::Parcel;
 pub use scan::{Item, cursor_slot};
@@ -75,6 +77,10 @@ pub struct Keyspace {
     first_slot: u16,
     store: Store,
     graveyard: Graveyard,
+    /// Stores that were cleared while a snapshot had not walked them.
+    leaving: Vec<Store>,
+    /// What a snapshot has saved of stores that it has walked.
+    walked: Vec<cut::Cut>,
     cycle: expiry::Cycle,
     hits: u64,
     misses: u64,
@@ -97,6 +103,8 @@ impl Keyspace {
             first_slot: slots.start,
             store: Store::new(slots.len()),
             graveyard: Graveyard::default(),
+            leaving: Vec::new(),
+            walked: Vec::new(),
             cycle: expiry::Cycle::default(),
             hits: 0,
             misses: 0,
@@ -138,7 +146,7 @@ impl Keyspace {
             hits: self.hits,
             misses: self.misses,
             expired: self.expired,
-            unfreed: self.graveyard.pending(),
+            unfreed: self.graveyard.pending() + self.leaving.iter().map(Store::len).sum::<usize>(),
             freed: self.graveyard.freed(),
         }
     }
@@ -198,14 +206,15 @@ impl Keyspace {
         }
     }
 
-    /// Deletes every key; the memory is freed by [`Keyspace::free_some`].
+    /// Deletes every key; the memory is freed by [`Keyspace::free_some`], once a snapshot
+    /// that is under way has walked it.
     pub fn clear(&mut self) {
         if self.store.slots.is_empty() {
             return;
         }
         let successor = self.store.successor();
         let store = std::mem::replace(&mut self.store, successor);
-        self.graveyard.bury_store(store);
+        self.leave(store);
         self.cycle = expiry::Cycle::default();
     }
 

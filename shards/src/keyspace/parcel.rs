@@ -1,6 +1,7 @@
 //! A value on its way from one key to another, of whatever shard or database.
 
-use super::{Db, Payload, Ttl};
+use super::entry::EntryRef;
+use super::{Db, Payload, StringRef, Ttl, ValueRef, View};
 use crate::error::{CommandError, OutOfMemory};
 use crate::types::UnixMs;
 use crate::value::{Encoding, Type, Value, copy};
@@ -21,12 +22,34 @@ enum Owned {
 }
 
 impl Parcel {
-    pub fn type_of(&self) -> Type {
-        match &self.value {
-            Owned::Int(_) => Type::String,
-            Owned::Flat(of, ..) => *of,
-            Owned::Outside(value, _) => value.type_of(),
+    /// A copy of what an entry holds.
+    pub(super) fn copy_of(entry: EntryRef<'_>) -> Result<Self, OutOfMemory> {
+        let value = match (entry.number(), entry.outside()) {
+            (Some(number), _) => Owned::Int(number),
+            (_, Some(value)) => Owned::Outside(Box::new(value.try_clone()?), entry.encoding()),
+            _ => Owned::Flat(entry.type_of(), copy(entry.inline())?, entry.encoding()),
+        };
+        Ok(Self {
+            value,
+            expire_at: entry.expire_at(),
+        })
+    }
+
+    /// It as it is looked at.
+    pub fn view(&self) -> View<'_> {
+        let value = match &self.value {
+            Owned::Int(number) => ValueRef::String(StringRef::Int(*number)),
+            Owned::Flat(of, bytes, encoding) => ValueRef::of_flat(*of, *encoding, bytes),
+            Owned::Outside(value, _) => value.view(),
+        };
+        View {
+            value,
+            expire_at: self.expire_at,
         }
+    }
+
+    pub fn type_of(&self) -> Type {
+        self.view().value.type_of()
     }
 }
 
@@ -36,16 +59,7 @@ impl Db<'_> {
         let Some(place) = self.find(key) else {
             return Ok(None);
         };
-        let entry = self.keyspace.store.entry(place);
-        let value = match (entry.number(), entry.outside()) {
-            (Some(number), _) => Owned::Int(number),
-            (_, Some(value)) => Owned::Outside(Box::new(value.try_clone()?), entry.encoding()),
-            _ => Owned::Flat(entry.type_of(), copy(entry.inline())?, entry.encoding()),
-        };
-        Ok(Some(Parcel {
-            value,
-            expire_at: entry.expire_at(),
-        }))
+        Ok(Some(Parcel::copy_of(self.keyspace.store.entry(place))?))
     }
 
     /// Removes `key` and returns what it held. O(1) for a value outside.

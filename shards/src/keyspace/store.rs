@@ -11,12 +11,13 @@
 //! lowers it at once, removals leave it, the expiry cycle raises it. Slots
 //! exist from the first insertion on, so an unused database costs nothing.
 
+use super::cut::{Cut, Saved};
 use super::entry::{Draft, EntryMut, EntryRef};
 use super::graveyard::bury;
 use super::index::{Index, Place as SlotPlace, Position};
 use super::slab::{OutOfMemory, Slab};
 use super::table::Table;
-use crate::types::UnixMs;
+use crate::types::{DbIndex, UnixMs};
 use crate::value::{Encoding, Value};
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -59,6 +60,7 @@ pub struct Found<'a> {
     pub place: Place,
     entry: EntryMut<'a>,
     bit: bool,
+    cut: &'a mut Option<Box<Cut>>,
 }
 
 impl<'a> Found<'a> {
@@ -69,7 +71,7 @@ impl<'a> Found<'a> {
 
     #[inline]
     pub fn into_change(self) -> EntryMut<'a> {
-        before_change(self.entry, self.bit)
+        before_change(self.entry, self.bit, self.cut)
     }
 }
 
@@ -87,6 +89,8 @@ pub struct Store {
     slot_count: usize,
     /// The snapshot bit that new and changed entries get.
     snapshot: bool,
+    /// While a snapshot has not walked all of it. Without one all entries have the bit.
+    cut: Option<Box<Cut>>,
     /// There may be elements with deadlines.
     elements_expire: bool,
 }
@@ -104,6 +108,7 @@ impl Store {
             deadlines: 0,
             slot_count,
             snapshot: false,
+            cut: None,
             elements_expire: false,
         }
     }
@@ -166,8 +171,8 @@ impl Store {
 
     #[inline]
     fn changing(&mut self, place: Place) -> EntryMut<'_> {
-        let bit = self.snapshot;
-        before_change(self.slots[place.slot].index.entry_mut(place.place), bit)
+        let entry = self.slots[place.slot].index.entry_mut(place.place);
+        before_change(entry, self.snapshot, &mut self.cut)
     }
 
     /// As [`Store::find`]; the caller may change the value outside, or the encoding,
@@ -182,7 +187,62 @@ impl Store {
             .index
             .find_mut(home.position, key)?;
         let place = Place { slot, place };
-        Some(Found { place, entry, bit })
+        let cut = &mut self.cut;
+        Some(Found {
+            place,
+            entry,
+            bit,
+            cut,
+        })
+    }
+
+    /// A snapshot begins; see `cut`.
+    pub fn begin_cut(&mut self, db: DbIndex) {
+        if self.len > 0 {
+            self.snapshot = !self.snapshot;
+            self.cut = Some(Box::new(Cut::new(db)));
+        }
+    }
+
+    /// Whether a snapshot has not walked all of it.
+    pub fn is_being_cut(&self) -> bool {
+        self.cut.is_some()
+    }
+
+    /// What a snapshot that is under way has saved since this was last asked.
+    pub fn take_saved(&mut self) -> Option<Result<Vec<Saved>, OutOfMemory>> {
+        Some(self.cut.as_mut()?.take())
+    }
+
+    /// Saves what a snapshot has not met of about `budget` entries, in their order; what
+    /// it leaves when it has met all of them.
+    pub fn walk_cut(&mut self, mut budget: usize) -> Option<Cut> {
+        let (mut slot, mut position) = self.cut.as_ref()?.at;
+        let mut met = Vec::new();
+        budget = budget.max(1);
+        loop {
+            let Some(used) = self.used_slots(slot..self.slot_count).next() else {
+                break;
+            };
+            if used != slot {
+                (slot, position) = (used, Position::START);
+            }
+            let mut next = Some(position);
+            while let Some(at) = next {
+                if budget == 0 {
+                    self.cut.as_mut()?.at = (slot, at);
+                    return None;
+                }
+                let index = &self.slots[slot].index;
+                next = index.visit_line(at, &mut |place, _| met.push(place));
+                budget = budget.saturating_sub(1 + met.len());
+                for place in met.drain(..) {
+                    self.changing(Place { slot, place });
+                }
+            }
+            (slot, position) = (slot + 1, Position::START);
+        }
+        self.cut.take().map(|cut| *cut)
     }
 
     /// Adds an entry for a key that is not there.
@@ -223,9 +283,9 @@ impl Store {
         draft.snapshot = self.snapshot;
         let expire_at = draft.expire_at;
         let draft = draft.settle()?;
-        self.changing(place);
         let index = &mut self.slots[place.slot].index;
-        let mut entry = index.entry_mut(place.place);
+        let entry = index.entry_mut(place.place);
+        let mut entry = before_change(entry, self.snapshot, &mut self.cut);
         let (was_scattered, old) = (entry.look().is_scattered(), entry.look().expire_at());
         let value = match entry.rewrite(draft) {
             Ok(value) => value,
@@ -275,9 +335,9 @@ impl Store {
         place: Place,
         expire_at: Option<UnixMs>,
     ) -> Result<(), OutOfMemory> {
-        self.changing(place);
         let index = &mut self.slots[place.slot].index;
-        let mut entry = index.entry_mut(place.place);
+        let entry = index.entry_mut(place.place);
+        let mut entry = before_change(entry, self.snapshot, &mut self.cut);
         let (was_scattered, old) = (entry.look().is_scattered(), entry.look().expire_at());
         if !entry.set_expire_at(expire_at) {
             let copy = entry.rebuild(expire_at, &mut self.slab)?;
@@ -304,8 +364,7 @@ impl Store {
         offset: usize,
         bytes: &[u8],
     ) -> Result<Option<usize>, OutOfMemory> {
-        self.changing(place);
-        let mut entry = self.slots[place.slot].index.entry_mut(place.place);
+        let mut entry = self.changing(place);
         let Some(Value::String(string)) = entry.outside() else {
             return Ok(entry.overwrite_inline(offset, bytes));
         };
@@ -516,6 +575,9 @@ impl Store {
                 .map_or(NEVER, |(_, bound)| bound);
             let mut seen = BTreeSet::new();
             for entry in slot.index.iter() {
+                let place = (number, home(entry.key()).position);
+                let is_met = self.cut.as_ref().is_none_or(|cut| place < cut.at);
+                assert!(!is_met || entry.snapshot() == self.snapshot, "it is met");
                 assert_eq!(home(entry.key()).slot, number, "in its key's slot");
                 assert!(seen.insert(entry.key()), "no key stands twice");
                 len += 1;
@@ -554,13 +616,25 @@ impl Drop for Store {
 }
 
 /// THE place that every change or removal of an entry passes before it happens: a
-/// snapshot that has not met the entry yet encodes the old value here. Afterwards
-/// the entry carries `bit`, that of the cut at hand.
+/// snapshot that has not met the entry yet saves the old value here. Afterwards the
+/// entry carries `bit`, that of the cut at hand.
 #[inline]
-fn before_change(mut entry: EntryMut<'_>, bit: bool) -> EntryMut<'_> {
-    if entry.look().snapshot() != bit {
-        entry.set_snapshot(bit);
+fn before_change<'a>(entry: EntryMut<'a>, bit: bool, cut: &mut Option<Box<Cut>>) -> EntryMut<'a> {
+    match entry.look().snapshot() == bit {
+        true => entry,
+        false => meet(entry, bit, cut),
     }
+}
+
+/// By value: an entry that is borrowed for a call would have to lie in memory, on every
+/// path.
+#[cold]
+#[inline(never)]
+fn meet<'a>(mut entry: EntryMut<'a>, bit: bool, cut: &mut Option<Box<Cut>>) -> EntryMut<'a> {
+    if let Some(cut) = cut {
+        cut.save(entry.look());
+    }
+    entry.set_snapshot(bit);
     entry
 }
 
