@@ -26,7 +26,7 @@
 //! | | *not from a script* | NOSCRIPT, NO_MULTI | who asks |
 //!
 //! DEBUG, the one command that is protected, asks for that itself. What an open MULTI
-//! queues passes the same checks when it is queued; a pause (`Pause::holds`) refuses
+//! queues passes the same checks when it is queued; a pause (`ClientPause::holds`) refuses
 //! nothing and comes after them.
 //!
 //! Single-key requests pass here, so a check that may refuse them is one look at a word

@@ -352,6 +352,27 @@ fn unsafe_stays_where_it_is_listed() {
     }
 }
 
+/// The README of the server draws the layers that are checked here, and has a line for
+/// each module.
+#[test]
+fn the_layers_are_drawn_as_they_are() {
+    let readme = read(Path::new("src/README.md"));
+    let layers = SRC_ORDER.join(" → ").replacen(" → ", ", ", 1);
+    assert!(readme.contains(&layers), "{layers}");
+    let rows: Vec<&str> = readme
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    for module in SRC_ORDER {
+        let names = [format!("`{module}/`"), format!("`{module}.rs`")];
+        let named = |row: &&str| names.iter().any(|name| row.contains(name.as_str()));
+        assert!(
+            *module == "main" || rows.iter().any(named),
+            "{module} has no row"
+        );
+    }
+}
+
 #[test]
 fn glommio_is_named_in_the_runtime_alone() {
     let runtime = Path::new("src/runtime");

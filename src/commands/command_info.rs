@@ -3,7 +3,7 @@
 //! Nothing here is written by hand for a command: names, flags, categories, key
 //! specifications and documentation all come from the rows.
 
-use super::syntax::{Argument, Kind, arguments};
+use super::syntax::{Argument, ArgumentType, arguments};
 use super::{AnyRow, Context, Flow, RowOf, ServerRow, registry};
 use shards::command::{Args, Arity, Begin, Find, Flags, Group, KeySpec, flags};
 use shards::resp::Reply;
@@ -457,7 +457,7 @@ fn write_arguments(reply: &mut Reply<'_>, arguments: &[Argument], specs: usize, 
     reply.array(arguments.len());
     for argument in arguments {
         let leaf = argument.parts.is_empty();
-        let is_key = argument.kind == Kind::Key;
+        let is_key = argument.kind == ArgumentType::Key;
         let mut words = Vec::new();
         for (set, word) in [
             (argument.optional, "optional"),

@@ -19,7 +19,7 @@ mod syntax;
 mod tracking;
 pub mod transaction;
 
-use crate::core::{Answer, Ask, Context, Core, Finish, Job, Question, Whom};
+use crate::core::{Answer, Context, Core, Finish, Inquiry, Job, Question, Whom};
 use shards::command::{Args, Command};
 use shards::resp::Protocol;
 use shards::{CommandError, Row};
@@ -37,7 +37,7 @@ pub enum Flow {
     /// The reply is written.
     Done,
     /// Cores are asked, and what they answer makes the reply.
-    Ask(Ask),
+    Ask(Inquiry),
     /// The job runs on another thread, because it waits for the machine; its
     /// answer is given to the function as the only one.
     Wait(Job, Finish),
@@ -86,7 +86,7 @@ impl Flow {
     }
 
     fn ask(question: Question, whom: Whom, finish: Finish) -> Self {
-        Self::Ask(Ask {
+        Self::Ask(Inquiry {
             question,
             whom,
             finish,

@@ -6,7 +6,7 @@
 //! included, runs to its end, and then the pause is answered.
 
 use super::{Context, Flow};
-use crate::core::{Answer, Core, Pause, Question, Whom};
+use crate::core::{Answer, ClientPause, Core, Question, Whom};
 use shards::command::Args;
 use shards::order::Unblock;
 use shards::{CommandError, UnixMs, parse_i64};
@@ -39,7 +39,7 @@ pub fn pause(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError
     let until = ctx.core.now.0.checked_add(timeout_ms);
     let until = UnixMs(until.ok_or(CommandError::Static("ERR timeout is out of range"))?);
     Ok(Flow::ask(
-        Question::Pause(Pause { until, all }),
+        Question::Pause(ClientPause { until, all }),
         Whom::All,
         super::ok,
     ))

@@ -6,7 +6,7 @@
 //! connection's requests is given back as [`Went`]: only requests have one.
 
 use super::{Flow, ServerRow};
-use crate::core::{Ask, Asker, Context, Core, Question};
+use crate::core::{Asker, Context, Core, Inquiry, Question};
 use crate::questions::gather;
 use crate::runtime::ticks;
 use shards::command::Args;
@@ -88,7 +88,7 @@ fn within_block(
 ) -> Result<Flow, CommandError> {
     match flow {
         Flow::Done | Flow::Wait(..) => Ok(flow),
-        Flow::Ask(Ask {
+        Flow::Ask(Inquiry {
             question: question @ Question::Pause(_),
             finish,
             ..

@@ -16,7 +16,7 @@
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Argument {
     pub name: String,
-    pub kind: Kind,
+    pub kind: ArgumentType,
     pub token: Option<&'static str>,
     pub optional: bool,
     pub multiple: bool,
@@ -28,7 +28,7 @@ pub struct Argument {
 
 /// The type of an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Kind {
+pub enum ArgumentType {
     #[default]
     String,
     Integer,
@@ -41,7 +41,7 @@ pub enum Kind {
     Block,
 }
 
-impl Kind {
+impl ArgumentType {
     /// The word of COMMAND DOCS.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -183,7 +183,7 @@ impl Reader {
         let name = join(&choices);
         Argument {
             name,
-            kind: Kind::OneOf,
+            kind: ArgumentType::OneOf,
             parts: choices,
             ..Argument::default()
         }
@@ -205,7 +205,7 @@ impl Reader {
         if !takes_value {
             return Argument {
                 name: word.to_ascii_lowercase(),
-                kind: Kind::PureToken,
+                kind: ArgumentType::PureToken,
                 token: Some(word),
                 ..Argument::default()
             };
@@ -226,7 +226,7 @@ impl Reader {
         }
     }
 
-    fn kind_of(&self, word: &str) -> Kind {
+    fn kind_of(&self, word: &str) -> ArgumentType {
         const KEYS: &[&str] = &[
             "key",
             "newkey",
@@ -258,13 +258,13 @@ impl Reader {
             "timeout",
         ];
         match word {
-            _ if self.has_keys && KEYS.contains(&word) => Kind::Key,
-            _ if INTEGERS.contains(&word) => Kind::Integer,
-            "pattern" => Kind::Pattern,
-            "increment" => Kind::Integer,
-            "float" => Kind::Double,
-            _ if word.starts_with("unix-time") => Kind::UnixTime,
-            _ => Kind::String,
+            _ if self.has_keys && KEYS.contains(&word) => ArgumentType::Key,
+            _ if INTEGERS.contains(&word) => ArgumentType::Integer,
+            "pattern" => ArgumentType::Pattern,
+            "increment" => ArgumentType::Integer,
+            "float" => ArgumentType::Double,
+            _ if word.starts_with("unix-time") => ArgumentType::UnixTime,
+            _ => ArgumentType::String,
         }
     }
 }
@@ -286,7 +286,7 @@ fn single(mut sequence: Vec<Argument>) -> Argument {
 fn block(parts: Vec<Argument>) -> Argument {
     Argument {
         name: join(&parts),
-        kind: Kind::Block,
+        kind: ArgumentType::Block,
         parts,
         ..Argument::default()
     }

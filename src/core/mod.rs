@@ -32,8 +32,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 pub use asker::Asker;
 pub use context::Context;
 pub use question::{
-    Answer, Ask, CoreStats, Finish, Gathering, Job, KeyspaceStats, Message, Pause, PauseQuestion,
-    Question, QuestionId, Whom,
+    Answer, ClientPause, CoreStats, Finish, Gathering, Inquiry, Job, KeyspaceStats, Message,
+    PauseQuestion, Question, QuestionId, Whom,
 };
 pub use spare_buffers::SpareBuffers;
 
@@ -78,7 +78,7 @@ pub struct Core {
     /// Keys expire also when nobody looks at them (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expire: bool,
     /// CLIENT PAUSE is in force.
-    pub pause: Option<Pause>,
+    pub pause: Option<ClientPause>,
     /// Connections whose next request waits for its end.
     pub paused: Vec<u32>,
     /// Who asks when what was under way before it is over.

@@ -51,13 +51,13 @@ pub struct PauseQuestion {
 
 /// A time in which clients wait.
 #[derive(Clone, Copy, Debug)]
-pub struct Pause {
+pub struct ClientPause {
     pub until: UnixMs,
     /// All commands wait, not only those that may write.
     pub all: bool,
 }
 
-impl Pause {
+impl ClientPause {
     /// Whether a command with these flags waits.
     #[inline]
     pub fn holds(&self, command: Flags) -> bool {
@@ -120,7 +120,7 @@ pub enum Question {
     /// Each does this to itself, and answers what comes back.
     Do(Deed),
     /// CLIENT PAUSE. Counts those on which something has been under way since.
-    Pause(Pause),
+    Pause(ClientPause),
     /// The same of a pause that is known.
     Still,
 }
@@ -138,7 +138,7 @@ pub enum Whom {
 }
 
 /// What a server command asks, and how.
-pub struct Ask {
+pub struct Inquiry {
     pub question: Question,
     pub whom: Whom,
     /// Writes the reply from the answers, which come in core order.

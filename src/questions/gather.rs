@@ -10,15 +10,16 @@ mod tests;
 
 use super::pause;
 use crate::core::{
-    Answer, Ask, Asker, Context, Core, Finish, Gathering, Job, Message, Question, QuestionId, Whom,
+    Answer, Asker, Context, Core, Finish, Gathering, Inquiry, Job, Message, Question, QuestionId,
+    Whom,
 };
 use shards::command::{Args, OwnedArgs};
 use shards::{CommandError, ShardId};
 use std::sync::Arc;
 
 /// Asks the cores that `ask` is for; the reply comes when all have answered.
-pub fn ask(core: &mut Core, asker: Asker, ask: Ask, args: Args<'_>) {
-    let Ask {
+pub fn ask(core: &mut Core, asker: Asker, ask: Inquiry, args: Args<'_>) {
+    let Inquiry {
         question,
         whom,
         finish,

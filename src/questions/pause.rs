@@ -19,12 +19,12 @@
 //! goes on, and only its reply waits; see [`gather::before_reply`].
 
 use super::gather;
-use crate::core::{Answer, Core, Message, Pause, PauseQuestion, QuestionId};
+use crate::core::{Answer, ClientPause, Core, Message, PauseQuestion, QuestionId};
 use shards::ShardId;
 
 /// Has this core's clients wait; of two pauses the longer and the stricter hold. The
 /// answer follows.
-pub fn begin(core: &mut Core, new: Pause, asked: QuestionId) {
+pub fn begin(core: &mut Core, new: ClientPause, asked: QuestionId) {
     let pause = core.pause.get_or_insert(new);
     pause.until = pause.until.max(new.until);
     pause.all |= new.all;

@@ -79,8 +79,8 @@ fn answer_all(cores: &mut [Core], target: usize) -> usize {
 }
 
 /// Every core that is asked answers with its number.
-fn who(whom: Whom, barrier: bool) -> Ask {
-    Ask {
+fn who(whom: Whom, barrier: bool) -> Inquiry {
+    Inquiry {
         question: Question::of(|core| Answer::Count(u64::from(core.id.0))),
         whom,
         finish: |ctx, _, answers| {
