@@ -18,31 +18,31 @@ use std::hash::{Hash, Hasher};
 
 /// A key of a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Place {
+struct DbKey {
     db: DbIndex,
     key: Box<[u8]>,
 }
 
 /// The same, borrowed for a look-up.
-struct PlaceRef<'a> {
+struct DbKeyRef<'a> {
     db: DbIndex,
     key: &'a [u8],
 }
 
-impl Hash for Place {
+impl Hash for DbKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.db, &*self.key).hash(state);
     }
 }
 
-impl Hash for PlaceRef<'_> {
+impl Hash for DbKeyRef<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.db, self.key).hash(state);
     }
 }
 
-impl Equivalent<Place> for PlaceRef<'_> {
-    fn equivalent(&self, place: &Place) -> bool {
+impl Equivalent<DbKey> for DbKeyRef<'_> {
+    fn equivalent(&self, place: &DbKey) -> bool {
         self.db == place.db && self.key == &*place.key
     }
 }
@@ -50,7 +50,7 @@ impl Equivalent<Place> for PlaceRef<'_> {
 /// What one client watches here.
 #[derive(Debug, Default)]
 struct Watching {
-    places: Vec<Place>,
+    places: Vec<DbKey>,
     changed: bool,
 }
 
@@ -67,7 +67,7 @@ struct Watcher {
 /// All watched keys of a shard.
 #[derive(Debug)]
 pub struct Watches {
-    keys: Map<Place, Vec<Watcher>>,
+    keys: Map<DbKey, Vec<Watcher>>,
     watchers: Map<u64, Watching>,
 }
 
@@ -90,13 +90,13 @@ impl Watches {
     /// From now on changes of a key, which is `hidden` perhaps, count for this
     /// watcher.
     pub fn add(&mut self, watcher: u64, (db, key): (DbIndex, &[u8]), hidden: bool) {
-        let place = PlaceRef { db, key };
+        let place = DbKeyRef { db, key };
         if let Some(watchers) = self.keys.get(&place)
             && watchers.iter().any(|other| other.id == watcher)
         {
             return;
         }
-        let place = Place {
+        let place = DbKey {
             db,
             key: key.into(),
         };
@@ -111,7 +111,7 @@ impl Watches {
 
     /// A key has changed.
     pub fn touch(&mut self, db: DbIndex, key: &[u8]) {
-        let watchers = self.keys.get(&PlaceRef { db, key });
+        let watchers = self.keys.get(&DbKeyRef { db, key });
         for watcher in watchers.into_iter().flatten() {
             if let Some(watching) = self.watchers.get_mut(&watcher.id) {
                 watching.changed = true;
@@ -124,7 +124,7 @@ impl Watches {
         if self.is_empty() {
             return;
         }
-        let watchers = self.keys.get_mut(&PlaceRef { db, key });
+        let watchers = self.keys.get_mut(&DbKeyRef { db, key });
         for watcher in watchers.into_iter().flatten() {
             if !watcher.hidden
                 && let Some(watching) = self.watchers.get_mut(&watcher.id)
@@ -144,7 +144,7 @@ impl Watches {
     /// What a watcher watches, unless something of it has changed already.
     pub fn unchanged(&self, watcher: u64) -> Option<Vec<(DbIndex, Box<[u8]>)>> {
         let watching = self.watchers.get(&watcher)?;
-        let place = |place: &Place| (place.db, place.key.clone());
+        let place = |place: &DbKey| (place.db, place.key.clone());
         (!watching.changed).then(|| watching.places.iter().map(place).collect())
     }
 

@@ -77,7 +77,7 @@ impl Piece {
         key: &[u8],
     ) -> Result<Option<C::Ref<'d>>, CommandError> {
         if self.goes_on {
-            // It was there, and is locked; see `order/node/long.rs`.
+            // It was there, and is locked; see `order/site/long.rs`.
             let found = db.lookup_as::<C>(key)?;
             return found.map_or(Err(CommandError::NoSuchKey), |it| Ok(Some(it)));
         }

@@ -45,7 +45,7 @@ pub enum Scope {
 
 /// A ticket in a queue: its number among those that hold or want locks here.
 #[derive(Clone, Copy)]
-struct Place {
+struct Claim {
     holding: u32,
     exclusive: bool,
 }
@@ -55,18 +55,18 @@ struct Place {
 struct Queue {
     key: u64,
     /// The only ticket, and it is granted, unless there are more.
-    only: Place,
+    only: Claim,
     /// All of them, if there are several or have been.
-    all: Option<Box<Places>>,
+    all: Option<Box<Claims>>,
 }
 
-/// The places of a queue that has been longer than one.
+/// The claims of a queue that has been longer than one.
 #[derive(Default)]
-struct Places {
-    places: VecDeque<Place>,
-    /// The first so many places are granted.
+struct Claims {
+    claims: VecDeque<Claim>,
+    /// The first so many claims are granted.
     granted: usize,
-    /// So many places are exclusive, granted or not.
+    /// So many claims are exclusive, granted or not.
     exclusive: usize,
 }
 
@@ -82,11 +82,11 @@ impl Queue {
     }
 
     /// Room for more than one.
-    fn widen(&mut self, empty: impl FnOnce() -> Box<Places>) -> &mut Places {
+    fn widen(&mut self, empty: impl FnOnce() -> Box<Claims>) -> &mut Claims {
         let only = self.only;
         self.all.get_or_insert_with(|| {
             let mut all = empty();
-            all.places.push_back(only);
+            all.claims.push_back(only);
             all.granted = 1;
             all.exclusive = usize::from(only.exclusive);
             all
@@ -94,34 +94,34 @@ impl Queue {
     }
 }
 
-impl Places {
+impl Claims {
     /// One more comes; whether it has to wait. One that stands last already
-    /// takes no second place: of its two wishes the stronger counts.
-    fn come(&mut self, place: Place) -> bool {
-        if let Some(last) = self.places.back_mut()
-            && last.holding == place.holding
+    /// takes no second claim: of its two wishes the stronger counts.
+    fn come(&mut self, claim: Claim) -> bool {
+        if let Some(last) = self.claims.back_mut()
+            && last.holding == claim.holding
         {
-            if !place.exclusive || last.exclusive {
+            if !claim.exclusive || last.exclusive {
                 return false;
             }
             last.exclusive = true;
             self.exclusive += 1;
             // Others that were granted to read with it must leave first.
-            let waits = self.granted == self.places.len() && self.granted > 1;
+            let waits = self.granted == self.claims.len() && self.granted > 1;
             self.granted -= usize::from(waits);
             return waits;
         }
-        let granted = self.places.is_empty() || !place.exclusive && self.exclusive == 0;
+        let granted = self.claims.is_empty() || !claim.exclusive && self.exclusive == 0;
         self.granted += usize::from(granted);
-        self.exclusive += usize::from(place.exclusive);
-        self.places.push_back(place);
+        self.exclusive += usize::from(claim.exclusive);
+        self.claims.push_back(claim);
         !granted
     }
 
-    /// Whether the first place that is not granted can be.
+    /// Whether the first claim that is not granted can be.
     fn next_is_free(&self) -> bool {
-        let shared = |place: &Place| !place.exclusive;
-        match (self.places.front(), self.places.get(self.granted)) {
+        let shared = |claim: &Claim| !claim.exclusive;
+        match (self.claims.front(), self.claims.get(self.granted)) {
             (Some(first), Some(next)) => self.granted == 0 || (shared(first) && shared(next)),
             _ => false,
         }
@@ -131,10 +131,10 @@ impl Places {
     fn go(&mut self, holding: u32) -> bool {
         // Who goes has been granted, so it stands at the front.
         let at = self
-            .places
+            .claims
             .iter()
-            .position(|place| place.holding == holding);
-        let Some(gone) = at.and_then(|at| self.places.remove(at)) else {
+            .position(|claim| claim.holding == holding);
+        let Some(gone) = at.and_then(|at| self.claims.remove(at)) else {
             return false;
         };
         self.granted -= usize::from(at.is_some_and(|at| at < self.granted));
@@ -177,7 +177,7 @@ const SPARE_KEYS: usize = 4096;
 
 /// Memory of long queues that is kept, and the capacity up to which it is.
 const SPARE: usize = 64;
-const SPARE_PLACES: usize = 64;
+const SPARE_CLAIMS: usize = 64;
 
 /// The locks on one shard.
 pub struct Locks {
@@ -190,7 +190,7 @@ pub struct Locks {
     /// What tickets in `behind` are to write, and how many of them.
     written_behind: HashMap<Scope, u32, ahash::RandomState>,
     #[allow(clippy::vec_box)] // they move into queues as boxes
-    spare: Vec<Box<Places>>,
+    spare: Vec<Box<Claims>>,
     /// Whether to note what tickets begin to wait for.
     notes_waits: bool,
     waits: Vec<Scope>,
@@ -304,7 +304,7 @@ impl Locks {
             let Scope::Key(key) = lock.scope else {
                 continue;
             };
-            let place = Place {
+            let claim = Claim {
                 holding,
                 exclusive: lock.exclusive,
             };
@@ -313,14 +313,14 @@ impl Locks {
                 Entry::Vacant(vacant) => {
                     vacant.insert(Queue {
                         key,
-                        only: place,
+                        only: claim,
                         all: None,
                     });
                 }
                 Entry::Occupied(queue) => {
                     let spare = &mut self.spare;
                     let empty = || spare.pop().unwrap_or_default();
-                    let waits = queue.into_mut().widen(empty).come(place);
+                    let waits = queue.into_mut().widen(empty).come(claim);
                     missing += usize::from(waits);
                     if waits && self.notes_waits {
                         self.waits.push(Scope::Key(key));
@@ -365,10 +365,10 @@ impl Locks {
             Some(Queue {
                 all: None, only, ..
             }) => (Some(only), None),
-            Some(Queue { all: Some(all), .. }) => (None, Some(all.places.iter().take(all.granted))),
+            Some(Queue { all: Some(all), .. }) => (None, Some(all.claims.iter().take(all.granted))),
         };
-        let places = only.into_iter().chain(all.into_iter().flatten());
-        places.filter_map(|place| Some(self.holdings.get(place.holding as usize)?.ticket))
+        let claims = only.into_iter().chain(all.into_iter().flatten());
+        claims.filter_map(|claim| Some(self.holdings.get(claim.holding as usize)?.ticket))
     }
 
     /// Whether somebody waits for what a ticket holds.
@@ -381,7 +381,7 @@ impl Locks {
             Scope::Key(key) => {
                 let queue = self.keys.find(key, |queue| queue.key == key);
                 let all = queue.and_then(|queue| queue.all.as_ref());
-                all.is_some_and(|all| all.granted < all.places.len())
+                all.is_some_and(|all| all.granted < all.claims.len())
             }
             Scope::Shard => !self.behind.is_empty(),
         };
@@ -481,7 +481,7 @@ impl Locks {
             return;
         }
         while all.next_is_free() {
-            let next = all.places[all.granted].holding;
+            let next = all.claims[all.granted].holding;
             all.granted += 1;
             if let Some(holding) = self.holdings.get_mut(next as usize) {
                 holding.missing -= 1;
@@ -490,10 +490,10 @@ impl Locks {
                 }
             }
         }
-        if all.places.is_empty()
+        if all.claims.is_empty()
             && let (Queue { all: Some(all), .. }, _) = entry.remove()
             && self.spare.len() < SPARE
-            && all.places.capacity() <= SPARE_PLACES
+            && all.claims.capacity() <= SPARE_CLAIMS
         {
             self.spare.push(all);
         }

@@ -1,8 +1,10 @@
 //! One history over all shards: how requests reach the shards that own their
 //! keys, and in which order they run there.
 //!
-//! A [`Node`] is one core's part of it: its [`Shard`](crate::Shard), the locks
-//! on its keys, and the transactions that its connections have begun. Nodes
+//! A [`Node`] is one core's part of it. It owns a site: its [`Shard`](crate::Shard), the
+//! locks on its keys and all that waits or works there, which knows nothing of what
+//! clients have under way elsewhere; and it drives the requests on several shards
+//! that its own clients have begun. Nodes
 //! exchange [`Batch`]es over channels that keep the order of each pair; the
 //! server moves the boxes between cores, a simulation moves them on one thread.
 //!
@@ -49,7 +51,7 @@
 //!
 //! Who meets a lock waits in its queue. It keeps its place in the order: whoever comes
 //! later to the same key waits behind it, so nobody can tell that it has not run yet;
-//! and it sees the shard as of when it came ([`node`]'s `instant`). What its client has
+//! and it sees the shard as of when it came (the site's `instant`). What its client has
 //! sent after it therefore need not wait.
 //!
 //! Invariants, and what they are for:
@@ -64,6 +66,18 @@
 //!   leaves none behind.
 //! - A request that must wait for a lock waits in the lock's queue, first come
 //!   first served.
+
+//!
+//! # Words for waiting
+//! - *parked*: has come to its shard, and a lock is in its way: a request, a block, a box
+//!   of a convoy. It has a ticket and runs when that is *granted*. What a ticket has been
+//!   granted it *holds*.
+//! - *blocked*: ran, found nothing to take, and waits for a key to appear; on each of
+//!   its shards stands a *waiter* for it.
+//! - *put off*: has begun, and goes on in slices.
+//! - *paused*: a program that begins no further command yet. (CLIENT PAUSE is the
+//!   server's.)
+//! - *kept*: a key that is due and stays, for somebody who is judged as of before.
 
 mod batch;
 mod call;

@@ -137,7 +137,7 @@ impl Node {
     /// Has a request of one of this core's clients wait.
     pub fn park(&mut self, now: UnixMs, client: Client, call: Call, args: Args<'_>) {
         let request = Parked::new(self.site.id, client, call, args);
-        self.site.hold_up(now, request);
+        self.site.park(now, request);
     }
 
     /// The reply to a request of one of this core's clients, for keys of this
@@ -362,7 +362,7 @@ impl Node {
                 return;
             };
             match ticket.kind {
-                TicketKind::Convoy => self.run_held(now, ticket),
+                TicketKind::Convoy => self.run_parked_box(now, ticket),
                 TicketKind::Request => self.site.run_parked(now, ticket),
                 TicketKind::Key => {
                     let ready = self.site.look(now, ticket);

@@ -69,7 +69,7 @@ pub(super) struct Site {
     /// Requests that wait for locks.
     parked: Slab<Parked>,
     /// Boxes of convoys whose locks are not free yet, and where they came from.
-    held: HashMap<Ticket, (ShardId, Box<Batch>), ahash::RandomState>,
+    parked_boxes: HashMap<Ticket, (ShardId, Box<Batch>), ahash::RandomState>,
     looks: Looks,
     /// Parts of transactions and blocks that are not over.
     slices: VecDeque<Slice>,
@@ -88,7 +88,7 @@ impl Site {
             post: Post::new(id, shards),
             locks: Locks::default(),
             parked: Slab::new(),
-            held: HashMap::with_hasher(hasher.clone()),
+            parked_boxes: HashMap::with_hasher(hasher.clone()),
             looks: Looks::new(hasher.clone()),
             slices: VecDeque::new(),
             long: LongReplies::new(hasher.clone()),
@@ -125,7 +125,7 @@ impl Site {
         self.locks.is_empty()
             && !self.locks.has_granted()
             && self.parked.is_empty()
-            && self.held.is_empty()
+            && self.parked_boxes.is_empty()
             && self.looks.is_empty()
             && self.slices.is_empty()
             && self.long.is_empty()

@@ -104,15 +104,15 @@ impl Node {
     ) {
         if batch.answered {
             self.take_parts(from, ticket, batch);
-        } else if let Some(batch) = self.site.run_or_hold(now, from, ticket, batch) {
+        } else if let Some(batch) = self.site.run_or_park_box(now, from, ticket, batch) {
             self.take_parts(from, ticket, batch);
         }
         self.pump(now);
     }
 
     /// The locks for a box of a convoy are free.
-    pub(super) fn run_held(&mut self, now: UnixMs, ticket: Ticket) {
-        if let Some(batch) = self.site.run_held(now, ticket) {
+    pub(super) fn run_parked_box(&mut self, now: UnixMs, ticket: Ticket) {
+        if let Some(batch) = self.site.run_parked_box(now, ticket) {
             self.take_parts(self.site.id, ticket, batch);
         }
         self.site.release_here(ticket);

@@ -131,7 +131,7 @@ impl Node {
         let task = Task::new(block, manner, row);
         if !self.site.is_unlocked() && !self.site.may_pass(&task.block) {
             let parked = self.site.parked_block(self.site.id, client(), task);
-            self.site.hold_up(now, parked);
+            self.site.park(now, parked);
             self.pump(now);
             return None;
         }

@@ -133,7 +133,7 @@ impl Site {
                 };
                 if !self.locks.is_empty() && !self.may_pass(&running.block) {
                     let parked = self.parked_block(from, *client, *running);
-                    self.hold_up(now, parked);
+                    self.park(now, parked);
                     return false;
                 }
                 self.prefetch_block(&running);

@@ -130,7 +130,7 @@ impl Site {
     }
 
     /// Has a request wait for its locks.
-    pub fn hold_up(&mut self, now: UnixMs, request: Parked) {
+    pub fn park(&mut self, now: UnixMs, request: Parked) {
         let locks = match &request.task {
             Some(task) => self.locks_of_block(&task.block),
             None => self.locks_of(&request.call, request.args.args()),
@@ -153,7 +153,7 @@ impl Site {
         batch: &mut Batch,
     ) -> bool {
         if self.must_wait(call, batch.args(index)) {
-            self.hold_up(now, Parked::new(home, client, *call, batch.args(index)));
+            self.park(now, Parked::new(home, client, *call, batch.args(index)));
             return false;
         }
         let ran = self.run_in(now, call, index, &mut Cargo::default(), batch);
@@ -187,7 +187,7 @@ impl Site {
                 moves: false,
                 tries: false,
             }),
-            Unanswered::Long => self.hold_up(now, request),
+            Unanswered::Long => self.park(now, request),
         }
     }
 

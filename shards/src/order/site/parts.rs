@@ -38,7 +38,7 @@ impl Fetched {
 impl Site {
     /// Runs a box of a convoy, or has it wait: given back when it has run. Where other
     /// requests hold locks it waits until those of its keys are free, all of it.
-    pub fn run_or_hold(
+    pub fn run_or_park_box(
         &mut self,
         now: UnixMs,
         from: ShardId,
@@ -50,16 +50,16 @@ impl Site {
             return self.ran_parts(from, batch);
         }
         let locks = batch.key_locks().collect();
-        self.held.insert(ticket, (from, batch));
+        self.parked_boxes.insert(ticket, (from, batch));
         self.lock_now(now, ticket, locks);
         None
     }
 
     /// The locks for a box of a convoy are free: it runs, as of the instant at which it
     /// came. Afterwards its ticket is to be released.
-    pub fn run_held(&mut self, now: UnixMs, ticket: Ticket) -> Option<Box<Batch>> {
+    pub fn run_parked_box(&mut self, now: UnixMs, ticket: Ticket) -> Option<Box<Batch>> {
         let at = self.looks_at(ticket).unwrap_or(now);
-        let (from, mut batch) = self.held.remove(&ticket)?;
+        let (from, mut batch) = self.parked_boxes.remove(&ticket)?;
         self.run_parts(at, &mut batch);
         self.ran_parts(from, batch)
     }

@@ -34,9 +34,9 @@ impl Site {
         }
         let request = Parked::new(home, client, call, args);
         if self.must_wait(&call, args) {
-            self.hold_up(now, request);
+            self.park(now, request);
         } else if let Some(long) = self.run_late(now, request) {
-            self.hold_up(now, long);
+            self.park(now, long);
         }
     }
 }
