@@ -7,6 +7,7 @@
 
 mod inline;
 mod parser;
+pub mod read;
 mod reply;
 
 pub use parser::{Limits, Partial, Status, parse};

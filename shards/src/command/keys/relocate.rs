@@ -17,6 +17,7 @@ use crate::command::{
 };
 use crate::effects::Event;
 use crate::error::CommandError;
+use crate::resp::read;
 use crate::types::DbIndex;
 
 pub static COMMANDS: &[Row] = &[
@@ -161,7 +162,7 @@ fn rename_decide(decision: &mut Decision<'_>) -> Outcome {
 
 fn renamenx_decide(decision: &mut Decision<'_>) -> Outcome {
     let [key, _] = decision.args.exactly()?;
-    let taken = decision.read.get(1) == Some(&&b":1\r\n"[..]);
+    let taken = decision.read.get(1).and_then(|it| read::integer(it)) == Some(1);
     if !taken {
         put_renamed(decision)?;
         decision.reply.integer(1);
@@ -316,11 +317,10 @@ fn copy_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn copy_decide(decision: &mut Decision<'_>) -> Outcome {
     let new = decision.args.get(2).unwrap_or_default();
-    let db = decision.read.get(1).and_then(|reply| {
-        let digits = reply.strip_prefix(b":")?.strip_suffix(b"\r\n")?;
-        let number = crate::number::parse_i64(digits)?;
-        u16::try_from(number).ok().map(DbIndex)
-    });
+    let db = decision
+        .read
+        .get(1)
+        .and_then(|reply| u16::try_from(read::integer(reply)?).ok().map(DbIndex));
     let copied = match (decision.parcel.take(), db) {
         (Some(parcel), Some(_)) => {
             let write = write(put_copy, new);

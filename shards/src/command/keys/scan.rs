@@ -19,6 +19,7 @@ use crate::glob;
 use crate::keyspace::Item;
 use crate::number::parse_i64;
 use crate::resp::Reply;
+use crate::resp::read::{Read, elements, read};
 
 pub static COMMANDS: &[Row] = &[
     Row {
@@ -255,10 +256,10 @@ fn randomkey_decide(decision: &mut Decision<'_>) -> Outcome {
 
 /// `*2 :weight key` apart; the key stays a reply.
 fn weighed(part: &[u8]) -> Option<(u64, &[u8])> {
-    let rest = part.strip_prefix(b"*2\r\n:")?;
-    let line = memchr::memchr(b'\n', rest)?;
-    let weight = parse_i64(rest.get(..line.checked_sub(1)?)?)?;
-    Some((u64::try_from(weight).ok()?, rest.get(line + 1..)?))
+    match read(elements(part, 2)?)? {
+        (Read::Integer(weight), key) => Some((u64::try_from(weight).ok()?, key)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

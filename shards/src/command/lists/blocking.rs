@@ -12,6 +12,7 @@ use crate::command::args::{deadline, keys_and_deadline};
 use crate::command::spec::{Access, Arity, Begin, Deprecated, Find, Group, KeySpec, flags};
 use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, ROW, Row, Run};
 use crate::error::CommandError;
+use crate::resp::read::is_null;
 use crate::types::Type;
 use crate::value::End;
 
@@ -237,7 +238,7 @@ fn brpoplpush_decide(decision: &mut Decision<'_>) -> Outcome {
 
 fn decide_move_or_wait(decision: &mut Decision<'_>, from: End, to: End, timeout: &[u8]) -> Outcome {
     let until = deadline(timeout, decision.now)?;
-    if decision.read.first() == Some(&&b"$-1\r\n"[..]) {
+    if decision.read.first().is_some_and(|first| is_null(first)) {
         decision.wait_for(Type::List, until)?;
     }
     decide_move(decision, from, to)

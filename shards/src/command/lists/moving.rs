@@ -9,6 +9,7 @@ use crate::command::spec::{Access, Arity, Begin, Deprecated, Find, Group, KeySpe
 use crate::command::{Args, Context, Decision, Handler, Outcome, OwnedArgs, ROW, Row, Run, Write};
 use crate::error::CommandError;
 use crate::number::parse_i64;
+use crate::resp::read;
 use crate::value::{End, Limit, List, copy};
 
 /// The second key of a move.
@@ -197,11 +198,14 @@ pub(super) fn decide_move(decision: &mut Decision<'_>, from: End, to: End) -> Ou
     let [first, second] = decision.read else {
         return Err(CommandError::Syntax);
     };
-    if *first == b"$-1\r\n" {
+    if read::is_null(first) {
         decision.reply.null();
         return Ok(());
     }
-    if [first, second].contains(&&&b":0\r\n"[..]) {
+    if [first, second]
+        .iter()
+        .any(|of| read::integer(of) == Some(0))
+    {
         return Err(CommandError::WrongType);
     }
     let element = ends(first).map(|(front, back)| match from {
@@ -231,18 +235,9 @@ fn handler_of_pop(end: End) -> Handler {
 
 /// The two elements of what [`lmove_read`] replied for a list.
 fn ends(reply: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (front, rest) = bulk(reply.strip_prefix(b"*2\r\n")?)?;
-    let (back, _) = bulk(rest)?;
+    let (front, rest) = read::bulk(read::elements(reply, 2)?)?;
+    let (back, _) = read::bulk(rest)?;
     Some((front, back))
-}
-
-/// A bulk string, and what follows it.
-fn bulk(reply: &[u8]) -> Option<(&[u8], &[u8])> {
-    let rest = reply.strip_prefix(b"$")?;
-    let line = memchr::memchr(b'\r', rest)?;
-    let len = usize::try_from(parse_i64(rest.get(..line)?)?).ok()?;
-    let (bulk, rest) = rest.get(line + 2..)?.split_at_checked(len)?;
-    Some((bulk, rest.get(2..)?))
 }
 
 /// What LMPOP is asked for: how many keys from argument 2 on, the end, and how

@@ -5,6 +5,7 @@ use crate::command::{Args, Context, Decision, Merge, Outcome, OwnedArgs, ROW, Ro
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::keyspace::Ttl;
+use crate::resp::read::integer;
 
 pub static COMMANDS: &[Row] = &[
     Row {
@@ -136,7 +137,10 @@ fn msetnx_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn msetnx_decide(decision: &mut Decision<'_>) -> Outcome {
-    let free = decision.read.iter().all(|exists| *exists == b":0\r\n");
+    let free = decision
+        .read
+        .iter()
+        .all(|exists| integer(exists) == Some(0));
     if free {
         for (key, value) in pairs(decision.args, "msetnx")? {
             let args = OwnedArgs::new([&b"MSET"[..], key, value]);
