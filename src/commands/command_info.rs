@@ -519,7 +519,7 @@ fn key_uses(args: Args<'_>) -> Result<Vec<KeyUse>, CommandError> {
     let mut uses = Vec::new();
     for spec in command.keys {
         let mut positions = Vec::new();
-        let fits = spec.positions(args, &mut positions).is_some();
+        let fits = spec.named_positions(args, &mut positions).is_some();
         // A keyword may be missing; keys at a place of their own may not.
         let none_here = positions.is_empty() && matches!(spec.begin, Begin::Index(_));
         if !fits || none_here {

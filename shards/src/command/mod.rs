@@ -40,8 +40,8 @@ pub use memory::debug_object;
 pub use sliced::{Pieces, Sliced};
 pub use sort::reaches_any_key;
 pub use spec::{
-    Access, Arity, Begin, Command, Deprecated, Find, Flags, Group, KeySpec, Waits, flags, keys_in,
-    keys_of,
+    Access, Arity, Begin, Command, Deprecated, Find, Flags, Group, KeySpec, PartArgs, Waits, flags,
+    keys_in, keys_of,
 };
 pub use work::Work;
 
@@ -49,6 +49,7 @@ use crate::effects::{Effects, Event};
 use crate::error::{CommandError, Unfinished};
 use crate::keyspace::{Db, Keyspace, Parcel};
 use crate::resp::Reply;
+use crate::resp::read::{self, Read};
 use crate::types::{Chance, DbIndex, Settings, ShardId, Type, UnixMs, Waiting};
 use crate::value::Growth;
 
@@ -334,9 +335,11 @@ impl<'a> Decision<'a> {
         &self,
         keys: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Option<&'a [u8]>, CommandError> {
-        let mut found = keys.zip(self.read).filter(|(_, read)| **read != b":0\r\n");
-        match found.next() {
-            Some((_, read)) if read.first() == Some(&b'-') => Err(CommandError::WrongType),
+        let has_any = |found: &(_, &&[u8])| read::integer(found.1) != Some(0);
+        match keys.zip(self.read).find(has_any) {
+            Some((_, found)) if matches!(read::read(found), Some((Read::Error(_), _))) => {
+                Err(CommandError::WrongType)
+            }
             Some((key, _)) => Ok(Some(key)),
             None => Ok(None),
         }

@@ -25,6 +25,9 @@ pub struct Command<R: 'static> {
     pub at_once: bool,
     /// Of a command of the server.
     pub waits: Waits,
+    /// What each shard is given of a request that several read, if they do not run all
+    /// there is to do.
+    pub part_args: PartArgs,
     /// Command tips of COMMAND INFO, e.g. `request_policy:all_shards`.
     pub tips: &'static [&'static str],
     pub subcommands: &'static [Command<R>],
@@ -49,6 +52,7 @@ impl<R> Command<R> {
             flags: flags::NONE,
             at_once: false,
             waits: Waits::ForEarlier,
+            part_args: PartArgs::Keys,
             tips: &[],
             subcommands: &[],
             run,
@@ -66,6 +70,19 @@ pub enum Waits {
     Never,
     /// Its function sees to it.
     AsItSays,
+}
+
+/// What the part of a shard has beside the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartArgs {
+    /// Its own keys.
+    Keys,
+    /// They, and the last argument, on which depends what is read of them.
+    KeysAndLast,
+    /// The whole request: what is read of the first key depends on all of it
+    /// (`Cargo::key` says which key is the shard's own), and what others hold does not
+    /// matter.
+    All,
 }
 
 /// Of a command that has been replaced by another.
@@ -199,13 +216,6 @@ pub mod flags {
     pub const DANGEROUS: Flags = Flags(1 << 21);
     /// Not shown by COMMAND: in category @connection, though of another group.
     pub const CONNECTION: Flags = Flags(1 << 22);
-    /// Not shown by COMMAND: what is read before the second hop of a
-    /// `ReadThenWrite` depends on the last argument, so each part gets it, too.
-    pub const READS_LAST: Flags = Flags(1 << 24);
-    /// Not shown by COMMAND: what a `ReadThenWrite` reads of its first key depends
-    /// on the whole request, so each part is given that (`Cargo::key` says which
-    /// key is its own). What other keys hold does not matter.
-    pub const READS_WHOLE: Flags = Flags(1 << 27);
     /// Not shown by COMMAND: of lists, sets and sorted sets alike, and its
     /// patterns may name any key there is (`reaches_any_key`); then all shards
     /// take part, and all of each is locked.
@@ -337,7 +347,9 @@ impl KeySpec {
 pub enum Begin {
     /// At this argument (the name is 0).
     Index(i32),
-    /// After this keyword, looked for from argument `from` (negative: from the end).
+    /// After the first such keyword, looked for from argument `from` (negative: from the
+    /// end, backwards). If it is an option with one key, [`KeySpec::positions`] takes all
+    /// places where it stands.
     Keyword { word: &'static str, from: i32 },
     /// Where no client could tell; this finds it.
     Unknown(fn(Args<'_>) -> Option<usize>),
@@ -386,15 +398,32 @@ impl KeySpec {
                 out.extend(find(args));
                 Some(())
             }
-            // Optional, so it need not be there. It may come several times, or
-            // be somebody else's argument; which one counts, the command knows.
-            // To take too many words for keys does no harm.
+            // It need not be there. An option may be repeated, and then Redis stores
+            // at the last (GEORADIUS); or it may be another's argument. Where a
+            // request goes and what it locks takes in every key it may touch, and one
+            // too many does no harm. Keys up to the end of the request begin once.
             Begin::Keyword { word, from } => {
-                for index in keywords(args, word, from) {
+                let places = match self.find {
+                    Find::Range { last: 0.., .. } => usize::MAX,
+                    _ => 1,
+                };
+                for index in keywords(args, word, from).take(places) {
                     self.positions_from(index + 1, args, out)?;
                 }
                 Some(())
             }
+        }
+    }
+
+    /// The positions of the keys as Redis names them: behind the first place of a
+    /// keyword, although the last may be the one that counts.
+    pub fn named_positions(&self, args: Args<'_>, out: &mut Vec<usize>) -> Option<()> {
+        let Begin::Keyword { word, from } = self.begin else {
+            return self.positions(args, out);
+        };
+        match keywords(args, word, from).next() {
+            Some(index) => self.positions_from(index + 1, args, out),
+            None => Some(()),
         }
     }
 
@@ -443,8 +472,8 @@ impl KeySpec {
     }
 }
 
-/// Where a keyword is that has something behind it, from argument `from` on;
-/// the last such place, if `from` counts from the end.
+/// Where a keyword is that has something behind it, from argument `from` on, first
+/// things first; the last such place, if `from` counts from the end.
 fn keywords<'a>(args: Args<'a>, word: &'a str, from: i32) -> impl Iterator<Item = i32> + 'a {
     // Requests have fewer arguments.
     let behind = i32::try_from(args.len()).unwrap_or(0) - 1;
@@ -461,4 +490,46 @@ fn keywords<'a>(args: Args<'a>, word: &'a str, from: i32) -> impl Iterator<Item 
     };
     let last = backwards.rev().find(is_word);
     forwards.filter(is_word).chain(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::OwnedArgs;
+
+    fn found(spec: &KeySpec, line: &str) -> (Vec<usize>, Vec<usize>) {
+        let args = OwnedArgs::new(line.split(' ').map(str::as_bytes));
+        let (mut all, mut named) = (Vec::new(), Vec::new());
+        spec.positions(args.args(), &mut all).unwrap();
+        spec.named_positions(args.args(), &mut named).unwrap();
+        (all, named)
+    }
+
+    #[test]
+    fn a_keyword_names_the_first_and_routes_by_every_place_of_an_option() {
+        let keyword = |find| KeySpec {
+            begin: Begin::Keyword {
+                word: "STORE",
+                from: 2,
+            },
+            find,
+            ..KeySpec::first(&["OW", "update"])
+        };
+        let option = keyword(Find::Range {
+            last: 0,
+            step: 1,
+            limit: 0,
+        });
+        let (all, named) = found(&option, "X k STORE a store b");
+        assert_eq!((all, named), (vec![3, 5], vec![3]));
+        assert_eq!(found(&option, "X STORE STORE"), (vec![], vec![]));
+        // As XREAD's streams: a key may have the keyword's name.
+        let rest = keyword(Find::Range {
+            last: -1,
+            step: 1,
+            limit: 2,
+        });
+        let (all, named) = found(&rest, "X k STORE STORE b 0 0");
+        assert_eq!((all, named), (vec![3, 4], vec![3, 4]));
+    }
 }

@@ -1,7 +1,8 @@
 //! Cuts a request into one part per shard, and puts the replies together.
 
-use crate::command::{Args, Find, OwnedArgs, Row, Run, flags};
+use crate::command::{Args, Find, OwnedArgs, PartArgs, Row, Run, flags};
 use crate::keyspace::Located;
+use crate::resp::read;
 use crate::types::ShardId;
 
 /// Room for the arguments of a part; most need no more.
@@ -71,8 +72,8 @@ impl Owners {
 
     /// The part of each shard that runs one, in shard order: the name and its
     /// own keys after those that the row skips, each with the arguments up to
-    /// the next key if the row's shards do all there is to do. The whole request
-    /// without keys, or if the row says so.
+    /// the next key if the row's shards do all there is to do, or what else its
+    /// [`PartArgs`] say. The whole request without keys.
     pub fn parts(&self, row: &Row, args: Args<'_>, shards: u16) -> Vec<(ShardId, OwnedArgs)> {
         if self.shards.is_empty() || matches!(row.run, Run::Relocate { .. }) {
             let participants = self.participants(shards).into_iter();
@@ -80,12 +81,17 @@ impl Owners {
             return participants.map(whole).collect();
         }
         let (skip, step) = (row.run.skip(), part_step(row));
-        let count = 1 + step * self.positions.len();
         let targets = distinct(self.shards.get(skip..).unwrap_or_default());
-        if row.flags.has(flags::READS_WHOLE) {
-            let whole = |shard| (shard, OwnedArgs::new(args.iter()));
-            return targets.into_iter().map(whole).collect();
-        }
+        let last = match row.part_args {
+            PartArgs::Keys => None,
+            PartArgs::KeysAndLast => args.len().checked_sub(1),
+            PartArgs::All => {
+                let whole = |shard| (shard, OwnedArgs::new(args.iter()));
+                return targets.into_iter().map(whole).collect();
+            }
+        };
+        let last = last.and_then(|at| args.get(at));
+        let count = 1 + step * self.positions.len() + last.iter().len();
         let part = |target| {
             let own = self
                 .positions
@@ -94,7 +100,8 @@ impl Owners {
                 .skip(skip)
                 .filter(|(_, shard)| **shard == target);
             let own = own.flat_map(|(at, _)| (*at..at + step).filter_map(|index| args.get(index)));
-            OwnedArgs::with_room(args.get(0).into_iter().chain(own), count, ROOM_BYTES)
+            let own = args.get(0).into_iter().chain(own).chain(last);
+            OwnedArgs::with_room(own, count, ROOM_BYTES)
         };
         targets
             .into_iter()
@@ -149,12 +156,7 @@ pub fn in_key_order<'a>(owners: &[ShardId], replies: &'a [(ShardId, Vec<u8>)]) -
 
 /// The number of an integer reply.
 pub fn integer_reply(reply: &[u8]) -> i64 {
-    let digits = reply
-        .strip_prefix(b":")
-        .and_then(|rest| rest.strip_suffix(b"\r\n"));
-    digits
-        .and_then(crate::number::parse_i64)
-        .expect("a part that is summed replies an integer")
+    read::integer(reply).expect("a part that is summed replies an integer")
 }
 
 /// What follows the first line.

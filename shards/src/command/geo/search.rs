@@ -2,7 +2,9 @@
 
 use super::query::{Form, Found, Origin, Query, Storing};
 use super::{reply_distance, reply_point};
-use crate::command::spec::{Access, Arity, Begin, Deprecated, Find, Group, KeySpec, flags};
+use crate::command::spec::{
+    Access, Arity, Begin, Deprecated, Find, Group, KeySpec, PartArgs, flags,
+};
 use crate::command::stored::{Made, Stored};
 use crate::command::zsets::inputs::{hand_on, store_read};
 use crate::command::zsets::{limits, reply_member};
@@ -25,10 +27,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::Geo,
         arity: Arity::AtLeast(6),
         keys: RADIUS_KEYS,
-        flags: flags::WRITE
-            .with(flags::DENYOOM)
-            .with(flags::MOVABLEKEYS)
-            .with(flags::READS_WHOLE),
+        flags: flags::WRITE.with(flags::DENYOOM).with(flags::MOVABLEKEYS),
+        part_args: PartArgs::All,
         history: &[
             ("6.2.0", "`COUNT` takes `ANY`."),
             ("7.0.0", "Units may be written in upper case."),
@@ -72,10 +72,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::Geo,
         arity: Arity::AtLeast(5),
         keys: RADIUS_BY_MEMBER_KEYS,
-        flags: flags::WRITE
-            .with(flags::DENYOOM)
-            .with(flags::MOVABLEKEYS)
-            .with(flags::READS_WHOLE),
+        flags: flags::WRITE.with(flags::DENYOOM).with(flags::MOVABLEKEYS),
+        part_args: PartArgs::All,
         history: &[("7.0.0", "Units may be written in upper case.")],
         deprecated: Some(Deprecated {
             since: "6.2.0",
@@ -135,7 +133,8 @@ pub static COMMANDS: &[Row] = &[
                 ..KeySpec::first(&["RO", "access"])
             },
         ],
-        flags: flags::WRITE.with(flags::DENYOOM).with(flags::READS_WHOLE),
+        flags: flags::WRITE.with(flags::DENYOOM),
+        part_args: PartArgs::All,
         history: &[("7.0.0", "Units may be written in upper case.")],
         run: Run::ReadThenWrite {
             whole: geosearchstore,

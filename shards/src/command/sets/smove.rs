@@ -3,10 +3,11 @@
 //! Across shards the first hop asks both keys for the member, the second
 //! removes it here and adds it there.
 
-use crate::command::spec::{Arity, Group, KeySpec, flags};
+use crate::command::spec::{Arity, Group, KeySpec, PartArgs, flags};
 use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, ROW, Row, Run, Write};
 use crate::effects::Event;
 use crate::error::CommandError;
+use crate::resp::read::integer;
 use crate::value::Set;
 
 pub static COMMANDS: &[Row] = &[Row {
@@ -21,7 +22,8 @@ pub static COMMANDS: &[Row] = &[Row {
         KeySpec::first(&["RW", "access", "delete"]),
         KeySpec::at(2, &["RW", "insert"]),
     ],
-    flags: flags::WRITE.with(flags::FAST).with(flags::READS_LAST),
+    flags: flags::WRITE.with(flags::FAST),
+    part_args: PartArgs::KeysAndLast,
     run: Run::ReadThenWrite {
         whole: smove,
         read: smove_read,
@@ -32,9 +34,9 @@ pub static COMMANDS: &[Row] = &[Row {
 }];
 
 /// What `smove_read` says of a key.
-const NO_SET: &[u8] = b":-1\r\n";
-const WRONG_TYPE: &[u8] = b":-2\r\n";
-const MEMBER: &[u8] = b":1\r\n";
+const NO_SET: i64 = -1;
+const WRONG_TYPE: i64 = -2;
+const MEMBER: i64 = 1;
 
 fn smove(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let [source, destination, member] = args.exactly()?;
@@ -76,8 +78,8 @@ fn smove_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     for key in args.from(1).iter().take(keys) {
         let found = match ctx.db.lookup_as::<Set>(key) {
             Ok(Some(set)) => i64::from(set.contains(member)),
-            Ok(None) => -1,
-            Err(_) => -2,
+            Ok(None) => NO_SET,
+            Err(_) => WRONG_TYPE,
         };
         ctx.reply.integer(found);
     }
@@ -86,7 +88,8 @@ fn smove_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn smove_decide(decision: &mut Decision<'_>) -> Outcome {
     let [source, destination, member] = decision.args.exactly()?;
-    let read = |index: usize| decision.read.get(index).copied().unwrap_or(NO_SET);
+    let read = |index: usize| decision.read.get(index).and_then(|of| integer(of));
+    let read = |index| read(index).unwrap_or(NO_SET);
     if read(0) != NO_SET && (read(0) == WRONG_TYPE || read(1) == WRONG_TYPE) {
         return Err(CommandError::WrongType);
     }

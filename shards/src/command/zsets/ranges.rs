@@ -5,7 +5,7 @@ use super::inputs::{hand_on, store, store_read};
 use super::{limits, members_header, reply_found};
 use crate::command::args::integer;
 use crate::command::long::Piece;
-use crate::command::spec::{Arity, Begin, Deprecated, Group, KeySpec, flags};
+use crate::command::spec::{Arity, Begin, Deprecated, Group, KeySpec, PartArgs, flags};
 use crate::command::{Args, Context, Decision, Outcome, ROW, Row, Run};
 use crate::effects::Event;
 use crate::error::CommandError;
@@ -77,7 +77,8 @@ pub static COMMANDS: &[Row] = &[
                 ..KeySpec::first(&["RO", "access"])
             },
         ],
-        flags: flags::WRITE.with(flags::DENYOOM).with(flags::READS_WHOLE),
+        flags: flags::WRITE.with(flags::DENYOOM),
+        part_args: PartArgs::All,
         run: Run::ReadThenWrite {
             whole: zrangestore,
             read: zrangestore_read,

@@ -4,7 +4,6 @@
 use super::Node;
 use crate::command::{
     Args, Cargo, Decide, Decision, Errand, Further, Handler, OwnedArgs, Row, Run, Work, Write,
-    flags,
 };
 use crate::error::CommandError;
 use crate::keyspace::Parcel;
@@ -109,11 +108,7 @@ impl Node {
                 (read, row.run.skip(), Protocol::Resp2, then)
             }
         };
-        let mut parts = owners.parts(row, args, self.site.shards);
-        if row.flags.has(flags::READS_LAST) {
-            let last = args.get(args.len() - 1).unwrap_or_default();
-            parts.iter_mut().for_each(|(_, part)| part.push(last));
-        }
+        let parts = owners.parts(row, args, self.site.shards);
         let participants = owners.participants(self.site.shards);
         let locks = self.locks_for(&owners, &participants, call.write, args);
         let elements = match owners.shards.is_empty() {
