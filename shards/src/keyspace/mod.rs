@@ -8,7 +8,7 @@
 //!
 //! From the bottom: `slab` has the memory, `entry` one key and its value in
 //! it, `table` finds entries, `index` is the tables of one slot, `store` all
-//! slots and what is counted about them. `expiry`, `scan` and `graveyard` are
+//! slots and what is counted about them. `cut`, `expiry`, `scan` and `graveyard` are
 //! what happens beside requests. `README.md` of the crate has the pictures.
 
 mod collections;
