@@ -26,6 +26,15 @@ use crate::types::ShardId;
 use crate::value::{Collection, Element, Growth, Set, SetPlace, Zset, ZsetLimits};
 use std::ops::Range;
 
+/// So many members are put into a set while one finds its place in a sorted set.
+const SLOWER: usize = 4;
+
+/// A slice in which a set has grown by so many segments is over: they all fill up at
+/// about the same time, and splitting one takes as long as a slice should.
+const SPLIT: usize = 2;
+/// Members after which that is looked at.
+const BETWEEN_LOOKS: usize = 32;
+
 /// How far an operation has come.
 #[derive(Debug)]
 pub struct Job {
@@ -82,6 +91,8 @@ enum Phase {
     Narrowing { from: usize, left: usize },
     /// So many of those that are kept are in the result.
     Making(usize),
+    /// All are, and their memory is freed.
+    Clearing,
     /// So much of the result has been replied.
     Replying(SetPlace),
 }
@@ -113,6 +124,10 @@ impl Kept {
         if let Some(to) = self.scores.get_mut(to) {
             *to = score;
         }
+    }
+
+    fn free_some(&mut self) -> bool {
+        self.members.free_some() | self.scores.free_some()
     }
 
     fn truncate(&mut self, len: usize) {
@@ -172,6 +187,14 @@ impl Target {
             Self::Elements(_) | Self::Count => {}
         }
         Ok(())
+    }
+
+    /// Parts that have to be split as it grows.
+    fn segments(&self) -> usize {
+        match self {
+            Self::Set(set) => set.view().segments(),
+            _ => 0,
+        }
     }
 
     /// Whether it is made in the order in which the inputs are gone through.
@@ -391,15 +414,30 @@ impl Job {
                 Ok(is_last)
             }
             Phase::Making(from) => {
-                let end = from.saturating_add(ctx.step()).min(self.kept.len());
+                let end = from.saturating_add(self.step(ctx)).min(self.kept.len());
                 let (protocol, growth) = (ctx.reply.protocol(), ctx.growth());
-                for index in from..end {
-                    self.result.add(self.kept.get(index), protocol, &growth)?;
+                let enough = self.result.segments() + SPLIT;
+                let mut made = from;
+                while made < end && self.result.segments() < enough {
+                    self.result.add(self.kept.get(made), protocol, &growth)?;
+                    made += 1;
                 }
-                self.phase = Phase::Making(end);
-                Ok(end < self.kept.len())
+                self.phase = match made < self.kept.len() {
+                    true => Phase::Making(made),
+                    false => Phase::Clearing,
+                };
+                Ok(true)
             }
+            Phase::Clearing => Ok(self.kept.free_some()),
             Phase::Replying(_) => Ok(false),
+        }
+    }
+
+    /// Members that are put into the result in a slice.
+    fn step(&self, ctx: &Context<'_>) -> usize {
+        match self.result {
+            Target::Zset(..) => ctx.step().div_ceil(SLOWER),
+            _ => ctx.step(),
         }
     }
 
@@ -413,8 +451,10 @@ impl Job {
     }
 
     fn unite_some(&mut self, ctx: &mut Context<'_>, keys: Args<'_>) -> Result<bool, CommandError> {
-        let (mut budget, growth) = (ctx.step(), ctx.growth());
+        let (mut budget, growth) = (self.step(ctx), ctx.growth());
+        let enough = self.result.segments() + SPLIT;
         while budget > 0
+            && self.result.segments() < enough
             && let Some(input) = self.here.get(self.at).copied()
         {
             let mut len = 0;
@@ -423,10 +463,14 @@ impl Job {
                 let it = Input::of(view.value)?;
                 len = it.len();
                 let (result, options) = (&mut self.result, &self.options);
-                it.walk(&mut self.place, budget, |member, score| {
-                    let score = options.weighed_score(input, score);
-                    result.unite((member, score), options, &growth)
-                })?;
+                it.walk(
+                    &mut self.place,
+                    budget.min(BETWEEN_LOOKS),
+                    |member, score| {
+                        let score = options.weighed_score(input, score);
+                        result.unite((member, score), options, &growth)
+                    },
+                )?;
             }
             budget = budget.saturating_sub((self.place.visited - before).max(1));
             if self.place.visited >= len {

@@ -9,6 +9,9 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// Elements of a chunk of a [`Chunked`] row.
 const CHUNK: usize = 4096;
 
+/// Chunks that are freed at once.
+const CHUNKS_FREED: usize = 4;
+
 /// A row that grows without moving what is in it.
 #[derive(Debug)]
 pub struct Chunked<T> {
@@ -44,6 +47,14 @@ impl<T: Copy> Chunked<T> {
 
     pub fn get(&self, index: usize) -> Option<&T> {
         self.chunks.get(index / CHUNK)?.get(index % CHUNK)
+    }
+
+    /// Frees some of the memory of one that is not needed any more; whether there is
+    /// more of it.
+    pub fn free_some(&mut self) -> bool {
+        let left = self.chunks.len().saturating_sub(CHUNKS_FREED);
+        self.chunks.truncate(left);
+        left > 0
     }
 
     pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
@@ -130,6 +141,13 @@ impl Texts {
         }
     }
 
+    /// As [`Chunked::free_some`].
+    pub fn free_some(&mut self) -> bool {
+        let left = self.chunks.len().saturating_sub(CHUNKS_FREED);
+        self.chunks.truncate(left);
+        self.places.free_some() || left > 0
+    }
+
     /// Forgets those behind the first `len`, whose bytes stay.
     pub fn truncate(&mut self, len: usize) {
         self.places.truncate(len);
@@ -155,6 +173,12 @@ mod tests {
         }
         row.push(7).unwrap();
         assert_eq!((row.len(), row.get(0)), (1, Some(&7)));
+        while row.len() <= 2 * CHUNKS_FREED * CHUNK {
+            row.push(8).unwrap();
+        }
+        assert!(row.free_some() && row.free_some());
+        assert!(!row.free_some(), "there is no more");
+        assert_eq!(row.len(), 0);
     }
 
     #[test]

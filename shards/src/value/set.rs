@@ -226,6 +226,14 @@ impl<'a> SetRef<'a> {
         }
     }
 
+    /// Parts that it has been split into as it grew.
+    pub fn segments(self) -> usize {
+        match self {
+            Self::Table(table) => table.segments(),
+            _ => 0,
+        }
+    }
+
     pub fn is_empty(self) -> bool {
         self.len() == 0
     }

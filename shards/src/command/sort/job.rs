@@ -28,6 +28,14 @@ pub struct LookedUp {
 }
 
 impl LookedUp {
+    fn free_some(&mut self) -> bool {
+        let last = self.of_shards.last_mut();
+        if last.is_some_and(|texts| !texts.free_some()) {
+            self.of_shards.pop();
+        }
+        !self.of_shards.is_empty()
+    }
+
     /// Adds what a pattern, given with its place in [`Sort::patterns`], names for an
     /// element, given with its number.
     fn push(
@@ -61,6 +69,8 @@ enum Stage {
         place: usize,
         list: List,
     },
+    /// What it was made of is freed, before it goes on.
+    Clearing(Sorting, Box<Stage>),
     Recording(Stored),
     /// What is to be replied, or nothing more.
     Over(Option<Pieces>),
@@ -89,7 +99,10 @@ impl Job {
         sort: &Sort<'_>,
         budget: usize,
     ) -> Result<Self, CommandError> {
-        let Self { looked_up, stage } = self;
+        let Self {
+            mut looked_up,
+            stage,
+        } = self;
         let stage = match stage {
             Stage::Sorting(mut sorting) => {
                 let db = &mut ctx.db;
@@ -121,6 +134,13 @@ impl Job {
                 place,
                 list,
             } => list_some(ctx, (sort, &looked_up), sorting, (place, budget), list)?,
+            Stage::Clearing(mut sorting, then) => {
+                let more = sorting.free_some() | looked_up.free_some();
+                match more && budget < usize::MAX {
+                    true => Stage::Clearing(sorting, then),
+                    false => *then,
+                }
+            }
             Stage::Recording(mut stored) => {
                 let key = sort.store.unwrap_or_default();
                 match stored.record_some(ctx, key, budget) {
@@ -183,7 +203,7 @@ fn find_some(
             place,
             found,
         },
-        false => Stage::Over(Some(found)),
+        false => Stage::Clearing(sorting, Box::new(Stage::Over(Some(found)))),
     })
 }
 
@@ -208,7 +228,7 @@ fn list_some(
     }
     let (key, len) = (how.0.store.unwrap_or_default(), list.len());
     let stored = Stored::put(ctx, key, (list, len), Event::SortStore)?;
-    Ok(Stage::Recording(stored))
+    Ok(Stage::Clearing(sorting, Box::new(Stage::Recording(stored))))
 }
 
 /// Whether a value has elements in any order.

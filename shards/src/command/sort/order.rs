@@ -6,7 +6,7 @@
 //! twice as long. In one step it is one run.
 
 use super::options::Sort;
-use crate::command::texts::Texts;
+use crate::command::texts::{Chunked, Texts};
 use crate::error::{CommandError, OutOfMemory, until_nul};
 use crate::number::parse_float;
 use std::cmp::Ordering;
@@ -15,6 +15,9 @@ use std::sync::Arc;
 
 const NOT_A_NUMBER: CommandError =
     CommandError::Static("ERR One or more scores can't be converted into double");
+
+/// So many elements are sorted or merged while one is looked up.
+const QUICKER: usize = 4;
 
 /// Elements on their way into an order.
 #[derive(Debug)]
@@ -26,13 +29,15 @@ pub struct Sorting {
     keys: Option<Texts>,
     order: Order,
     at: At,
+    /// What the last round of merges was made of.
+    spare: Chunked<Entry>,
 }
 
 #[derive(Debug)]
 enum Order {
     Own,
     Backwards,
-    Of { entries: Vec<Entry>, by: By },
+    Of { entries: Chunked<Entry>, by: By },
 }
 
 /// How entries of equal ranks are told apart.
@@ -68,18 +73,21 @@ enum At {
 #[derive(Debug)]
 struct Merging {
     width: usize,
-    /// What is merged so far, and where the two runs at hand stand and end.
-    out: Vec<Entry>,
+    /// What is merged so far, and how many that are; behind them stands what is left of
+    /// an earlier round. And where the two runs at hand stand and end.
+    out: Chunked<Entry>,
+    put: usize,
     left: Range<usize>,
     right: Range<usize>,
 }
 
 impl Merging {
-    /// The first two runs of a round.
-    fn new(width: usize, len: usize, out: Vec<Entry>) -> Self {
+    /// The first two runs of a round, which goes into what is emptied for it.
+    fn new(width: usize, len: usize, out: Chunked<Entry>) -> Self {
         let mut merging = Self {
             width,
             out,
+            put: 0,
             left: 0..0,
             right: 0..0,
         };
@@ -87,8 +95,17 @@ impl Merging {
         merging
     }
 
+    fn put(&mut self, entry: Entry) -> Result<(), OutOfMemory> {
+        match self.out.get_mut(self.put) {
+            Some(place) => *place = entry,
+            None => self.out.push(entry)?,
+        }
+        self.put += 1;
+        Ok(())
+    }
+
     fn next_runs(&mut self, len: usize) {
-        let start = self.out.len();
+        let start = self.put;
         let middle = start.saturating_add(self.width).min(len);
         self.left = start..middle;
         self.right = middle..middle.saturating_add(self.width).min(len);
@@ -103,7 +120,7 @@ impl Sorting {
             true if !is_set && sort.descending => Order::Backwards,
             true => Order::Own,
             false => Order::Of {
-                entries: Vec::new(),
+                entries: Chunked::default(),
                 by: if sort.alpha || as_set {
                     By::Keys
                 } else {
@@ -119,6 +136,7 @@ impl Sorting {
                 _ => At::Over,
             },
             order,
+            spare: Chunked::default(),
         }
     }
 
@@ -137,11 +155,13 @@ impl Sorting {
             keys,
             order: Order::Of { entries, by },
             at,
+            spare,
             ..
         } = self
         else {
             return Ok(false);
         };
+        let quick = budget.saturating_mul(QUICKER);
         let compare = |one: &Entry, other: &Entry| {
             let of = match by {
                 By::Keys => keys.as_ref().unwrap_or(texts),
@@ -161,46 +181,52 @@ impl Sorting {
                     }
                     At::Keys
                 }
-                _ => {
-                    entries.try_reserve_exact(len).map_err(OutOfMemory::from)?;
-                    At::Ranks
-                }
+                _ => At::Ranks,
             },
             At::Ranks => {
                 let of = keys.as_ref().unwrap_or(texts);
                 let start = entries.len();
-                for index in start..start.saturating_add(budget).min(len) {
+                for index in start..start.saturating_add(quick).min(len) {
                     let rank = match by {
                         By::Keys => first_bytes(of.get(index)),
                         By::Texts => rank_of(score(of.get(index))?),
                     };
-                    entries.push(Entry { rank, index });
+                    entries.push(Entry { rank, index })?;
                 }
                 match entries.len() < len {
                     true => At::Ranks,
                     false => At::Runs {
                         from: 0,
-                        width: budget,
+                        width: quick,
                     },
                 }
             }
             At::Runs { from, width } => {
                 let end = from.saturating_add(width).min(len);
-                entries[from..end].sort_unstable_by(compare);
+                sort_run(entries, from..end, compare)?;
                 match (end < len, width < len) {
                     (true, _) => At::Runs { from: end, width },
-                    (false, true) => {
-                        let mut out = Vec::new();
-                        out.try_reserve_exact(len).map_err(OutOfMemory::from)?;
-                        At::Merge(Merging::new(width, len, out))
-                    }
+                    (false, true) => At::Merge(Merging::new(width, len, Chunked::default())),
                     (false, false) => At::Over,
                 }
             }
-            At::Merge(merging) => merge_some(entries, merging, budget, compare),
+            At::Merge(merging) => merge_some((entries, spare), merging, quick, compare)?,
             At::Over => At::Over,
         };
         Ok(!matches!(self.at, At::Over))
+    }
+
+    /// Frees some of the memory of one that is not needed any more; whether there is
+    /// more of it.
+    pub fn free_some(&mut self) -> bool {
+        // The last who has the elements frees them.
+        let texts = Arc::get_mut(&mut self.texts).is_some_and(Texts::free_some);
+        let keys = self.keys.as_mut().is_some_and(Texts::free_some);
+        let entries = match &mut self.order {
+            Order::Of { entries, .. } => entries.free_some(),
+            Order::Own | Order::Backwards => false,
+        };
+        self.spare.free_some() | texts | keys | entries
     }
 
     /// Hands out what is wanted for the elements of these places in the order.
@@ -238,58 +264,76 @@ impl Sorting {
         match &self.order {
             Order::Own => place,
             Order::Backwards => backwards,
-            Order::Of { entries, .. } if sort.descending => entries[backwards].index,
-            Order::Of { entries, .. } => entries[place].index,
+            Order::Of { entries, .. } => {
+                let place = if sort.descending { backwards } else { place };
+                entries.get(place).map_or(place, |entry| entry.index)
+            }
         }
     }
 }
 
+/// Sorts some neighbours, which are copied for it.
+fn sort_run(
+    entries: &mut Chunked<Entry>,
+    some: Range<usize>,
+    compare: impl Fn(&Entry, &Entry) -> Ordering,
+) -> Result<(), OutOfMemory> {
+    let mut run: Vec<Entry> = Vec::new();
+    run.try_reserve_exact(some.len())?;
+    run.extend(some.clone().filter_map(|index| entries.get(index)));
+    run.sort_unstable_by(compare);
+    for (index, sorted) in some.zip(run) {
+        if let Some(entry) = entries.get_mut(index) {
+            *entry = sorted;
+        }
+    }
+    Ok(())
+}
+
 /// Goes on with a round of merges, and begins the next when it is over.
 fn merge_some(
-    entries: &mut Vec<Entry>,
+    (entries, spare): (&mut Chunked<Entry>, &mut Chunked<Entry>),
     mut merging: Merging,
     budget: usize,
     compare: impl Fn(&Entry, &Entry) -> Ordering,
-) -> At {
+) -> Result<At, OutOfMemory> {
     let len = entries.len();
-    let end = merging.out.len().saturating_add(budget).min(len);
-    while merging.out.len() < end {
-        let Merging {
-            out, left, right, ..
-        } = &mut merging;
-        let (one, other) = (&entries[left.clone()], &entries[right.clone()]);
-        let next = match (one.first(), other.first()) {
-            (Some(one), Some(other)) if compare(other, one).is_lt() => {
-                right.start += 1;
-                *other
+    let end = merging.put.saturating_add(budget).min(len);
+    while merging.put < end {
+        let first = |run: &Range<usize>| match run.is_empty() {
+            true => None,
+            false => entries.get(run.start).copied(),
+        };
+        let next = match (first(&merging.left), first(&merging.right)) {
+            (Some(one), Some(other)) if compare(&other, &one).is_lt() => {
+                merging.right.start += 1;
+                other
             }
             (Some(one), _) => {
-                left.start += 1;
-                *one
+                merging.left.start += 1;
+                one
             }
             (None, Some(other)) => {
-                right.start += 1;
-                *other
+                merging.right.start += 1;
+                other
             }
             (None, None) => {
                 merging.next_runs(len);
                 continue;
             }
         };
-        out.push(next);
+        merging.put(next)?;
     }
-    if merging.out.len() < len {
-        return At::Merge(merging);
+    if merging.put < len {
+        return Ok(At::Merge(merging));
     }
     std::mem::swap(entries, &mut merging.out);
     let width = merging.width.saturating_mul(2);
-    match width < len {
-        true => {
-            merging.out.clear();
-            At::Merge(Merging::new(width, len, merging.out))
-        }
-        false => At::Over,
+    if width < len {
+        return Ok(At::Merge(Merging::new(width, len, merging.out)));
     }
+    *spare = merging.out;
+    Ok(At::Over)
 }
 
 /// In the order of numbers, of which 0 is one.

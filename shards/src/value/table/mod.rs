@@ -118,6 +118,11 @@ impl Table {
         self.len
     }
 
+    /// How many segments it has: one more whenever one was split.
+    pub fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
     pub fn heap_bytes(&self) -> usize {
         size_of::<Self>()
             + self.heap_bytes
