@@ -27,7 +27,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use shards::{CommandError, Settings};
 
 pub use cli::{Start, load};
-pub use directives::{LogLevel, OutputLimit, directives};
+pub use directives::{LogLevel, directives};
 pub use words::parse_memory;
 
 use directive::{DefaultValue, Directive, Mutability};

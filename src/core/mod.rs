@@ -24,6 +24,7 @@ use crate::stats::latency::Events;
 use crate::stats::slowlog::SlowLog;
 use shards::command::Flags;
 use shards::order::{Block, Node};
+use shards::replies::OutputMax;
 use shards::{Shard, ShardId, UnixMs};
 use slab::Slab;
 use std::sync::Arc;
@@ -70,6 +71,8 @@ pub struct Core {
     pub events: Events,
     /// From so many ticks on a command is looked at: for SLOWLOG or LATENCY.
     pub noteworthy_ticks: u64,
+    /// How much may wait for clients, by the numbers of their classes.
+    pub output_max: [OutputMax; 3],
     /// When the command before ended, in ticks, if nothing was done since;
     /// otherwise 0.
     pub lap: u64,
@@ -176,6 +179,7 @@ impl Core {
             slow_log: SlowLog::default(),
             events: Events::default(),
             noteworthy_ticks: u64::MAX,
+            output_max: [OutputMax::new(0, 0, u64::MAX); 3],
             lap: 0,
             secret: Vec::new(),
             active_expire: true,

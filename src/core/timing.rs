@@ -8,6 +8,7 @@ use crate::stats::slowlog::{SlowEntry, cut};
 use shards::ReplyMax;
 use shards::command::{Args, flags};
 use shards::order::Timing;
+use shards::replies::{Class, OutputMax};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -29,6 +30,7 @@ impl Core {
             slow: self.noteworthy_ticks,
         });
         self.node.shard_mut().settings.reply_max = reply_max(&self.config);
+        self.output_max = Class::ALL.map(|class| output_max(&self.config, class));
         self.stats.tracking = self.config.logs.latency_tracking;
         if !self.stats.tracking {
             self.stats.forget_histograms();
@@ -88,20 +90,20 @@ impl Core {
     }
 }
 
-/// How long the reply to one request may be: as long as its client's limit of output
-/// allows, and not longer than the machine's memory. Redis does not count what lies
-/// in its first buffer.
-fn reply_max(config: &Config) -> ReplyMax {
-    const UNCOUNTED: u64 = 16 << 10;
+/// How much may wait for a client of this class, which is not more than the machine's
+/// memory.
+fn output_max(config: &Config, class: Class) -> OutputMax {
+    let limit = config.clients.output_limits.of(class);
     let memory = crate::runtime::memory::total();
-    let hard = config.clients.output_limits.normal.hard_bytes;
-    let limit = Some(hard)
-        .filter(|hard| *hard > 0)
-        .map(|hard| hard.saturating_add(UNCOUNTED));
-    let closes = limit.is_some_and(|limit| limit < memory);
-    let bytes = limit.unwrap_or(memory).min(memory);
+    OutputMax::new(limit.hard_bytes, limit.soft_bytes, memory)
+}
+
+/// How long the reply to one request may be: as long as what may wait for its client.
+fn reply_max(config: &Config) -> ReplyMax {
+    let bytes = output_max(config, Class::Normal).hard;
+    let memory = OutputMax::new(0, 0, crate::runtime::memory::total()).hard;
     ReplyMax {
-        bytes: usize::try_from(bytes).unwrap_or(usize::MAX >> 1),
-        closes,
+        bytes,
+        closes: bytes < memory,
     }
 }

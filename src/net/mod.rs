@@ -15,6 +15,7 @@ use crate::dispatch::{self, Scratch};
 use crate::runtime::ring::{BUFFER_BYTES, Completion, End};
 use crate::session::connection::{BACKLOG_BYTES_MAX, Connection, Phase, TURN_BACKLOG_BYTES};
 use shards::order::Unblock;
+use shards::replies::Piece;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
@@ -99,7 +100,7 @@ fn input_max(connection: &Connection, query_buffer_limit: usize) -> usize {
     }
 }
 
-fn sent_to(core: &mut Core, key: u32, buffer: Vec<u8>, sent: io::Result<usize>) {
+fn sent_to(core: &mut Core, key: u32, buffer: Piece, sent: io::Result<usize>) {
     let connection = &mut core.connections[key as usize];
     connection.sent();
     core.stats.writes += 1;
@@ -111,7 +112,9 @@ fn sent_to(core: &mut Core, key: u32, buffer: Vec<u8>, sent: io::Result<usize>) 
             connection.close();
         }
     }
-    core.spare_buffers.keep(buffer);
+    if let Piece::Owned(buffer) = buffer {
+        core.spare_buffers.keep(buffer);
+    }
     core.mark_dirty(key);
 }
 
@@ -168,8 +171,11 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
         return;
     };
     connection.dirty = false;
-    if connection.output_bytes() > core.node.shard().settings.reply_max.bytes {
-        connection.close_at_limit(&mut core.stats);
+    let max = core.output_max[connection.class as usize];
+    if connection.output_bytes() > max.soft || connection.over_soft_limit_since.is_some() {
+        let limits = &core.config.clients.output_limits;
+        let soft_s = limits.of(connection.class).soft_s;
+        connection.judge_output(max, soft_s, core.now, &mut core.stats);
     }
     if !connection.is_in_flight() && connection.has_output() && connection.phase != Phase::Closed {
         if connection.holds_back() {

@@ -1,14 +1,12 @@
 //! What connections need that no request asks for: idle ones are closed or
-//! give their memory back, those over their output limit are closed.
+//! give their memory back, those over their soft limit of output for too long are closed.
 //!
 //! A few connections are visited per tick, round robin, so that many
 //! connections cost no more per tick than few.
 
-use crate::config::OutputLimit;
 use crate::core::Core;
 use crate::runtime::clock;
-use crate::session::Connection;
-use shards::{ShardId, UnixMs};
+use shards::ShardId;
 
 /// Connections that are visited per tick.
 const VISITS: usize = 64;
@@ -31,34 +29,23 @@ pub fn visit(core: &mut Core) {
             continue;
         };
         let quiet_ms = core.now.0 - connection.session.active_at.0;
-        let limit = core.config.clients.output_limits.normal;
         let timed_out = core.config.network.timeout_s > 0
             && quiet_ms > i64::from(core.config.network.timeout_s) * 1000
             && (!connection.is_waiting() || connection.is_unread())
             && !connection.is_blocked();
-        let over = exceeds(connection, limit, core.now);
+        let max = core.output_max[connection.class as usize];
+        let soft_s = core
+            .config
+            .clients
+            .output_limits
+            .of(connection.class)
+            .soft_s;
+        let over = connection.judge_output(max, soft_s, core.now, &mut core.stats);
         if timed_out || over {
-            if over {
-                connection.close_at_limit(&mut core.stats);
-            }
             connection.close();
             core.mark_dirty(key as u32);
         } else if quiet_ms > QUIET_MS {
             connection.shed();
         }
     }
-}
-
-/// Whether what waits to be sent to a client is over its limit.
-fn exceeds(connection: &mut Connection, limit: OutputLimit, now: UnixMs) -> bool {
-    let bytes = connection.output_bytes() as u64;
-    if limit.hard_bytes > 0 && bytes > limit.hard_bytes {
-        return true;
-    }
-    if limit.soft_bytes == 0 || bytes <= limit.soft_bytes {
-        connection.over_soft_limit_since = None;
-        return false;
-    }
-    let since = *connection.over_soft_limit_since.get_or_insert(now);
-    now.0 - since.0 > i64::from(limit.soft_s) * 1000
 }

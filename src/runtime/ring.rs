@@ -24,6 +24,7 @@ mod tests;
 use completion::{end_of, seen};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
+use shards::replies::Piece;
 use slab::Slab;
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 use std::io;
@@ -58,7 +59,7 @@ enum Operation {
 
 struct Sending {
     token: u32,
-    buffer: Vec<u8>,
+    buffer: Piece,
     offset: usize,
     socket: RawFd,
 }
@@ -195,7 +196,7 @@ impl Ring {
     }
 
     /// Sends `buffer`. At most one send per socket may be under way.
-    pub fn send(&mut self, token: u32, socket: BorrowedFd<'_>, buffer: Vec<u8>) {
+    pub fn send(&mut self, token: u32, socket: BorrowedFd<'_>, buffer: Piece) {
         let socket = socket.as_raw_fd();
         let index = self.sends.insert(Sending {
             token,

@@ -14,7 +14,7 @@ use crate::stats::Stats;
 use blocked::Blocked;
 use rustix::net::Shutdown;
 use shards::order::{Client, Ticket};
-use shards::replies::{Lost, Replies};
+use shards::replies::{Class, Lost, Output, OutputMax, Piece, Replies};
 use shards::resp::Partial;
 use shards::{Span, UnixMs};
 use std::os::fd::OwnedFd;
@@ -84,6 +84,8 @@ pub struct Connection {
     pub said_all: bool,
     /// It was asked to end, because the client is ahead of us.
     pub stopping_receive: bool,
+    /// Whose limits of output are its own.
+    pub class: Class,
     /// Since when its output has been over the soft limit.
     pub over_soft_limit_since: Option<UnixMs>,
     /// Is in the core's list of connections that hold replies back.
@@ -133,6 +135,7 @@ impl Connection {
             ends: false,
             said_all: false,
             stopping_receive: false,
+            class: Class::Normal,
             over_soft_limit_since: None,
             holding: false,
             impatient: false,
@@ -367,7 +370,7 @@ impl Connection {
 
     /// What is to be sent next, which the kernel has from now on.
     #[inline]
-    pub fn take_output(&mut self) -> Vec<u8> {
+    pub fn take_output(&mut self) -> Piece {
         self.replies.take_output()
     }
 
@@ -392,6 +395,32 @@ impl Connection {
         self.replies.is_unheard(place)
     }
 
+    /// Closes the client if more waits for it than it may have, or than it may have for
+    /// so long, and has; whether it does. Notes since when.
+    pub fn judge_output(
+        &mut self,
+        max: OutputMax,
+        soft_s: u32,
+        now: UnixMs,
+        stats: &mut Stats,
+    ) -> bool {
+        let over = match max.judge(self.output_bytes()) {
+            Output::BeyondHard => true,
+            Output::BeyondSoft => {
+                let since = *self.over_soft_limit_since.get_or_insert(now);
+                now.0 - since.0 > i64::from(soft_s) * 1000
+            }
+            Output::Within => {
+                self.over_soft_limit_since = None;
+                false
+            }
+        };
+        if over {
+            self.close_at_limit(stats);
+        }
+        over
+    }
+
     /// More waits to be sent to the client than its limit allows, or would: it is
     /// closed, and is sent no more of it.
     #[cold]
@@ -403,6 +432,7 @@ impl Connection {
         tracing::warn!(
             id = self.session.id,
             peer = %self.session.peer,
+            class = self.class.name(),
             "client-output-buffer-limit: closing a client that is owed too much"
         );
         self.drop_output();
@@ -462,6 +492,35 @@ mod tests {
         let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
         let session = Session::new(1, nowhere, nowhere, UnixMs(0));
         Connection::new(socket.into(), session)
+    }
+
+    #[test]
+    fn the_soft_limit_has_its_time_and_falls_short_of_the_hard_one() {
+        let mut connection = connection();
+        let mut stats = Stats::default();
+        let max = OutputMax {
+            hard: 100,
+            soft: 10,
+        };
+        let mut judge = |bytes: usize, now_ms| {
+            connection.phase = Phase::Open;
+            connection.drop_output();
+            connection.reply_buffer().resize(bytes, b'x');
+            let over = connection.judge_output(max, 2, UnixMs(now_ms), &mut stats);
+            assert_eq!(connection.phase == Phase::Closed, over);
+            assert_eq!(connection.has_output(), !over);
+            over
+        };
+        assert!(
+            !judge(11, 1000) && !judge(100, 3000),
+            "not longer than that"
+        );
+        assert!(judge(11, 3001));
+        assert!(!judge(10, 3002), "the client has read");
+        assert!(!judge(11, 3003) && !judge(11, 5003));
+        assert!(judge(11, 5004));
+        assert!(judge(101, 0), "at once");
+        assert_eq!(stats.output_limit_disconnections, 3);
     }
 
     /// As when the queue of completions is full: there is nothing left to be stopped, and

@@ -9,27 +9,38 @@
 //!                        out:    +OK..:12..
 //!                        order:  [waiting #7] [ready 0..5] [ready 5..9] [waiting #9]
 //!                        held:                 +OK..         :12..
+//!                        outbox:              ↑ a push, behind the place before it
 //! ```
 //!
 //! A long reply comes in pieces, which are moved instead of copied, and what was to be
 //! sent before them becomes a piece, too. If its shard makes it as its client reads (it
-//! *flows*), each next piece is asked for.
+//! *flows*), each next piece is asked for. A message for many clients is a piece that
+//! they share. What a client is told unasked waits in the [`outbox`].
 //!
 //! Invariants ([`Replies::check_invariants`]):
 //! - The first place, if any, is waiting, or a reply that flows; what has come of that is
 //!   sent as it comes, so `order` has none of its pieces.
-//! - Ranges of ready places lie in `held`, none in another. If nothing waits, `held` is
-//!   empty.
+//! - Ranges of ready places lie in `held`, none in another; the rest of it has gone. If
+//!   nothing waits, `held` is empty.
 //! - No piece to be sent is empty.
-//! - `pieces_bytes` are the bytes in `pieces`, and in those of `order`.
+//! - What waits in the outbox stands behind places of `order`, and in their order.
+//! - `kept_bytes` are all bytes that wait but those in `out`.
 //!
 //! There is no socket here and no clock: whoever owns it takes what is to be sent, and
 //! says when that has been.
 
+mod limit;
+pub mod outbox;
+mod piece;
 #[cfg(test)]
 mod tests;
 
+pub use limit::{Class, Output, OutputMax};
+pub use outbox::Untold;
+pub use piece::Piece;
+
 use crate::order::Ticket;
+use outbox::Outbox;
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -38,6 +49,9 @@ const OUTPUT_BYTES_LOW: usize = 128 << 10;
 
 /// Bytes of replies that are sent although others are on their way.
 const HOLD_BYTES: usize = 16 << 10;
+
+/// Pieces that are shorter are copied together to be sent: a send costs more.
+const GATHERED_BYTES_MAX: usize = 16 << 10;
 
 /// Capacity up to which an empty buffer is kept for its next use.
 pub const SPARE_BYTES_MAX: usize = 64 << 10;
@@ -93,10 +107,11 @@ fn bytes_of(pieces: &[Vec<u8>]) -> usize {
 /// The replies of one connection, from where they are written to where they are sent.
 #[derive(Debug)]
 pub struct Replies {
-    /// Pieces of long replies, and what came before and between them: to be sent
-    /// before `out`.
-    pieces: VecDeque<Vec<u8>>,
-    pieces_bytes: usize,
+    /// Pieces of long replies, long pushes, and what came before and between them: to be
+    /// sent before `out`.
+    pieces: VecDeque<Piece>,
+    /// Bytes that wait, beside those in `out`.
+    kept_bytes: usize,
     /// Replies to send next.
     out: Vec<u8>,
     /// Bytes that were taken to be sent, and of which nobody has said that they were.
@@ -107,6 +122,9 @@ pub struct Replies {
     /// Number of the first place in `order`.
     first_place: u32,
     held: Vec<u8>,
+    /// Bytes in `held` that have gone.
+    held_gone: usize,
+    outbox: Outbox,
 }
 
 impl Default for Replies {
@@ -120,13 +138,15 @@ impl Replies {
     pub fn new() -> Self {
         Self {
             pieces: VecDeque::new(),
-            pieces_bytes: 0,
+            kept_bytes: 0,
             out: Vec::new(),
             in_flight: 0,
             order: VecDeque::new(),
             waiting: Kind::Single,
             first_place: 0,
             held: Vec::new(),
+            held_gone: 0,
+            outbox: Outbox::default(),
         }
     }
 
@@ -158,12 +178,13 @@ impl Replies {
     /// Bytes of replies that wait to be sent or are being sent.
     #[inline]
     pub fn output_bytes(&self) -> usize {
-        self.out.len() + self.held.len() + self.pieces_bytes + self.in_flight
+        self.out.len() + self.kept_bytes + self.in_flight
     }
 
     /// What its buffers take of memory, with what is being sent.
     pub fn buffer_bytes(&self) -> usize {
-        self.out.capacity() + self.held.capacity() + self.pieces_bytes + self.in_flight
+        let spare = self.out.capacity() - self.out.len() + self.held_gone;
+        self.output_bytes() + spare + self.held.capacity() - self.held.len()
     }
 
     /// Whether it has a buffer for the next reply.
@@ -204,9 +225,15 @@ impl Replies {
         if written.is_empty() {
             return;
         }
+        self.kept_bytes += written.len();
+        let last = self.first_place.wrapping_add(self.order.len() as u32 - 1);
         match self.order.back_mut() {
-            // Neighbours become one place, unless an early answer came between.
-            Some(Place::Ready(range)) if range.end == written.start => range.end = written.end,
+            // Neighbours become one place, unless an early answer or a push came between.
+            Some(Place::Ready(range))
+                if range.end == written.start && !self.outbox.follows(last) =>
+            {
+                range.end = written.end;
+            }
             _ => self.order.push_back(Place::Ready(written)),
         }
     }
@@ -267,13 +294,13 @@ impl Replies {
         if index > 0 {
             let start = self.held.len();
             let room = append(&mut self.held, reply);
+            self.kept_bytes += self.held.len() - start;
             self.order[index] = Place::Ready(start..self.held.len());
             return if room { Ok(()) } else { Err(Lost) };
         }
         let room = append(&mut self.out, reply);
-        self.pop_place();
-        let rest = self.pop_ready();
-        if room { rest } else { Err(Lost) }
+        let popped = self.pop_place().and(self.pop_ready());
+        if room { popped } else { Err(Lost) }
     }
 
     /// [`Replies::answer`] with a reply that goes on with these pieces.
@@ -304,7 +331,7 @@ impl Replies {
         let index = self.index(place);
         pieces.insert(0, reply.to_vec());
         if let Some(waiting) = self.order.get_mut(index) {
-            self.pieces_bytes += bytes_of(&pieces);
+            self.kept_bytes += bytes_of(&pieces);
             *waiting = Place::Pieces(pieces);
         }
         self.pop_ready()
@@ -326,7 +353,7 @@ impl Replies {
         let Some(at) = self.order.get_mut(index) else {
             return Ok(false);
         };
-        self.pieces_bytes += bytes_of(&come);
+        self.kept_bytes += bytes_of(&come);
         if let Place::Flowing { pieces, asked, .. } = at {
             pieces.append(&mut come);
             *asked = false;
@@ -346,7 +373,7 @@ impl Replies {
         if let Some(place) = self.order.get_mut(index)
             && let Place::Flowing { pieces, .. } = place
         {
-            self.pieces_bytes += last.len();
+            self.kept_bytes += last.len();
             let mut pieces = std::mem::take(pieces);
             pieces.push(last);
             *place = Place::Pieces(pieces);
@@ -367,7 +394,7 @@ impl Replies {
         if !self.is_unread() {
             return None;
         }
-        let pieces: usize = self.pieces.iter().map(Vec::len).sum();
+        let pieces: usize = self.pieces.iter().map(|piece| piece.len()).sum();
         if self.out.len() + self.in_flight + pieces >= OUTPUT_BYTES_LOW {
             return None;
         }
@@ -383,14 +410,12 @@ impl Replies {
     /// Gives up the long replies that are under way.
     pub fn take_flows(&mut self) -> Vec<Ticket> {
         let Self {
-            order,
-            pieces_bytes,
-            ..
+            order, kept_bytes, ..
         } = self;
         let give_up = |place: &mut Place| match place {
             Place::Flowing { from, pieces, .. } => {
                 let from = *from;
-                *pieces_bytes -= bytes_of(pieces);
+                *kept_bytes -= bytes_of(pieces);
                 *place = Place::Waiting { silent: true };
                 Some(from)
             }
@@ -407,6 +432,8 @@ impl Replies {
         loop {
             match self.order.front_mut() {
                 Some(Place::Ready(range)) => {
+                    self.held_gone += range.len();
+                    self.kept_bytes -= range.len();
                     if !append(&mut self.out, &self.held[range.clone()]) {
                         popped = Err(Lost);
                     }
@@ -422,31 +449,69 @@ impl Replies {
                 }
                 Some(Place::Waiting { .. }) | None => break,
             }
-            self.pop_place();
+            popped = popped.and(self.pop_place());
         }
         if self.order.is_empty() {
             self.held.clear();
+            self.held_gone = 0;
             self.held.shrink_to(SPARE_BYTES_MAX);
+        } else if self.held_gone >= SPARE_BYTES_MAX {
+            self.close_ranks();
         }
         popped
     }
 
-    #[inline]
-    fn pop_place(&mut self) {
-        self.order.pop_front();
-        self.first_place = self.first_place.wrapping_add(1);
+    /// A pipeline that never ends always waits for something. So what has gone of `held`
+    /// makes room for what comes once it is as much as the rest, which is moved then.
+    #[cold]
+    fn close_ranks(&mut self) {
+        if self.held_gone < self.held.len() / 2 {
+            return;
+        }
+        let ready = |place| match place {
+            &mut Place::Ready(ref mut range) => Some(range),
+            _ => None,
+        };
+        let mut ranges: Vec<&mut Range<usize>> = self.order.iter_mut().filter_map(ready).collect();
+        ranges.sort_unstable_by_key(|range| range.start);
+        let mut end = 0;
+        for range in ranges {
+            let length = range.len();
+            self.held.copy_within(range.clone(), end);
+            *range = end..end + length;
+            end += length;
+        }
+        self.held.truncate(end);
+        self.held_gone = 0;
     }
 
-    /// Pieces, which are counted already, are to be sent next, after `out`. An empty one
-    /// would be sent, too, and nobody would know that it is under way.
+    #[inline]
+    fn pop_place(&mut self) -> Result<(), Lost> {
+        self.order.pop_front();
+        self.first_place = self.first_place.wrapping_add(1);
+        if self.outbox.is_empty() {
+            return Ok(());
+        }
+        self.pop_pushes()
+    }
+
+    /// Pieces, which are counted already, are to be sent next, after `out`.
     #[cold]
     fn send_pieces(&mut self, pieces: Vec<Vec<u8>>) {
-        if !self.out.is_empty() {
-            self.pieces_bytes += self.out.len();
-            self.pieces.push_back(std::mem::take(&mut self.out));
+        self.kept_bytes -= bytes_of(&pieces);
+        self.send_next(pieces.into_iter().map(Piece::Owned));
+    }
+
+    /// These are to be sent next, after `out`. An empty one would be sent, too, and nobody
+    /// would know that it is under way.
+    fn send_next(&mut self, pieces: impl IntoIterator<Item = Piece>) {
+        let before = (!self.out.is_empty()).then(|| Piece::Owned(std::mem::take(&mut self.out)));
+        for piece in before.into_iter().chain(pieces) {
+            if !piece.is_empty() {
+                self.kept_bytes += piece.len();
+                self.pieces.push_back(piece);
+            }
         }
-        let is_piece = |piece: &Vec<u8>| !piece.is_empty();
-        self.pieces.extend(pieces.into_iter().filter(is_piece));
     }
 
     /// Whether replies that are ready should wait for those of other cores that
@@ -470,8 +535,11 @@ impl Replies {
 
     /// Takes what is to be sent next: it is in flight from now on.
     #[inline]
-    pub fn take_output(&mut self) -> Vec<u8> {
-        let taken = self.next_output();
+    pub fn take_output(&mut self) -> Piece {
+        let taken = match self.pieces.pop_front() {
+            None => Piece::Owned(std::mem::take(&mut self.out)),
+            Some(first) => self.gather(first),
+        };
         self.in_flight = taken.len();
         taken
     }
@@ -482,25 +550,39 @@ impl Replies {
         self.in_flight = 0;
     }
 
-    #[inline]
-    fn next_output(&mut self) -> Vec<u8> {
-        match self.pieces.pop_front() {
-            None => std::mem::take(&mut self.out),
-            Some(piece) => {
-                self.pieces_bytes -= piece.len();
-                if self.pieces.is_empty() {
-                    self.pieces = VecDeque::new();
-                }
-                piece
+    /// A piece that was taken, with what comes after it if all that is short.
+    #[cold]
+    fn gather(&mut self, first: Piece) -> Piece {
+        self.kept_bytes -= first.len();
+        let is_short = |piece: &Piece| piece.len() < GATHERED_BYTES_MAX;
+        let mut gathered = first;
+        while is_short(&gathered) && self.pieces.front().is_some_and(is_short) {
+            let mut bytes = match gathered {
+                Piece::Owned(bytes) => bytes,
+                Piece::Shared(bytes) => bytes.into(),
+            };
+            let next = self.pieces.front();
+            let room = next.is_some_and(|next| append(&mut bytes, next));
+            gathered = Piece::Owned(bytes);
+            if !room {
+                break;
             }
+            let next = self.pieces.pop_front();
+            self.kept_bytes -= next.map_or(0, |next| next.len());
         }
+        if self.pieces.is_empty() {
+            self.pieces = VecDeque::new();
+        }
+        gathered
     }
 
-    /// Nothing that could be sent now is sent.
+    /// Nothing that could be sent now is sent, and no push.
     pub fn drop_output(&mut self) {
+        let pieces: usize = self.pieces.iter().map(|piece| piece.len()).sum();
+        self.kept_bytes -= pieces + self.outbox.bytes();
         self.out = Vec::new();
-        self.pieces_bytes -= self.pieces.iter().map(Vec::len).sum::<usize>();
         self.pieces = VecDeque::new();
+        self.outbox.clear();
     }
 
     /// Gives back what is not needed while nothing waits.
@@ -513,8 +595,8 @@ impl Replies {
 
     /// What is true whenever nothing is being done with it.
     pub fn check_invariants(&self) {
-        let mut ready = Vec::new();
-        let mut bytes: usize = self.pieces.iter().map(Vec::len).sum();
+        let pieces: usize = self.pieces.iter().map(|piece| piece.len()).sum();
+        let (mut ready, mut bytes) = (Vec::new(), pieces + self.outbox.bytes());
         for (at, place) in self.order.iter().enumerate() {
             match place {
                 Place::Waiting { .. } => {}
@@ -533,8 +615,17 @@ impl Replies {
         assert!(ready.windows(2).all(apart), "{ready:?}");
         let end = ready.last().map_or(0, |range| range.end);
         assert!(end <= self.held.len(), "{end} of {}", self.held.len());
+        let held: usize = ready.iter().map(Range::len).sum();
+        assert_eq!(held + self.held_gone, self.held.len());
         assert!(!self.order.is_empty() || self.held.is_empty());
         assert!(self.pieces.iter().all(|piece| !piece.is_empty()));
-        assert_eq!(bytes, self.pieces_bytes);
+        assert_eq!(bytes + held, self.kept_bytes);
+        let behind: Vec<usize> = self
+            .outbox
+            .places()
+            .map(|place| self.index(place))
+            .collect();
+        assert!(behind.is_sorted(), "{behind:?}");
+        assert!(behind.iter().all(|at| *at < self.order.len()), "{behind:?}");
     }
 }

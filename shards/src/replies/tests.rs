@@ -1,5 +1,6 @@
 //! By example, and against a twin: a list of places with the bytes that have come.
 
+use super::outbox::SHARED_BYTES_MIN;
 use super::*;
 use crate::order::TicketKind;
 use crate::types::ShardId;
@@ -20,14 +21,28 @@ fn reply(replies: &mut Replies, bytes: &[u8]) {
     replies.reply_written(before, false);
 }
 
-/// Sends all that can be sent, each piece apart.
-fn sent(replies: &mut Replies) -> Vec<Vec<u8>> {
-    let mut sent = Vec::new();
+/// Sends all that can be sent: what each send takes.
+fn sends(replies: &mut Replies) -> Vec<Piece> {
+    let mut sends = Vec::new();
     while replies.has_output() {
-        sent.push(replies.take_output());
+        sends.push(replies.take_output());
         replies.sent();
     }
-    sent
+    sends
+}
+
+fn sent(replies: &mut Replies) -> Vec<u8> {
+    let sends = sends(replies);
+    assert!(sends.iter().all(|piece| !piece.is_empty()));
+    sends.iter().flat_map(|piece| piece.to_vec()).collect()
+}
+
+/// No limit.
+const ANY: usize = usize::MAX;
+
+fn push(replies: &mut Replies, message: &str, cause: Option<u32>) {
+    let message = Piece::Owned(message.into());
+    assert_eq!(replies.push(message, cause, ANY), Ok(()));
 }
 
 #[test]
@@ -41,9 +56,9 @@ fn replies_leave_in_the_order_of_the_requests() {
     reply(&mut replies, b"e");
     reply(&mut replies, b"f");
     assert_eq!(replies.places(), 3, "neighbours share a place");
-    assert_eq!(sent(&mut replies), [b"a"]);
+    assert_eq!(sent(&mut replies), b"a");
     assert_eq!(replies.answer(second, b"b"), Ok(()));
-    assert_eq!(sent(&mut replies), [b"bcdef"]);
+    assert_eq!(sent(&mut replies), b"bcdef");
     assert!(!replies.is_waiting());
     assert_eq!(replies.output_bytes(), 0);
 }
@@ -56,7 +71,7 @@ fn what_is_to_be_waited_for_comes_before_all_others() {
     assert_eq!(replies.answer(block, b"block"), Ok(()));
     assert!(!replies.has_output());
     assert_eq!(replies.answer(before, b"dropped"), Ok(()));
-    assert_eq!(sent(&mut replies), [b"block"]);
+    assert_eq!(sent(&mut replies), b"block");
     // The number of a place that stands before the first one is below zero.
     assert_eq!(before, u32::MAX);
     assert!(replies.wait(false) > block);
@@ -82,7 +97,7 @@ fn nothing_empty_is_sent() {
     let answered = replies.answer_in_pieces(places[2], b"", pieces(&[b""]));
     assert_eq!(answered, Ok(()));
     assert_eq!(replies.answer(places[3], b"c"), Ok(()));
-    assert_eq!(sent(&mut replies), [b"a", b"b", b"c"]);
+    assert_eq!(sent(&mut replies), b"abc");
     assert_eq!(replies.output_bytes(), 0);
 }
 
@@ -90,13 +105,13 @@ fn nothing_empty_is_sent() {
 fn pieces_are_moved_and_not_copied() {
     let mut replies = Replies::new();
     let place = replies.wait(false);
-    let piece = vec![7; 100];
+    let piece = vec![7; GATHERED_BYTES_MAX];
     let address = piece.as_ptr();
     let answered = replies.answer_in_pieces(place, b"head", vec![piece]);
     assert_eq!(answered, Ok(()));
-    let sent = sent(&mut replies);
-    assert_eq!(sent[0], b"head");
-    assert_eq!(sent[1].as_ptr(), address);
+    let sends = sends(&mut replies);
+    assert_eq!(*sends[0], *b"head");
+    assert_eq!(sends[1].as_ptr(), address);
 }
 
 #[test]
@@ -115,7 +130,7 @@ fn a_long_reply_is_asked_for_as_it_is_read() {
     assert_eq!(replies.wants_more(), Some(ticket(3)));
     assert_eq!(replies.wants_more(), None, "once");
     assert_eq!(replies.answer(place, b"end"), Ok(()));
-    assert_eq!(sent(&mut replies).len(), 2);
+    assert_eq!(sends(&mut replies).len(), 2);
     assert!(!replies.is_waiting());
 }
 
@@ -136,11 +151,172 @@ fn who_has_gone_is_answered_in_vain() {
     assert!(!replies.is_waiting() && !replies.has_output());
 }
 
-/// A reply of the twin, in the order of the requests.
+#[test]
+fn a_push_does_not_cut_a_long_reply_in_two() {
+    for message in ["<short>".to_owned(), "<>".repeat(SHARED_BYTES_MIN)] {
+        for cause in [None, Some(1)] {
+            let mut replies = Replies::new();
+            let place = replies.wait(false);
+            let pieces = |text: &str| vec![text.as_bytes().to_vec()];
+            let flows = replies.answer_flowing(place, ticket(1), pieces("*2."));
+            assert_eq!(flows, Ok(true));
+            push(&mut replies, &message, cause);
+            assert_eq!(sent(&mut replies), b"*2.");
+            let flows = replies.answer_flowing(place, ticket(1), pieces(":1."));
+            assert_eq!(flows, Ok(true));
+            push(&mut replies, &message, cause);
+            assert_eq!(replies.answer(place, b":2."), Ok(()));
+            let expected = format!(":1.:2.{message}{message}");
+            assert_eq!(sent(&mut replies), expected.as_bytes());
+            assert_eq!(replies.output_bytes(), 0);
+        }
+    }
+}
+
+#[test]
+fn a_push_stands_behind_its_cause_and_what_has_come() {
+    let mut replies = Replies::new();
+    push(&mut replies, "<0>", None);
+    let places = [(); 4].map(|()| replies.wait(false));
+    push(&mut replies, "<1>", None);
+    assert_eq!(sent(&mut replies), b"<0><1>", "it waits for nothing");
+    push(&mut replies, "<2>", Some(places[0]));
+    assert_eq!(replies.answer(places[1], b"b"), Ok(()));
+    push(&mut replies, "<3>", None);
+    push(&mut replies, "<4>", Some(places[2]));
+    push(&mut replies, "<5>", Some(places[0]));
+    assert!(!replies.has_output());
+    assert_eq!(replies.answer(places[0], b"a"), Ok(()));
+    assert_eq!(sent(&mut replies), b"a<2>b<3>");
+    push(&mut replies, "<6>", Some(places[0]));
+    assert_eq!(replies.answer(places[2], b"c"), Ok(()));
+    assert_eq!(sent(&mut replies), b"c<4><5><6>");
+    assert_eq!(replies.answer(places[3], b"d"), Ok(()));
+    assert_eq!(sent(&mut replies), b"d");
+}
+
+/// The message that comes after the end of a subscription would be none of its.
+#[test]
+fn a_push_stands_before_what_is_replied_later() {
+    let mut replies = Replies::new();
+    let place = replies.wait(false);
+    reply(&mut replies, b"subscribed,");
+    push(&mut replies, "message,", None);
+    reply(&mut replies, b"unsubscribed,");
+    reply(&mut replies, b"more");
+    assert_eq!(replies.answer(place, b"got,"), Ok(()));
+    assert_eq!(
+        sent(&mut replies),
+        b"got,subscribed,message,unsubscribed,more"
+    );
+}
+
+#[test]
+fn who_wants_no_replies_is_told_all_the_same() {
+    let mut replies = Replies::new();
+    let place = replies.wait(true);
+    push(&mut replies, "<1>", Some(place));
+    assert_eq!(replies.answer(place, b"dropped"), Ok(()));
+    let before = replies.reply_buffer().len();
+    replies.reply_buffer().extend_from_slice(b"dropped");
+    replies.reply_written(before, true);
+    push(&mut replies, "<2>", None);
+    assert_eq!(sent(&mut replies), b"<1><2>");
+}
+
+#[test]
+fn long_messages_are_shared_and_short_ones_leave_together() {
+    let message = Piece::shared(vec![b'm'; GATHERED_BYTES_MAX]);
+    let mut receivers = [(); 3].map(|()| Replies::new());
+    for replies in &mut receivers {
+        reply(replies, b"before,");
+        let pushed = replies.push(message.clone(), None, ANY);
+        assert_eq!(pushed, Ok(()));
+        reply(replies, b",after");
+    }
+    for replies in &mut receivers {
+        let sends = sends(replies);
+        assert_eq!(sends.len(), 3);
+        assert_eq!(sends[1].as_ptr(), message.as_ptr());
+    }
+    let Piece::Shared(message) = message else {
+        panic!("it is shared");
+    };
+    assert!(message.is_unique(), "nobody has it any more");
+    let replies = &mut receivers[0];
+    for length in [1, SHARED_BYTES_MIN, 10, SHARED_BYTES_MIN] {
+        let message = Piece::shared(vec![b'm'; length]);
+        assert_eq!(replies.push(message, None, ANY), Ok(()));
+    }
+    let lengths = |sends: Vec<Piece>| sends.iter().map(|it| it.len()).collect::<Vec<_>>();
+    assert_eq!(lengths(sends(replies)), [11 + 2 * SHARED_BYTES_MIN]);
+}
+
+#[test]
+fn no_more_is_pushed_than_may_wait() {
+    let max = OutputMax::new(1 << 20, 0, u64::MAX).hard;
+    let mut replies = Replies::new();
+    let place = replies.wait(false);
+    let message = Piece::shared(vec![1; 100 << 10]);
+    let mut pushed = 0;
+    let refused = loop {
+        let cause = Some(place).filter(|_| pushed % 2 == 0);
+        if let Err(why) = replies.push(message.clone(), cause, max) {
+            break why;
+        }
+        pushed += 1;
+        replies.check_invariants();
+    };
+    assert_eq!(refused, Untold::BeyondLimit);
+    assert_eq!(pushed, max / message.len());
+    // Who is closed is not told what waits, either.
+    replies.drop_output();
+    assert_eq!(replies.answer(place, b"x"), Ok(()));
+    assert_eq!(replies.output_bytes(), 1);
+    replies.check_invariants();
+}
+
+#[test]
+fn a_limit_is_of_a_class_and_of_bytes() {
+    let free = OutputMax::new(0, 0, 1000);
+    assert_eq!((free.hard, free.soft), (1000, 1000), "memory is a limit");
+    let mib = OutputMax::new(1 << 20, 1 << 18, u64::MAX);
+    for (bytes, output) in [
+        ((1 << 18) + (16 << 10), Output::Within),
+        ((1 << 18) + (16 << 10) + 1, Output::BeyondSoft),
+        ((1 << 20) + (16 << 10), Output::BeyondSoft),
+        ((1 << 20) + (16 << 10) + 1, Output::BeyondHard),
+    ] {
+        assert_eq!(mib.judge(bytes), output, "{bytes}");
+    }
+    assert!((0..).zip(Class::ALL).all(|(n, class)| class as usize == n));
+}
+
+/// Not so many bytes as have ever been held.
+#[test]
+fn a_pipeline_that_never_ends_owes_what_it_owes() {
+    let mut replies = Replies::new();
+    let mut next = replies.wait(false);
+    for round in 0..10_000 {
+        let place = next;
+        reply(&mut replies, &[b'r'; 100]);
+        next = replies.wait(false);
+        assert_eq!(replies.answer(next, b"early"), Ok(()));
+        next = replies.wait(false);
+        assert_eq!(replies.answer(place, b"late"), Ok(()));
+        assert_eq!(sent(&mut replies).len(), 109, "round {round}");
+        assert_eq!(replies.output_bytes(), 0);
+        assert!(replies.buffer_bytes() < 4 * SPARE_BYTES_MAX);
+    }
+    replies.check_invariants();
+}
+
+/// A reply of the twin, or a push, in the order in which they are to be sent.
 struct Owed {
     place: Option<u32>,
     state: State,
     bytes: Vec<u8>,
+    pushed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -164,7 +340,24 @@ impl Twin {
             place,
             state,
             bytes,
+            pushed: false,
         });
+        self.settle();
+    }
+
+    fn push(&mut self, message: &[u8], cause: Option<u32>) {
+        let is_before = |owed: &Owed| {
+            let has_come = !matches!(owed.state, State::Waiting { .. });
+            has_come || cause.is_some() && owed.place == cause
+        };
+        let before = self.owed.iter().rposition(is_before);
+        let owed = Owed {
+            place: None,
+            state: State::Complete,
+            bytes: message.to_vec(),
+            pushed: true,
+        };
+        self.owed.insert(before.map_or(0, |at| at + 1), owed);
         self.settle();
     }
 
@@ -212,7 +405,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (HOLD_BYTES / 2)..HOLD_BYTES,
         1 => (OUTPUT_BYTES_LOW / 2)..OUTPUT_BYTES_LOW,
     ];
-    let step = (0..100u8, any::<u8>(), length, any::<bool>());
+    let step = (0..115u8, any::<u8>(), length, any::<bool>());
     proptest::collection::vec(step, 0..200)
 }
 
@@ -248,10 +441,11 @@ impl Pair {
         match what {
             0..15 => {
                 let bytes = self.bytes(length);
+                let silent = flag && which < 64;
                 let before = self.replies.reply_buffer().len();
                 self.replies.reply_buffer().extend_from_slice(&bytes);
-                self.replies.reply_written(before, flag && which < 64);
-                if !(flag && which < 64) {
+                self.replies.reply_written(before, silent);
+                if !silent && !bytes.is_empty() {
                     self.twin.add(None, State::Complete, &bytes);
                 }
             }
@@ -265,7 +459,7 @@ impl Pair {
                 let taken = self.replies.take_output();
                 assert!(!taken.is_empty());
                 let end = self.taken + taken.len();
-                assert!(taken == self.twin.sendable[self.taken..end]);
+                assert!(*taken == self.twin.sendable[self.taken..end]);
                 (self.taken, self.in_flight) = (end, taken.len());
             }
             85..92 => {
@@ -279,12 +473,26 @@ impl Pair {
                     place: Some(place),
                     state: State::Waiting { silent: true },
                     bytes: Vec::new(),
+                    pushed: false,
                 });
             }
+            100..115 => self.push(which, length, flag),
             98 => self.replies.shed(),
             99 if which < 32 => self.go_away(),
             _ => {}
         }
+    }
+
+    fn push(&mut self, which: u8, length: usize, shared: bool) {
+        let message = self.bytes(length + 1);
+        let open = self.twin.answerable();
+        let cause = open.get(usize::from(which) % 8).map(|(place, _)| *place);
+        let piece = match shared {
+            true => Piece::shared(message.clone()),
+            false => Piece::Owned(message.clone()),
+        };
+        assert_eq!(self.replies.push(piece, cause, ANY), Ok(()));
+        self.twin.push(&message, cause);
     }
 
     fn answer(&mut self, what: u8, which: u8, length: usize) {
@@ -341,6 +549,7 @@ impl Pair {
     fn go_away(&mut self) {
         self.replies.drop_output();
         self.twin.sendable.truncate(self.taken);
+        self.twin.owed.retain(|owed| !owed.pushed);
         let mut given_up = Vec::new();
         for owed in &mut self.twin.owed {
             if matches!(owed.state, State::Flowing { .. }) {
@@ -357,7 +566,8 @@ impl Pair {
         replies.check_invariants();
         let mut rest = &twin.sendable[self.taken..];
         let sendable = rest.len();
-        for piece in replies.pieces.iter().chain([&replies.out]) {
+        let pieces = replies.pieces.iter().map(|piece| &**piece);
+        for piece in pieces.chain([&replies.out[..]]) {
             let (next, after) = rest.split_at(piece.len());
             assert!(next == piece);
             rest = after;
@@ -369,11 +579,7 @@ impl Pair {
         let flowing = |owed: &Owed| matches!(owed.state, State::Flowing { .. });
         assert_eq!(replies.is_unread(), twin.owed.front().is_some_and(flowing));
         let owed: usize = twin.owed.iter().map(|owed| owed.bytes.len()).sum();
-        let bytes = sendable + owed + self.in_flight;
-        if replies.output_bytes() != bytes {
-            // What was popped of `held` is given back when nothing waits any more.
-            assert!(replies.is_waiting() && replies.output_bytes() > bytes);
-        }
+        assert_eq!(replies.output_bytes(), sendable + owed + self.in_flight);
         if replies.holds_back() {
             assert!(replies.is_waiting() && sendable < HOLD_BYTES);
         }

@@ -6,6 +6,7 @@ use crate::config::known::{Known, any, only};
 use crate::config::words::{format_memory, parse_memory};
 use crate::config::{Config, Reason};
 use shards::parse_i64;
+use shards::replies::Class;
 
 /// A request is addressed with 32 bits.
 const REQUEST_BYTES_MAX: u64 = u32::MAX as u64;
@@ -34,6 +35,16 @@ pub struct OutputLimits {
     pub normal: OutputLimit,
     pub replica: OutputLimit,
     pub pubsub: OutputLimit,
+}
+
+impl OutputLimits {
+    pub fn of(&self, class: Class) -> OutputLimit {
+        match class {
+            Class::Normal => self.normal,
+            Class::Replica => self.replica,
+            Class::Pubsub => self.pubsub,
+        }
+    }
 }
 
 // Casts in the setters are lossless: the row's limits have been checked.

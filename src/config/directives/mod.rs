@@ -22,7 +22,7 @@ mod tls;
 use super::directive::{DefaultValue, Directive, Mutability, ValueType};
 use super::known::Known;
 
-pub use clients::{Clients, OutputLimit};
+pub use clients::Clients;
 pub use logs::{LogLevel, Logs};
 pub use network::Network;
 #[cfg(test)]

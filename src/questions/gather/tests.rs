@@ -116,7 +116,7 @@ fn said(core: &mut Core, key: u32) -> String {
     let connection = &mut core.connections[key as usize];
     let mut said = Vec::new();
     while connection.has_output() {
-        said.extend(connection.take_output());
+        said.extend_from_slice(&connection.take_output());
     }
     String::from_utf8(said).expect("numbers are text")
 }

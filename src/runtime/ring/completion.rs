@@ -1,5 +1,6 @@
 //! What the kernel has finished, and how it says that something has ended.
 
+use shards::replies::Piece;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -41,7 +42,7 @@ pub enum Completion {
     /// A send has ended: `sent` bytes of the buffer, which comes back.
     Sent {
         token: u32,
-        buffer: Vec<u8>,
+        buffer: Piece,
         sent: io::Result<usize>,
     },
     /// Another core rang.

@@ -76,9 +76,14 @@ fn receiving_begins_again_and_sends_end_where_there_was_no_room() {
         ring.receive(token as u32, socket.as_fd());
     }
     for round in 1..=ROUNDS {
+        let shared = Piece::shared(vec![2; PIECE]);
         for (token, (socket, peer)) in pairs.iter_mut().enumerate() {
             peer.write_all(&[1; PIECE]).expect("it is connected");
-            ring.send(token as u32, socket.as_fd(), vec![2; PIECE]);
+            let piece = match token % 2 {
+                0 => Piece::from(vec![2; PIECE]),
+                _ => shared.clone(),
+            };
+            ring.send(token as u32, socket.as_fd(), piece);
         }
         while bytes != [round * PIECE; PEERS] || sent != [round * PIECE; PEERS] {
             let mut completions = Vec::new();
@@ -103,8 +108,14 @@ fn receiving_begins_again_and_sends_end_where_there_was_no_room() {
                 }
             }
         }
+        let Piece::Shared(shared) = shared else {
+            panic!("it is shared")
+        };
+        assert!(shared.is_unique(), "it comes back with each send");
         for (_, peer) in &mut pairs {
-            peer.read_exact(&mut [0; PIECE]).expect("it was sent");
+            let mut read = [0; PIECE];
+            peer.read_exact(&mut read).expect("it was sent");
+            assert_eq!(read, [2; PIECE]);
         }
     }
 }

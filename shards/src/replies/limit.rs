@@ -1,0 +1,73 @@
+//! How much may wait to be sent to a client.
+
+/// The classes of clients that `client-output-buffer-limit` knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Class {
+    #[default]
+    Normal,
+    Replica,
+    Pubsub,
+}
+
+impl Class {
+    /// In the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Normal, Self::Replica, Self::Pubsub];
+
+    /// As the directive has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Replica => "replica",
+            Self::Pubsub => "pubsub",
+        }
+    }
+}
+
+/// Redis keeps so much in a client's first buffer, and counts only what comes after it.
+const UNCOUNTED: u64 = 16 << 10;
+
+/// Up to how many bytes may wait for a client of some class, as
+/// [`Replies::output_bytes`](super::Replies::output_bytes) counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputMax {
+    /// Beyond it the client is closed.
+    pub hard: usize,
+    /// Beyond it for some time, too. Not above `hard`, which it is if there is none.
+    pub soft: usize,
+}
+
+/// How much waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    Within,
+    BeyondSoft,
+    BeyondHard,
+}
+
+impl OutputMax {
+    /// From the directive, where zero is no limit, and the memory that there is.
+    pub fn new(hard: u64, soft: u64, memory: u64) -> Self {
+        let counted = |limit: u64| match limit {
+            0 => u64::MAX,
+            limit => limit.saturating_add(UNCOUNTED),
+        };
+        let hard = counted(hard).min(memory);
+        let soft = counted(soft).min(hard);
+        let bytes = |limit| usize::try_from(limit).unwrap_or(usize::MAX);
+        Self {
+            hard: bytes(hard),
+            soft: bytes(soft),
+        }
+    }
+
+    /// How much so many bytes are.
+    pub fn judge(self, bytes: usize) -> Output {
+        if bytes > self.hard {
+            Output::BeyondHard
+        } else if bytes > self.soft {
+            Output::BeyondSoft
+        } else {
+            Output::Within
+        }
+    }
+}

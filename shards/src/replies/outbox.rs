@@ -1,0 +1,127 @@
+//! What a client is told without having asked: messages, invalidations, lines of MONITOR.
+//!
+//! A push stands between replies, never within one, and behind
+//! - all replies that have come when it is pushed, whatever they wait for: whoever was
+//!   told that a key has changed must not be given an older value of it afterwards;
+//! - the reply to the command that has caused it, if one has;
+//! - all earlier pushes.
+//!
+//! And it stands before the replies to all requests that run after it. So the outbox
+//! notes for each push the place that it stands behind, and it leaves with that. What
+//! stands behind no place leaves at once. Replies that are dropped (CLIENT REPLY) keep
+//! nobody from being told.
+
+use super::piece::Piece;
+use super::{Lost, Place, Replies, append};
+use std::collections::VecDeque;
+
+/// A message that is shorter is copied: its piece would take nearly as much.
+pub(super) const SHARED_BYTES_MIN: usize = 1 << 10;
+
+/// Why a client is not told what it should be: it has to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Untold {
+    NoMemory,
+    /// More would wait for it than its class allows.
+    BeyondLimit,
+}
+
+/// Pushes that may not leave yet.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    /// Each with the place that it stands behind, in their order.
+    pushes: VecDeque<(u32, Piece)>,
+}
+
+impl Outbox {
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.pushes.is_empty()
+    }
+
+    /// Whether something stands directly behind this place.
+    #[inline]
+    pub fn follows(&self, place: u32) -> bool {
+        self.pushes
+            .back()
+            .is_some_and(|(behind, _)| *behind == place)
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.pushes.iter().map(|(_, message)| message.len()).sum()
+    }
+
+    pub fn clear(&mut self) {
+        self.pushes = VecDeque::new();
+    }
+
+    /// The places that pushes stand behind.
+    pub fn places(&self) -> impl Iterator<Item = u32> {
+        self.pushes.iter().map(|(behind, _)| *behind)
+    }
+}
+
+impl Replies {
+    /// Tells the client something that is no reply, and that the command whose reply has
+    /// the place `cause` has caused, if one has. No more than `max` bytes may wait. What a
+    /// command causes that has no place, because it runs at once, is to be pushed when its
+    /// reply has been written.
+    pub fn push(&mut self, message: Piece, cause: Option<u32>, max: usize) -> Result<(), Untold> {
+        if self.output_bytes() + message.len() > max {
+            return Err(Untold::BeyondLimit);
+        }
+        let Some(behind) = self.stands_behind(cause) else {
+            return self.send_push(message).map_err(|Lost| Untold::NoMemory);
+        };
+        self.outbox
+            .pushes
+            .try_reserve(1)
+            .map_err(|_| Untold::NoMemory)?;
+        self.kept_bytes += message.len();
+        self.outbox.pushes.push_back((behind, message));
+        Ok(())
+    }
+
+    /// The last place whose reply has come, or that of the cause or the last push, if
+    /// that is a later one.
+    fn stands_behind(&self, cause: Option<u32>) -> Option<u32> {
+        let has_come = |place: &Place| !matches!(place, Place::Waiting { .. });
+        let come = self.order.iter().rposition(has_come);
+        let pushed = self.outbox.places().last();
+        let others = [cause, pushed].into_iter().flatten();
+        // What is not in the order any more has left.
+        let waited = others
+            .map(|place| self.index(place))
+            .filter(|at| *at < self.order.len());
+        let last = waited.chain(come).max()?;
+        Some(self.first_place.wrapping_add(last as u32))
+    }
+
+    /// A place has gone: so can the pushes behind it.
+    #[cold]
+    pub(super) fn pop_pushes(&mut self) -> Result<(), Lost> {
+        let gone = self.first_place.wrapping_sub(1);
+        let mut popped = Ok(());
+        while let Some((behind, _)) = self.outbox.pushes.front()
+            && *behind == gone
+            && let Some((_, message)) = self.outbox.pushes.pop_front()
+        {
+            self.kept_bytes -= message.len();
+            popped = popped.and(self.send_push(message));
+        }
+        if self.outbox.is_empty() {
+            self.outbox.clear();
+        }
+        popped
+    }
+
+    /// A push can be sent.
+    fn send_push(&mut self, message: Piece) -> Result<(), Lost> {
+        if message.len() >= SHARED_BYTES_MIN {
+            self.send_next([message]);
+        } else if !append(&mut self.out, &message) {
+            return Err(Lost);
+        }
+        Ok(())
+    }
+}
