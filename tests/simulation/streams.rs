@@ -154,7 +154,13 @@ impl Streams {
                     self.publish(node);
                 }
                 75..=84 => self.go_on()?,
-                85..=98 => self.read_on(index)?,
+                85..=94 => self.read_on(index)?,
+                95..=98 => {
+                    let length = self.rng.below(3) * 1000;
+                    let by_last = self.rng.one_in(2);
+                    self.people[index].line.push(length, by_last);
+                    self.read(index)?;
+                }
                 _ => self.go_away(index)?,
             }
         }
@@ -403,7 +409,7 @@ impl Streams {
             }
             self.instant += 1;
             (0..CLIENTS).try_for_each(|index| self.read_on(index))?;
-            if self.people.iter().all(|person| person.line.owed() == 0)
+            if self.people.iter().all(|person| person.line.is_at_rest())
                 && self.nodes.iter().all(Node::is_at_rest)
                 && self.network.is_empty()
             {

@@ -215,8 +215,9 @@ impl World {
                 return Some(format!("node {} is not at rest", node.id().0));
             }
         }
-        let waiting =
-            |connection: &&Connection| connection.line.owed() > 0 || !connection.input.is_empty();
+        let waiting = |connection: &&Connection| {
+            !connection.line.is_at_rest() || !connection.input.is_empty()
+        };
         let connection = self.connections.iter().find(waiting)?;
         Some(format!("client {} waits for a reply", connection.id))
     }
@@ -288,6 +289,11 @@ impl World {
             self.catch_up(home);
         }
         self.resume(index);
+        if self.rng.one_in(10) {
+            let (length, by_last) = (self.rng.below(40), self.rng.one_in(2));
+            self.connections[index].line.push(length, by_last);
+            self.read(index);
+        }
         self.hand_out(home);
     }
 
