@@ -162,10 +162,18 @@ fn shapes(redis: &mut Client) -> Vec<Shape> {
         .collect()
 }
 
-fn random_streams(test: &str, shards: u16) -> BTreeSet<Request> {
+/// A server for which everything that may work in slices has too much to do for one
+/// piece, however little there is.
+fn in_slices(shards: u16) -> Server {
+    let cordis = Server::cordis(shards, &["--enable-debug-command", "yes"]);
+    let reply = cordis.connect().call(&["DEBUG", "SLICES", "1", "1"]);
+    assert_eq!(reply.to_string(), "OK");
+    cordis
+}
+
+fn random_streams(test: &str, mut cordis: Server) -> BTreeSet<Request> {
     let seed = seed(test);
     let redis = Server::redis(&["--hash-max-listpack-entries", "512"]);
-    let mut cordis = Server::cordis(shards, &[]);
     let pair = Pair::new(&redis, &cordis);
     let mut compared = BTreeSet::new();
     let rounds = if long_run() { 200 } else { 2 };
@@ -187,8 +195,9 @@ fn random_streams(test: &str, shards: u16) -> BTreeSet<Request> {
 fn agree(test: &str, shards: u16) -> BTreeSet<String> {
     let cordis = Server::cordis(1, &[]);
     let listed = listed_names(&cordis);
-    let mut compared = cases::run(shards);
-    compared.extend(random_streams(test, shards));
+    let debug = ["--enable-debug-command", "yes"];
+    let mut compared = cases::run(Server::cordis(shards, &debug));
+    compared.extend(random_streams(test, Server::cordis(shards, &[])));
     let names = compared
         .iter()
         .flat_map(|request| name_of(request, &listed));
@@ -199,6 +208,15 @@ fn listed_names(server: &Server) -> BTreeSet<String> {
     commands::listed(&mut server.connect())
         .into_iter()
         .collect()
+}
+
+/// Where slices begin with the second element.
+#[test]
+fn cases_and_streams_agree_in_slices() {
+    for shards in [1, 4] {
+        cases::run(in_slices(shards));
+        random_streams("cases_and_streams_agree_in_slices", in_slices(shards));
+    }
 }
 
 #[test]

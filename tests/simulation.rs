@@ -270,9 +270,9 @@ fn nobody_is_overtaken() {
 /// Requests of the usual dose of queues.
 const WAITS: usize = 500_000;
 
-fn play_waits(seed: u64, lost_one_in: Option<usize>) -> (usize, usize, Result<(), String>) {
+fn play_waits(seed: u64, broken: waits::Broken) -> (usize, usize, Result<(), String>) {
     let length = 50 + Rng::new(!seed).below(4000);
-    let mut world = waits::Waits::new(seed, lost_one_in);
+    let mut world = waits::Waits::new(seed, broken);
     let judgement = world.run(length);
     (world.requests, world.served, judgement)
 }
@@ -285,7 +285,7 @@ fn who_waits_is_served_and_every_element_goes_to_one() {
     let (mut requests, mut served) = (0, 0);
     let (first, runs) = (rng::seed(test), runs());
     for seed in first..first.saturating_add(runs.unwrap_or(u64::MAX)) {
-        let (count, waited, judgement) = play_waits(seed, None);
+        let (count, waited, judgement) = play_waits(seed, waits::Broken::Nothing);
         if let Err(wrong) = judgement {
             panic!("{wrong}\nreplay with CORDIS_SEED={seed} cargo test --test simulation {test}");
         }
@@ -296,8 +296,10 @@ fn who_waits_is_served_and_every_element_goes_to_one() {
     }
     assert!(runs.is_some() || served > 0, "some must wait and be served");
     println!("{test}: {requests} requests, {served} of them waited and were served");
-    let goes_wrong = |seed| play_waits(seed, Some(200)).2.is_err();
-    assert!((1..=PATIENCE).any(goes_wrong), "a lost box goes unnoticed");
+    for broken in [waits::Broken::LostBox(200), waits::Broken::SkippedLocks] {
+        let goes_wrong = |seed| play_waits(seed, broken).2.is_err();
+        assert!((1..=PATIENCE).any(goes_wrong), "{broken:?} goes unnoticed");
+    }
 }
 
 /// Breaks a rule until what the clients saw tells.

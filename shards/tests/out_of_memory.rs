@@ -272,6 +272,18 @@ fn on_much() -> Vec<Scenario> {
         once(&[&zset, &scores], "ZINTERSTORE a 2 a b WEIGHTS 2 1"),
         once(&[&zset], "ZREMRANGEBYRANK a 100 -100"),
         once(&[&zset], "ZREMRANGEBYSCORE a 0 100"),
+        once(&[&zset], "ZPOPMAX a 300"),
+        once(&[&zset], "ZRANGESTORE b a 0 -1"),
+        once(&[&zset], "ZRANDMEMBER a 300"),
+        once(&[&zset], "COPY a b"),
+        once(&[&set], "SPOP a 60"),
+        once(&[&set], "SPOP a 200"),
+        once(&[&set], "SPOP a 300"),
+        once(&[&set], "SSCAN a 0 COUNT 300"),
+        once(&[&set], "COPY a b"),
+        once(&[&list], "LPOP a 200"),
+        once(&[&list], "LPOS a none COUNT 0"),
+        once(&[&list], "COPY a b"),
     ]
 }
 
@@ -287,8 +299,14 @@ fn apply(shard: &mut Shard, row: &Row, args: Args<'_>, out: &mut Vec<u8>) -> boo
         divisible: true,
         ..Cargo::default()
     };
+    let start = out.len();
     loop {
+        let before = out.len();
         let ran = shard.apply_with(NOW, &request, &mut cargo, out);
+        if ran.is_err() {
+            // What it has replied in slices before is no reply any more.
+            out.drain(start..before);
+        }
         if ran.is_err() || !cargo.goes_on() {
             return ran.is_ok();
         }

@@ -6,7 +6,7 @@ use crate::config;
 use crate::core::{Answer, Core, Question, Whom};
 use shards::command::{Args, Arity, Group, digest, flags};
 use shards::resp::Protocol;
-use shards::{CommandError, DbIndex, Request};
+use shards::{CommandError, DbIndex, Request, Slices};
 use std::time::Duration;
 
 pub static COMMANDS: &[ServerRow] = &[ServerRow {
@@ -66,6 +66,11 @@ static SUBCOMMANDS: &[Sub] = &[
         name: "set-active-expire",
         args: 1,
         run: set_active_expire,
+    },
+    Sub {
+        name: "slices",
+        args: 2,
+        run: slices,
     },
     Sub {
         name: "quicklist-packed-threshold",
@@ -159,6 +164,8 @@ fn help(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
         "    Setting it to 0 disables expiring keys in background when they are not",
         "    accessed (otherwise the Redis behavior). Setting it to 1 reenables back the",
         "    default.",
+        "SLICES <above> <step>",
+        "    Work in slices of <step> elements if there are more than <above>.",
         "SLEEP <seconds>",
         "    Stop the server for <seconds>. Decimals allowed.",
     ];
@@ -187,6 +194,20 @@ fn set_active_expire(_: &mut Context<'_>, args: Args<'_>) -> Result<Flow, Comman
     Ok(Flow::ask_all(
         move |core| {
             core.active_expire = active;
+            Answer::Done
+        },
+        ok,
+    ))
+}
+
+fn slices(_: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let number = |at: usize| shards::parse_i64(&args[at]).and_then(|it| usize::try_from(it).ok());
+    let (Some(above), Some(step @ 1..)) = (number(2), number(3)) else {
+        return Err(CommandError::NotPositive);
+    };
+    Ok(Flow::ask_all(
+        move |core| {
+            core.node.shard_mut().settings.slices = Slices { above, step };
             Answer::Done
         },
         ok,

@@ -8,7 +8,7 @@ use crate::runtime::boot::raise_descriptor_limit;
 use crate::runtime::log;
 use crate::session::connection::Phase;
 use shards::command::{Args, Arity, Flags, Group, flags};
-use shards::{CommandError, ShardId};
+use shards::{CommandError, Settings, ShardId};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -189,7 +189,12 @@ fn configure_here(core: &mut Core, new: &Config) -> Answer {
         }
     }
     core.config = new.clone();
-    core.node.shard_mut().settings = new.engine.clone();
+    // No directive, but DEBUG has a say in it.
+    let slices = core.node.shard_mut().settings.slices;
+    core.node.shard_mut().settings = Settings {
+        slices,
+        ..new.engine.clone()
+    };
     core.time_as_configured();
     Answer::Done
 }

@@ -129,9 +129,8 @@ fn repeated(word: &str) -> Vec<u8> {
 
 /// Runs all cases on both servers; panics with all that differs. Returns the
 /// requests whose replies were compared in full.
-pub fn run(shards: u16) -> BTreeSet<Request> {
+pub fn run(mut cordis: Server) -> BTreeSet<Request> {
     let redis = Server::redis(&["--databases", "16", "--hash-max-listpack-entries", "512"]);
-    let mut cordis = Server::cordis(shards, &["--enable-debug-command", "yes"]);
     let mut compared = BTreeSet::new();
     let mut differences = Vec::new();
     for (file, text) in files() {
@@ -143,8 +142,9 @@ pub fn run(shards: u16) -> BTreeSet<Request> {
     cordis.assert_alive();
     assert!(
         differences.is_empty(),
-        "{} cases differ on {shards} shard(s):\n{}",
+        "{} cases differ on {}:\n{}",
         differences.len(),
+        cordis.name,
         differences.join("\n")
     );
     compared

@@ -7,6 +7,9 @@
 //!   another in its place;
 //! - boxes between nodes arrive in any order that keeps each channel's.
 //!
+//! In half of the runs whatever takes more than one element does so in slices, with
+//! others in between.
+//!
 //! Every element has a number of its own. When all is over, each is in one hand
 //! or in one list, nobody waits for a key that has something, and all nodes are at
 //! rest once those who still wait are sent away.
@@ -15,7 +18,7 @@ use crate::network::Network;
 use crate::rng::Rng;
 use shards::command::OwnedArgs;
 use shards::order::{Call, Client, Node, Placement, Unblock};
-use shards::{CommandError, Settings, Shard, ShardId, UnixMs, row};
+use shards::{CommandError, Settings, Shard, ShardId, Slices, UnixMs, row};
 use std::collections::BTreeMap;
 
 const NOW: UnixMs = UnixMs(1_700_000_000_000);
@@ -61,8 +64,17 @@ pub struct Waits {
     pub requests: usize,
     /// Requests that waited and were served.
     pub served: usize,
+    broken: Broken,
+}
+
+/// The rule that a run breaks, to see whether the checks notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    Nothing,
     /// One box in so many gets lost.
-    lost_one_in: Option<usize>,
+    LostBox(usize),
+    /// Requests on the core's own keys run without a look at the locks.
+    SkippedLocks,
 }
 
 fn key(number: usize) -> String {
@@ -70,11 +82,17 @@ fn key(number: usize) -> String {
 }
 
 impl Waits {
-    pub fn new(seed: u64, lost_one_in: Option<usize>) -> Self {
+    pub fn new(seed: u64, broken: Broken) -> Self {
         let mut rng = Rng::new(seed);
         let count = 1 + rng.below(4) as u16;
+        let mut settings = Settings::default();
+        settings.encodings.list_max_listpack_size = 2;
+        if rng.one_in(2) {
+            settings.slices = Slices { above: 1, step: 1 };
+            settings.long_replies.piece = 1;
+        }
         let node = |id| {
-            let shard = Shard::new(2, ShardId(id).slots(count), seed, Settings::default());
+            let shard = Shard::new(2, ShardId(id).slots(count), seed, settings.clone());
             Node::new(ShardId(id), count, shard, 7)
         };
         let person = |id| Person {
@@ -91,7 +109,7 @@ impl Waits {
             taken: BTreeMap::new(),
             requests: 0,
             served: 0,
-            lost_one_in,
+            broken,
             rng,
         }
     }
@@ -104,7 +122,10 @@ impl Waits {
                 35..=84 => {
                     self.deliver();
                 }
-                85..=96 => {
+                85..=88 => {
+                    self.go_on();
+                }
+                89..=96 => {
                     let node = self.rng.below(self.nodes.len());
                     self.publish(node);
                 }
@@ -138,11 +159,26 @@ impl Waits {
                 let (one, two) = (self.pushed - 1, self.pushed);
                 (format!("RPUSH {a} {one} {two}"), vec![])
             }
+            5 if self.rng.one_in(2) => {
+                self.pushed += 5;
+                let some: Vec<String> = (self.pushed - 4..=self.pushed)
+                    .map(|number| number.to_string())
+                    .collect();
+                (format!("RPUSH {a} {}", some.join(" ")), vec![])
+            }
             5 => (format!("BLPOP {a} 0"), names[..1].to_vec()),
             6 | 7 => (format!("BLPOP {a} {b} {c} 0"), names.clone()),
             8 => (format!("BLMOVE {a} {b} LEFT RIGHT 0"), names[..1].to_vec()),
-            9 => (format!("BLMPOP 0 2 {a} {b} LEFT"), names[..2].to_vec()),
-            10 => (format!("LPOP {a}"), vec![]),
+            9 => {
+                let count = 1 + self.rng.below(6);
+                let line = format!("BLMPOP 0 2 {a} {b} LEFT COUNT {count}");
+                (line, names[..2].to_vec())
+            }
+            10 => match self.rng.below(3) {
+                0 => (format!("LPOP {a}"), vec![]),
+                1 => (format!("RPOP {a} {}", 1 + self.rng.below(6)), vec![]),
+                _ => (format!("LMPOP 2 {a} {b} RIGHT COUNT 3"), vec![]),
+            },
             _ => (format!("MGET {a} {b} {c}"), vec![]),
         };
         self.requests += 1;
@@ -179,13 +215,16 @@ impl Waits {
         });
         match placement {
             Placement::One(owner) if owner.index() == home => {
-                if node.must_wait(&call, args) {
+                if self.broken != Broken::SkippedLocks && node.must_wait(&call, args) {
                     node.park(NOW, client, call, args);
                 } else {
                     let mut out = Vec::new();
                     match node.shard_mut().apply(NOW, &call.request(args), &mut out) {
                         Err(CommandError::Blocked(waiting)) => {
                             node.wait(client, call, args, waiting);
+                        }
+                        Err(CommandError::Long) => {
+                            node.reply_at_length(NOW, client, call, args);
                         }
                         _ => self.complete(client, &out),
                     }
@@ -280,6 +319,19 @@ impl Waits {
         })
     }
 
+    /// A node that works in slices takes a step; false if none does.
+    fn go_on(&mut self) -> bool {
+        let first = self.rng.below(self.nodes.len());
+        let count = self.nodes.len();
+        let mut nodes = (0..count).map(|nth| (first + nth) % count);
+        let Some(node) = nodes.find(|node| self.nodes[*node].has_slices()) else {
+            return false;
+        };
+        self.nodes[node].go_on(NOW);
+        self.hand_out(node);
+        true
+    }
+
     /// A node takes in what was pushed to it and opens what it may; whether there was
     /// anything.
     fn catch_up(&mut self, node: usize) -> bool {
@@ -287,7 +339,11 @@ impl Waits {
         let mut any = false;
         for (from, batch) in self.network.take(node) {
             any = true;
-            if !self.lost_one_in.is_some_and(|many| self.rng.one_in(many)) {
+            let lost = match self.broken {
+                Broken::LostBox(many) => self.rng.one_in(many),
+                _ => false,
+            };
+            if !lost {
                 self.nodes[node].receive(from, batch);
             }
         }
@@ -300,10 +356,10 @@ impl Waits {
     fn settle(&mut self) -> Result<(), String> {
         for _ in 0..SETTLED_AFTER {
             (0..self.nodes.len()).for_each(|node| self.publish(node));
-            if !self.deliver() {
+            if !self.deliver() && !self.go_on() {
                 return Ok(());
             }
-            while self.deliver() {}
+            while self.deliver() || self.go_on() {}
         }
         let asked = self.people.iter().filter_map(|one| one.asked.as_ref());
         let lines: Vec<&str> = asked.map(|asked| asked.line.as_str()).collect();

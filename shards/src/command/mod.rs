@@ -11,6 +11,7 @@
 mod apart;
 mod args;
 mod bitmaps;
+mod choosing;
 mod combining;
 pub mod digest;
 #[cfg(test)]
@@ -24,6 +25,8 @@ mod keys;
 mod lists;
 mod long;
 mod memory;
+mod replied;
+mod scanning;
 mod sets;
 mod sliced;
 mod sort;

@@ -58,6 +58,13 @@ impl<R> Command<R> {
             run,
         }
     }
+
+    /// Whether a request of so many arguments, name included, may work in slices.
+    #[inline]
+    pub fn is_heavy(&self, count: usize) -> bool {
+        let has_count = || !self.flags.has(flags::COUNTED) || !self.arity.is_least(count);
+        self.flags.has(flags::HEAVY) && has_count()
+    }
 }
 
 /// Whether a command of the server waits for what its client has under way elsewhere.
@@ -108,6 +115,13 @@ impl Arity {
         match self {
             Self::Exactly(n) => count == n as usize,
             Self::AtLeast(n) => count >= n as usize,
+        }
+    }
+
+    /// Whether a request could have no fewer arguments than `count`.
+    fn is_least(self, count: usize) -> bool {
+        match self {
+            Self::Exactly(n) | Self::AtLeast(n) => count == n as usize,
         }
     }
 
@@ -227,6 +241,9 @@ pub mod flags {
     /// Not shown by COMMAND: may work in slices if there is much to do
     /// (`command/work.rs`).
     pub const HEAVY: Flags = Flags(1 << 28);
+    /// Not shown by COMMAND: that only if there is a count, an argument more than must
+    /// be.
+    pub const COUNTED: Flags = Flags(1 << 29);
 
     /// Not shown by COMMAND: in categories @admin and @dangerous, like what
     /// has the flag `admin`.

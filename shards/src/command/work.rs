@@ -11,12 +11,16 @@
 //! has changed; a reply may be written bit by bit from when nothing can fail any
 //! more but for lack of memory.
 
+use super::choosing::Choosing;
+use super::replied::Replied;
+use super::scanning::Scanning;
 use super::stored::{Made, Stored};
 use super::texts::Texts;
-use super::{Context, Outcome, Pieces, Sliced, apart, combining, sort};
+use super::{Context, Outcome, Pieces, Sliced};
+use super::{apart, bitmaps, combining, hashes, lists, sets, sort, zsets};
 use crate::effects::Event;
 use crate::error::CommandError;
-use crate::value::{SetPlace, ZsetRemoval};
+use crate::value::{Copying, Purge, SetPlace, Zset, ZsetRemoval};
 
 /// So many elements are copied while one is found.
 const FASTER: usize = 8;
@@ -41,6 +45,28 @@ pub enum Work {
     /// A value that is to be stored; it is, and is being recorded.
     Put(Box<Made>, Event),
     Recording(Stored),
+    /// A part of a sorted set, of which so many members are in it.
+    Selecting(Zset, usize),
+    /// The copy of a value for another key.
+    Clone(Box<Copying>),
+    /// Elements at an end that are being replied, before they go.
+    Taking(Replied),
+    /// So many elements of a list are not what is looked for.
+    Passed(usize),
+    /// Elements of a list that are to go, wherever they are.
+    Purge(Purge),
+    /// What LPOS has found.
+    Found(Box<lists::search::Found>),
+    /// Members or fields that are chosen by chance.
+    Members(Box<Choosing>),
+    Popping(Box<sets::chance::Popping>),
+    Ranks(zsets::chance::Choosing),
+    Fields(Box<hashes::chance::Job>),
+    /// Elements of a collection that are being gone through.
+    Scan(Box<Scanning>),
+    /// A string has been looked at up to this bit; so many are set.
+    Bits(usize, i64),
+    Bitop(Box<bitmaps::combine::Combination>),
     /// The elements of a reply, of which so many pieces are written.
     Reply(Pieces, usize),
 }
@@ -86,7 +112,8 @@ impl Context<'_> {
     /// Whether earlier calls have left anything.
     #[inline]
     pub fn has_work(&self) -> bool {
-        self.cargo.sliced.is_some()
+        let sliced = self.cargo.sliced.as_ref();
+        sliced.is_some_and(|sliced| sliced.work.is_some())
     }
 
     /// There is more to do: the request is to be called again with this.

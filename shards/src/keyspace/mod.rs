@@ -28,7 +28,7 @@ mod view;
 
 pub use cut::Saved;
 pub use expiry::ExpireProgress;
-pub use parcel::Parcel;
+pub use parcel::{Copied, Parcel};
 pub use scan::{Item, cursor_slot};
 pub use slots::slot_of;
 pub use view::{Object, StringRef, Ttl, ValueRef, View};

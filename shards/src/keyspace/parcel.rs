@@ -2,9 +2,10 @@
 
 use super::entry::EntryRef;
 use super::{Db, Payload, StringRef, Ttl, ValueRef, View};
+use crate::counted;
 use crate::error::{CommandError, OutOfMemory};
 use crate::types::UnixMs;
-use crate::value::{Encoding, Type, Value, copy};
+use crate::value::{Copying, Encoding, Type, Value, copy};
 
 /// A value without a key.
 #[derive(Debug)]
@@ -53,13 +54,53 @@ impl Parcel {
     }
 }
 
+/// What has been copied of a value.
+pub enum Copied {
+    Some(Box<Copying>),
+    All(Parcel),
+}
+
 impl Db<'_> {
     /// A copy of what `key` holds. A large value takes as long as it is large.
     pub fn copy_of(&mut self, key: &[u8]) -> Result<Option<Parcel>, CommandError> {
         let Some(place) = self.find(key) else {
             return Ok(None);
         };
-        Ok(Some(Parcel::copy_of(self.keyspace.store.entry(place))?))
+        let entry = self.keyspace.store.entry(place);
+        counted::copied(entry.outside().map_or(0, Value::flat_bytes));
+        Ok(Some(Parcel::copy_of(entry)?))
+    }
+
+    /// How many elements a copy of what `key` holds takes to go through.
+    pub fn copied_elements(&mut self, key: &[u8]) -> usize {
+        let outside = self.find(key);
+        let outside = outside.and_then(|place| self.keyspace.store.entry(place).outside());
+        outside.map_or(0, Value::copied_elements)
+    }
+
+    /// Goes on with a copy of the large value that `key` holds, by about `budget`
+    /// elements; the copy, when it is made.
+    pub fn copy_some(
+        &mut self,
+        key: &[u8],
+        copying: Option<Box<Copying>>,
+        budget: usize,
+    ) -> Result<Copied, CommandError> {
+        let place = self.find(key).ok_or(CommandError::NoSuchKey)?;
+        let entry = self.keyspace.store.entry(place);
+        let value = entry.outside().ok_or(CommandError::NoSuchKey)?;
+        let mut copying = match copying {
+            Some(copying) => copying,
+            None => Box::new(Copying::new(value)?.ok_or(CommandError::NoSuchKey)?),
+        };
+        if copying.go_on(value, budget)? {
+            return Ok(Copied::Some(copying));
+        }
+        let value = Box::new(copying.into_copy());
+        Ok(Copied::All(Parcel {
+            value: Owned::Outside(value, entry.encoding()),
+            expire_at: entry.expire_at(),
+        }))
     }
 
     /// Removes `key` and returns what it held. O(1) for a value outside.

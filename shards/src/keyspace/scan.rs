@@ -153,7 +153,8 @@ impl Db<'_> {
         cursor == 0 || self.is_beyond(cursor)
     }
 
-    /// A key chosen by `random`; expired ones it comes upon are deleted.
+    /// A key chosen by `random`; expired ones it comes upon are deleted. Where there is
+    /// hardly anything else, it may be one whose time has come, too.
     pub fn random_key(&mut self, mut random: u64) -> Option<Vec<u8>> {
         /// Expired keys that are deleted in one go. Where so many are, the next key
         /// that is not is as good as any.
@@ -169,7 +170,7 @@ impl Db<'_> {
             let _ = self.find(&key);
             misses += 1;
             if misses >= MISSES_MAX || self.is_hidden(&key) {
-                return self.first_key_from(slot_of(&key));
+                return self.first_key_from(slot_of(&key)).unwrap_or(Some(key));
             }
             random = random
                 .wrapping_mul(0x5851_F42D_4C95_7F2D)
@@ -177,21 +178,25 @@ impl Db<'_> {
         }
     }
 
-    /// The first key from this slot on, or from the beginning.
-    fn first_key_from(&self, slot: Slot) -> Option<Vec<u8>> {
+    /// The first key from this slot on, or from the beginning; nothing is known if that
+    /// takes too long to find.
+    fn first_key_from(&self, slot: Slot) -> Option<Option<Vec<u8>>> {
         const TOGETHER: usize = 16;
-        for start in [cursor_of(slot.0, Position::START), 0] {
-            let (mut cursor, mut found) = (start, None);
-            loop {
-                cursor = self.scan(cursor, TOGETHER, &mut |item| {
-                    found.get_or_insert_with(|| item.key.to_vec());
-                });
-                if found.is_some() {
-                    return found;
+        const STEPS: usize = 250;
+        let (mut cursor, mut starts) = (cursor_of(slot.0, Position::START), 1);
+        for _ in 0..STEPS {
+            let mut found = None;
+            cursor = self.scan(cursor, TOGETHER, &mut |item| {
+                found.get_or_insert_with(|| item.key.to_vec());
+            });
+            if found.is_some() {
+                return Some(found);
+            }
+            if self.is_end(cursor) {
+                if starts == 2 {
+                    return Some(None);
                 }
-                if self.is_end(cursor) {
-                    break;
-                }
+                (cursor, starts) = (0, 2);
             }
         }
         None

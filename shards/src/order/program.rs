@@ -168,7 +168,7 @@ impl Block {
         args: Args<'_>,
     ) -> bool {
         let write = row.flags.has(flags::WRITE);
-        self.heavy |= row.flags.has(flags::HEAVY);
+        self.heavy |= row.is_heavy(args.len());
         self.add(number, Runs::Engine { row, located }, write, args)
     }
 

@@ -11,7 +11,7 @@
 //! a lower bound.
 
 use super::listpack::{self, At, Element, Listpack};
-use super::set::Growth;
+use super::set::{Growth, SetPlace};
 use super::table::{Record, Table, below};
 use super::{Collection, Encoding, Type, Value, copy};
 use crate::error::OutOfMemory;
@@ -406,6 +406,22 @@ impl<'a> HashRef<'a> {
             std::iter::from_fn(move || field(&mut elements, step))
         });
         rows.chain(records.into_iter().flatten())
+    }
+
+    /// As [`SetRef::walk`](super::SetRef::walk), of fields, due ones included.
+    pub fn walk<E>(
+        self,
+        at: &mut SetPlace,
+        count: usize,
+        mut visit: impl FnMut(Field<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let some = count.min(self.len().saturating_sub(at.visited));
+        match self {
+            Self::Table(table) => table.walk(&mut at.place, some, |it| visit(of_record(it)))?,
+            _ => self.iter_from(at.visited).take(some).try_for_each(visit)?,
+        }
+        at.visited += some;
+        Ok(())
     }
 
     /// One of the fields, each with the same chance, due or not. There must be

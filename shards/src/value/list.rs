@@ -8,7 +8,7 @@ use super::quicklist::{Elements, Quicklist, first_of_last};
 use super::{Collection, Encoding, Type, Value, copy};
 use crate::error::OutOfMemory;
 
-pub use super::quicklist::End;
+pub use super::quicklist::{End, Purge};
 
 /// Up to where a list is a listpack: `list-max-listpack-size`.
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +107,21 @@ impl<'a> ListRef<'a> {
         match self {
             Self::Listpack(list) => Iter::Listpack(list.iter_from(from)),
             Self::Quicklist(list) => Iter::Quicklist(list.iter_from(from)),
+        }
+    }
+
+    /// The elements but for the first so many from an end, from where they are to be
+    /// gone through.
+    pub fn iter_behind(self, end: End, count: usize) -> Iter<'a> {
+        match (end, self) {
+            (End::Front, _) => self.iter_from(count),
+            (End::Back, _) if count == 0 => self.iter(),
+            (End::Back, Self::Listpack(list)) => {
+                Iter::Listpack(list.iter_until(list.len() - count))
+            }
+            (End::Back, Self::Quicklist(list)) => {
+                Iter::Quicklist(list.iter_until(list.len() - count))
+            }
         }
     }
 }
@@ -291,7 +306,8 @@ impl List {
     /// Removes up to `count` elements that are `text`, looking from `end`, and
     /// returns how many.
     pub fn remove_equal(&mut self, text: &[u8], count: usize, end: End, limit: Limit) -> usize {
-        let removed = match self {
+        let mut purge = Purge::new(end, count);
+        match self {
             Self::Listpack(flat) => {
                 let list = Listpack::new(flat);
                 let from = match end {
@@ -300,12 +316,53 @@ impl List {
                 };
                 from.map_or(0, |at| listpack::remove_equal(flat, at, text, count))
             }
-            Self::Quicklist(list) => list.remove_equal(text, count, end),
+            Self::Quicklist(_) => {
+                self.remove_some_equal(text, &mut purge, usize::MAX, limit);
+                purge.removed
+            }
+        }
+    }
+
+    /// Goes on with a removal by about `budget` elements; whether there is more to do.
+    /// Only when it is over the list may be looked at. A listpack is none that takes
+    /// long.
+    pub fn remove_some_equal(
+        &mut self,
+        text: &[u8],
+        purge: &mut Purge,
+        budget: usize,
+        limit: Limit,
+    ) -> bool {
+        let Self::Quicklist(list) = self else {
+            return false;
         };
-        if removed > 0 {
+        let more = list.purge(purge, Wanted::new(text), budget);
+        if !more && purge.removed > 0 {
             self.settle(limit);
         }
-        removed
+        more
+    }
+
+    /// Adds an element next to element `index`, which is there.
+    ///
+    /// # Errors
+    /// There is no memory for it; nothing has changed.
+    pub fn insert_beside(
+        &mut self,
+        index: usize,
+        after: bool,
+        element: &[u8],
+        limit: Limit,
+    ) -> Result<(), OutOfMemory> {
+        self.prepare(limit, 1, element.len())?;
+        match self {
+            Self::Listpack(flat) => match Listpack::new(flat).at(index) {
+                Some(at) if after => listpack::insert_after(flat, at, element),
+                Some(at) => listpack::insert_before(flat, at, element),
+                None => Ok(()),
+            },
+            Self::Quicklist(list) => list.insert_beside(index, after, element.into()),
+        }
     }
 }
 

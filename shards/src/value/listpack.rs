@@ -164,6 +164,15 @@ impl<'a> Listpack<'a> {
         Iter(at.map_or_else(Entries::default, |at| self.entries_from(at)))
     }
 
+    /// The elements before element `index`.
+    pub fn iter_until(self, index: usize) -> Iter<'a> {
+        let end = self.at(index);
+        Iter(end.map_or_else(
+            || self.entries(),
+            |end| Entries::between(self.0, HEADER, end),
+        ))
+    }
+
     /// All elements, and where they begin.
     #[inline]
     pub fn entries(self) -> Entries<'a> {
@@ -271,6 +280,15 @@ impl<'a> Entries<'a> {
             bytes,
             front,
             back: bytes.len(),
+        }
+    }
+
+    /// Elements that lie in `bytes` from `front` to one that begins at `back`.
+    pub(super) fn between(bytes: &'a [u8], front: usize, back: At) -> Self {
+        Self {
+            bytes,
+            front,
+            back: back.0,
         }
     }
 
@@ -444,6 +462,7 @@ pub(super) fn cut_equal(bytes: &mut Vec<u8>, at: At, wanted: Wanted<'_>, count: 
     let (mut read_at, mut kept, mut removed) = (at.0, at.0, 0);
     while removed < count && read_at < bytes.len() {
         let end = end_of(bytes, read_at);
+        counted::elements(1);
         if wanted.is(read(bytes, read_at)) {
             removed += 1;
         } else {

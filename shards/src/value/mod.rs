@@ -6,6 +6,7 @@
 //! and one that is only looked at (`SetRef`), which is the same for flat bytes
 //! in an entry and for an owned value.
 
+mod copying;
 pub mod geohash;
 mod hash;
 pub mod hyperloglog;
@@ -21,18 +22,25 @@ mod view;
 mod zset;
 
 pub use crate::types::Type;
+pub use copying::Copying;
 pub use hash::{Field, FieldTtl, Hash, HashRef};
 pub use kind::Encoding;
-pub use list::{End, Limit, List, ListRef};
+pub use list::{End, Limit, List, ListRef, Purge};
 pub use listpack::Element;
 pub use long_double::LongDouble;
 pub use set::{Growth, Set, SetPlace, SetRef};
 pub use table::below;
 pub use view::{StringRef, ValueRef};
-pub use zset::{Cut, Removal as ZsetRemoval, Walk, Zset, ZsetLimits, ZsetRef, ZsetUpdate};
+pub use zset::{
+    Cloning as ZsetCloning, Cut, Removal as ZsetRemoval, Walk, Zset, ZsetLimits, ZsetRef,
+    ZsetUpdate,
+};
 
 use crate::error::OutOfMemory;
 use std::fmt::Debug;
+
+/// So many bytes are as much work to copy as an element is.
+const COPIED_BYTES: usize = 256;
 
 /// So many bytes may be without use in a flat collection, whatever its size.
 const TRIM_ABOVE: usize = 32;

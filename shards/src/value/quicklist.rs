@@ -19,11 +19,13 @@
 
 mod elements;
 mod node;
+mod purge;
 
 pub use elements::Elements;
+pub use purge::Purge;
 
 use super::listpack::{
-    At, Element, Encoded, Entries, HEADER, Listpack, Wanted, cut_equal, end_of, read, splice,
+    At, Element, Encoded, Entries, HEADER, Listpack, Wanted, end_of, read, splice,
 };
 use crate::counted;
 use crate::error::OutOfMemory;
@@ -119,20 +121,35 @@ impl Quicklist {
     }
 
     pub fn try_clone(&self) -> Result<Self, OutOfMemory> {
-        let mut nodes = VecDeque::new();
-        nodes.try_reserve_exact(self.nodes.len())?;
-        for node in &self.nodes {
+        let mut clone = self.begin_clone()?;
+        self.clone_some(&mut clone, usize::MAX)?;
+        Ok(clone)
+    }
+
+    /// A clone that is to be made with [`Quicklist::clone_some`].
+    pub fn begin_clone(&self) -> Result<Self, OutOfMemory> {
+        let mut clone = Self::default();
+        clone.nodes.try_reserve_exact(self.nodes.len())?;
+        Ok(clone)
+    }
+
+    /// Goes on with a clone, by about `budget` elements; whether there are more.
+    pub fn clone_some(&self, clone: &mut Self, budget: usize) -> Result<bool, OutOfMemory> {
+        let mut spent = 0;
+        while let Some(node) = self.nodes.get(clone.nodes.len()) {
+            if spent >= budget {
+                return Ok(true);
+            }
             let mut copy = Node::new(node.live(), End::Back)?;
             copy.bytes.extend_from_slice(&node.bytes[node.start..]);
             copy.count = node.count;
-            nodes.push_back(copy);
+            counted::copied(node.live());
+            spent += node.count.max(node.live() / super::COPIED_BYTES);
+            clone.len += node.count;
+            clone.bytes += copy.bytes.capacity();
+            clone.nodes.push_back(copy);
         }
-        let bytes = nodes.iter().map(|node| node.bytes.capacity()).sum();
-        Ok(Self {
-            nodes,
-            len: self.len,
-            bytes,
-        })
+        Ok(false)
     }
 
     /// Drops about `budget` elements; whether there are more.
@@ -376,6 +393,48 @@ impl Quicklist {
         }
     }
 
+    /// The elements before `index`, to be gone through from the end.
+    pub fn iter_until(&self, index: usize) -> Elements<'_> {
+        let Some((number, before)) = self.node_of(index) else {
+            return self.iter();
+        };
+        let node = &self.nodes[number];
+        let mut back = node.entries();
+        if before < node.count / 2 {
+            let mut entries = node.entries();
+            entries.skip_some(before);
+            back = Entries::between(&node.bytes, node.start, entries.position());
+        } else {
+            for _ in before..node.count {
+                back.next_back();
+            }
+        }
+        Elements {
+            nodes: self.nodes.range(..number),
+            front: Entries::default(),
+            back,
+        }
+    }
+
+    /// Adds an element next to element `index`, which is there.
+    ///
+    /// # Errors
+    /// There is no memory for it; nothing has changed.
+    pub fn insert_beside(
+        &mut self,
+        index: usize,
+        after: bool,
+        element: Element<'_>,
+    ) -> Result<(), OutOfMemory> {
+        let Some((number, At(at))) = self.place(index) else {
+            return Ok(());
+        };
+        let node = &self.nodes[number];
+        let at = if after { end_of(&node.bytes, at) } else { at };
+        let offset = at - node.start;
+        self.insert_at(number, offset, element)
+    }
+
     /// Puts an element in the place of element `index`, which is there.
     ///
     /// # Errors
@@ -562,62 +621,6 @@ impl Quicklist {
         } else {
             self.settle(number);
         }
-    }
-
-    /// Removes up to `count` elements that are `text`, looking from `end`, and
-    /// returns how many.
-    pub fn remove_equal(&mut self, text: &[u8], count: usize, end: End) -> usize {
-        let wanted = Wanted::new(text);
-        let mut left = count;
-        let mut from_node = |node: &mut Node| {
-            let from = match end {
-                End::Front => Some(At(node.start)),
-                End::Back => first_of_last(node.entries(), wanted, left),
-            };
-            let removed = from.map_or(0, |from| cut_equal(&mut node.bytes, from, wanted, left));
-            node.count -= removed;
-            left -= removed;
-            left > 0
-        };
-        match end {
-            End::Front => self.nodes.iter_mut().all(&mut from_node),
-            End::Back => self.nodes.iter_mut().rev().all(&mut from_node),
-        };
-        let removed = count - left;
-        if removed > 0 {
-            self.len -= removed;
-            self.tidy();
-        }
-        removed
-    }
-
-    /// Drops empty nodes, and joins neighbours that are small together.
-    fn tidy(&mut self) {
-        let count = self.nodes.len();
-        let mut kept = 0;
-        // Once around the deque: what comes off the front goes to the back.
-        for _ in 0..count {
-            let Some(mut node) = self.nodes.pop_front() else {
-                break;
-            };
-            if node.count == 0 {
-                continue;
-            }
-            if kept > 0
-                && let Some(last) = self.nodes.back_mut()
-                && last.live() + node.live() <= NODE_BYTES / 2
-                && last.make_room(End::Back, node.live()).is_ok()
-            {
-                last.bytes.extend_from_slice(&node.bytes[node.start..]);
-                last.count += node.count;
-                continue;
-            }
-            node.seal();
-            self.nodes.push_back(node);
-            kept += 1;
-        }
-        self.bytes = self.nodes.iter().map(|node| node.bytes.capacity()).sum();
-        self.shrink_deque();
     }
 }
 

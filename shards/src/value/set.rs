@@ -45,7 +45,7 @@ pub enum SetRef<'a> {
 pub struct SetPlace {
     /// Members that were visited.
     pub visited: usize,
-    place: table::Place,
+    pub(super) place: table::Place,
 }
 
 impl Set {

@@ -1,9 +1,10 @@
 //! BITOP: a string made of the bits of others.
 
+use super::ELEMENT_BYTES;
 use super::words::Operation;
 use crate::command::spec::{Access, Arity, Begin, Find, Group, KeySpec, flags};
 use crate::command::strings::{lcs::bulk_text, text_of};
-use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, ROW, Row, Run, Write};
+use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, ROW, Row, Run, Work, Write};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::keyspace::{StringRef, Ttl};
@@ -20,7 +21,7 @@ pub static COMMANDS: &[Row] = &[Row {
         keys_from(2, 0, &["OW", "update"]),
         keys_from(3, -1, &["RO", "access"]),
     ],
-    flags: flags::WRITE.with(flags::DENYOOM),
+    flags: flags::WRITE.with(flags::DENYOOM).with(flags::HEAVY),
     run: Run::ReadThenWrite {
         whole: bitop,
         read,
@@ -68,10 +69,12 @@ fn parse(args: Args<'_>) -> Result<(Operation, Args<'_>), CommandError> {
 }
 
 /// Strings being combined.
-struct Combination {
+#[derive(Debug)]
+pub struct Combination {
     operation: Operation,
+    /// As long as the longest string, in the end.
+    length: usize,
     result: Vec<u8>,
-    is_first: bool,
 }
 
 impl Combination {
@@ -80,44 +83,73 @@ impl Combination {
         let mut result = Vec::new();
         let reserved = result.try_reserve_exact(length);
         reserved.map_err(|_| CommandError::OutOfMemory)?;
-        result.resize(length, 0);
         Ok(Self {
             operation,
+            length,
             result,
-            is_first: true,
         })
     }
 
-    fn add(&mut self, text: &[u8]) {
+    /// The next bytes of the result, up to so many: where they begin.
+    fn extend(&mut self, bytes: usize) -> usize {
+        let start = self.result.len();
+        let end = start.saturating_add(bytes).min(self.length);
+        self.result.resize(end, 0);
+        start
+    }
+
+    /// Whether there are more.
+    fn goes_on(&self) -> bool {
+        self.result.len() < self.length
+    }
+
+    /// Adds the `nth` string to the bytes of the result from `start` on.
+    fn add(&mut self, nth: usize, start: usize, text: &[u8]) {
         let operation = match self.operation {
             // The result is all zeros so far.
-            Operation::And if self.is_first => Operation::Or,
+            Operation::And if nth == 0 => Operation::Or,
             operation => operation,
         };
-        self.is_first = false;
-        operation.apply(&mut self.result, text);
+        let part = text.get(start..text.len().min(self.result.len()));
+        operation.apply(&mut self.result[start..], part.unwrap_or_default());
     }
 }
 
 fn bitop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (operation, keys) = parse(args)?;
     let (destination, sources) = (&keys[0], keys.from(1));
-    let mut length = 0;
-    for key in sources.iter() {
-        let mut buffer = itoa::Buffer::new();
-        let string = ctx.db.read_string(key)?;
-        let string = string.unwrap_or(StringRef::Bytes(b""));
-        length = length.max(text_of(string, &mut buffer).len());
-    }
-    let mut combination = Combination::new(operation, length)?;
-    for key in sources.iter() {
+    let work = ctx.work();
+    let mut bytes = ctx.step().saturating_mul(ELEMENT_BYTES) / sources.len().max(1);
+    let mut combination = match work {
+        Some(Work::Bitop(combination)) => combination,
+        _ => {
+            let (mut length, mut sum, mut hits) = (0, 0_usize, 0);
+            for key in sources.iter() {
+                let mut buffer = itoa::Buffer::new();
+                let string = ctx.db.read_string(key)?;
+                hits += usize::from(string.is_some());
+                let string = string.unwrap_or(StringRef::Bytes(b""));
+                let own = text_of(string, &mut buffer).len();
+                (length, sum) = (length.max(own), sum.saturating_add(own));
+            }
+            let counted = (hits, sources.len() - hits);
+            if !ctx.in_slices(sum / ELEMENT_BYTES, counted)? {
+                bytes = usize::MAX;
+            }
+            Box::new(Combination::new(operation, length)?)
+        }
+    };
+    let start = combination.extend(bytes.max(1));
+    for (nth, key) in sources.iter().enumerate() {
         let mut buffer = itoa::Buffer::new();
         let string = ctx.db.lookup_string(key)?;
-        combination.add(text_of(
-            string.unwrap_or(StringRef::Bytes(b"")),
-            &mut buffer,
-        ));
+        let string = string.unwrap_or(StringRef::Bytes(b""));
+        combination.add(nth, start, text_of(string, &mut buffer));
     }
+    if combination.goes_on() {
+        return ctx.leave(Work::Bitop(combination));
+    }
+    let length = combination.length;
     if length > 0 {
         ctx.db
             .set_owned(destination, combination.result, Ttl::Clear)?;
@@ -154,7 +186,10 @@ fn decide(decision: &mut Decision<'_>) -> Outcome {
     let texts = || decision.read.iter().map(|reply| bulk_text(reply));
     let length = texts().map(<[u8]>::len).max().unwrap_or(0);
     let mut combination = Combination::new(operation, length)?;
-    texts().for_each(|text| combination.add(text));
+    combination.extend(length);
+    for (nth, text) in texts().enumerate() {
+        combination.add(nth, 0, text);
+    }
     decision.reply.integer(length as i64);
     let destination = &keys[0];
     let write = if length > 0 {

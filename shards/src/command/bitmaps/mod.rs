@@ -12,7 +12,7 @@ mod words;
 use super::args::integer;
 use super::spec::{Arity, Group, KeySpec, flags};
 use super::strings::text_of;
-use super::{Args, Context, Outcome, ROW, Row, Run};
+use super::{Args, Context, Outcome, ROW, Row, Run, Work};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::keyspace::StringRef;
@@ -30,7 +30,7 @@ pub static COMMANDS: &[Row] = &[
         group: Group::Bitmap,
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RO", "access"])],
-        flags: flags::READONLY,
+        flags: flags::READONLY.with(flags::HEAVY),
         history: &[("7.0.0", "Takes `BYTE` and `BIT`.")],
         run: Run::OneShard(bitcount),
         ..ROW
@@ -44,7 +44,7 @@ pub static COMMANDS: &[Row] = &[
         group: Group::Bitmap,
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RO", "access"])],
-        flags: flags::READONLY,
+        flags: flags::READONLY.with(flags::HEAVY),
         history: &[("7.0.0", "Takes `BYTE` and `BIT`.")],
         run: Run::OneShard(bitpos),
         ..ROW
@@ -167,28 +167,70 @@ impl Unit {
     }
 }
 
-fn bitcount(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let mut buffer = itoa::Buffer::new();
-    // Redis looks at the rest of a request only if there is a string.
-    let Some(string) = ctx.db.read_string(&args[1])? else {
-        ctx.reply.integer(0);
-        return Ok(());
-    };
-    let text = text_of(string, &mut buffer);
-    let range = match (args.get(2), args.get(3)) {
-        (None, _) => 0..text.len() * 8,
+/// Bytes that take as long as an element of a collection to go through.
+pub(super) const ELEMENT_BYTES: usize = 1024;
+
+/// Bits of a range that are gone through in this call, in slices if they are many:
+/// from one on that earlier calls have come to. Nothing was counted but a hit.
+fn bits_now(
+    ctx: &mut Context<'_>,
+    range: &Range<usize>,
+    from: Option<usize>,
+) -> Result<Range<usize>, CommandError> {
+    const BITS: usize = ELEMENT_BYTES * 8;
+    let start = from.unwrap_or(range.start);
+    if from.is_none() && !ctx.in_slices(range.len() / BITS, (1, 0))? {
+        return Ok(range.clone());
+    }
+    let some = ctx.step().saturating_mul(BITS);
+    Ok(start..start.saturating_add(some).min(range.end))
+}
+
+/// The bits that BITCOUNT is about, of a string of so many bytes.
+fn counted_range(args: Args<'_>, length: usize) -> Result<Range<usize>, CommandError> {
+    match (args.get(2), args.get(3)) {
+        (None, _) => Ok(0..length * 8),
         (Some(start), Some(end)) if args.len() <= 5 => {
             let (start, end) = (integer(start)?, integer(end)?);
             if start < 0 && end < 0 && start > end {
-                0..0 // before the unit is looked at, and if both lie before the string
-            } else {
-                Unit::parse(args.get(4))?.range(start, end, text.len())
+                return Ok(0..0); // before the unit is looked at, and if both lie before the string
             }
+            Ok(Unit::parse(args.get(4))?.range(start, end, length))
         }
-        _ => return Err(CommandError::Syntax),
+        _ => Err(CommandError::Syntax),
+    }
+}
+
+/// The length of a string, which is looked at for the first time or again.
+fn length_of(ctx: &mut Context<'_>, key: &[u8]) -> Result<Option<usize>, CommandError> {
+    let mut buffer = itoa::Buffer::new();
+    let string = match ctx.has_work() {
+        false => ctx.db.read_string(key)?,
+        true => ctx.db.lookup_string(key)?,
     };
+    Ok(string.map(|string| text_of(string, &mut buffer).len()))
+}
+
+fn bitcount(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    // Redis looks at the rest of a request only if there is a string.
+    let Some(length) = length_of(ctx, &args[1])? else {
+        ctx.reply.integer(0);
+        return Ok(());
+    };
+    let range = counted_range(args, length)?;
+    let (from, before) = match ctx.work() {
+        Some(Work::Bits(from, count)) => (Some(from), count),
+        _ => (None, 0),
+    };
+    let some = bits_now(ctx, &range, from)?;
+    let mut buffer = itoa::Buffer::new();
+    let string = ctx.db.lookup_string(&args[1])?;
+    let text = text_of(string.unwrap_or(StringRef::Bytes(b"")), &mut buffer);
     // A string is far shorter than 2^60 bytes.
-    let count = words::count_range(text, range).cast_signed();
+    let count = before + words::count_range(text, some.clone()).cast_signed();
+    if some.end < range.end {
+        return ctx.leave(Work::Bits(some.end, count));
+    }
     ctx.reply.integer(count);
     Ok(())
 }
@@ -199,22 +241,28 @@ fn bitpos(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         1 => true,
         _ => return Err(NOT_A_BIT),
     };
-    let mut buffer = itoa::Buffer::new();
-    let Some(string) = ctx.db.read_string(&args[1])? else {
+    let Some(length) = length_of(ctx, &args[1])? else {
         ctx.reply.integer(-i64::from(wanted));
         return Ok(());
     };
-    let text = text_of(string, &mut buffer);
     if args.len() > 6 {
         return Err(CommandError::Syntax);
     }
     let start = args.get(3).map_or(Ok(0), integer)?;
     let unit = Unit::parse(args.get(5))?;
     let end = args.get(4).map(integer).transpose()?;
-    let range = unit.range(start, end.unwrap_or(-1), text.len());
-    let found = words::find(text, range.clone(), wanted);
-    let position = match found {
+    let range = unit.range(start, end.unwrap_or(-1), length);
+    let from = match ctx.work() {
+        Some(Work::Bits(from, _)) => Some(from),
+        _ => None,
+    };
+    let some = bits_now(ctx, &range, from)?;
+    let mut buffer = itoa::Buffer::new();
+    let string = ctx.db.lookup_string(&args[1])?;
+    let text = text_of(string.unwrap_or(StringRef::Bytes(b"")), &mut buffer);
+    let position = match words::find(text, some.clone(), wanted) {
         Some(position) => position as i64,
+        None if some.end < range.end => return ctx.leave(Work::Bits(some.end, 0)),
         // Zeros follow the string, unless its end was given.
         None if !wanted && end.is_none() && !range.is_empty() => range.end as i64,
         None => -1,

@@ -2,19 +2,20 @@
 
 use super::looking;
 use crate::command::args::{integer, random_count};
+use crate::command::choosing::{Choosing, Named, replied, weight as weight_of};
 use crate::command::sets::reply_element;
 use crate::command::spec::{Arity, flags};
-use crate::command::{Args, Context, Outcome, Row};
+use crate::command::{Args, Context, Outcome, Row, Work};
 use crate::error::{CommandError, OutOfMemory};
 use crate::resp::{Protocol, Reply};
 use crate::types::{Random, UnixMs};
-use crate::value::{Element, Field, Hash, HashRef, below};
-use std::collections::BTreeMap;
+use crate::value::{Collection, Element, Field, Hash, HashRef, Set, SetPlace, below};
+use std::collections::{BTreeMap, BTreeSet};
 
 pub static COMMANDS: &[Row] = &[Row {
     since: "6.2.0",
-    complexity: "O(N) with N the number of fields replied",
-    flags: flags::READONLY,
+    complexity: "O(N+M) with N the number of fields replied and M the number of those whose time has come",
+    flags: flags::READONLY.with(flags::HEAVY),
     tips: &["nondeterministic_output"],
     ..looking(
         "hrandfield",
@@ -31,8 +32,71 @@ fn hrandfield(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         (None, _) => None,
         (Some(count), option) => Some(parse(integer(count)?, option, args.len())?),
     };
+    if let Some(Work::Fields(job)) = ctx.work() {
+        return job.go_on(ctx, key, asked);
+    }
     ctx.db.expire_fields(key, std::iter::empty());
-    let hash = ctx.db.read_as::<Hash>(key)?;
+    let at_once = ctx.at_once();
+    let random = &mut ctx.chance.choices;
+    let (mut len, mut weight, mut due) = (0, 0, false);
+    if let Some(hash) = ctx.db.read_as::<Hash>(key)? {
+        len = hash.len();
+        due = hash.earliest().is_some_and(|at| at <= now);
+        weight = asked.map_or(1, |(count, _)| weight_of(count, len));
+        if due && weight > 0 && len > at_once {
+            // Who wants few tries to find some that are not due before all are looked at.
+            if weight <= at_once
+                && let Some(drawn) = draw(hash, now, asked, random)
+            {
+                reply_drawn(&mut ctx.reply, &drawn, asked);
+                return Ok(());
+            }
+            weight = len;
+        }
+    }
+    if weight > at_once.max(1) && ctx.in_slices(weight, (1, 0))? {
+        return Job::begin(ctx, (len, due), asked)?.go_on(ctx, key, asked);
+    }
+    in_one_piece(ctx, key, asked)
+}
+
+/// As many fields that are not due as are asked for, unless it takes too many draws.
+fn draw<'a>(
+    hash: HashRef<'a>,
+    now: UnixMs,
+    asked: Option<(i64, bool)>,
+    random: &mut Random,
+) -> Option<Vec<Field<'a>>> {
+    const TRIES: usize = 64;
+    let count = asked.map_or(-1, |(count, _)| count);
+    let wanted = replied(count, hash.len());
+    let (mut drawn, mut names) = (Vec::new(), BTreeSet::new());
+    for _ in 0..TRIES + 2 * wanted {
+        if drawn.len() == wanted {
+            return Some(drawn);
+        }
+        let field = hash.choose(random);
+        let mut is_new = || names.insert(field.name.with_bytes(<[u8]>::to_vec));
+        if !field.is_due(now) && (count < 0 || is_new()) {
+            drawn.push(field);
+        }
+    }
+    None
+}
+
+fn reply_drawn(reply: &mut Reply<'_>, drawn: &[Field<'_>], asked: Option<(i64, bool)>) {
+    let values = asked.is_some_and(|(_, values)| values);
+    if asked.is_some() {
+        array(reply, drawn.len(), values);
+    }
+    for field in drawn {
+        pair(reply, field.name, values.then_some(field.value));
+    }
+}
+
+fn in_one_piece(ctx: &mut Context<'_>, key: &[u8], asked: Option<(i64, bool)>) -> Outcome {
+    let now = ctx.db.now();
+    let hash = ctx.db.lookup_as::<Hash>(key)?;
     let mut chooser = hash.map(|hash| Chooser::new(hash, now));
     let (random, reply) = (&mut ctx.chance.choices, &mut ctx.reply);
     let first = match &mut chooser {
@@ -58,6 +122,113 @@ fn hrandfield(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Many fields, or some of many of which some are due, in slices.
+#[derive(Debug)]
+pub struct Job {
+    /// How far the fields have been gone through for those that are not due, which are
+    /// these. If none is due, there is no need.
+    gathering: Option<SetPlace>,
+    live: Option<Set>,
+    /// The choice among those, or all.
+    choosing: Option<Choosing>,
+}
+
+impl Job {
+    fn begin(
+        ctx: &mut Context<'_>,
+        (len, due): (usize, bool),
+        asked: Option<(i64, bool)>,
+    ) -> Result<Box<Self>, CommandError> {
+        let mut job = Self {
+            gathering: due.then(SetPlace::default),
+            live: None,
+            choosing: None,
+        };
+        match due {
+            true => job.live = Some(Set::large(&ctx.growth())?),
+            false => job.choosing = Some(choosing(ctx, len, asked)?),
+        }
+        Ok(Box::new(job))
+    }
+
+    /// Takes a slice of it.
+    fn go_on(
+        mut self: Box<Self>,
+        ctx: &mut Context<'_>,
+        key: &[u8],
+        asked: Option<(i64, bool)>,
+    ) -> Outcome {
+        let (now, growth, step) = (ctx.db.now(), ctx.growth(), ctx.step());
+        let Some(hash) = ctx.db.lookup_as::<Hash>(key)? else {
+            return Ok(());
+        };
+        if let (Some(at), Some(live)) = (&mut self.gathering, &mut self.live) {
+            hash.walk(at, step, |field| {
+                if !field.is_due(now) {
+                    field.name.with_bytes(|name| live.add(name, &growth))?;
+                }
+                Ok::<_, CommandError>(())
+            })?;
+            if at.visited == hash.len() {
+                self.gathering = None;
+            }
+            return ctx.leave(Work::Fields(self));
+        }
+        if self.choosing.is_none() {
+            let len = self.live.as_ref().map_or(0, |live| live.view().len());
+            self.choosing = Some(choosing(ctx, len, asked)?);
+            return ctx.leave(Work::Fields(self));
+        }
+        let Some(choosing) = &mut self.choosing else {
+            return Ok(());
+        };
+        let mut slice = choosing.slice(ctx);
+        let Some(hash) = ctx.db.lookup_as::<Hash>(key)? else {
+            return Ok(());
+        };
+        let (random, reply) = (&mut ctx.chance.choices, &mut ctx.reply);
+        let how = (&mut slice, &growth, random);
+        let values = asked.is_some_and(|(_, values)| values);
+        let put = |name: Element<'_>, value: Option<Element<'_>>| {
+            pair(reply, name, value.filter(|_| values));
+            reply.written()
+        };
+        match &self.live {
+            Some(live) => {
+                let names = live.view();
+                choosing.choose_some(Named { names, hash }, how, put)?;
+            }
+            None => choosing.choose_some(hash, how, put)?,
+        }
+        if choosing.replied.note(slice, ctx)? {
+            return ctx.leave(Work::Fields(self));
+        }
+        ctx.db.bury(self.live);
+        Ok(())
+    }
+}
+
+/// Writes the header of a reply, and begins to choose among `len` fields.
+fn choosing(
+    ctx: &mut Context<'_>,
+    len: usize,
+    asked: Option<(i64, bool)>,
+) -> Result<Choosing, CommandError> {
+    let Some((count, values)) = asked else {
+        // No array, if there is one.
+        if len == 0 {
+            ctx.reply.null();
+        }
+        return Ok(Choosing::again(len.min(1)));
+    };
+    let replied = replied(count, len);
+    array(&mut ctx.reply, replied, values);
+    Ok(match count < 0 {
+        true => Choosing::again(replied),
+        false => Choosing::different(&ctx.growth(), replied, (len, false))?,
+    })
 }
 
 /// The count, and whether values are wanted.

@@ -15,6 +15,7 @@ pub mod values;
 
 use super::args::Scan;
 use super::long::Piece;
+use super::scanning::Scanning;
 use super::sets::reply_element;
 use super::spec::{Arity, Deprecated, Group, KeySpec, flags};
 use super::{Args, Context, Outcome, ROW, Row, Run};
@@ -173,7 +174,7 @@ pub static COMMANDS: &[Row] = &[
     Row {
         since: "2.8.0",
         complexity: SCANNED,
-        flags: flags::READONLY,
+        flags: flags::READONLY.with(flags::HEAVY),
         tips: &["nondeterministic_output"],
         ..looking(
             "hscan",
@@ -381,12 +382,23 @@ fn hdel(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn hscan(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (cursor, now) = (Scan::cursor(args)?, ctx.db.now());
+    match Scanning::resumed(ctx) {
+        None => {}
+        Some(Ok(scanning)) => return scan_on(ctx, args, scanning),
+        Some(Err(outcome)) => return outcome,
+    }
     ctx.db.expire_fields(&args[1], std::iter::empty());
     let Some(hash) = ctx.db.read_as::<Hash>(&args[1])? else {
         Scan::reply_nothing(&mut ctx.reply);
         return Ok(());
     };
-    let scan = Scan::parse(args, true)?;
+    let (count, scan) = (hash.len(), Scan::parse(args, true)?);
+    if ctx.in_slices(scan.count.min(count), (1, 0))? {
+        return scan_on(ctx, args, Scanning::new(cursor, scan.count));
+    }
+    let Some(hash) = ctx.db.lookup_as::<Hash>(&args[1])? else {
+        return Ok(());
+    };
     let (mut found, mut len) = (Vec::new(), 0);
     let max = ctx.settings.reply_max.bytes;
     let mut elements = Reply::until(&mut found, ctx.reply.protocol(), max);
@@ -404,6 +416,28 @@ fn hscan(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     elements.complete()?;
     Scan::reply(&mut ctx.reply, next, len, &found);
     Ok(())
+}
+
+/// A slice of HSCAN.
+fn scan_on(ctx: &mut Context<'_>, args: Args<'_>, mut scanning: Box<Scanning>) -> Outcome {
+    let (scan, protocol) = (Scan::parse(args, true)?, ctx.reply.protocol());
+    let (now, budget) = (ctx.db.now(), scanning.budget(ctx));
+    let mut next = 0;
+    if let Some(hash) = ctx.db.lookup_as::<Hash>(&args[1])? {
+        next = hash.scan(scanning.cursor, budget, &mut |field| {
+            scanning.meet();
+            if field.is_due(now) || !field.name.with_bytes(|name| scan.wants(name)) {
+                return;
+            }
+            field.name.with_bytes(|name| scanning.add(protocol, name));
+            if !scan.no_values {
+                field
+                    .value
+                    .with_bytes(|value| scanning.add(protocol, value));
+            }
+        });
+    }
+    scanning.end(ctx, next)
 }
 
 #[cfg(test)]

@@ -13,10 +13,11 @@ use super::rebuild::rebuild;
 use crate::command::args::integer;
 use crate::command::spec::{Arity, Begin, Group, KeySpec, flags};
 use crate::command::{
-    Args, Context, Decision, Handler, Outcome, OwnedArgs, Put, ROW, Row, Run, Write,
+    Args, Context, Decision, Handler, Outcome, OwnedArgs, Put, ROW, Row, Run, Work, Write,
 };
 use crate::effects::Event;
 use crate::error::CommandError;
+use crate::keyspace::Copied;
 use crate::resp::read;
 use crate::types::DbIndex;
 
@@ -83,7 +84,7 @@ pub static COMMANDS: &[Row] = &[
                 ..KeySpec::first(&["OW", "update"])
             },
         ],
-        flags: flags::WRITE.with(flags::DENYOOM),
+        flags: flags::WRITE.with(flags::DENYOOM).with(flags::HEAVY),
         run: Run::Relocate {
             whole: copy,
             read: copy_read,
@@ -286,17 +287,37 @@ fn database(ctx: &Context<'_>, number: &[u8]) -> Result<DbIndex, CommandError> {
 
 fn copy(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let to = CopyTo::parse(ctx, args)?;
-    let found = ctx.db.read(to.key).is_some();
-    if !found || to.is_barred(ctx) {
-        ctx.reply.integer(0);
-        return Ok(());
+    if !ctx.has_work() {
+        let found = ctx.db.read(to.key).is_some();
+        if !found || to.is_barred(ctx) {
+            ctx.reply.integer(0);
+            return Ok(());
+        }
     }
-    if let Some(parcel) = ctx.db.copy_of(to.key)? {
-        ctx.in_db(to.db, |db| db.put_parcel(to.new, parcel))?;
-        ctx.changed_in(to.db, to.new, Event::CopyTo, 1);
-    }
+    let parcel = match copied(ctx, to.key)? {
+        Copied::All(parcel) => parcel,
+        Copied::Some(copying) => return ctx.leave(Work::Clone(copying)),
+    };
+    ctx.in_db(to.db, |db| db.put_parcel(to.new, parcel))?;
+    ctx.changed_in(to.db, to.new, Event::CopyTo, 1);
     ctx.reply.integer(1);
     Ok(())
+}
+
+/// A copy of what a key holds that is there, or a slice of it.
+fn copied(ctx: &mut Context<'_>, key: &[u8]) -> Result<Copied, CommandError> {
+    let copying = match ctx.work() {
+        Some(Work::Clone(copying)) => Some(copying),
+        _ => {
+            let elements = ctx.db.copied_elements(key);
+            if !ctx.in_slices(elements, (1, 0))? {
+                let parcel = ctx.db.copy_of(key)?.ok_or(CommandError::NoSuchKey)?;
+                return Ok(Copied::All(parcel));
+            }
+            None
+        }
+    };
+    ctx.db.copy_some(key, copying, ctx.settings.slices.step)
 }
 
 /// Of the source: copies the value. Of the destination: which database it is in,
@@ -305,8 +326,12 @@ fn copy_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let to = CopyTo::parse(ctx, args)?;
     let mut reply = i64::from(to.db.0);
     if ctx.cargo.key == 0 {
-        ctx.db.read(to.key);
-        ctx.cargo.parcel = ctx.db.copy_of(to.key)?.map(Box::new);
+        let found = ctx.has_work() || ctx.db.read(to.key).is_some();
+        match found.then(|| copied(ctx, to.key)).transpose()? {
+            Some(Copied::Some(copying)) => return ctx.leave(Work::Clone(copying)),
+            Some(Copied::All(parcel)) => ctx.cargo.parcel = Some(Box::new(parcel)),
+            None => {}
+        }
     } else if to.is_barred(ctx) {
         reply = -1;
     }

@@ -320,6 +320,28 @@ mod tests {
         ]);
     }
 
+    /// Nobody waits for all of them to be gone through.
+    #[test]
+    #[cfg(debug_assertions)] // a release build counts nothing
+    fn a_random_key_is_found_soon_although_all_are_due() {
+        let mut engine = Engine::new();
+        for first in (0..40_000).step_by(1000) {
+            let keys: Vec<String> = (first..first + 1000).map(|it| format!("k{it} v")).collect();
+            engine.run(&format!("MSET {}", keys.join(" ")));
+        }
+        for number in 0..40_000 {
+            engine.run(&format!("PEXPIREAT k{number} {}", engine.now.0 + 5));
+        }
+        engine.now = UnixMs(engine.now.0 + 5);
+        for _ in 0..3 {
+            crate::counted::take();
+            let reply = engine.run("RANDOMKEY");
+            assert!(reply.contains("|k"), "as a replica of Redis: {reply}");
+            let counts = crate::counted::take();
+            assert!(counts.lines + counts.elements < 20_000, "{counts:?}");
+        }
+    }
+
     #[test]
     fn a_random_key_is_any_key() {
         let mut engine = Engine::new();

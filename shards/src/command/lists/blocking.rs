@@ -7,7 +7,7 @@ use super::moving::{
     DESTINATION, Popping, decide_move, end_of, lmove_read, lmpop_read, lmpop_write,
     move_into_reply, multi_pop_into_reply,
 };
-use super::pop_into_reply;
+use super::{Popped, pop_into_reply};
 use crate::command::args::{deadline, keys_and_deadline};
 use crate::command::spec::{Access, Arity, Begin, Deprecated, Find, Group, KeySpec, flags};
 use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, ROW, Row, Run};
@@ -126,7 +126,10 @@ pub static COMMANDS: &[Row] = &[
         group: Group::List,
         arity: Arity::AtLeast(5),
         keys: &[NUMBERED],
-        flags: flags::WRITE.with(flags::BLOCKING).with(flags::MOVABLEKEYS),
+        flags: flags::WRITE
+            .with(flags::BLOCKING)
+            .with(flags::MOVABLEKEYS)
+            .with(flags::HEAVY),
         run: Run::ReadThenWrite {
             whole: blmpop,
             read: lmpop_read,
@@ -164,10 +167,10 @@ fn pop_with_key(ctx: &mut Context<'_>, key: &[u8], end: End) -> Result<bool, Com
         reply.array(2);
         reply.bulk(key);
     })?;
-    if popped > 0 {
+    if popped != Popped::Nothing {
         ctx.propagate(&[end.pop_name(), key]);
     }
-    Ok(popped > 0)
+    Ok(popped != Popped::Nothing)
 }
 
 fn blpop_decide(decision: &mut Decision<'_>) -> Outcome {

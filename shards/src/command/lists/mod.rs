@@ -9,15 +9,16 @@ pub mod search;
 
 use super::args::integer;
 use super::long::Piece;
+use super::replied::Replied;
 use super::spec::{Arity, Group, KeySpec, flags};
-use super::{Args, Context, Outcome, ROW, Row, Run};
+use super::{Args, Context, Outcome, ROW, Row, Run, Work};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::number::parse_i64;
 use crate::resp::Reply;
 use crate::types::Settings;
 use crate::value::listpack::Element;
-use crate::value::{End, Limit, List};
+use crate::value::{End, Limit, List, ListRef};
 use std::ops::Range;
 
 pub static COMMANDS: &[Row] = &[
@@ -86,7 +87,10 @@ pub static COMMANDS: &[Row] = &[
         group: Group::List,
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RW", "access", "delete"])],
-        flags: flags::WRITE.with(flags::FAST),
+        flags: flags::WRITE
+            .with(flags::FAST)
+            .with(flags::HEAVY)
+            .with(flags::COUNTED),
         history: &[("6.2.0", "Takes a count.")],
         run: Run::OneShard(lpop),
         ..ROW
@@ -100,7 +104,10 @@ pub static COMMANDS: &[Row] = &[
         group: Group::List,
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RW", "access", "delete"])],
-        flags: flags::WRITE.with(flags::FAST),
+        flags: flags::WRITE
+            .with(flags::FAST)
+            .with(flags::HEAVY)
+            .with(flags::COUNTED),
         history: &[("6.2.0", "Takes a count.")],
         run: Run::OneShard(rpop),
         ..ROW
@@ -307,7 +314,7 @@ fn rpop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 fn pop(ctx: &mut Context<'_>, args: Args<'_>, end: End) -> Outcome {
     let key = &args[1];
     let Some(count) = args.get(2) else {
-        if pop_into_reply(ctx, key, end, 1, |_, _| ())? == 0 {
+        if let Popped::Nothing = pop_into_reply(ctx, key, end, 1, |_, _| ())? {
             ctx.reply.null();
         }
         return Ok(());
@@ -325,22 +332,48 @@ fn pop(ctx: &mut Context<'_>, args: Args<'_>, end: End) -> Outcome {
         }
         return Ok(());
     }
-    if pop_into_reply(ctx, key, end, count, |reply, count| reply.array(count))? == 0 {
+    let begin = |reply: &mut Reply<'_>, count| reply.array(count);
+    if let Popped::Nothing = pop_into_reply(ctx, key, end, count, begin)? {
         ctx.reply.null_array();
     }
     Ok(())
 }
 
+/// What came of taking elements from a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Popped {
+    /// There is no list; nothing is replied.
+    Nothing,
+    /// So many are gone.
+    Some(usize),
+    /// The request is to be called again.
+    GoesOn,
+}
+
 /// Removes up to `count` (at least one) elements at an end of a list and
-/// replies them, after what `begin` replies, which is told how many. Without a
-/// list nothing is replied, and 0 returned.
+/// replies them, after what `begin` replies, which is told how many.
 pub fn pop_into_reply(
     ctx: &mut Context<'_>,
     key: &[u8],
     end: End,
     count: usize,
     begin: impl FnOnce(&mut Reply<'_>, usize),
-) -> Result<usize, CommandError> {
+) -> Result<Popped, CommandError> {
+    // One element is always taken in one piece.
+    if count > 1 && (ctx.has_work() || count > ctx.at_once()) {
+        let len = ctx.db.lookup_as::<List>(key)?.map_or(0, ListRef::len);
+        if len == 0 {
+            return Ok(Popped::Nothing);
+        }
+        if let Some(Work::Taking(taking)) = ctx.work() {
+            return take_some(ctx, key, end, taking);
+        }
+        let count = count.min(len);
+        if ctx.in_slices(count, (0, 0))? {
+            begin(&mut ctx.reply, count);
+            return take_some(ctx, key, end, Replied::of(count));
+        }
+    }
     let limit = Limit::of(ctx.settings);
     let reply = &mut ctx.reply;
     let popped = ctx.db.edit(key, |list: &mut List| {
@@ -350,10 +383,47 @@ pub fn pop_into_reply(
         count
     })?;
     let Some(popped) = popped else {
-        return Ok(0);
+        return Ok(Popped::Nothing);
     };
     ctx.changed_times(key, end.popped(), popped);
-    Ok(popped)
+    Ok(Popped::Some(popped))
+}
+
+/// Replies some of the elements that are to go. When all are replied, they go
+/// together: until then nothing has changed.
+fn take_some(
+    ctx: &mut Context<'_>,
+    key: &[u8],
+    end: End,
+    mut taking: Replied,
+) -> Result<Popped, CommandError> {
+    let mut slice = taking.slice(ctx);
+    let Some(list) = ctx.db.lookup_as::<List>(key)? else {
+        return Ok(Popped::Nothing);
+    };
+    let len = list.len();
+    let mut elements = list.iter_behind(end, taking.done);
+    let elements = std::iter::from_fn(|| match end {
+        End::Front => elements.next(),
+        End::Back => elements.next_back(),
+    });
+    slice.fill(&mut ctx.reply, elements, reply_element);
+    if taking.note(slice, ctx)? {
+        ctx.leave(Work::Taking(taking))?;
+        return Ok(Popped::GoesOn);
+    }
+    let count = taking.done;
+    if count == len {
+        ctx.db.delete(key);
+    } else {
+        let limit = Limit::of(ctx.settings);
+        let from = if end == End::Front { count } else { 0 };
+        let trim = |list: &mut List| list.trim(from, len - count, limit);
+        let parts = ctx.db.edit(key, trim)?.unwrap_or_default();
+        ctx.db.bury(parts);
+    }
+    ctx.changed_times(key, end.popped(), count);
+    Ok(Popped::Some(count))
 }
 
 fn llen(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {

@@ -4,7 +4,7 @@
 //! LMPOP reads how long each list is, then pops from the first that has
 //! anything, which makes the reply.
 
-use super::{pop_into_reply, reply_element};
+use super::{Popped, pop_into_reply, reply_element};
 use crate::command::spec::{Access, Arity, Begin, Deprecated, Find, Group, KeySpec, flags};
 use crate::command::{Args, Context, Decision, Handler, Outcome, OwnedArgs, ROW, Row, Run, Write};
 use crate::error::CommandError;
@@ -88,7 +88,7 @@ pub static COMMANDS: &[Row] = &[
         group: Group::List,
         arity: Arity::AtLeast(4),
         keys: &[NUMBERED],
-        flags: flags::WRITE.with(flags::MOVABLEKEYS),
+        flags: flags::WRITE.with(flags::MOVABLEKEYS).with(flags::HEAVY),
         run: Run::ReadThenWrite {
             whole: lmpop,
             read: lmpop_read,
@@ -306,12 +306,12 @@ pub fn multi_pop_into_reply(
         reply.bulk(key);
         reply.array(count);
     })?;
-    if popped > 0 {
+    if let Popped::Some(popped) = popped {
         let mut buffer = itoa::Buffer::new();
         let count = buffer.format(popped).as_bytes();
         ctx.propagate(&[end.pop_name(), key, count]);
     }
-    Ok(popped > 0)
+    Ok(popped != Popped::Nothing)
 }
 
 /// The length of each key.

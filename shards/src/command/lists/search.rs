@@ -1,14 +1,14 @@
 //! Commands that look for elements of a list.
 
 use crate::command::args::integer;
+use crate::command::replied::Replied;
 use crate::command::spec::{Arity, Group, KeySpec, flags};
-use crate::command::{Args, Context, Outcome, ROW, Row, Run};
+use crate::command::{Args, Context, Outcome, ROW, Row, Run, Work};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::number::parse_i64;
-use crate::resp::Reply;
 use crate::value::listpack::{Element, Wanted};
-use crate::value::{End, Limit, List, ListRef};
+use crate::value::{End, Limit, List, ListRef, Purge};
 
 pub static COMMANDS: &[Row] = &[
     Row {
@@ -20,7 +20,7 @@ pub static COMMANDS: &[Row] = &[
         group: Group::List,
         arity: Arity::Exactly(5),
         keys: &[KeySpec::first(&["RW", "insert"])],
-        flags: flags::WRITE.with(flags::DENYOOM),
+        flags: flags::WRITE.with(flags::DENYOOM).with(flags::HEAVY),
         run: Run::OneShard(linsert),
         ..ROW
     },
@@ -33,7 +33,7 @@ pub static COMMANDS: &[Row] = &[
         group: Group::List,
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RO", "access"])],
-        flags: flags::READONLY,
+        flags: flags::READONLY.with(flags::HEAVY),
         run: Run::OneShard(lpos),
         ..ROW
     },
@@ -46,7 +46,7 @@ pub static COMMANDS: &[Row] = &[
         group: Group::List,
         arity: Arity::Exactly(4),
         keys: &[KeySpec::first(&["RW", "delete"])],
-        flags: flags::WRITE,
+        flags: flags::WRITE.with(flags::HEAVY),
         run: Run::OneShard(lrem),
         ..ROW
     },
@@ -62,6 +62,10 @@ fn linsert(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         return Err(CommandError::Syntax);
     };
     let limit = Limit::of(ctx.settings);
+    let len = ctx.db.lookup_as::<List>(key)?.map_or(0, ListRef::len);
+    if len > ctx.at_once() || ctx.has_work() {
+        return insert_far(ctx, key, (pivot, after), element);
+    }
     let inserted = ctx.db.try_edit(key, |list: &mut List| {
         let found = list.insert(pivot, after, element, limit)?;
         Ok(found.then(|| list.len()))
@@ -76,6 +80,42 @@ fn linsert(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     }
     Ok(())
 }
+/// LINSERT into a list that is long: the pivot is looked for in slices, if it is not
+/// among the first elements.
+fn insert_far(
+    ctx: &mut Context<'_>,
+    key: &[u8],
+    (pivot, after): (&[u8], bool),
+    element: &[u8],
+) -> Outcome {
+    let (passed, budget) = match ctx.work() {
+        Some(Work::Passed(passed)) => (passed, ctx.long_step()),
+        _ => (0, ctx.at_once()),
+    };
+    let (mut index, mut len) = (None, 0);
+    if let Some(list) = ctx.db.lookup_as::<List>(key)? {
+        len = list.len();
+        let wanted = Wanted::new(pivot);
+        let mut some = (passed..).zip(list.iter_from(passed)).take(budget);
+        let found = some.find(|(_, element)| wanted.is(*element));
+        index = found.map(|(index, _)| index);
+    }
+    let passed = passed.saturating_add(budget);
+    let Some(index) = index else {
+        if passed < len && ctx.in_slices(usize::MAX, (0, 0))? {
+            return ctx.leave(Work::Passed(passed));
+        }
+        ctx.reply.integer(-1);
+        return Ok(());
+    };
+    let limit = Limit::of(ctx.settings);
+    ctx.db.try_edit(key, |list: &mut List| {
+        Ok(list.insert_beside(index, after, element, limit)?)
+    })?;
+    ctx.changed(key, Event::LInsert);
+    ctx.reply.integer(len as i64 + 1);
+    Ok(())
+}
 
 fn lrem(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let [key, count, element] = args.exactly()?;
@@ -86,13 +126,52 @@ fn lrem(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         Ok(count) => count,
     };
     let limit = Limit::of(ctx.settings);
-    let remove = |list: &mut List| list.remove_equal(element, most, end, limit);
-    let removed = ctx.db.edit(key, remove)?.unwrap_or(0);
-    if removed > 0 {
-        ctx.changed_times(key, Event::LRem, removed);
+    if let Some(Work::Purge(mut purge)) = ctx.work() {
+        let step = ctx.long_step();
+        let remove = |list: &mut List| list.remove_some_equal(element, &mut purge, step, limit);
+        if ctx.db.edit(key, remove)? == Some(true) {
+            return ctx.leave(Work::Purge(purge));
+        }
+        return removed(ctx, key, purge.removed);
     }
-    ctx.reply.integer(removed as i64);
+    if takes_long(ctx, key, (element, end), most)? && ctx.in_slices(usize::MAX, (0, 0))? {
+        return ctx.leave(Work::Purge(Purge::new(end, most)));
+    }
+    let remove = |list: &mut List| list.remove_equal(element, most, end, limit);
+    let count = ctx.db.edit(key, remove)?.unwrap_or(0);
+    removed(ctx, key, count)
+}
+
+fn removed(ctx: &mut Context<'_>, key: &[u8], count: usize) -> Outcome {
+    if count > 0 {
+        ctx.changed_times(key, Event::LRem, count);
+    }
+    ctx.reply.integer(count as i64);
     Ok(())
+}
+
+/// Whether up to `most` elements to be removed are not found among the first that may be
+/// gone through at once.
+fn takes_long(
+    ctx: &mut Context<'_>,
+    key: &[u8],
+    (element, end): (&[u8], End),
+    most: usize,
+) -> Result<bool, CommandError> {
+    let at_once = ctx.at_once();
+    let list = ctx.db.lookup_as::<List>(key)?;
+    // A listpack is short, however many elements it may have.
+    let long = list.filter(|list| list.len() > at_once);
+    let Some(list @ ListRef::Quicklist(_)) = long else {
+        return Ok(false);
+    };
+    let wanted = Wanted::new(element);
+    let is = |element: &Element<'_>| wanted.is(*element);
+    let found = match end {
+        End::Front => list.iter().take(at_once).filter(is).count(),
+        End::Back => list.iter().rev().take(at_once).filter(is).count(),
+    };
+    Ok(found < most)
 }
 
 /// What LPOS is asked for.
@@ -155,33 +234,52 @@ impl Search {
         Ok(())
     }
 
-    /// Hands the indices of what is found to `found`, as long as that wants more.
-    fn run(&self, list: ListRef<'_>, text: &[u8], mut found: impl FnMut(usize) -> bool) {
-        let wanted = Wanted::new(text);
-        let mut skip = self.skip;
-        let mut compare = |index: usize, element: Element<'_>| {
-            if !wanted.is(element) {
-                return true;
+    /// Goes on with about `budget` elements; whether there are more to compare.
+    fn go_on(
+        &self,
+        list: ListRef<'_>,
+        text: &[u8],
+        found: &mut Found,
+        budget: usize,
+    ) -> Result<bool, CommandError> {
+        let (wanted, len) = (Wanted::new(text), list.len());
+        let most = self.count.unwrap_or(1);
+        let all = self.compare.min(len);
+        let end = found.compared.saturating_add(budget).min(all);
+        let mut elements = list.iter_behind(self.from, found.compared);
+        for nth in found.compared..end {
+            let (element, index) = match self.from {
+                End::Front => (elements.next(), nth),
+                End::Back => (elements.next_back(), len - 1 - nth),
+            };
+            if !element.is_some_and(|element| wanted.is(element)) {
+                continue;
             }
-            if skip > 0 {
-                skip -= 1;
-                return true;
-            }
-            found(index)
-        };
-        let elements = list.iter();
-        match self.from {
-            End::Front => {
-                let mut elements = (0..).zip(elements).take(self.compare);
-                elements.all(|(index, element)| compare(index, element));
-            }
-            End::Back => {
-                let indices = (0..list.len()).rev();
-                let mut elements = indices.zip(elements.rev()).take(self.compare);
-                elements.all(|(index, element)| compare(index, element));
+            found.matches += 1;
+            if found.matches > self.skip {
+                let room = found.indices.try_reserve(1);
+                room.map_err(|_| CommandError::OutOfMemory)?;
+                found.indices.push(index);
+                if found.indices.len() >= most {
+                    return Ok(false);
+                }
             }
         }
+        found.compared = end;
+        Ok(end < all)
     }
+}
+
+/// How far an LPOS has come.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Elements that were compared, and how many of them are equal.
+    compared: usize,
+    matches: u64,
+    /// Where those are that are asked for.
+    indices: Vec<usize>,
+    /// How many are replied, when all are found.
+    replied: Option<Replied>,
 }
 
 /// A count of which 0 means all.
@@ -195,43 +293,61 @@ fn all_if_zero(number: &[u8]) -> Option<usize> {
 fn lpos(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let search = Search::parse(args)?;
     let (key, text) = (&args[1], &args[2]);
-    let reply = &mut ctx.reply;
-    let list = ctx.db.read_as::<List>(key)?;
-    match (list, search.count) {
-        (Some(list), Some(count)) => reply_all(reply, list, text, &search, count),
-        (None, Some(_)) => reply.array(0),
-        (list, None) => {
-            let mut first = None;
-            if let Some(list) = list {
-                search.run(list, text, |index| {
-                    first = Some(index);
-                    false
-                });
-            }
-            match first {
-                Some(index) => reply.integer(index as i64),
-                None => reply.null(),
+    if let Some(Work::Found(mut found)) = ctx.work() {
+        if found.replied.is_none() {
+            let step = ctx.long_step();
+            if let Some(list) = ctx.db.lookup_as::<List>(key)?
+                && search.go_on(list, text, &mut found, step)?
+            {
+                return ctx.leave(Work::Found(found));
             }
         }
+        return reply_found(ctx, &search, found);
     }
-    Ok(())
+    let at_once = ctx.at_once();
+    let mut found = Box::<Found>::default();
+    match ctx.db.read_as::<List>(key)? {
+        Some(list) => {
+            if search.go_on(list, text, &mut found, at_once)?
+                && ctx.in_slices(usize::MAX, (1, 0))?
+            {
+                return ctx.leave(Work::Found(found));
+            }
+            reply_found(ctx, &search, found)
+        }
+        None if search.count.is_some() => {
+            ctx.reply.array(0);
+            Ok(())
+        }
+        None => {
+            ctx.reply.null();
+            Ok(())
+        }
+    }
 }
 
-/// Replies the indices of up to `count` matches: first counts them, so that
-/// none need be kept.
-fn reply_all(reply: &mut Reply<'_>, list: ListRef<'_>, text: &[u8], search: &Search, count: usize) {
-    let mut matches = 0;
-    search.run(list, text, |_| {
-        matches += 1;
-        matches < count
-    });
-    reply.array(matches);
-    let mut left = matches;
-    if left > 0 {
-        search.run(list, text, |index| {
-            reply.integer(index as i64);
-            left -= 1;
-            left > 0
-        });
+/// Replies what is found; many indices in slices.
+fn reply_found(ctx: &mut Context<'_>, search: &Search, mut found: Box<Found>) -> Outcome {
+    if search.count.is_none() {
+        match found.indices.first() {
+            Some(index) => ctx.reply.integer(*index as i64),
+            None => ctx.reply.null(),
+        }
+        return Ok(());
     }
+    let len = found.indices.len();
+    let mut replied = found.replied.unwrap_or_else(|| {
+        ctx.reply.array(len);
+        Replied::of(len)
+    });
+    let mut slice = replied.slice(ctx);
+    let rest = found.indices.get(replied.done..).unwrap_or_default();
+    slice.fill(&mut ctx.reply, rest.iter(), |reply, index| {
+        reply.integer(*index as i64);
+    });
+    if replied.note(slice, ctx)? {
+        found.replied = Some(replied);
+        return ctx.leave(Work::Found(found));
+    }
+    Ok(())
 }

@@ -5,14 +5,16 @@
 
 use super::reply_element;
 use crate::command::args::{integer, random_count};
+use crate::command::choosing::{Choosing, replied, weight};
 use crate::command::spec::{Arity, Group, KeySpec, flags};
-use crate::command::{Args, Context, Outcome, ROW, Row, Run};
+use crate::command::{Args, Context, Outcome, ROW, Row, Run, Work};
 use crate::effects::Event;
 use crate::error::{CommandError, OutOfMemory};
 use crate::number::parse_i64;
 use crate::types::Random;
-use crate::value::{Collection, Element, Set, SetRef, below};
+use crate::value::{Collection, Element, Set, SetPlace, SetRef, below};
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 
 pub static COMMANDS: &[Row] = &[
     Row {
@@ -24,7 +26,10 @@ pub static COMMANDS: &[Row] = &[
         group: Group::Set,
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RW", "access", "delete"])],
-        flags: flags::WRITE.with(flags::FAST),
+        flags: flags::WRITE
+            .with(flags::FAST)
+            .with(flags::HEAVY)
+            .with(flags::COUNTED),
         tips: &["nondeterministic_output"],
         history: &[("3.2.0", "Takes a count.")],
         run: Run::OneShard(spop),
@@ -39,7 +44,7 @@ pub static COMMANDS: &[Row] = &[
         group: Group::Set,
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RO", "access"])],
-        flags: flags::READONLY,
+        flags: flags::READONLY.with(flags::HEAVY).with(flags::COUNTED),
         tips: &["nondeterministic_output"],
         history: &[("2.6.0", "Takes a count.")],
         run: Run::OneShard(srandmember),
@@ -62,6 +67,21 @@ fn spop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         }
         None => None,
     };
+    if let Some(Work::Popping(popping)) = ctx.work() {
+        return popping.go_on(ctx, key);
+    }
+    if let Some(count) = count.filter(|count| *count > ctx.at_once()) {
+        let len = ctx.db.lookup_as::<Set>(key)?.map_or(0, SetRef::len);
+        let count = count.min(len);
+        if ctx.in_slices(count, (0, 0))? {
+            ctx.reply.set(count);
+            let popping = Popping {
+                choosing: Choosing::different(&ctx.growth(), count, (len, true))?,
+                gone: SetPlace::default(),
+            };
+            return Box::new(popping).go_on(ctx, key);
+        }
+    }
     let random = &mut ctx.chance.choices;
     let pop = |set: &mut Set| {
         let drawn = draw(set.view(), count.unwrap_or(1), random)?;
@@ -100,35 +120,133 @@ fn srandmember(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         3 => Some(random_count(integer(&args[2])?)?),
         _ => return Err(CommandError::Syntax),
     };
-    let set = ctx.db.read_as::<Set>(&args[1])?;
-    match (count, set) {
-        (None, None) => ctx.reply.null(),
-        (None, Some(set)) => reply_element(&mut ctx.reply, set.choose(&mut ctx.chance.choices)),
-        (Some(_), None) => ctx.reply.array(0),
-        (Some(count), Some(set)) if count < 0 => {
-            ctx.reply.array(count.unsigned_abs() as usize);
-            for _ in 0..count.unsigned_abs() {
-                reply_element(&mut ctx.reply, set.choose(&mut ctx.chance.choices));
-                ctx.reply.complete()?;
-            }
+    let key = &args[1];
+    if let Some(Work::Members(choosing)) = ctx.work() {
+        return go_on(ctx, key, choosing);
+    }
+    let Some(count) = count else {
+        match ctx.db.read_as::<Set>(key)? {
+            None => ctx.reply.null(),
+            Some(set) => reply_element(&mut ctx.reply, set.choose(&mut ctx.chance.choices)),
         }
-        (Some(count), Some(set)) => {
-            let count = usize::try_from(count).unwrap_or(usize::MAX);
-            if count >= set.len() {
-                ctx.reply.array(set.len());
-                for member in set.iter() {
-                    reply_element(&mut ctx.reply, member);
-                }
-                return Ok(());
-            }
-            let drawn = draw(set, count, &mut ctx.chance.choices)?;
-            ctx.reply.array(drawn.len());
-            for member in drawn {
-                reply_element(&mut ctx.reply, member);
-            }
+        return Ok(());
+    };
+    let at_once = ctx.at_once();
+    let len = ctx.db.read_as::<Set>(key)?.map_or(0, SetRef::len);
+    let (replied, weight) = (replied(count, len), weight(count, len));
+    if len > 0 && weight > at_once && ctx.in_slices(weight, (1, 0))? {
+        ctx.reply.array(replied);
+        let choosing = match count < 0 {
+            true => Choosing::again(replied),
+            false => Choosing::different(&ctx.growth(), replied, (len, false))?,
+        };
+        return go_on(ctx, key, Box::new(choosing));
+    }
+    let Some(set) = ctx.db.lookup_as::<Set>(key)? else {
+        ctx.reply.array(0);
+        return Ok(());
+    };
+    ctx.reply.array(replied);
+    let reply = &mut ctx.reply;
+    let random = &mut ctx.chance.choices;
+    if count < 0 {
+        for _ in 0..replied {
+            reply_element(reply, set.choose(random));
+            reply.complete()?;
         }
+    } else if replied == len {
+        set.iter().for_each(|member| reply_element(reply, member));
+    } else {
+        let drawn = draw(set, replied, random)?;
+        drawn
+            .into_iter()
+            .for_each(|member| reply_element(reply, member));
     }
     Ok(())
+}
+
+/// SPOP of many members: they are chosen and replied, then they go.
+#[derive(Debug)]
+pub struct Popping {
+    choosing: Choosing,
+    /// Members that have gone.
+    gone: SetPlace,
+}
+
+/// A slice of SRANDMEMBER.
+fn go_on(ctx: &mut Context<'_>, key: &[u8], mut choosing: Box<Choosing>) -> Outcome {
+    match choose_some(ctx, key, &mut choosing)? {
+        true => ctx.leave(Work::Members(choosing)),
+        false => Ok(()),
+    }
+}
+
+/// Replies some members; whether there are more.
+fn choose_some(
+    ctx: &mut Context<'_>,
+    key: &[u8],
+    choosing: &mut Choosing,
+) -> Result<bool, CommandError> {
+    let growth = ctx.growth();
+    let mut slice = choosing.slice(ctx);
+    let Some(set) = ctx.db.lookup_as::<Set>(key)? else {
+        return Ok(false);
+    };
+    let (random, reply) = (&mut ctx.chance.choices, &mut ctx.reply);
+    choosing.choose_some(set, (&mut slice, &growth, random), |member, _| {
+        reply_element(reply, member);
+        reply.written()
+    })?;
+    choosing.replied.note(slice, ctx)
+}
+
+impl Popping {
+    fn go_on(mut self: Box<Self>, ctx: &mut Context<'_>, key: &[u8]) -> Outcome {
+        if self.choosing.replied.is_over() {
+            return self.remove_some(ctx, key);
+        }
+        choose_some(ctx, key, &mut self.choosing)?;
+        ctx.leave(Work::Popping(self))
+    }
+
+    /// Has some of the members go that were chosen; all of them are replied, so nothing
+    /// can fail any more.
+    fn remove_some(mut self: Box<Self>, ctx: &mut Context<'_>, key: &[u8]) -> Outcome {
+        let count = self.choosing.replied.of;
+        let Some(chosen) = self.choosing.chosen() else {
+            ctx.db.delete(key);
+            ctx.changed_times(key, Event::SPop, count);
+            ctx.propagate(&[b"DEL", key]);
+            return Ok(());
+        };
+        // What is flat is changed on a copy, for which there may be no memory: at once.
+        let step = match ctx.db.lookup_as::<Set>(key)? {
+            Some(SetRef::Table(_)) => ctx.step(),
+            _ => usize::MAX,
+        };
+        let (view, from) = (chosen.view(), self.gone.visited);
+        ctx.db.edit(key, |set: &mut Set| {
+            let Ok(()) = view.walk(&mut self.gone, step, |member| {
+                member.with_bytes(|member| set.remove(member));
+                Ok::<_, Infallible>(())
+            });
+        })?;
+        if ctx.is_recording() {
+            let some = view.iter_from(from).take(step);
+            let texts: Vec<Vec<u8>> = some.map(|it| it.with_bytes(<[u8]>::to_vec)).collect();
+            let members = texts.iter().map(Vec::as_slice);
+            let parts: Vec<&[u8]> = [&b"SREM"[..], key].into_iter().chain(members).collect();
+            ctx.propagate(&parts);
+        }
+        if self.gone.visited < view.len() {
+            return ctx.leave(Work::Popping(self));
+        }
+        ctx.changed_times(key, Event::SPop, count);
+        // What is recorded stands in its place.
+        ctx.propagate(&[]);
+        ctx.db.bury(self.choosing.into_chosen());
+        Ok(())
+    }
 }
 
 /// `count` different members, or all if there are not so many.

@@ -11,6 +11,7 @@ pub use smove::COMMANDS as SMOVE;
 
 use super::args::Scan;
 use super::long::Piece;
+use super::scanning::Scanning;
 use super::spec::{Arity, Group, KeySpec, flags};
 use super::{Args, Context, Outcome, ROW, Row, Run};
 use crate::effects::Event;
@@ -109,7 +110,7 @@ pub static COMMANDS: &[Row] = &[
         group: Group::Set,
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RO", "access"])],
-        flags: flags::READONLY,
+        flags: flags::READONLY.with(flags::HEAVY),
         tips: &["nondeterministic_output"],
         run: Run::OneShard(sscan),
         ..ROW
@@ -196,11 +197,22 @@ fn smembers(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn sscan(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let cursor = Scan::cursor(args)?;
+    match Scanning::resumed(ctx) {
+        None => {}
+        Some(Ok(scanning)) => return scan_on(ctx, args, scanning),
+        Some(Err(outcome)) => return outcome,
+    }
     let Some(set) = ctx.db.read_as::<Set>(&args[1])? else {
         Scan::reply_nothing(&mut ctx.reply);
         return Ok(());
     };
-    let scan = Scan::parse(args, false)?;
+    let (len, scan) = (set.len(), Scan::parse(args, false)?);
+    if ctx.in_slices(scan.count.min(len), (1, 0))? {
+        return scan_on(ctx, args, Scanning::new(cursor, scan.count));
+    }
+    let Some(set) = ctx.db.lookup_as::<Set>(&args[1])? else {
+        return Ok(());
+    };
     let (mut found, mut len) = (Vec::new(), 0);
     let max = ctx.settings.reply_max.bytes;
     let mut elements = Reply::until(&mut found, ctx.reply.protocol(), max);
@@ -215,6 +227,24 @@ fn sscan(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     elements.complete()?;
     Scan::reply(&mut ctx.reply, next, len, &found);
     Ok(())
+}
+
+/// A slice of SSCAN.
+fn scan_on(ctx: &mut Context<'_>, args: Args<'_>, mut scanning: Box<Scanning>) -> Outcome {
+    let (scan, protocol) = (Scan::parse(args, false)?, ctx.reply.protocol());
+    let budget = scanning.budget(ctx);
+    let mut next = 0;
+    if let Some(set) = ctx.db.lookup_as::<Set>(&args[1])? {
+        next = set.scan(scanning.cursor, budget, &mut |member| {
+            scanning.meet();
+            member.with_bytes(|member| {
+                if scan.wants(member) {
+                    scanning.add(protocol, member);
+                }
+            });
+        });
+    }
+    scanning.end(ctx, next)
 }
 
 /// Replies an element's text.

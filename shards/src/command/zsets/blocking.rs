@@ -3,7 +3,7 @@
 //! On one shard a request that finds nothing runs again when one of its keys
 //! appears; over shards its decision is made again. See `order`.
 
-use super::pops::{End, Popping, Shape, pop, zmpop_read, zmpop_write};
+use super::pops::{End, Popped, Popping, Shape, pop, zmpop_read, zmpop_write};
 use crate::command::args::{deadline, keys_and_deadline};
 use crate::command::spec::{Access, Arity, Begin, Find, Group, KeySpec, flags};
 use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, ROW, Row, Run};
@@ -79,7 +79,10 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::AtLeast(5),
         keys: &[NUMBERED],
-        flags: flags::WRITE.with(flags::BLOCKING).with(flags::MOVABLEKEYS),
+        flags: flags::WRITE
+            .with(flags::BLOCKING)
+            .with(flags::MOVABLEKEYS)
+            .with(flags::HEAVY),
         run: Run::ReadThenWrite {
             whole: bzmpop,
             read: zmpop_read,
@@ -113,7 +116,7 @@ fn pop_or_wait(ctx: &mut Context<'_>, args: Args<'_>, end: End) -> Outcome {
 /// Takes one member and replies the key, it and its score. Without a sorted set
 /// nothing is replied, and false returned.
 fn pop_with_key(ctx: &mut Context<'_>, key: &[u8], end: End) -> Result<bool, CommandError> {
-    let taken = pop(ctx, key, end, 1, Shape::KeyAndOne)? > 0;
+    let taken = pop(ctx, key, end, 1, Shape::KeyAndOne)? == Popped::Some;
     if taken {
         ctx.propagate(&[end.pop_name(), key]);
     }
@@ -150,10 +153,7 @@ fn bzmpop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let popping = Popping::parse(args.from(1))?;
     let until = deadline(&args[1], ctx.db.now())?;
     for key in args.from(3).iter().take(popping.keys) {
-        if pop(ctx, key, popping.end, popping.count, Shape::KeyAndPairs)? > 0 {
-            let request = popping.request(key);
-            let parts: Vec<&[u8]> = request.args().iter().collect();
-            ctx.propagate(&parts);
+        if popping.pop(ctx, key)? {
             return Ok(());
         }
     }

@@ -6,6 +6,7 @@
 
 pub mod blocking;
 mod bounds;
+pub mod chance;
 pub mod combine;
 pub mod inputs;
 pub mod pops;

@@ -1,13 +1,15 @@
 //! Commands that take members from an end.
 
 use super::reply_member;
+use crate::command::replied::Replied;
 use crate::command::spec::{Arity, Group, KeySpec, flags};
-use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, ROW, Row, Run};
+use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, ROW, Row, Run, Work};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::number::parse_i64;
-use crate::resp::Protocol;
-use crate::value::{Collection, Zset, ZsetRef};
+use crate::resp::{Protocol, Reply};
+use crate::value::{Collection, Element, Zset, ZsetRef, ZsetRemoval};
+use std::ops::Range;
 
 pub static COMMANDS: &[Row] = &[
     Row {
@@ -19,7 +21,7 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::AtLeast(4),
         keys: &[KeySpec::counted(1, &["RW", "access", "delete"])],
-        flags: flags::WRITE.with(flags::MOVABLEKEYS),
+        flags: flags::WRITE.with(flags::MOVABLEKEYS).with(flags::HEAVY),
         run: Run::ReadThenWrite {
             whole: zmpop,
             read: zmpop_read,
@@ -37,7 +39,10 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RW", "access", "delete"])],
-        flags: flags::WRITE.with(flags::FAST),
+        flags: flags::WRITE
+            .with(flags::FAST)
+            .with(flags::HEAVY)
+            .with(flags::COUNTED),
         run: Run::OneShard(zpopmax),
         ..ROW
     },
@@ -50,7 +55,10 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RW", "access", "delete"])],
-        flags: flags::WRITE.with(flags::FAST),
+        flags: flags::WRITE
+            .with(flags::FAST)
+            .with(flags::HEAVY)
+            .with(flags::COUNTED),
         run: Run::OneShard(zpopmin),
         ..ROW
     },
@@ -80,6 +88,14 @@ impl End {
         }
     }
 
+    /// The ranks of so many members, of `len`, there.
+    fn ranks(self, count: usize, len: usize) -> Range<usize> {
+        match self {
+            Self::Min => 0..count,
+            Self::Max => len - count..len,
+        }
+    }
+
     fn event(self) -> Event {
         match self {
             Self::Min => Event::ZPopMin,
@@ -101,59 +117,171 @@ pub enum Shape {
     KeyAndOne,
 }
 
+impl Shape {
+    /// Whether each member and its score are an array.
+    fn has_pairs(self, reply: &Reply<'_>) -> bool {
+        match self {
+            Self::Flat | Self::KeyAndOne => false,
+            Self::PairsIfNew => reply.protocol() == Protocol::Resp3,
+            Self::KeyAndPairs => true,
+        }
+    }
+
+    /// What stands before `count` members of a key.
+    fn begin(self, reply: &mut Reply<'_>, key: &[u8], count: usize) {
+        match self {
+            Self::KeyAndPairs => {
+                reply.array(2);
+                reply.bulk(key);
+                reply.array(count);
+            }
+            Self::KeyAndOne => {
+                reply.array(3);
+                reply.bulk(key);
+            }
+            Self::Flat | Self::PairsIfNew => {
+                let flat = !self.has_pairs(reply);
+                reply.array(if flat { count * 2 } else { count });
+            }
+        }
+    }
+}
+
+fn reply_taken(reply: &mut Reply<'_>, (member, score): (Element<'_>, f64), pairs: bool) {
+    if pairs {
+        reply.array(2);
+    }
+    reply_member(reply, member);
+    reply.double(score);
+}
+
+/// What came of taking members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Popped {
+    /// There are none; nothing is replied.
+    Nothing,
+    /// They are gone.
+    Some,
+    /// The request is to be called again.
+    GoesOn,
+}
+
 /// Takes up to `count` members from an end and replies them; says what changed,
-/// but not what is to be propagated. How many it took; with none, nothing is
-/// replied.
+/// but not what is to be propagated.
 pub fn pop(
     ctx: &mut Context<'_>,
     key: &[u8],
     end: End,
     count: usize,
     shape: Shape,
-) -> Result<usize, CommandError> {
+) -> Result<Popped, CommandError> {
+    // One member is always taken in one piece.
+    if count > 1 && (ctx.has_work() || count > ctx.at_once()) {
+        let len = ctx.db.lookup_as::<Zset>(key)?.map_or(0, ZsetRef::len);
+        if len == 0 {
+            return Ok(Popped::Nothing);
+        }
+        match ctx.work() {
+            Some(Work::Taking(taking)) => return take_some(ctx, key, (end, shape), taking),
+            Some(Work::Removal { removal, removed }) => {
+                return remove_some(ctx, key, end, removal, removed);
+            }
+            _ => {}
+        }
+        let count = count.min(len);
+        if ctx.in_slices(count, (0, 0))? {
+            shape.begin(&mut ctx.reply, key, count);
+            return take_some(ctx, key, (end, shape), Replied::of(count));
+        }
+    }
     let reply = &mut ctx.reply;
-    let pairs = match shape {
-        Shape::Flat | Shape::KeyAndOne => false,
-        Shape::PairsIfNew => reply.protocol() == Protocol::Resp3,
-        Shape::KeyAndPairs => true,
-    };
+    let pairs = shape.has_pairs(reply);
     let taken = ctx.db.edit(key, |zset: &mut Zset| {
         let len = zset.view().len();
         let count = count.min(len);
         if count == 0 {
             return (0, None);
         }
-        let ranks = match end {
-            End::Min => 0..count,
-            End::Max => len - count..len,
-        };
-        match shape {
-            Shape::KeyAndPairs => {
-                reply.array(2);
-                reply.bulk(key);
-                reply.array(count);
-            }
-            Shape::KeyAndOne => {
-                reply.array(3);
-                reply.bulk(key);
-            }
-            Shape::Flat | Shape::PairsIfNew => reply.array(if pairs { count } else { count * 2 }),
-        }
-        for (member, score) in zset.view().range(ranks.clone(), end == End::Max) {
-            if pairs {
-                reply.array(2);
-            }
-            reply_member(reply, member);
-            reply.double(score);
-        }
+        let ranks = end.ranks(count, len);
+        shape.begin(reply, key, count);
+        let walk = zset.view().range(ranks.clone(), end == End::Max);
+        walk.for_each(|taken| reply_taken(reply, taken, pairs));
         (count, zset.remove_range(ranks))
     })?;
     let (taken, rest) = taken.unwrap_or_default();
     ctx.db.bury(rest);
-    if taken > 0 {
-        ctx.changed_times(key, end.event(), taken);
+    if taken == 0 {
+        return Ok(Popped::Nothing);
     }
-    Ok(taken)
+    ctx.changed_times(key, end.event(), taken);
+    Ok(Popped::Some)
+}
+
+/// Replies some of the members that are to go. When all are replied they begin to go,
+/// and then nothing can fail any more.
+fn take_some(
+    ctx: &mut Context<'_>,
+    key: &[u8],
+    (end, shape): (End, Shape),
+    mut taking: Replied,
+) -> Result<Popped, CommandError> {
+    let mut slice = taking.slice(ctx);
+    let pairs = shape.has_pairs(&ctx.reply);
+    let Some(zset) = ctx.db.lookup_as::<Zset>(key)? else {
+        return Ok(Popped::Nothing);
+    };
+    let ranks = end.ranks(taking.of, zset.len());
+    let left = match end {
+        End::Min => ranks.start + taking.done..ranks.end,
+        End::Max => ranks.start..ranks.end - taking.done,
+    };
+    let walk = zset.range(left, end == End::Max);
+    slice.fill(&mut ctx.reply, walk, |reply, taken| {
+        reply_taken(reply, taken, pairs);
+    });
+    if taking.note(slice, ctx)? {
+        ctx.leave(Work::Taking(taking))?;
+        return Ok(Popped::GoesOn);
+    }
+    let removal = ctx.db.edit(key, |zset: &mut Zset| zset.removal(ranks))?;
+    if let Some(removal) = removal {
+        let removed = taking.of;
+        ctx.leave(Work::Removal { removal, removed })?;
+    }
+    Ok(Popped::GoesOn)
+}
+
+/// Takes a step of a removal. Returns what is too large to be freed on the spot.
+fn remove_step(
+    ctx: &mut Context<'_>,
+    key: &[u8],
+    removal: &mut ZsetRemoval,
+) -> Result<Option<Zset>, CommandError> {
+    // What is flat is changed on a copy, for which there may be no memory: at once.
+    let step = match ctx.db.lookup_as::<Zset>(key)? {
+        Some(ZsetRef::Skiplist(_)) => ctx.step(),
+        _ => usize::MAX,
+    };
+    let remove = |zset: &mut Zset| zset.remove_some(removal, step);
+    Ok(ctx.db.edit(key, remove)?.flatten())
+}
+
+/// A slice of the removal of so many members, which are replied.
+fn remove_some(
+    ctx: &mut Context<'_>,
+    key: &[u8],
+    end: End,
+    mut removal: ZsetRemoval,
+    removed: usize,
+) -> Result<Popped, CommandError> {
+    let rest = remove_step(ctx, key, &mut removal)?;
+    if !removal.is_over() {
+        ctx.leave(Work::Removal { removal, removed })?;
+        return Ok(Popped::GoesOn);
+    }
+    ctx.db.bury(rest);
+    ctx.changed_times(key, end.event(), removed);
+    Ok(Popped::Some)
 }
 
 fn zpopmin(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
@@ -172,7 +300,7 @@ fn pop_one_key(ctx: &mut Context<'_>, args: Args<'_>, end: End) -> Outcome {
         None => (1, Shape::Flat),
         Some(count) => (positive(count)?, Shape::PairsIfNew),
     };
-    if pop(ctx, &args[1], end, count, shape)? == 0 {
+    if pop(ctx, &args[1], end, count, shape)? == Popped::Nothing {
         ctx.reply.array(0);
     }
     Ok(())
@@ -213,6 +341,17 @@ impl Popping {
         Ok(Self { keys, end, count })
     }
 
+    /// Takes from `key` what is asked for; whether there is anything.
+    pub fn pop(&self, ctx: &mut Context<'_>, key: &[u8]) -> Result<bool, CommandError> {
+        let popped = pop(ctx, key, self.end, self.count, Shape::KeyAndPairs)?;
+        if popped == Popped::Some {
+            let request = self.request(key);
+            let parts: Vec<&[u8]> = request.args().iter().collect();
+            ctx.propagate(&parts);
+        }
+        Ok(popped != Popped::Nothing)
+    }
+
     /// The request that takes from `key` what is asked for.
     pub fn request(&self, key: &[u8]) -> OwnedArgs {
         let mut buffer = itoa::Buffer::new();
@@ -227,10 +366,7 @@ fn zmpop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         if ctx.db.lookup_as::<Zset>(key)?.is_none() {
             continue;
         }
-        pop(ctx, key, popping.end, popping.count, Shape::KeyAndPairs)?;
-        let request = popping.request(key);
-        let parts: Vec<&[u8]> = request.args().iter().collect();
-        ctx.propagate(&parts);
+        popping.pop(ctx, key)?;
         return Ok(());
     }
     ctx.reply.null_array();

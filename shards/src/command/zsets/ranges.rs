@@ -6,7 +6,7 @@ use super::{limits, members_header, reply_found};
 use crate::command::args::integer;
 use crate::command::long::Piece;
 use crate::command::spec::{Arity, Begin, Deprecated, Group, KeySpec, PartArgs, flags};
-use crate::command::{Args, Context, Decision, Outcome, ROW, Row, Run};
+use crate::command::{Args, Context, Decision, Outcome, ROW, Row, Run, Work};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::value::{Zset, ZsetLimits, ZsetRef};
@@ -77,7 +77,7 @@ pub static COMMANDS: &[Row] = &[
                 ..KeySpec::first(&["RO", "access"])
             },
         ],
-        flags: flags::WRITE.with(flags::DENYOOM),
+        flags: flags::WRITE.with(flags::DENYOOM).with(flags::HEAVY),
         part_args: PartArgs::All,
         run: Run::ReadThenWrite {
             whole: zrangestore,
@@ -310,25 +310,53 @@ const STORING: Form = Form {
     storing: true,
 };
 
-/// What ZRANGESTORE is to store.
-fn selected(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Zset, CommandError> {
+/// What ZRANGESTORE is to store; nothing if the request is to be called again.
+fn selected(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Option<Zset>, CommandError> {
     let query = Query::parse(args.from(1), STORING)?;
-    let limits = limits(ctx);
-    match ctx.db.read_as::<Zset>(&args[2])? {
-        Some(zset) => query.select(zset, &limits),
-        None => Ok(Zset::new()),
+    let (limits, step) = (limits(ctx), ctx.step());
+    let (mut selected, from) = match ctx.work() {
+        Some(Work::Selecting(selected, from)) => (selected, from),
+        _ => {
+            let at_once = ctx.at_once();
+            let Some(zset) = ctx.db.read_as::<Zset>(&args[2])? else {
+                return Ok(Some(Zset::new()));
+            };
+            let count = query.ranks(zset).len();
+            if count <= at_once {
+                return query.select(zset, &limits).map(Some);
+            }
+            ctx.in_slices(count, (1, 0))?;
+            (Zset::large(&limits)?, 0)
+        }
+    };
+    let (mut end, mut len) = (from, 0);
+    if let Some(zset) = ctx.db.lookup_as::<Zset>(&args[2])? {
+        let ranks = query.ranks(zset);
+        (end, len) = (from.saturating_add(step).min(ranks.len()), ranks.len());
+        for (member, score) in zset.range(ranks.start + from..ranks.start + end, false) {
+            member.with_bytes(|member| selected.set(member, score, &limits))?;
+        }
     }
+    if end < len {
+        ctx.leave(Work::Selecting(selected, end))?;
+        return Ok(None);
+    }
+    Ok(Some(selected.fit(&limits)?))
 }
 
 fn zrangestore(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let selected = selected(ctx, args)?;
-    store(ctx, &args[1], selected, Event::ZRangeStore)
+    match selected(ctx, args)? {
+        Some(selected) => store(ctx, &args[1], selected, Event::ZRangeStore),
+        None => Ok(()),
+    }
 }
 
 /// The range is cut out where the source is.
 fn zrangestore_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let selected = selected(ctx, args)?;
-    hand_on(ctx, selected, Event::ZRangeStore)
+    match selected(ctx, args)? {
+        Some(selected) => hand_on(ctx, selected, Event::ZRangeStore),
+        None => Ok(()),
+    }
 }
 
 fn zrangestore_decide(decision: &mut Decision<'_>) -> Outcome {

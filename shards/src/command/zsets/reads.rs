@@ -1,17 +1,17 @@
 //! Commands that ask about members.
 
 use super::bounds::{Bounds, By};
-use super::{reply_member, reply_members};
+use super::chance::zrandmember;
+use super::reply_member;
 use crate::command::args::{cursor_of, integer};
+use crate::command::scanning::Scanning;
 use crate::command::spec::{Arity, Group, KeySpec, flags};
 use crate::command::{Args, Context, Outcome, ROW, Row, Run};
 use crate::error::CommandError;
 use crate::glob;
 use crate::number::float_text;
-use crate::resp::{Protocol, Reply};
-use crate::types::Random;
+use crate::resp::Reply;
 use crate::value::{Zset, ZsetRef};
-use std::collections::BTreeSet;
 
 pub static COMMANDS: &[Row] = &[
     Row {
@@ -75,7 +75,7 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RO", "access"])],
-        flags: flags::READONLY,
+        flags: flags::READONLY.with(flags::HEAVY).with(flags::COUNTED),
         tips: &["nondeterministic_output"],
         run: Run::OneShard(zrandmember),
         ..ROW
@@ -115,7 +115,7 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RO", "access"])],
-        flags: flags::READONLY,
+        flags: flags::READONLY.with(flags::HEAVY),
         tips: &["nondeterministic_output"],
         run: Run::OneShard(zscan),
         ..ROW
@@ -134,10 +134,6 @@ pub static COMMANDS: &[Row] = &[
         ..ROW
     },
 ];
-
-/// As many members one ZRANDMEMBER may repeat: what a client asks for must not
-/// take all memory.
-const REPEATED_MAX: usize = 1 << 24;
 
 fn zcard(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let [key] = args.exactly()?;
@@ -223,101 +219,27 @@ fn count(ctx: &mut Context<'_>, args: Args<'_>, by: By) -> Outcome {
     Ok(())
 }
 
-fn zrandmember(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let mut random = Random::new(ctx.random());
-    let Some(count) = args.get(2) else {
-        let zset = ctx.db.read_as::<Zset>(&args[1])?;
-        match zset.and_then(|zset| zset.at(below(&mut random, zset.len()))) {
-            Some((member, _)) => reply_member(&mut ctx.reply, member),
-            None => ctx.reply.null(),
-        }
-        return Ok(());
-    };
-    let (count, scores) = how_many(count, args)?;
-    let Some(zset) = ctx.db.read_as::<Zset>(&args[1])? else {
-        ctx.reply.array(0);
-        return Ok(());
-    };
-    let len = zset.len();
-    let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
-    let chosen: Vec<usize> = if count < 0 {
-        let mut ranks = Vec::new();
-        if wanted > REPEATED_MAX || ranks.try_reserve_exact(wanted).is_err() {
-            return Err(CommandError::OutOfMemory);
-        }
-        ranks.extend((0..wanted).map(|_| below(&mut random, len)));
-        ranks
-    } else if wanted >= len {
-        reply_members(&mut ctx.reply, zset.iter(), scores);
-        return Ok(());
-    } else {
-        distinct(&mut random, wanted, len)
-    };
-    let pairs = scores && ctx.reply.protocol() == Protocol::Resp3;
-    let flat = scores && !pairs;
-    ctx.reply.array(chosen.len() * if flat { 2 } else { 1 });
-    for (member, score) in chosen.into_iter().filter_map(|rank| zset.at(rank)) {
-        if pairs {
-            ctx.reply.array(2);
-        }
-        reply_member(&mut ctx.reply, member);
-        if scores {
-            ctx.reply.double(score);
-        }
-        ctx.reply.complete()?;
-    }
-    Ok(())
-}
-
-/// The count of a ZRANDMEMBER, and whether it wants scores.
-fn how_many(count: &[u8], args: Args<'_>) -> Result<(i64, bool), CommandError> {
-    let count = integer(count)?;
-    if count == i64::MIN {
-        return Err(CommandError::Static(
-            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
-        ));
-    }
-    let word = args.get(3);
-    let known = word.is_none_or(|word| word.eq_ignore_ascii_case(b"withscores"));
-    if args.len() > 4 || !known {
-        return Err(CommandError::Syntax);
-    }
-    if word.is_some() && count.unsigned_abs() > i64::MAX.unsigned_abs() / 2 {
-        return Err(CommandError::Static("ERR value is out of range"));
-    }
-    Ok((count, word.is_some()))
-}
-
-/// A number below `len`, which is not 0.
-fn below(random: &mut Random, len: usize) -> usize {
-    // Lossless: the product is below `len` << 64.
-    ((u128::from(random.next()) * len as u128) >> 64) as usize
-}
-
-/// So many different numbers below `len`, ascending (Floyd's way: each number
-/// is drawn from a range that ends one further; one that is taken already
-/// stands for the end of its range).
-fn distinct(random: &mut Random, wanted: usize, len: usize) -> Vec<usize> {
-    let mut chosen = BTreeSet::new();
-    for end in len - wanted..len {
-        let drawn = below(random, end + 1);
-        if !chosen.insert(drawn) {
-            chosen.insert(end);
-        }
-    }
-    chosen.into_iter().collect()
-}
-
 fn zscan(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let invalid = CommandError::Static("ERR invalid cursor");
     let cursor = cursor_of(&args[2]).ok_or(invalid)?;
+    match Scanning::resumed(ctx) {
+        None => {}
+        Some(Ok(scanning)) => return scan_on(ctx, args, scanning),
+        Some(Err(outcome)) => return outcome,
+    }
     let Some(zset) = ctx.db.read_as::<Zset>(&args[1])? else {
         ctx.reply.array(2);
         ctx.reply.bulk(b"0");
         ctx.reply.array(0);
         return Ok(());
     };
-    let (pattern, budget) = scan_options(args)?;
+    let (len, (pattern, budget)) = (zset.len(), scan_options(args)?);
+    if ctx.in_slices(budget.min(len), (1, 0))? {
+        return scan_on(ctx, args, Scanning::new(cursor, budget));
+    }
+    let Some(zset) = ctx.db.lookup_as::<Zset>(&args[1])? else {
+        return Ok(());
+    };
     let mut found = Vec::new();
     let max = ctx.settings.reply_max.bytes;
     let mut elements = Reply::until(&mut found, ctx.reply.protocol(), max);
@@ -336,6 +258,24 @@ fn zscan(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     ctx.reply.array(count);
     ctx.reply.raw(&found);
     Ok(())
+}
+
+/// A slice of ZSCAN.
+fn scan_on(ctx: &mut Context<'_>, args: Args<'_>, mut scanning: Box<Scanning>) -> Outcome {
+    let ((pattern, _), protocol) = (scan_options(args)?, ctx.reply.protocol());
+    let budget = scanning.budget(ctx);
+    let mut next = 0;
+    if let Some(zset) = ctx.db.lookup_as::<Zset>(&args[1])? {
+        next = zset.scan(scanning.cursor, budget, |member, score| {
+            scanning.meet();
+            let wanted = |pattern| member.with_bytes(|member| glob::matches(pattern, member));
+            if pattern.is_none_or(wanted) {
+                member.with_bytes(|member| scanning.add(protocol, member));
+                scanning.add(protocol, float_text(score).as_bytes());
+            }
+        });
+    }
+    scanning.end(ctx, next)
 }
 
 /// MATCH and COUNT.

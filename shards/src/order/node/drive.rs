@@ -290,7 +290,7 @@ impl Node {
         };
         // It may go on in slices, and what follows is not to overtake it.
         let pauses = |program: &mut Program| program.pause = Pause::For(index);
-        if row.flags.has(flags::HEAVY) {
+        if row.is_heavy(queued.args.len()) {
             self.program(ticket).map(pauses);
         }
         let owners = match placement {

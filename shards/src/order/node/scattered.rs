@@ -26,6 +26,7 @@ use super::Node;
 use super::home::Seen;
 use crate::command::{Args, Cargo, Decide, KeySpec, OwnedArgs, Row, Run};
 use crate::error::CommandError;
+use crate::number::parse_i64;
 use crate::order::batch::{Batch, Item, Noted};
 use crate::order::call::Call;
 use crate::order::reply::Ran;
@@ -362,7 +363,7 @@ impl Node {
                 self.answer_ended(&scattered, Unblock::Gone);
                 true
             }
-            _ => scattered.sure && self.choose(now, &scattered),
+            _ => scattered.sure && !self.has_much(&scattered) && self.choose(now, &scattered),
         };
         if !is_over {
             // Behind the locks that are released now.
@@ -376,6 +377,19 @@ impl Node {
                 self.forget(shard, client);
             }
         }
+    }
+
+    /// Whether a request may take so much of a key that is held that it is done in slices:
+    /// as a transaction.
+    fn has_much(&self, scattered: &Request) -> bool {
+        let above = self.shard().settings.slices.above;
+        let count = |read: &Vec<u8>| {
+            let digits = read.strip_prefix(b":")?.strip_suffix(b"\r\n")?;
+            usize::try_from(parse_i64(digits)?).ok()
+        };
+        let much = |read| count(read).is_some_and(|count| count > above);
+        let row = scattered.row;
+        row.is_heavy(scattered.request.args().len()) && scattered.read.iter().any(much)
     }
 
     /// Takes the first of the keys that are held for a request; false if that needs

@@ -8,8 +8,8 @@
 //! not starved by a stream of blocks. If it turns out that the first of them has
 //! another key that is locked, one ticket waits for all of its keys.
 
-use super::Site;
-use crate::command::{Args, OwnedArgs};
+use super::{Parked, Site};
+use crate::command::{Args, Cargo, OwnedArgs};
 use crate::error::CommandError;
 use crate::order::batch::{Item, Noted};
 use crate::order::call::Call;
@@ -34,6 +34,17 @@ pub enum Ready {
         key: Box<[u8]>,
         read: Vec<u8>,
     },
+}
+
+/// What came of a request that waited, when it ran again.
+enum Served {
+    Over,
+    /// It goes on waiting.
+    Waits,
+    /// It has much to take, and needs its keys locked for that.
+    Long,
+    /// It has taken some.
+    GoesOn,
 }
 
 /// Who waits here, and for what.
@@ -277,8 +288,21 @@ impl Site {
                 self.queue_for(key, of, locks);
                 return None;
             }
-            if !self.serve_waiter(now, index) {
-                nth += 1;
+            let holds = |lock: &Lock| match lock.scope {
+                Scope::Key(key) => self.locks.holders(key).any(|holder| Some(holder) == ticket),
+                Scope::Shard => false,
+            };
+            let held = ticket.filter(|_| locks.iter().all(holds));
+            match self.serve_waiter(now, index, held) {
+                Served::Over => {}
+                Served::Waits => nth += 1,
+                // It has the ticket from now on.
+                Served::GoesOn => return None,
+                Served::Long => {
+                    self.looked(ticket);
+                    self.queue_for(key, of, locks);
+                    return None;
+                }
             }
         }
         self.looked(ticket);
@@ -294,21 +318,33 @@ impl Site {
         }
     }
 
-    /// Runs the request of a waiter again; whether it was served.
-    pub fn serve_waiter(&mut self, now: UnixMs, index: usize) -> bool {
+    /// Runs the request of a waiter again, under `held` if that has all its keys locked.
+    fn serve_waiter(&mut self, now: UnixMs, index: usize, held: Option<Ticket>) -> Served {
         let waiter = self.awaited.waiters.get(index);
         let request = waiter.call.request(waiter.args.args());
         let mut reply = Vec::new();
+        let mut cargo = Cargo {
+            divisible: held.is_some(),
+            ..Cargo::default()
+        };
         let began = (self.timing.clock)();
-        let outcome = self.shard.apply(now, &request, &mut reply);
-        if matches!(outcome, Err(CommandError::Blocked(_))) {
-            return false;
+        let shard = &mut self.shard;
+        let outcome = shard.apply_with(now, &request, &mut cargo, &mut reply);
+        match outcome {
+            Err(CommandError::Blocked(_)) => return Served::Waits,
+            Err(CommandError::Long) => return Served::Long,
+            _ => {}
         }
         let ran = Ran::of(&outcome, (self.timing.clock)().saturating_sub(began));
         let waiter = self.drop_waiter(index);
         let (home, client, call) = (waiter.home, waiter.client, waiter.call);
+        if let Some(ticket) = held.filter(|_| cargo.goes_on()) {
+            let request = Parked::new(home, client, call, waiter.args.args());
+            self.begin_long(now, ticket, request, (cargo, ran), reply);
+            return Served::GoesOn;
+        }
         self.answer_late(home, client, &call, waiter.args.args(), ran, reply);
-        true
+        Served::Over
     }
 
     /// The first of a waiter's keys here that it can be offered: `key`, or one that it

@@ -128,6 +128,8 @@ impl Site {
             };
             if !running.goes_on() {
                 running.reply_from = out.len();
+                // What the command before has left is none of its.
+                running.cargo.sliced = None;
             }
             let before = out.len();
             let outcome = match running.ticket {

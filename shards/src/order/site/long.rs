@@ -18,8 +18,8 @@
 //! A client that goes away has its core drop the reply. No lock depends on it.
 //!
 //! A request that has much to do (`command/work.rs`) comes here in the same way, and is
-//! hurried from the beginning. It may write, and then nothing is handed out before the
-//! end, so its client cannot have it dropped: it runs whole.
+//! hurried from the beginning. It may write, and then what it replies is held back until
+//! the end, so its client cannot have it dropped: it runs whole.
 
 use super::{Parked, Site};
 use crate::command::Cargo;
@@ -45,6 +45,10 @@ struct LongReply {
     cargo: Cargo,
     /// A piece of it is out.
     is_out: bool,
+    /// What is not handed out before the end.
+    held: Vec<u8>,
+    /// That was more than its client may have: nothing is kept of it.
+    too_long: bool,
     /// What its pieces have taken so far.
     ticks: u64,
     hurried: bool,
@@ -141,6 +145,8 @@ impl Site {
             began: now,
             cargo,
             is_out: false,
+            held: Vec::new(),
+            too_long: ran.too_long,
             ticks: ran.ticks,
             hurried: false,
             kept,
@@ -192,7 +198,8 @@ impl Site {
         let Some(mut reply) = self.long.take(ticket) else {
             return false;
         };
-        let mut piece = Vec::new();
+        let mut piece = std::mem::take(&mut reply.held);
+        let before = piece.len();
         let request = &reply.request;
         let call = Call {
             no_touch: true,
@@ -215,6 +222,15 @@ impl Site {
             return false;
         };
         reply.ticks += ran.ticks;
+        if ran.failed {
+            piece.drain(..before);
+        }
+        if request.writes() {
+            reply.too_long |= ran.too_long || piece.len() > self.reply_bytes_max();
+        }
+        if reply.too_long {
+            piece = Vec::new();
+        }
         if reply.cargo.more() {
             self.hand_on(&mut reply, ticket, piece);
             self.long.put(ticket, reply);
@@ -222,6 +238,7 @@ impl Site {
         }
         let ran = Ran {
             ticks: reply.ticks,
+            too_long: ran.too_long || reply.too_long,
             ..ran
         };
         let (home, client) = (reply.request.home, reply.request.client);
@@ -241,9 +258,12 @@ impl Site {
         self.release_here(ticket);
     }
 
-    /// Brings a piece to the client's core, if there is one; more follows.
+    /// Brings a piece to the client's core, if there is one and it need not be held back;
+    /// more follows.
     fn hand_on(&mut self, reply: &mut LongReply, ticket: Ticket, piece: Vec<u8>) {
-        if !piece.is_empty() {
+        if reply.request.writes() {
+            reply.held = piece;
+        } else if !piece.is_empty() {
             reply.is_out = true;
             self.hand_out(reply, Rest::Follows(ticket), piece);
         }

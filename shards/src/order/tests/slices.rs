@@ -109,7 +109,7 @@ const WHOLE: Slices = Slices {
     step: 1000,
 };
 impl Scene {
-    fn answer(&mut self, home: u16, line: &str) -> String {
+    pub(super) fn answer(&mut self, home: u16, line: &str) -> String {
         self.ask(home, 1, line);
         self.settle();
         let replies = self.said();
@@ -135,7 +135,7 @@ impl Scene {
         twin.holds()
     }
 
-    fn replay(&mut self, log: &str) {
+    pub(super) fn replay(&mut self, log: &str) {
         let mut lines = log.split("\r\n");
         while let Some(count) = lines.next().and_then(|line| line.strip_prefix('*')) {
             let count: usize = count.parse().unwrap();

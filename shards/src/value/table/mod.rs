@@ -22,6 +22,7 @@
 
 mod segment;
 
+use crate::counted;
 use crate::error::OutOfMemory;
 use crate::types::{Random, UnixMs};
 pub use segment::Record;
@@ -395,23 +396,46 @@ impl Table {
     }
 
     pub fn try_clone(&self) -> Result<Self, OutOfMemory> {
+        let mut clone = self.begin_clone()?;
+        self.clone_some(&mut clone, usize::MAX)?;
+        Ok(clone)
+    }
+
+    /// A clone that is to be made with [`Table::clone_some`].
+    pub fn begin_clone(&self) -> Result<Self, OutOfMemory> {
         let mut clone = Self::new(self.valued, 0)?;
         clone.hasher = self.hasher.clone();
         clone.segments.clear();
         clone.segments.try_reserve_exact(self.segments.len())?;
-        for segment in &self.segments {
-            clone.segments.push(segment.try_clone()?);
-        }
         clone.directory.clear();
         clone.directory.try_reserve_exact(self.directory.len())?;
         clone.directory.extend_from_slice(&self.directory);
         clone.groups.clear();
         clone.groups.try_reserve_exact(self.groups.len())?;
         clone.groups.extend_from_slice(&self.groups);
-        clone.heap_bytes = clone.segments.iter().map(Segment::heap_bytes).sum();
         (clone.depth, clone.at_depth) = (self.depth, self.at_depth);
         (clone.len, clone.earliest) = (self.len, self.earliest);
         Ok(clone)
+    }
+
+    /// Goes on with a clone, by about `budget` records; whether there are more. Until it
+    /// is made it must not be looked at.
+    pub fn clone_some(&self, clone: &mut Self, budget: usize) -> Result<bool, OutOfMemory> {
+        let mut spent = 0;
+        while let Some(segment) = self.segments.get(clone.segments.len()) {
+            if spent >= budget {
+                return Ok(true);
+            }
+            let twin = segment.try_clone()?;
+            counted::elements(twin.len());
+            spent += twin
+                .len()
+                .max(twin.heap_bytes() / super::COPIED_BYTES)
+                .max(1);
+            clone.heap_bytes += twin.heap_bytes();
+            clone.segments.push(twin);
+        }
+        Ok(false)
     }
 
     #[inline]

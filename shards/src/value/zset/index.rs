@@ -19,6 +19,7 @@
 //! use move to the front, some with each removal.
 
 use super::members::NO_ID;
+use crate::counted;
 use crate::error::OutOfMemory;
 
 const LINE: usize = 12;
@@ -113,16 +114,23 @@ impl Lines {
         }
     }
 
-    fn try_clone(&self) -> Result<Self, OutOfMemory> {
-        let mut twin = Self::default();
-        for chunk in &self.chunks {
-            twin.len = twin.chunks.len() * CHUNK;
-            twin.reserve()?;
-            let last = twin.chunks.last_mut().expect("it was made just now");
+    /// Goes on with a clone, which is empty at first, by about `budget` lines; whether
+    /// there are more.
+    fn clone_some(&self, clone: &mut Self, budget: usize) -> Result<bool, OutOfMemory> {
+        let mut spent = 0;
+        while let Some(chunk) = self.chunks.get(clone.chunks.len()) {
+            if spent >= budget {
+                return Ok(true);
+            }
+            clone.len = clone.chunks.len() * CHUNK;
+            clone.reserve()?;
+            let last = clone.chunks.last_mut().expect("it was made just now");
             **last = **chunk;
+            counted::elements(CHUNK);
+            spent += CHUNK;
         }
-        twin.len = self.len;
-        Ok(twin)
+        clone.len = self.len;
+        Ok(false)
     }
 
     fn heap_bytes(&self) -> usize {
@@ -172,12 +180,20 @@ impl Index {
         })
     }
 
-    pub fn try_clone(&self) -> Result<Self, OutOfMemory> {
-        Ok(Self {
-            buckets: self.buckets.try_clone()?,
-            spares: self.spares.try_clone()?,
+    /// An empty one, to be made a clone with [`Index::clone_some`].
+    pub fn begin_clone(&self) -> Self {
+        Self {
+            buckets: Lines::default(),
+            spares: Lines::default(),
             ..*self
-        })
+        }
+    }
+
+    /// Goes on with a clone, by about `budget` lines; whether there are more. Until it is
+    /// made it must not be looked at.
+    pub fn clone_some(&self, clone: &mut Self, budget: usize) -> Result<bool, OutOfMemory> {
+        Ok(self.buckets.clone_some(&mut clone.buckets, budget)?
+            || self.spares.clone_some(&mut clone.spares, budget)?)
     }
 
     #[inline]

@@ -7,7 +7,7 @@
 
 use super::index::Index;
 use super::members::Members;
-use super::tree::{Item, Run, Tree};
+use super::tree::{Item, Run, Tree, Twin};
 use super::{Cut, Element};
 use crate::error::OutOfMemory;
 use std::hash::{BuildHasher, Hasher};
@@ -62,6 +62,20 @@ impl Removal {
         let some = start.max(self.ranks.start)..self.ranks.end;
         self.ranks.end = some.start;
         some
+    }
+}
+
+/// A clone that is being made: it must not be looked at before it is.
+#[derive(Debug)]
+pub struct Cloning {
+    clone: Box<Large>,
+    twin: Option<Twin>,
+}
+
+impl Cloning {
+    /// It is made.
+    pub fn into_clone(self) -> Box<Large> {
+        self.clone
     }
 }
 
@@ -347,12 +361,40 @@ impl Large {
     }
 
     pub fn try_clone(&self) -> Result<Self, OutOfMemory> {
-        Ok(Self {
-            members: self.members.try_clone()?,
-            index: self.index.try_clone()?,
-            tree: self.tree.twin()?,
-            hasher: self.hasher.clone(),
+        let mut cloning = self.begin_clone()?;
+        self.clone_some(&mut cloning, usize::MAX)?;
+        Ok(*cloning.clone)
+    }
+
+    /// A clone that is to be made with [`Large::clone_some`].
+    pub fn begin_clone(&self) -> Result<Cloning, OutOfMemory> {
+        let mut clone = Self::with_hasher(self.hasher.clone())?;
+        clone.index = self.index.begin_clone();
+        Ok(Cloning {
+            clone: Box::new(clone),
+            twin: Some(Twin::default()),
         })
+    }
+
+    /// Goes on with a clone, by about `budget` members; whether there are more.
+    pub fn clone_some(&self, cloning: &mut Cloning, budget: usize) -> Result<bool, OutOfMemory> {
+        let Cloning { clone, twin } = cloning;
+        let Some(tree) = twin else {
+            return Ok(false);
+        };
+        if self.tree.clone_some(tree, budget)? {
+            return Ok(true);
+        }
+        if self.members.clone_some(&mut clone.members, budget)? {
+            return Ok(true);
+        }
+        if self.index.clone_some(&mut clone.index, budget)? {
+            return Ok(true);
+        }
+        if let Some(tree) = twin.take().and_then(|twin| self.tree.cloned(twin)) {
+            clone.tree = tree;
+        }
+        Ok(false)
     }
 
     /// Panics if the structure contradicts itself.

@@ -505,16 +505,24 @@ impl Members {
         true
     }
 
-    pub fn try_clone(&self) -> Result<Self, OutOfMemory> {
-        let mut pages = Vec::new();
-        pages.try_reserve_exact(self.pages.len())?;
-        let mut heap_bytes = 0;
-        for page in &self.pages {
+    /// Goes on with a clone, which is empty at first, by about `budget` members; whether
+    /// there are more. Until it is made it must not be looked at.
+    pub fn clone_some(&self, clone: &mut Self, budget: usize) -> Result<bool, OutOfMemory> {
+        let mut spent = 0;
+        let missing = self.pages.len() - clone.pages.len();
+        if missing == 0 {
+            return Ok(false);
+        }
+        clone.pages.try_reserve_exact(missing)?;
+        while let Some(page) = self.pages.get(clone.pages.len()) {
+            if spent >= budget {
+                return Ok(true);
+            }
             let rooms = copy(&page.rooms)?;
             let mut long: Vec<Box<[u8]>> = Vec::new();
             long.try_reserve_exact(page.long.len())?;
             for member in &page.long {
-                heap_bytes += member.len();
+                clone.heap_bytes += member.len();
                 long.push(copy(member)?.into_boxed_slice());
             }
             let twin = Page {
@@ -522,18 +530,21 @@ impl Members {
                 long,
                 ..*page
             };
-            heap_bytes += twin.heap_bytes();
-            pages.push(twin);
+            clone.heap_bytes += twin.heap_bytes();
+            counted::elements(usize::from(page.used));
+            spent += usize::from(page.used).max(1);
+            clone.pages.push(twin);
         }
         let mut open = Vec::new();
         open.try_reserve_exact(self.open.len())?;
         open.extend_from_slice(&self.open);
-        Ok(Self {
-            pages,
+        *clone = Self {
+            pages: std::mem::take(&mut clone.pages),
             open,
-            heap_bytes,
+            heap_bytes: clone.heap_bytes,
             ..*self
-        })
+        };
+        Ok(false)
     }
 
     /// Panics if the structure contradicts itself, or if it does not hold

@@ -17,7 +17,7 @@ use super::listpack::{Element, Listpack};
 use super::{Collection, Encoding, Type, Value, copy};
 use crate::error::OutOfMemory;
 use large::Large;
-pub use large::Removal;
+pub use large::{Cloning, Removal};
 use std::ops::Range;
 
 /// A sorted set that can be changed.
@@ -227,6 +227,22 @@ impl Zset {
         match self {
             Self::Listpack(_) => Removal::at_once(ranks),
             Self::Skiplist(large) => large.removal(ranks),
+        }
+    }
+
+    /// A clone that is to be made with [`Zset::clone_some`], of one that is large.
+    pub fn begin_clone(&self) -> Result<Option<Cloning>, OutOfMemory> {
+        match self {
+            Self::Listpack(_) => Ok(None),
+            Self::Skiplist(large) => large.begin_clone().map(Some),
+        }
+    }
+
+    /// Goes on with a clone, by about `budget` members; whether there are more.
+    pub fn clone_some(&self, cloning: &mut Cloning, budget: usize) -> Result<bool, OutOfMemory> {
+        match self {
+            Self::Listpack(_) => Ok(false),
+            Self::Skiplist(large) => large.clone_some(cloning, budget),
         }
     }
 

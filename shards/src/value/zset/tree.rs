@@ -20,6 +20,9 @@
 //! O(log n) for everything; an item takes 12 bytes, at 0.7 of a leaf.
 
 mod leaf;
+mod twin;
+
+pub use twin::Twin;
 
 pub use leaf::Item;
 
@@ -434,20 +437,6 @@ impl Node {
             }
         }
     }
-
-    fn twin(&self) -> Result<Self, OutOfMemory> {
-        Ok(match self {
-            Self::Leaf(leaf) => Self::Leaf(leaf[0].clone().boxed()?),
-            Self::Inner(children) => {
-                let mut twin = inner_node()?;
-                for child in children {
-                    let node = child.node.twin()?;
-                    twin.push(Child { node, ..*child });
-                }
-                Self::Inner(twin)
-            }
-        })
-    }
 }
 
 impl Child {
@@ -608,13 +597,6 @@ impl Tree {
     pub fn free_some(&mut self, budget: usize) -> bool {
         let mut budget = budget;
         !self.root.shed(&mut budget)
-    }
-
-    pub fn twin(&self) -> Result<Self, OutOfMemory> {
-        Ok(Self {
-            root: self.root.twin()?,
-            ..*self
-        })
     }
 
     /// Panics if the structure contradicts itself. `in_order` tells whether one
