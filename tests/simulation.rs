@@ -19,6 +19,8 @@ mod client;
 mod effects;
 #[path = "simulation/fairness.rs"]
 mod fairness;
+#[path = "simulation/follower.rs"]
+mod follower;
 #[path = "simulation/graph.rs"]
 mod graph;
 #[path = "simulation/history.rs"]
@@ -41,6 +43,7 @@ mod workload;
 #[path = "simulation/world.rs"]
 mod world;
 
+use follower::Careless;
 use rng::Rng;
 use workload::{Mode, Verb};
 use world::{Broken, World};
@@ -189,6 +192,16 @@ fn boxes_that_are_opened_out_of_order_are_noticed() {
     notice(Broken::NoFrontier, Mode::Groups);
 }
 
+/// Neither the order of the logs nor whether a request stands whole in it is what one of
+/// them alone says.
+#[test]
+fn logs_that_are_merged_carelessly_are_noticed() {
+    for careless in [Careless::EarlyMerge, Careless::NoStamps] {
+        notice(Broken::Merges(careless), Mode::Mixed);
+        notice_in_blocks(blocks::Broken::Merges(careless));
+    }
+}
+
 /// In runs in which groups do not tell.
 #[test]
 fn a_count_that_is_off_by_one_is_noticed() {
@@ -211,8 +224,8 @@ fn play_blocks(seed: u64, broken: blocks::Broken) -> (usize, u64, Result<(), Str
     let mut world = blocks::Blocks::new(seed, broken);
     world.run(length);
     let mut judgement = appends::check(&mut world);
-    // A broken rule is to be noticed by what clients see.
-    if broken == blocks::Broken::Nothing {
+    // A broken rule is to be noticed by what clients see, if it is not about the logs.
+    if matches!(broken, blocks::Broken::Nothing | blocks::Broken::Merges(_)) {
         judgement = judgement.and_then(|()| effects::check(&mut world));
     }
     (world.ops.len(), world.disconnects, judgement)

@@ -16,8 +16,8 @@ const FILE_LINES_MAX: usize = 800;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Modules of the engine, each with the ones it may name. From left to right:
-/// `types, error, number, glob → {value, resp} → effects → keyspace → command →
-/// shard → order`. A value knows no reply; effects are written as RESP, and
+/// `types, error, number, glob → {value, resp → log → effects} → keyspace → command →
+/// shard → order`. A value knows no reply; the log is written as RESP, and
 /// `order` stands last because a node owns its shard. `rdb`, `pubsub`,
 /// `backlog` and `psync` have their places for when they come.
 const SHARDS_ARROWS: &[(&str, &[&str])] = &[
@@ -30,7 +30,8 @@ const SHARDS_ARROWS: &[(&str, &[&str])] = &[
     ("resp", &["counted", "types", "error", "number"]),
     ("watch", &["types"]),
     ("keep", &["types"]),
-    ("effects", &["types", "resp", "watch", "keep"]),
+    ("log", &["types", "resp"]),
+    ("effects", &["types", "watch", "keep", "log"]),
     (
         "keyspace",
         &[
@@ -54,7 +55,7 @@ const SHARDS_ARROWS: &[(&str, &[&str])] = &[
     (
         "order",
         &[
-            "counted", "types", "error", "number", "resp", "keep", "effects", "keyspace",
+            "counted", "types", "error", "number", "resp", "keep", "log", "effects", "keyspace",
             "command", "shard",
         ],
     ),

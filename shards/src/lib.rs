@@ -16,6 +16,7 @@ mod error;
 pub mod glob;
 mod keep;
 mod keyspace;
+mod log;
 mod number;
 pub mod order;
 pub mod replies;
@@ -33,6 +34,7 @@ pub use keyspace::{
     Db, ExpireProgress, Item, Keyspace, KeyspaceInfo, Located, Object, Parcel, Saved, StringRef,
     Ttl, ValueRef, View, slot_of,
 };
+pub use log::{Record, Stamp};
 pub use number::parse_i64;
 pub use shard::{Request, Shard};
 pub use types::{

@@ -10,6 +10,7 @@
 //!
 //! One step of the scheduler lets one thing happen; the seed decides which.
 
+use crate::follower::{Careless, Recorder};
 use crate::network::Network;
 use crate::rng::Rng;
 use shards::command::OwnedArgs;
@@ -39,6 +40,8 @@ pub enum Broken {
     SkippedLocks,
     /// EXEC does not look at what is watched.
     SkippedWatch,
+    /// Logs are merged so.
+    Merges(Careless),
 }
 
 /// What a part of an operation does, for the checks.
@@ -113,8 +116,8 @@ pub struct Blocks {
     weights: [usize; 6],
     /// Nothing keeps a request from its place in the order: see [`Blocks::fair`].
     fair: bool,
-    /// What the log of each node said, each time it was taken.
-    pub logs: Vec<Vec<Vec<u8>>>,
+    /// What all shards have recorded.
+    pub recorder: Recorder,
 }
 
 pub fn words(words: &[&[u8]]) -> OwnedArgs {
@@ -129,8 +132,7 @@ impl Blocks {
         let hash_seed = rng.next();
         let node = |id| {
             let slots = ShardId(id).slots(shards);
-            let mut shard = Shard::new(DBS, slots, hash_seed, Settings::default());
-            shard.effects().record(true);
+            let shard = Shard::new(DBS, slots, hash_seed, Settings::default());
             Node::new(ShardId(id), shards, shard, hash_seed)
         };
         let start = rng.below(100_000);
@@ -149,8 +151,14 @@ impl Blocks {
             usize::from(rng.one_in(2)),
             usize::from(rng.one_in(2)),
         ];
+        let mut nodes: Vec<Node> = (0..shards).map(node).collect();
+        let careless = match broken {
+            Broken::Merges(careless) => careless,
+            _ => Careless::No,
+        };
+        let recorder = Recorder::new(&mut nodes, careless);
         let mut world = Self {
-            nodes: (0..shards).map(node).collect(),
+            nodes,
             broken,
             people: (0..people).map(person).collect(),
             next_id: people,
@@ -165,7 +173,7 @@ impl Blocks {
             disconnects: 0,
             weights,
             fair: false,
-            logs: vec![Vec::new(); count],
+            recorder,
             rng,
         };
         let first = world.accounts[0].clone();
@@ -224,6 +232,7 @@ impl Blocks {
             self.leave(index);
         }
         self.settle();
+        self.recorder.finish(&mut self.nodes, NOW.0);
     }
 
     fn settle(&mut self) {
@@ -628,9 +637,8 @@ impl Blocks {
 
     /// A node sends what it has for others, and its log is taken.
     fn publish(&mut self, node: usize) {
-        let log = self.nodes[node].shard_mut().effects().take();
-        self.logs[node].push(log);
         self.network.publish(node, &mut self.nodes[node]);
+        self.recorder.collect(&mut self.nodes[node], NOW.0);
     }
 
     /// A random node pushes a box, or takes in what was pushed to it; false if nothing
@@ -652,7 +660,9 @@ impl Blocks {
             any = true;
             self.receive(source, node, batch);
         }
+        self.recorder.stand(&mut self.nodes[node]);
         any |= self.nodes[node].catch_up(NOW, frontier);
+        self.recorder.stand(&mut self.nodes[node]);
         self.hand_out(node);
         any
     }

@@ -1,10 +1,11 @@
-//! Judges what a world of blocks has left in the logs of its shards: whoever
-//! follows them, however they are cut, sees each block's part on a shard at once,
-//! and ends with the same data.
+//! Judges what a world of blocks has left in the merged logs of its shards: whoever
+//! follows them, however they are cut, sees each block at once, and those that
+//! followed each other in their order, and ends with the same data.
 
-use crate::blocks::{Blocks, DBS, NOW, Part, bulk, call_of, words};
+use crate::blocks::{Blocks, DBS, Op, Part};
+use crate::follower::Follower;
 use crate::replay::{Commands, number};
-use shards::{DbIndex, Settings, Shard};
+use shards::DbIndex;
 use std::collections::{HashMap, HashSet};
 
 /// Judges a world that has come to rest.
@@ -17,26 +18,47 @@ pub fn check(world: &mut Blocks) -> Result<(), String> {
             }
         }
     }
-    for node in 0..world.nodes.len() {
-        let logs = std::mem::take(&mut world.logs[node]);
-        let mut complete = HashSet::new();
-        for log in &logs {
-            together(log, &writers, &mut complete).map_err(|wrong| {
-                let log = log.escape_ascii();
-                format!("in the log of shard {node}, {wrong}:\n  {log}")
-            })?;
+    let mut follower = Follower::new(DBS);
+    let mut order = Vec::new();
+    for (_, log) in &world.recorder.stream {
+        together(log, &writers, &mut order)
+            .map_err(|wrong| format!("in the log, {wrong}:\n  {}", log.escape_ascii()))?;
+        follower.play(log)?;
+    }
+    in_order(&order, &world.ops)?;
+    let lists = world.lists.iter().cloned();
+    let others = [&b"counter"[..], b"scratch"].map(<[u8]>::to_vec);
+    let others = world.accounts.iter().cloned().chain(others);
+    let others = others.map(|key| (DbIndex(0), key));
+    let keys: Vec<_> = lists.chain(others).collect();
+    follower.same(&mut world.nodes, &keys, "GET KEY")
+}
+
+/// Whether every operation comes once, and behind all that were over when it began.
+fn in_order(order: &[usize], ops: &[Op]) -> Result<(), String> {
+    let mut seen = HashSet::new();
+    let mut began = 0;
+    for id in order {
+        if !seen.insert(*id) {
+            return Err(format!("operation {id} comes in two pieces"));
         }
-        same(world, node, &logs)?;
+        let op = &ops[*id];
+        began = began.max(op.invoked);
+        if op.completed.is_some_and(|completed| completed < began) {
+            return Err(format!(
+                "operation {id} comes behind one that began after it"
+            ));
+        }
     }
     Ok(())
 }
 
 /// What one operation has left stands between MULTI and EXEC, and nothing else
-/// does. `complete` has those that have come already.
+/// does. Appends the operations to `order`.
 fn together(
     log: &[u8],
     writers: &HashMap<u32, usize>,
-    complete: &mut HashSet<usize>,
+    order: &mut Vec<usize>,
 ) -> Result<(), String> {
     let (mut open, mut of) = (false, None);
     for command in Commands(log) {
@@ -49,7 +71,7 @@ fn together(
             }
             b"EXEC" => {
                 open = false;
-                complete.extend(of.take());
+                order.extend(of.take());
                 continue;
             }
             _ => {}
@@ -58,64 +80,17 @@ fn together(
             let text = command[2].strip_suffix(b",").unwrap_or_default();
             let appended = u32::try_from(number(text)?).map_err(|_| "a large number")?;
             let op = writers[&appended];
-            if complete.contains(&op) {
-                return Err(format!("operation {op} comes in two pieces"));
-            }
             if of.is_some_and(|other| other != op) {
                 return Err(format!("operation {op} stands in the block of another"));
             }
             of = Some(op);
         }
         if !open {
-            complete.extend(of.take());
+            order.extend(of.take());
         }
     }
     match open {
         true => Err("a block has no end".into()),
         false => Ok(()),
     }
-}
-
-/// Whether a shard that plays the logs holds what the first one holds.
-fn same(world: &mut Blocks, node: usize, logs: &[Vec<u8>]) -> Result<(), String> {
-    let mut follower = Shard::new(DBS, 0..16_384, 1, Settings::default());
-    let mut db = DbIndex(0);
-    for command in logs.iter().flat_map(|log| Commands(log)) {
-        match command[0] {
-            b"MULTI" | b"EXEC" => {}
-            b"SELECT" => db = DbIndex(number(command[1])? as u16),
-            name => {
-                let name = String::from_utf8_lossy(name).to_lowercase();
-                let (call, args) = (call_of(&name, db), words(&command));
-                let mut reply = Vec::new();
-                let _ = follower.apply(NOW, &call.request(args.args()), &mut reply);
-                if reply.starts_with(b"-") {
-                    return Err(format!("a follower fails: {}", reply.escape_ascii()));
-                }
-            }
-        }
-    }
-    let lists = world.lists.iter().cloned();
-    let others = [&b"counter"[..], b"scratch"].map(<[u8]>::to_vec);
-    let others = world.accounts.iter().cloned().chain(others);
-    let others = others.map(|key| (DbIndex(0), key));
-    for (db, key) in lists.chain(others).collect::<Vec<_>>() {
-        if world.nodes[node].owner(&key) != world.nodes[node].id() {
-            continue;
-        }
-        let (call, args) = (call_of("get", db), words(&[b"GET", &key]));
-        let ask = |shard: &mut Shard| {
-            let mut reply = Vec::new();
-            let _ = shard.apply(NOW, &call.request(args.args()), &mut reply);
-            bulk(&reply)
-        };
-        let (here, there) = (ask(world.nodes[node].shard_mut()), ask(&mut follower));
-        if here != there {
-            let key = key.escape_ascii();
-            return Err(format!(
-                "{key} is {here:?} here and {there:?} with a follower"
-            ));
-        }
-    }
-    Ok(())
 }

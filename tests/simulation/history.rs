@@ -6,6 +6,10 @@
 //! request of the same connection. The run is strictly serializable, in the order of
 //! each connection, if these arrows form no circle.
 //!
+//! The merged logs of all shards are an order of all that has changed something; that
+//! this, too, forms no circle with the arrows says that it is a history that the
+//! clients could have seen, in which every request stands whole.
+//!
 //! A value that a key has had twice (no key at all, a small number) does not
 //! say which version was read. Versions that ended before the read began or
 //! began after it ended are out of question; the arrows are then those that
@@ -26,6 +30,7 @@ pub fn check(world: &mut World) -> Result<(), String> {
         return Err(unrest);
     }
     world.check_invariants();
+    world.follow()?;
     if world.workload.mode == Mode::Tokens {
         return crate::tokens::check(world);
     }
@@ -52,6 +57,7 @@ pub fn check(world: &mut World) -> Result<(), String> {
     }
     judge.key_order();
     judge.connection_order();
+    judge.stream_order();
     let nodes = judge.real_time();
     match judge.graph.cycle(nodes as usize) {
         None => Ok(()),
@@ -417,6 +423,13 @@ impl Judge<'_> {
             if let Some(before) = lasts.insert(op.connection, id) {
                 self.graph.edge(before, id);
             }
+        }
+    }
+
+    /// What stands behind something in the merged logs comes after it.
+    fn stream_order(&mut self) {
+        for pair in self.replay.order.windows(2) {
+            self.graph.edge(pair[0], pair[1]);
         }
     }
 

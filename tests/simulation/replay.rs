@@ -1,4 +1,4 @@
-//! What the logs of the shards say: every value that every key has had, in
+//! What the merged logs of the shards say: every value that every key has had, in
 //! order, and which request wrote it.
 
 use crate::workload::{Op, Verb, Workload};
@@ -77,33 +77,42 @@ pub struct Done {
 pub struct Replay {
     pub keys: Vec<Timeline>,
     pub done: Vec<Done>,
+    /// Requests that have changed something, in the order of the stream. What expires
+    /// has no place in it: it is gone when its time has come, whenever that is recorded.
+    pub order: Vec<u32>,
     /// Nodes of the graph: the requests and the expiries.
     pub nodes: u32,
 }
 
 impl Replay {
-    /// Plays the logs of all shards.
+    /// Plays what all shards have recorded.
     pub fn new(world: &World) -> Result<Self, String> {
         let count = world.workload.keys.len();
         let mut replay = Self {
             keys: (0..count).map(|_| Timeline::new()).collect(),
             done: vec![Done::default(); world.ops.len()],
+            order: Vec::new(),
             nodes: world.ops.len() as u32,
         };
-        for (shard, log) in world.logs.iter().enumerate() {
-            for (now_ms, log) in log {
-                replay.play(world, shard, *now_ms, log)?;
-            }
+        let mut db = 0;
+        for (now_ms, log) in &world.recorder.stream {
+            replay.play(world, &mut db, *now_ms, log)?;
         }
         Ok(replay)
     }
 
-    fn play(&mut self, world: &World, shard: usize, now_ms: i64, log: &[u8]) -> Result<(), String> {
-        let mut db = 0u16;
+    fn play(
+        &mut self,
+        world: &World,
+        selected: &mut u16,
+        now_ms: i64,
+        log: &[u8],
+    ) -> Result<(), String> {
         for command in Commands(log) {
             let (name, id) = split_name(command[0]);
+            let db = *selected;
             match name {
-                b"SELECT" => db = number(command[1])? as u16,
+                b"SELECT" => *selected = number(command[1])? as u16,
                 b"MULTI" | b"EXEC" if id.is_none() => {}
                 b"DEL" if id.is_none() => {
                     let key = find_key(&world.workload, db, command[1])?;
@@ -111,14 +120,14 @@ impl Replay {
                 }
                 b"flushall" => {
                     let op = named(id, &world.ops, Verb::FlushAll)?;
+                    self.order.push(op);
                     for key in 0..world.workload.keys.len() {
-                        if world.workload.keys[key].owner.index() == shard {
-                            self.absent(key as u16, op);
-                        }
+                        self.absent(key as u16, op);
                     }
                 }
                 b"del" | b"unlink" => {
                     let op = id.ok_or("a deletion without a number")?;
+                    self.order.push(op);
                     for name in &command[1..] {
                         let key = find_key(&world.workload, db, name)?;
                         self.absent(key, op);
@@ -177,6 +186,7 @@ impl Replay {
 
     fn make(&mut self, key: u16, op: u32, value: Vec<u8>, deadline: Option<i64>) {
         let timeline = &mut self.keys[usize::from(key)];
+        self.order.push(op);
         let done = &mut self.done[op as usize];
         done.made.push((key, timeline.versions.len() as u32));
         done.covered.push(key);

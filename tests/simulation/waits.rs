@@ -14,11 +14,12 @@
 //! or in one list, nobody waits for a key that has something, and all nodes are at
 //! rest once those who still wait are sent away.
 
+use crate::follower::{Careless, Follower, Recorder};
 use crate::network::Network;
 use crate::rng::Rng;
 use shards::command::OwnedArgs;
 use shards::order::{Call, Client, Node, Placement, Unblock};
-use shards::{CommandError, Settings, Shard, ShardId, Slices, UnixMs, row};
+use shards::{CommandError, DbIndex, Settings, Shard, ShardId, Slices, UnixMs, row};
 use std::collections::BTreeMap;
 
 const NOW: UnixMs = UnixMs(1_700_000_000_000);
@@ -54,6 +55,7 @@ const MOVES: u32 = 1;
 pub struct Waits {
     rng: Rng,
     nodes: Vec<Node>,
+    recorder: Recorder,
     network: Network,
     people: Vec<Person>,
     next_id: u64,
@@ -100,8 +102,10 @@ impl Waits {
             home: id as usize % usize::from(count),
             asked: None,
         };
+        let mut nodes: Vec<Node> = (0..count).map(node).collect();
         Self {
-            nodes: (0..count).map(node).collect(),
+            recorder: Recorder::new(&mut nodes, Careless::No),
+            nodes,
             network: Network::new(usize::from(count)),
             people: (0..CLIENTS as u64).map(person).collect(),
             next_id: CLIENTS as u64,
@@ -138,7 +142,21 @@ impl Waits {
             self.unblock(index, Unblock::Timeout);
         }
         self.settle()?;
-        self.check_rest()
+        self.check_rest()?;
+        self.check_follower()
+    }
+
+    /// Whoever follows the merged logs has the same lists: what has come to them and
+    /// gone, did so in the same order.
+    fn check_follower(&mut self) -> Result<(), String> {
+        self.recorder.finish(&mut self.nodes, NOW.0);
+        let mut follower = Follower::new(2);
+        for (_, stream) in &self.recorder.stream {
+            follower.play(stream)?;
+        }
+        let name = |number| (DbIndex(0), key(number).into_bytes());
+        let keys: Vec<_> = (0..KEYS).map(name).collect();
+        follower.same(&mut self.nodes, &keys, "LRANGE KEY 0 -1")
     }
 
     /// Someone who has no request under way sends one.
@@ -307,6 +325,7 @@ impl Waits {
 
     fn publish(&mut self, node: usize) {
         self.network.publish(node, &mut self.nodes[node]);
+        self.recorder.collect(&mut self.nodes[node], NOW.0);
     }
 
     /// A random node pushes a box, or takes in what was pushed to it; false if nothing
@@ -327,6 +346,7 @@ impl Waits {
         let Some(node) = nodes.find(|node| self.nodes[*node].has_slices()) else {
             return false;
         };
+        self.recorder.stand(&mut self.nodes[node]);
         self.nodes[node].go_on(NOW);
         self.hand_out(node);
         true
@@ -347,7 +367,9 @@ impl Waits {
                 self.nodes[node].receive(from, batch);
             }
         }
+        self.recorder.stand(&mut self.nodes[node]);
         any |= self.nodes[node].catch_up(NOW, frontier);
+        self.recorder.stand(&mut self.nodes[node]);
         self.hand_out(node);
         any
     }

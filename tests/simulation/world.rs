@@ -5,6 +5,7 @@
 //! node pauses. Everything follows from the seed.
 
 use crate::client::Line;
+use crate::follower::{Careless, Follower, Recorder};
 use crate::network::Network;
 use crate::rng::Rng;
 use crate::workload::{Mode, Op, VERBS, Verb, Workload};
@@ -47,6 +48,8 @@ pub enum Broken {
     NoFrontier,
     /// Now and then a box is lost, and with it a grant: locks stay.
     LostBox,
+    /// Logs are merged so.
+    Merges(Careless),
     /// Now and then a reply to this command that is a number is one more.
     Miscounts(Verb),
 }
@@ -100,8 +103,8 @@ pub struct World {
     node_paused: Vec<u64>,
     step: u64,
     pace: Pace,
-    /// Effects of each shard, with the time at which they were taken.
-    pub logs: Vec<Vec<(i64, Vec<u8>)>>,
+    /// What all shards have recorded.
+    pub recorder: Recorder,
     /// Clients that went away.
     pub disconnects: u64,
     /// What a client noticed itself.
@@ -120,11 +123,15 @@ impl World {
                 keys_per_step: 1,
                 ..Settings::default()
             };
-            let mut shard = Shard::new(DBS, slots, hash_seed, settings);
-            shard.effects().record(true);
+            let shard = Shard::new(DBS, slots, hash_seed, settings);
             Node::new(ShardId(id), shards, shard, hash_seed)
         };
         let mut nodes: Vec<Node> = (0..shards).map(node).collect();
+        let careless = match broken {
+            Broken::Merges(careless) => careless,
+            _ => Careless::No,
+        };
+        let recorder = Recorder::new(&mut nodes, careless);
         for (number, key) in (0..workload.tokens()).zip(&workload.keys) {
             let value = format!("token{number}");
             let request = OwnedArgs::new([&b"set"[..], &key.name, value.as_bytes()]);
@@ -168,7 +175,7 @@ impl World {
                 go_on: 1 + rng.below(40),
                 pipeline: 1 + rng.below(12),
             },
-            logs: vec![Vec::new(); count],
+            recorder,
             disconnects: 0,
             wrong: None,
             rng,
@@ -203,9 +210,13 @@ impl World {
                 break;
             }
         }
-        for node in 0..self.nodes.len() {
-            self.take_log(node);
-        }
+        let latest = self.latest();
+        self.recorder.finish(&mut self.nodes, latest);
+    }
+
+    /// A transaction is judged at the latest instant of all who take part.
+    fn latest(&self) -> i64 {
+        self.clocks.iter().copied().max().unwrap_or_default()
     }
 
     /// Why the world is not at rest now that everything has arrived.
@@ -303,11 +314,13 @@ impl World {
         for node in 0..self.nodes.len() {
             let behind = self.rng.below(LAG_MS as usize + 1) as i64;
             self.clocks[node] = self.clocks[node].max(self.now_ms - behind);
+            self.recorder.stand(&mut self.nodes[node]);
             if self.rng.one_in(4) {
                 let now = UnixMs(self.clocks[node]);
                 self.nodes[node].shard_mut().expire_due(now, 64);
             }
-            self.take_log(node);
+            let latest = self.latest();
+            self.recorder.collect(&mut self.nodes[node], latest);
         }
     }
 
@@ -498,6 +511,8 @@ impl World {
     /// A node sends what it has for others.
     fn publish(&mut self, node: usize) {
         self.network.publish(node, &mut self.nodes[node]);
+        let latest = self.latest();
+        self.recorder.collect(&mut self.nodes[node], latest);
     }
 
     /// A random node takes a step of what is not over; false if nothing is.
@@ -506,6 +521,7 @@ impl World {
         for at in 0..self.nodes.len() {
             let node = (at + offset) % self.nodes.len();
             if self.node_paused[node] <= self.step && self.nodes[node].has_slices() {
+                self.recorder.stand(&mut self.nodes[node]);
                 self.nodes[node].go_on(UnixMs(self.clocks[node]));
                 self.hand_out(node);
                 return true;
@@ -544,7 +560,9 @@ impl World {
             any = true;
             self.receive(source, node, batch);
         }
+        self.recorder.stand(&mut self.nodes[node]);
         any |= self.nodes[node].catch_up(now, frontier);
+        self.recorder.stand(&mut self.nodes[node]);
         self.hand_out(node);
         any
     }
@@ -571,15 +589,6 @@ impl World {
         }
     }
 
-    fn take_log(&mut self, node: usize) {
-        let log = self.nodes[node].shard_mut().effects().take();
-        if !log.is_empty() {
-            // A transaction is judged at the latest instant of all who take part.
-            let latest = self.clocks.iter().copied().max();
-            self.logs[node].push((latest.unwrap_or_default(), log));
-        }
-    }
-
     /// What a key holds now that everything has arrived.
     pub fn stored(&mut self, key: u16) -> Vec<u8> {
         let key = &self.workload.keys[usize::from(key)];
@@ -591,6 +600,21 @@ impl World {
         let shard = self.nodes[node].shard_mut();
         let _ = shard.apply(now, &call.request(request.args()), &mut reply);
         reply
+    }
+
+    /// Whoever follows the merged logs has what all shards have.
+    pub fn follow(&mut self) -> Result<(), String> {
+        let mut follower = Follower::new(DBS);
+        for (_, stream) in &self.recorder.stream {
+            follower.play(stream)?;
+        }
+        let keys = self.workload.keys.iter();
+        let in_db = |db: u16| {
+            keys.clone()
+                .map(move |key| (shards::DbIndex(db), key.name.clone()))
+        };
+        let keys: Vec<_> = (0..DBS).flat_map(in_db).collect();
+        follower.same(&mut self.nodes, &keys, "GET KEY")
     }
 
     /// Number of keys on all nodes, in all databases.

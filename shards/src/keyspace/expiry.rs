@@ -188,7 +188,8 @@ fn walk_line(
             continue;
         }
         if at > now.0 {
-            let met = expire_fields(store, place, now, &mut std::iter::empty(), effects);
+            let nobody = &mut std::iter::empty();
+            let met = expire_fields(store, place, (now, due.hasher), nobody, effects);
             *spent += met.gone;
             if !met.emptied {
                 walk.met = walk.met.min(at).min(met.earliest);
@@ -200,7 +201,8 @@ fn walk_line(
                 continue;
             }
         } else {
-            effects.expired(entry.key());
+            let key = entry.key();
+            effects.expired(key, || hash(due.hasher, key));
         }
         graveyard.bury(store.remove_only(place));
         deleted += 1;
@@ -237,7 +239,7 @@ struct FieldsLeft {
 fn expire_fields(
     store: &mut Store,
     place: Place,
-    now: UnixMs,
+    (now, hasher): (UnixMs, &ahash::RandomState),
     named: &mut dyn Iterator<Item = &[u8]>,
     effects: &mut Effects,
 ) -> FieldsLeft {
@@ -289,7 +291,7 @@ fn expire_fields(
     }
     left.gone = gone.len();
     if !gone.is_empty() {
-        effects.expired_fields(&key, &gone);
+        effects.expired_fields(&key, || hash(hasher, &key), &gone);
     }
     left
 }
@@ -342,8 +344,9 @@ impl Db<'_> {
         until: UnixMs,
         mut named: impl Iterator<Item = &'n [u8]>,
     ) {
-        let store = &mut self.keyspace.store;
-        if expire_fields(store, place, until, &mut named, self.effects).emptied {
+        let Keyspace { store, hasher, .. } = &mut *self.keyspace;
+        let at = (until, &*hasher);
+        if expire_fields(store, place, at, &mut named, self.effects).emptied {
             let value = store.remove(place);
             self.keyspace.graveyard.bury(value);
         }

@@ -272,7 +272,7 @@ impl Keyspace {
     fn expire(&mut self, place: Place, key: &[u8], effects: &mut Effects) {
         self.graveyard.bury(self.store.remove(place));
         self.expired += 1;
-        effects.expired(key);
+        effects.expired(key, || hash(&self.hasher, key));
     }
 
     #[inline]

@@ -12,6 +12,7 @@ use super::waiters::Unblock;
 use crate::command::{Args, Cargo, Write};
 use crate::counted;
 use crate::keyspace::Located;
+use crate::log::Stamp;
 use crate::types::{ShardId, Span, UnixMs, Waiting};
 use std::ops::Range;
 
@@ -21,6 +22,9 @@ pub(super) enum Item {
     Request {
         call: Call,
         client: Client,
+        /// Tells in which order the sender has sent this and others with the same stamp,
+        /// to whatever nodes.
+        number: u32,
         reply: Option<ReplyEnd>,
     },
     /// Run this step of a walk for a client of `home`, or send it on.
@@ -31,7 +35,11 @@ pub(super) enum Item {
     },
     /// Lock this for a transaction of the sender: its locks are those up to
     /// `locks_end`.
-    Lock { ticket: Ticket, locks_end: u32 },
+    Lock {
+        ticket: Ticket,
+        number: u32,
+        locks_end: u32,
+    },
     /// To the home core: all of the transaction's locks on the sender are held, since
     /// then.
     Granted { ticket: Ticket, at: UnixMs },
@@ -79,6 +87,7 @@ pub(super) enum Item {
     /// Run this block for a client of the sender. The block is away while it waits.
     Exec {
         client: Client,
+        number: u32,
         task: Option<Box<Task>>,
         reply: Option<ReplyEnd>,
     },
@@ -178,6 +187,8 @@ pub struct Batch {
     pub(super) answered: bool,
     /// The convoy that the box belongs to: it carries its parts and nothing else.
     pub(super) convoy: Option<Ticket>,
+    /// The number of the first request of the convoy.
+    pub(super) first_number: u32,
     /// Its place in the order of all boxes; see [`order`](super). An answered box has
     /// none: it is 0 then.
     pub(super) stamp: u64,
@@ -393,6 +404,18 @@ impl Batch {
             (reply.end, reply.ran.too_long, reply.ran.failed) = (start, true, false);
             self.replies.truncate(start);
         }
+    }
+
+    /// Where item `index` stands in the order of everything.
+    pub(super) fn stamp_of(&self, index: usize) -> Stamp {
+        let number = match self.items[index] {
+            Item::Request { number, .. }
+            | Item::Exec { number, .. }
+            | Item::Lock { number, .. } => number,
+            Item::Part { member, .. } => self.first_number + short(member),
+            _ => 0,
+        };
+        Stamp::sent(self.stamp, number)
     }
 
     /// The arguments of item `index`.

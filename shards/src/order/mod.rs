@@ -83,6 +83,7 @@ mod batch;
 mod call;
 mod convoy;
 mod locks;
+mod merge;
 mod node;
 mod post;
 mod program;
@@ -98,6 +99,7 @@ mod waiters;
 
 pub use batch::Batch;
 pub use call::Call;
+pub use merge::Merge;
 pub use node::{Node, Placement, ServerStep};
 pub use program::{Block, Manner, Watched};
 pub use reply::{Ran, Replied, Rest};

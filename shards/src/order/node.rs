@@ -13,7 +13,7 @@ pub use drive::ServerStep;
 use incoming::Incoming;
 use scattered::Scattered;
 
-use super::site::{PREFETCHED, Parked, Site, Stepped, Unanswered};
+use super::site::{Parked, Site, Stepped, Unanswered};
 use crate::command::{Args, Row, Run, flags};
 use crate::keyspace::Located;
 use crate::order::batch::{Batch, Item};
@@ -82,6 +82,11 @@ impl Node {
     #[inline]
     pub fn id(&self) -> ShardId {
         self.site.id
+    }
+
+    /// How many nodes there are.
+    pub fn shards(&self) -> u16 {
+        self.site.shards
     }
 
     #[inline]
@@ -210,6 +215,7 @@ impl Node {
         let item = Item::Request {
             call,
             client,
+            number: self.site.post.numbers(1),
             reply: None,
         };
         self.site.post.batch_for(owner).push(item, args.iter());
@@ -262,9 +268,7 @@ impl Node {
         let mut locks_start = 0;
         let mut wants_answer = false;
         for index in 0..batch.items.len() {
-            if index % PREFETCHED == 0 {
-                self.site.prefetch(&batch.items[index..]);
-            }
+            self.site.turn_to(&batch, index);
             match batch.items[index] {
                 Item::Request { call, client, .. } => {
                     wants_answer |= self
@@ -285,7 +289,9 @@ impl Node {
                 Item::Walk { call, home, client } => {
                     self.site.walk(now, home, client, call, batch.args(index));
                 }
-                Item::Lock { ticket, locks_end } => {
+                Item::Lock {
+                    ticket, locks_end, ..
+                } => {
                     let locks = &batch.locks[locks_start..locks_end as usize];
                     locks_start = locks_end as usize;
                     self.site.lock_now(now, ticket, locks.to_vec());

@@ -47,6 +47,8 @@ pub(super) struct Post {
     /// Boxes that are complete: answered ones on their way back, full ones,
     /// and those of convoys.
     departing: Vec<(ShardId, Box<Batch>)>,
+    /// The next number of this turn. 0 is for what has none, and comes before all of them.
+    next_number: u32,
     // They travel as boxes, so they are kept as boxes.
     #[allow(clippy::vec_box)]
     spare: Vec<Box<Batch>>,
@@ -60,6 +62,7 @@ impl Post {
             id,
             outgoing: (0..shards).map(|_| None).collect(),
             departing: Vec::new(),
+            next_number: 1,
             spare: Vec::new(),
             answers: Vec::new(),
             answer_bytes: Vec::new(),
@@ -86,6 +89,14 @@ impl Post {
             self.departing.push((target, full));
         }
         outgoing.get_or_insert_with(|| self.spare.pop().unwrap_or_default())
+    }
+
+    /// The next `count` numbers of this turn; see [`Item::Request`].
+    #[inline]
+    pub fn numbers(&mut self, count: usize) -> u32 {
+        let first = self.next_number;
+        self.next_number += u32::try_from(count).expect("a turn sends fewer than 2^32 requests");
+        first
     }
 
     /// Tells a node something that has no arguments.
@@ -133,6 +144,7 @@ impl Post {
     #[inline]
     pub fn leave(&mut self, stamp: u64, mut send: impl FnMut(ShardId, Box<Batch>)) {
         self.close();
+        self.next_number = 1;
         for (target, mut batch) in self.departing.drain(..) {
             batch.stamp = if batch.answered { 0 } else { stamp };
             send(target, batch);

@@ -53,7 +53,7 @@ use slab::Slab;
 use std::collections::VecDeque;
 
 /// Requests of a box whose memory is fetched together, before they run.
-pub(super) const PREFETCHED: usize = 16;
+const PREFETCHED: usize = 16;
 
 /// One shard, and what waits, works and is locked there.
 pub(super) struct Site {
@@ -214,7 +214,7 @@ impl Site {
         let mut load = std::mem::take(cargo);
         load.divisible = true;
         let before = batch.replies.len();
-        self.group(within, last);
+        self.group(within);
         let answer = self.run_in(at, &call, index, &mut load, batch);
         self.shard.effects().pause_block();
         let answer = answer.expect("a part of a transaction never waits");
@@ -232,10 +232,20 @@ impl Site {
         }
     }
 
+    /// The turn of item `index` of a box has come.
+    #[inline]
+    pub fn turn_to(&mut self, batch: &Batch, index: usize) {
+        if index.is_multiple_of(PREFETCHED) {
+            self.prefetch(&batch.items[index..]);
+        }
+        let effects = self.shard.effects();
+        effects.stand_at(|| batch.stamp_of(index));
+    }
+
     /// Has the memory that the next requests will touch fetched ahead: first
     /// the lines of the tables, then the entries they lead to.
     #[inline]
-    pub fn prefetch(&self, items: &[Item]) {
+    fn prefetch(&self, items: &[Item]) {
         let next = || items.iter().take(PREFETCHED);
         let located = || {
             next().filter_map(|item| match item {
@@ -254,7 +264,7 @@ impl Site {
     /// Releases what a ticket holds on this shard, and has those looked at who
     /// wait for keys that appeared meanwhile.
     pub fn release_here(&mut self, ticket: Ticket) {
-        self.shard.effects().end_block(ticket.block_id());
+        self.shard.effects().end_block(ticket.id());
         self.look_over(ticket);
         self.locks.release(ticket);
         if ticket.home == self.id

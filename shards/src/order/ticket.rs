@@ -1,6 +1,6 @@
 //! Who waits for a reply, and what holds locks.
 
-use crate::effects::BlockId;
+use crate::log::TicketId;
 use crate::types::ShardId;
 
 /// Who waits for a reply: the connection `key` of its core, below 2^31, if it still is
@@ -82,7 +82,14 @@ impl Ticket {
     }
 
     /// What its effects are kept together by.
-    pub(super) fn block_id(self) -> BlockId {
+    #[inline]
+    pub(super) fn id(self) -> TicketId {
+        self.part_id(0)
+    }
+
+    /// What those of one member of a convoy are kept together by.
+    #[inline]
+    pub(super) fn part_id(self, member: usize) -> TicketId {
         let Self {
             home,
             kind,
@@ -90,7 +97,8 @@ impl Ticket {
             serial,
         } = self;
         let whose = u128::from(home.0) << 16 | u128::from(kind as u16);
-        BlockId(whose << 64 | u128::from(number) << 32 | u128::from(serial))
+        let ticket = whose << 64 | u128::from(number) << 32 | u128::from(serial);
+        TicketId(ticket << 32 | member as u128)
     }
 }
 

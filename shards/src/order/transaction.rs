@@ -25,6 +25,8 @@ pub struct Transaction {
     /// The program that this is a command of, which holds the locks for it, and
     /// the number of the command there.
     pub parent: Option<(Ticket, u32)>,
+    /// What holds the locks for it on each shard, where those are offers.
+    pub offers: Vec<(ShardId, Ticket)>,
     /// How the parts are run.
     pub call: Call,
     /// The protocol of the client, for the merged reply.
@@ -146,6 +148,7 @@ impl Transaction {
             client,
             ticket: Ticket::NONE,
             parent: None,
+            offers: Vec::new(),
             call,
             protocol: call.protocol,
             missing: participants.len(),
@@ -169,6 +172,14 @@ impl Transaction {
             parcel: None,
             then,
         }
+    }
+
+    /// Who holds the locks for its parts on a shard.
+    pub fn within(&self, shard: ShardId) -> Ticket {
+        let offer = self.offers.iter().find(|(of, _)| *of == shard);
+        let program = self.parent.map(|(program, _)| program);
+        let offer = offer.map(|(_, ticket)| *ticket);
+        offer.or(program).unwrap_or(self.ticket)
     }
 
     /// Whether nobody is left for whom it should take something. One that has not

@@ -31,6 +31,7 @@ impl Node {
                     call,
                     client,
                     reply: Some(reply),
+                    ..
                 } => {
                     let bytes = &batch.replies[start..reply.end];
                     let slow = self.site.timing.keep(reply.ran.ticks, batch.args(index));
@@ -70,6 +71,7 @@ impl Node {
                     client,
                     task: Some(task),
                     reply: Some(reply),
+                    ..
                 } => {
                     let bytes = &batch.replies[start..reply.end];
                     start = reply.end;

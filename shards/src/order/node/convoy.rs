@@ -67,6 +67,7 @@ impl Node {
             return;
         };
         self.site.post.close();
+        let first_number = self.site.post.numbers(convoy.members.len());
         let index = self.convoys.vacant_key();
         let ticket = self.site.tickets.issue(TicketKind::Convoy, index);
         convoy.ticket = Some(ticket);
@@ -74,6 +75,7 @@ impl Node {
         for (index, place) in (0..).zip(&mut convoy.boxes) {
             if let Some(mut batch) = place.take() {
                 batch.convoy = Some(ticket);
+                batch.first_number = first_number;
                 self.site.post.depart(ShardId(index), batch);
             }
         }

@@ -355,7 +355,7 @@ impl Node {
             divisible: true,
             ..Cargo::default()
         };
-        self.site.group(ticket, false);
+        self.site.group(ticket);
         let ran = self.site.apply(at, &call, args, &mut cargo, &mut reply);
         self.site.shard.effects().pause_block();
         let ran = ran.expect("a command of a block never waits");

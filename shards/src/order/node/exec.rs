@@ -169,6 +169,7 @@ impl Node {
         let task = Box::new(Task::new(block, manner, row));
         let item = Item::Exec {
             client,
+            number: self.site.post.numbers(1),
             task: Some(task),
             reply: None,
         };

@@ -138,6 +138,7 @@ impl Node {
     /// Takes a transaction's place in the order: every shard is told what it is to
     /// lock, in boxes that leave together. `locks` are in shard order.
     pub(super) fn ask_for_place(&mut self, now: UnixMs, ticket: Ticket, locks: &[(ShardId, Lock)]) {
+        let number = self.site.post.numbers(1);
         for group in locks.chunk_by(|a, b| a.0 == b.0) {
             let Some((shard, _)) = group.first() else {
                 continue;
@@ -150,7 +151,12 @@ impl Node {
             let batch = self.site.post.batch_for(*shard);
             batch.locks.extend(locks);
             let locks_end = number_of(batch.locks.len());
-            batch.push(Item::Lock { ticket, locks_end }, std::iter::empty());
+            let item = Item::Lock {
+                ticket,
+                number,
+                locks_end,
+            };
+            batch.push(item, std::iter::empty());
         }
     }
 
@@ -222,11 +228,10 @@ impl Node {
         (call, last, mut cargo): (Call, bool, Cargo),
         args: Args<'_>,
     ) {
-        let Some(Transaction { at, parent, .. }) = self.transaction(ticket) else {
+        let Some(transaction) = self.transaction(ticket) else {
             return;
         };
-        let at = *at;
-        let within = parent.map_or(ticket, |(program, _)| program);
+        let (at, within) = (transaction.at, transaction.within(shard));
         if shard != self.site.id {
             let item = Item::Work {
                 call,
@@ -242,7 +247,7 @@ impl Node {
         }
         let mut reply = Vec::new();
         cargo.divisible = true;
-        self.site.group(within, last);
+        self.site.group(within);
         let ran = self.site.apply(at, &call, args, &mut cargo, &mut reply);
         self.site.shard.effects().pause_block();
         let ran = ran.expect("a part of a transaction never waits");

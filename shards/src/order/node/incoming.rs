@@ -6,7 +6,9 @@
 //! [`order`](crate::order) for why that is one history.
 
 use super::Node;
+use crate::log::Stamp;
 use crate::order::batch::Batch;
+use crate::order::merge::Merge;
 use crate::types::{ShardId, UnixMs};
 use std::collections::VecDeque;
 
@@ -15,6 +17,8 @@ pub(super) struct Incoming {
     /// From each node, in the order in which it sent them.
     from: Vec<VecDeque<Box<Batch>>>,
     count: usize,
+    /// Up to there they have been opened.
+    frontier: u64,
 }
 
 impl Incoming {
@@ -22,6 +26,7 @@ impl Incoming {
         Self {
             from: (0..shards).map(|_| VecDeque::new()).collect(),
             count: 0,
+            frontier: 0,
         }
     }
 
@@ -99,6 +104,7 @@ impl Node {
             self.open(now, from, batch);
             any = true;
         }
+        self.incoming.frontier = frontier;
         any
     }
 
@@ -106,5 +112,22 @@ impl Node {
     #[inline]
     pub fn has_incoming(&self) -> bool {
         !self.incoming.is_empty()
+    }
+
+    /// What runs at once from now on stands behind all boxes that were opened, at the
+    /// instant `clock` ([`Stamp::at_once`]). While effects are recorded, to be called at
+    /// the beginning of each turn, and between collecting input and serving it, after
+    /// [`Node::catch_up`].
+    pub fn stand(&mut self, clock: u64) {
+        let frontier = self.incoming.frontier;
+        let effects = self.site.shard.effects();
+        effects.stand_at(|| Stamp::at_once(frontier, clock));
+    }
+
+    /// Gives away what has been recorded since, at the end of a turn.
+    pub fn give_records(&mut self, merge: &mut Merge) {
+        let effects = self.site.shard.effects();
+        let until = effects.until();
+        merge.take(self.site.id, effects.records(), until);
     }
 }

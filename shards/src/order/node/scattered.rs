@@ -463,6 +463,7 @@ impl Node {
             locking: false,
             at: now,
             missing: writes.len(),
+            offers: scattered.offers.clone(),
             ..Transaction::new(client, call, then, Vec::new())
         });
         for write in writes {

@@ -271,29 +271,28 @@ impl Site {
                 return self.offer(now, index, &first, of, None);
             }
             let locks = self.locks_of(&waiter.call, waiter.args.args());
+            // What is done under a ticket stands where that came: meanwhile others may have
+            // used a key that it has not locked.
             let free = |lock: &Lock| match lock.scope {
-                Scope::Key(other) if other != hash => {
-                    self.locks.allows(other, lock.exclusive)
-                        || self
-                            .locks
-                            .holders(other)
-                            .any(|holder| Some(holder) == ticket)
-                }
+                Scope::Key(other) if other != hash => match ticket {
+                    None => self.locks.allows(other, lock.exclusive),
+                    Some(ticket) => self.locks.holders(other).any(|holder| holder == ticket),
+                },
                 Scope::Key(_) | Scope::Shard => true,
             };
             if !locks.iter().all(free) {
-                // Another of its keys is locked. First come first served: it is
+                // Another of its keys is another's. First come first served: it is
                 // looked at again when all of them are its.
                 self.looked(ticket);
                 self.queue_for(key, of, locks);
                 return None;
             }
-            let holds = |lock: &Lock| match lock.scope {
-                Scope::Key(key) => self.locks.holders(key).any(|holder| Some(holder) == ticket),
-                Scope::Shard => false,
-            };
-            let held = ticket.filter(|_| locks.iter().all(holds));
-            match self.serve_waiter(now, index, held) {
+            if let Some(ticket) = ticket {
+                self.group(ticket);
+            }
+            let served = self.serve_waiter(now, index, ticket);
+            self.shard.effects().pause_block();
+            match served {
                 Served::Over => {}
                 Served::Waits => nth += 1,
                 // It has the ticket from now on.
@@ -318,7 +317,8 @@ impl Site {
         }
     }
 
-    /// Runs the request of a waiter again, under `held` if that has all its keys locked.
+    /// Runs the request of a waiter again, under `held` if there is one: that has all its
+    /// keys locked.
     fn serve_waiter(&mut self, now: UnixMs, index: usize, held: Option<Ticket>) -> Served {
         let waiter = self.awaited.waiters.get(index);
         let request = waiter.call.request(waiter.args.args());
@@ -393,8 +393,7 @@ impl Site {
             let number = self.awaited.offers.insert((key.into(), of));
             let ticket = self.tickets.issue(TicketKind::Key, number);
             let (scope, exclusive) = (Scope::Key(self.hash(key)), true);
-            let granted = self.locks.lock(ticket, vec![Lock { scope, exclusive }]);
-            self.mind_waits();
+            let granted = self.try_lock(ticket, vec![Lock { scope, exclusive }]);
             assert!(granted, "the key was free just now");
             ticket
         });

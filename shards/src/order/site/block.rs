@@ -109,6 +109,11 @@ impl Site {
             running.ticket = Some(held.unwrap_or_else(new));
             running.cargo.divisible = true;
         }
+        if let Some(ticket) = running.ticket.filter(|_| block.writes()) {
+            // It has no locks yet, but nothing else has run when it takes them.
+            let nothing = (std::iter::empty(), false);
+            self.shard.effects().reserve(ticket.id(), nothing, true);
+        }
         self.run_commands(task, &mut running, out);
         running
     }
@@ -117,7 +122,7 @@ impl Site {
     fn run_commands(&mut self, task: &Task, running: &mut Running, out: &mut Vec<u8>) {
         let effects = self.shard.effects();
         match running.ticket {
-            Some(ticket) => effects.go_on_with_block(ticket.block_id(), false),
+            Some(ticket) => effects.go_on_with_block(ticket.id()),
             None => effects.open_block(),
         }
         let mut began = (self.timing.clock)();
@@ -171,7 +176,7 @@ impl Site {
         let effects = self.shard.effects();
         effects.pause_block();
         if let Some(ticket) = running.ticket.filter(|_| !running.goes_on()) {
-            effects.end_block(ticket.block_id());
+            effects.end_block(ticket.id());
         }
     }
 

@@ -103,14 +103,9 @@ impl Site {
     }
 
     /// What runs next, until the block is paused, is a part of what `ticket`
-    /// holds locks for here, the `last` one perhaps: in the log it stands together
-    /// with all other parts. Without locks nothing else belongs to it.
-    pub fn group(&mut self, ticket: Ticket, last: bool) {
-        let effects = self.shard.effects();
-        if effects.is_recording() {
-            let last = last || !self.locks.knows(ticket);
-            effects.go_on_with_block(ticket.block_id(), last);
-        }
+    /// holds locks for here: in the log it stands together with all other parts.
+    pub fn group(&mut self, ticket: Ticket) {
+        self.shard.effects().go_on_with_block(ticket.id());
     }
 
     /// Handles an item of a box that EXEC or UNWATCH has sent; whether it is to
@@ -127,6 +122,7 @@ impl Site {
                 client,
                 task,
                 reply,
+                ..
             } => {
                 let Some(mut running) = task.take() else {
                     return false;
@@ -191,7 +187,7 @@ impl Site {
             ..Cargo::default()
         };
         let before = batch.replies.len();
-        self.group(ticket, false);
+        self.group(ticket);
         let answer = self.run_in(at, &call, index, &mut cargo, batch);
         self.shard.effects().pause_block();
         let answer = answer.expect("a command of a block never waits");

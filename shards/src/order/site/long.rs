@@ -205,7 +205,7 @@ impl Site {
             no_touch: true,
             ..request.call
         };
-        self.group(ticket, false);
+        self.group(ticket);
         let ran = self.apply(
             reply.began,
             &call,

@@ -97,6 +97,7 @@ impl Site {
     }
 
     pub(super) fn lock(&mut self, ticket: Ticket, locks: Vec<Lock>) {
+        self.reserve(ticket, &locks);
         self.locks.queue(ticket, locks);
         self.mind_waits();
     }
@@ -104,9 +105,30 @@ impl Site {
     /// A ticket asks for its locks on this shard; whether it has them. If not,
     /// [`Site::next_granted`] will name it when it has.
     pub(super) fn try_lock(&mut self, ticket: Ticket, locks: Vec<Lock>) -> bool {
+        self.reserve(ticket, &locks);
         let granted = self.locks.lock(ticket, locks);
         self.mind_waits();
         granted
+    }
+
+    /// A ticket that may write takes its place in the log. What serves several who
+    /// wait for a key is not one block, and the parts of a convoy have places of their own.
+    fn reserve(&mut self, ticket: Ticket, locks: &[Lock]) {
+        if !self.shard.effects().is_recording() || ticket.kind == TicketKind::Convoy {
+            return;
+        }
+        let written = locks.iter().filter(|lock| lock.exclusive);
+        if written.clone().next().is_none() {
+            return;
+        }
+        let all = written.clone().any(|lock| lock.scope == Scope::Shard);
+        let keys = written.filter_map(|lock| match lock.scope {
+            Scope::Key(hash) => Some(hash),
+            Scope::Shard => None,
+        });
+        let together = ticket.kind != TicketKind::Key;
+        let effects = self.shard.effects();
+        effects.reserve(ticket.id(), (keys, all), together);
     }
 
     /// The locks that a request on this shard alone needs.
@@ -195,7 +217,10 @@ impl Site {
     pub fn run_parked(&mut self, now: UnixMs, ticket: Ticket) {
         let request = self.parked.remove(ticket.index());
         let at = self.looks_at(ticket).unwrap_or(now);
-        if !self.run_under(at, ticket, request) {
+        self.group(ticket);
+        let goes_on = self.run_under(at, ticket, request);
+        self.shard.effects().pause_block();
+        if !goes_on {
             self.release_here(ticket);
         }
     }

@@ -46,13 +46,32 @@ impl Site {
         mut batch: Box<Batch>,
     ) -> Option<Box<Batch>> {
         if self.locks.is_empty() {
-            self.run_parts(now, &mut batch);
+            self.run_parts(now, ticket, &mut batch);
             return self.ran_parts(from, batch);
         }
         let locks = batch.key_locks().collect();
+        if self.shard.effects().is_recording() {
+            self.reserve_parts(ticket, &batch);
+        }
         self.parked_boxes.insert(ticket, (from, batch));
         self.lock_now(now, ticket, locks);
         None
+    }
+
+    /// The parts of a box that has to wait take their places in the log.
+    #[cold]
+    fn reserve_parts(&mut self, ticket: Ticket, batch: &Batch) {
+        for (index, item) in batch.items.iter().enumerate() {
+            if let Item::Part { call, member, .. } = item
+                && call.write
+            {
+                let keys = batch.located[batch.keys(index)].iter();
+                let scope = (keys.map(|key| key.hash), false);
+                let effects = self.shard.effects();
+                effects.stand_at(|| batch.stamp_of(index));
+                effects.reserve(ticket.part_id(*member), scope, true);
+            }
+        }
     }
 
     /// The locks for a box of a convoy are free: it runs, as of the instant at which it
@@ -60,7 +79,7 @@ impl Site {
     pub fn run_parked_box(&mut self, now: UnixMs, ticket: Ticket) -> Option<Box<Batch>> {
         let at = self.looks_at(ticket).unwrap_or(now);
         let (from, mut batch) = self.parked_boxes.remove(&ticket)?;
-        self.run_parts(at, &mut batch);
+        self.run_parts(at, ticket, &mut batch);
         self.ran_parts(from, batch)
     }
 
@@ -74,22 +93,25 @@ impl Site {
     }
 
     /// Runs the parts of a convoy on this shard.
-    fn run_parts(&mut self, now: UnixMs, batch: &mut Batch) {
+    fn run_parts(&mut self, now: UnixMs, ticket: Ticket, batch: &mut Batch) {
         let mut out = std::mem::take(&mut batch.replies);
         let mut fetched = Fetched::default();
         let mut began = (self.timing.clock)();
         for index in 0..batch.items.len() {
-            let Item::Part { call, .. } = batch.items[index] else {
+            let Item::Part { call, member, .. } = batch.items[index] else {
                 continue;
             };
             let keys = batch.keys(index);
             let keyspace = self.shard.keyspace(call.db);
             fetched.fetch(keyspace, &batch.located, keys.end);
             let request = call.request(batch.args(index));
-            self.shard.effects().open_block();
+            let id = ticket.part_id(member);
+            let effects = self.shard.effects();
+            effects.stand_at(|| batch.stamp_of(index));
+            effects.begin_part(id, call.write);
             let known = &batch.located[keys];
             let ran = self.shard.apply_known(now, &request, known, &mut out);
-            self.shard.effects().close_block();
+            self.shard.effects().end_part(id);
             let ended = (self.timing.clock)();
             let answer = ReplyEnd {
                 end: out.len(),

@@ -114,7 +114,7 @@ impl Site {
 
     fn go_on_with_part(&mut self, mut part: Box<Part>) -> Stepped {
         let before = part.reply.len();
-        self.group(part.within, false);
+        self.group(part.within);
         let args = part.args.args();
         let ran = self.apply(part.at, &part.call, args, &mut part.cargo, &mut part.reply);
         self.shard.effects().pause_block();

@@ -318,7 +318,10 @@ fn a_block_with_much_to_do_is_one_block() {
         }
         logs.push(text(&scene.nodes[0].shard_mut().effects().take()));
     }
-    assert!(logs[0].starts_with("*1 $5 MULTI *2 $6 SELECT"), "{logs:?}");
+    assert!(
+        logs[0].starts_with("*2 $6 SELECT $1 0 *1 $5 MULTI"),
+        "{logs:?}"
+    );
     assert_eq!(logs[0], logs[1]);
     assert_eq!(logs[0], logs[2]);
 }
