@@ -16,7 +16,7 @@
 //! hold for all that remain.
 
 use crate::graph::Graph;
-use crate::replay::{NOBODY, Replay, number};
+use crate::replay::{NOBODY, Replay, Version, number};
 use crate::workload::{Mode, Op, Verb};
 use crate::world::{Event, LAG_MS, World};
 use std::collections::HashMap;
@@ -169,17 +169,19 @@ impl Judge<'_> {
     /// A client was told that a key holds what `reply` says.
     fn read(&mut self, id: u32, key: u16, reply: &[u8]) -> Result<(), String> {
         let timeline = &self.replay.keys[usize::from(key)];
-        let found = match unbulk(reply)? {
-            None => &timeline.absent,
+        let value = unbulk(reply)?;
+        let found = match value {
+            None => self.absent(id, key),
             Some(value) => timeline
                 .by_value
                 .get(value)
+                .cloned()
                 .ok_or_else(|| format!("key {key} has never held that"))?,
         };
-        let Some(range) = self.possible(id, key, found) else {
+        let Some(range) = self.possible(id, key, &found) else {
             return Err(format!("key {key} held that at another time only"));
         };
-        if self.is_late(id, key, range.1) {
+        if value.is_some() && self.is_late(id, key, range.1) {
             return Err(format!("key {key} was read after its time"));
         }
         self.readers.push((key, range.0, range.1, id));
@@ -215,6 +217,19 @@ impl Judge<'_> {
             !over.is_some_and(|next| before(next.writer)) && !after(versions[number].writer)
         };
         found.iter().copied().filter(possible)
+    }
+
+    /// The versions in which a request may have found no key: those without one, and
+    /// those whose time had come. What is due is not shown, also while it stays.
+    fn absent(&self, id: u32, key: u16) -> Vec<u32> {
+        let until = self.op(id).completed_ms;
+        let versions = (0..).zip(&self.replay.keys[usize::from(key)].versions);
+        let gone = |version: &Version| match version.value {
+            None => true,
+            Some(_) => version.deadline.is_some_and(|at| at <= until),
+        };
+        let found = versions.filter(|(_, version)| gone(version));
+        found.map(|(number, _)| number).collect()
     }
 
     /// Whether a version was due long before a request.
@@ -295,7 +310,7 @@ impl Judge<'_> {
             let timeline = &replay.keys[usize::from(key)];
             let there = self.all_possible(id, key, &timeline.present);
             let there = ends(there.filter(|version| !self.is_late(id, key, *version)));
-            match (there, self.possible(id, key, &timeline.absent)) {
+            match (there, self.possible(id, key, &self.absent(id, key))) {
                 (Some(there), Some(absent)) => open.push((key, there, absent)),
                 (Some(range), None) => {
                     surely += 1;

@@ -22,8 +22,6 @@ pub struct Timeline {
     pub versions: Vec<Version>,
     /// Where a value is found among the versions.
     pub by_value: HashMap<Vec<u8>, Vec<u32>>,
-    /// Versions without a key.
-    pub absent: Vec<u32>,
     /// Versions with one.
     pub present: Vec<u32>,
     /// Requests that found a version without replacing it, as the log shows:
@@ -36,7 +34,6 @@ impl Timeline {
         let mut timeline = Self {
             versions: Vec::new(),
             by_value: HashMap::new(),
-            absent: Vec::new(),
             present: Vec::new(),
             readers: Vec::new(),
         };
@@ -50,12 +47,9 @@ impl Timeline {
 
     fn push(&mut self, value: Option<Vec<u8>>, writer: u32, deadline: Option<i64>) {
         let number = self.versions.len() as u32;
-        match &value {
-            Some(value) => {
-                self.by_value.entry(value.clone()).or_default().push(number);
-                self.present.push(number);
-            }
-            None => self.absent.push(number),
+        if let Some(value) = &value {
+            self.by_value.entry(value.clone()).or_default().push(number);
+            self.present.push(number);
         }
         self.versions.push(Version {
             value,

@@ -124,6 +124,8 @@ pub struct Op {
     /// Number of the event.
     pub invoked: u32,
     pub invoked_ms: i64,
+    /// The time at which it was answered.
+    pub completed_ms: i64,
     /// Number of the event, once the client has the reply.
     pub completed: Option<u32>,
     pub reply: Vec<u8>,
@@ -214,6 +216,7 @@ impl Workload {
             started: false,
             invoked: 0,
             invoked_ms: now_ms,
+            completed_ms: now_ms,
             completed: None,
             reply: Vec::new(),
         }

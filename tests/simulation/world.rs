@@ -461,6 +461,7 @@ impl World {
                     let op = &mut self.ops[id as usize];
                     op.reply = reply;
                     op.completed = Some(self.events.len() as u32);
+                    op.completed_ms = self.now_ms;
                     self.events.push(Event::Completed(id));
                 }
             }
