@@ -34,6 +34,15 @@ pub struct Lock {
     pub exclusive: bool,
 }
 
+impl Lock {
+    /// Puts locks in order, each scope once: of what is read and written the latter
+    /// counts.
+    pub fn unite(locks: &mut Vec<Self>) {
+        locks.sort_unstable_by_key(|lock| (lock.scope, !lock.exclusive));
+        locks.dedup_by_key(|lock| lock.scope);
+    }
+}
+
 /// One key, or everything a shard has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {

@@ -202,7 +202,8 @@ impl Site {
 
     /// Takes a ticket, under which a key is looked at for those who wait for it;
     /// one at a time.
-    pub fn queue_for(&mut self, key: Box<[u8]>, of: Type, locks: Vec<Lock>) {
+    pub fn queue_for(&mut self, key: Box<[u8]>, of: Type, mut locks: Vec<Lock>) {
+        Lock::unite(&mut locks);
         if self.awaited.queued.insert((self.hash(&key), of)) {
             let number = self.awaited.offers.insert((key, of));
             let ticket = self.tickets.issue(TicketKind::Key, number);
@@ -253,6 +254,8 @@ impl Site {
         ticket: Option<Ticket>,
     ) -> Option<Ready> {
         let hash = self.hash(&key);
+        // What those need who were looked at and go on waiting: they are first again.
+        let mut needed: Vec<Lock> = Vec::new();
         let mut nth = 0;
         while let Some((index, at)) = self.next_waiter(now, &key, of, nth) {
             nth = at;
@@ -284,7 +287,8 @@ impl Site {
                 // Another of its keys is another's. First come first served: it is
                 // looked at again when all of them are its.
                 self.looked(ticket);
-                self.queue_for(key, of, locks);
+                needed.extend(locks);
+                self.queue_for(key, of, needed);
                 return None;
             }
             if let Some(ticket) = ticket {
@@ -294,12 +298,16 @@ impl Site {
             self.shard.effects().pause_block();
             match served {
                 Served::Over => {}
-                Served::Waits => nth += 1,
+                Served::Waits => {
+                    nth += 1;
+                    needed.extend(locks);
+                }
                 // It has the ticket from now on.
                 Served::GoesOn => return None,
                 Served::Long => {
                     self.looked(ticket);
-                    self.queue_for(key, of, locks);
+                    needed.extend(locks);
+                    self.queue_for(key, of, needed);
                     return None;
                 }
             }

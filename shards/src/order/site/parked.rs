@@ -145,9 +145,7 @@ impl Site {
             Some(keys) => keys.map(lock).collect(),
             None => Vec::new(), // the handler refuses it
         };
-        // Of a key that is read and written the latter counts.
-        locks.sort_unstable_by_key(|lock| (lock.scope, !lock.exclusive));
-        locks.dedup_by_key(|lock| lock.scope);
+        Lock::unite(&mut locks);
         locks
     }
 

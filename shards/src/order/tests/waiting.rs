@@ -321,3 +321,30 @@ fn what_may_still_write_is_known() {
     }
     assert!(met_under_way > 100, "{met_under_way}");
 }
+
+/// The first who waits for a key may have nothing to take from it, because it is where he
+/// moves to; the next needs another key, too. Each is looked at once.
+#[test]
+fn who_has_nothing_to_take_lets_the_next_be_served() {
+    let mut scene = Scene::new();
+    for number in 0..5 {
+        scene.ask(1, 9, &format!("SET k{number}@1 v"));
+    }
+    scene.alone = true;
+    scene.ask(1, 1, "BLMOVE a@1 b@1 LEFT LEFT 0");
+    scene.ask(1, 2, "BLMOVE b@1 c@1 LEFT LEFT 0");
+    scene.alone = false;
+    scene.settle();
+    scene.said();
+    // While all keys are read, both wait for the lock.
+    scene.ask(1, 3, "KEYS *");
+    scene.deliver_all();
+    scene.ask(1, 4, "RPUSH b@1 x");
+    scene.ask(1, 5, "RPUSH b@1 y");
+    scene.settle();
+    let replies = scene.said();
+    assert!(replies.contains(&said(2, "$1 x")), "{replies:?}");
+    scene.ask(1, 6, "LRANGE b@1 0 -1");
+    scene.settle();
+    assert_eq!(scene.said(), [said(6, "*1 $1 y")]);
+}
