@@ -45,7 +45,10 @@ struct LongReply {
     cargo: Cargo,
     /// A piece of it is out.
     is_out: bool,
-    /// What is not handed out before the end.
+    /// It is not handed out before the end: what a write replies, which may still fail; and
+    /// what is made without waiting for its client, who gets none of it if it is more than he
+    /// may have.
+    is_held: bool,
     held: Vec<u8>,
     /// That was more than its client may have: nothing is kept of it.
     too_long: bool,
@@ -140,11 +143,13 @@ impl Site {
         } else {
             self.look_over(ticket);
         }
+        let is_held = request.writes() || works && self.shard.settings.reply_max.closes;
         let mut reply = LongReply {
             request,
             began: now,
             cargo,
             is_out: false,
+            is_held,
             held: Vec::new(),
             too_long: ran.too_long,
             ticks: ran.ticks,
@@ -225,7 +230,7 @@ impl Site {
         if ran.failed {
             piece.drain(..before);
         }
-        if request.writes() {
+        if reply.is_held {
             reply.too_long |= ran.too_long || piece.len() > self.reply_bytes_max();
         }
         if reply.too_long {
@@ -261,7 +266,7 @@ impl Site {
     /// Brings a piece to the client's core, if there is one and it need not be held back;
     /// more follows.
     fn hand_on(&mut self, reply: &mut LongReply, ticket: Ticket, piece: Vec<u8>) {
-        if reply.request.writes() {
+        if reply.is_held {
             reply.held = piece;
         } else if !piece.is_empty() {
             reply.is_out = true;
