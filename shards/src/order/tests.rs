@@ -339,6 +339,15 @@ fn said(client: u64, reply: &str) -> (u64, String) {
     (client, reply.into())
 }
 
+/// A request with some of its keys in other places.
+fn moved(line: &str, places: &[(&str, &str)]) -> String {
+    let words = line.split(' ').map(|word| {
+        let place = places.iter().find(|(here, _)| *here == word);
+        place.map_or(word, |(_, there)| there)
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// A transaction of a client of node 1 that holds its key on node 0; the lock
 /// for node 2 is still on its way.
 fn half_locked(line: &str) -> Scene {

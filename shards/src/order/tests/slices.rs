@@ -406,11 +406,7 @@ fn spread(line: &str) -> String {
         ("y@0", "y@1"),
         ("d@0", "d@2"),
     ];
-    let words = line.split(' ').map(|word| {
-        let place = places.iter().find(|(here, _)| *here == word);
-        place.map_or(word, |(_, there)| there)
-    });
-    words.collect::<Vec<_>>().join(" ")
+    moved(line, &places)
 }
 
 #[test]
