@@ -6,7 +6,7 @@ mod support;
 use std::collections::HashMap;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use support::client::Client;
+use support::client::{Client, encode};
 use support::rng::{Rng, seed};
 use support::server::{Server, info_field};
 use support::{long_run, wait_until};
@@ -257,6 +257,49 @@ fn who_has_said_all_gets_what_is_there_and_takes_nothing_later() {
             assert_eq!(other.call(&["RPUSH", key, "late"]).integer(), 1);
             assert_eq!(other.call(&["LPOP", key]).bytes(), b"late", "{name} {n}");
         }
+    }
+}
+
+/// However much a client has sent behind the command that it waits in, it is noticed that
+/// it has gone; and beyond the limit of what it may send it is closed.
+#[test]
+fn the_end_of_who_waits_is_noticed_behind_much_that_it_has_sent() {
+    const MUCH: usize = 80 << 20;
+    for server in servers() {
+        let mut other = server.connect();
+        let keys = keys(6);
+        let blocks = [
+            vec!["BLPOP".into(), keys[0].clone(), "0".into()],
+            vec!["BLPOP".into(), keys[1].clone(), "0".into()],
+            [&["BRPOP".to_owned()], &keys[..], &["0".to_owned()]].concat(),
+        ];
+        for block in &blocks {
+            let mut waiting = server.connect();
+            waiting.send(block);
+            wait_for_blocked(&mut other, 1);
+            let mut requests = Vec::new();
+            encode(&["SET", "never", &"x".repeat(1 << 20)], &mut requests);
+            (0..MUCH >> 20).for_each(|_| waiting.send_raw(&requests));
+            drop(waiting);
+            wait_for_blocked(&mut other, 0);
+            assert_eq!(other.call(&["RPUSH", &keys[0], "x"]).integer(), 1);
+            assert_eq!(other.call(&["LPOP", &keys[0]]).bytes(), b"x");
+        }
+        let limit = ["CONFIG", "SET", "client-query-buffer-limit", "1mb"];
+        assert_eq!(other.call(&limit).raw, b"+OK\r\n");
+        let mut waiting = server.connect();
+        waiting.send(&blocks[2]);
+        wait_for_blocked(&mut other, 1);
+        let mut request = Vec::new();
+        encode(&["SET", "never", "x"], &mut request);
+        // More than the limit, and less than would fill what the kernel keeps.
+        waiting.send_raw(&request.repeat(3 * (1 << 20) / request.len()));
+        assert_eq!(waiting.read_to_end(), b"", "{}", server.name);
+        wait_for_blocked(&mut other, 0);
+        assert_eq!(other.call(&["EXISTS", "never"]).integer(), 0);
+        let stats = other.call(&["INFO", "stats"]).value().text();
+        let closed = info_field(&stats, "client_query_buffer_limit_disconnections");
+        assert!(closed.is_none_or(|closed| closed == "1"), "{closed:?}");
     }
 }
 

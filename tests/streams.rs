@@ -413,3 +413,43 @@ fn a_reply_ends_at_its_clients_limit() {
         );
     }
 }
+
+/// Redis keeps the first 16 KiB of what waits in a buffer that it does not count, and
+/// what comes next in one that counts as more than it holds.
+#[test]
+fn a_small_limit_begins_behind_the_first_buffer() {
+    for server in [
+        Server::redis(&["--enable-debug-command", "yes"]),
+        Server::cordis(1, &[]),
+        Server::cordis(4, &[]),
+    ] {
+        let mut other = server.connect();
+        if server.name.contains("redis") {
+            // The first buffer would shrink with time.
+            let fixed = other.call(&["DEBUG", "REPLYBUFFER", "RESIZING", "0"]);
+            assert_eq!(fixed.raw, b"+OK\r\n");
+        }
+        for limit in ["1", "1000", "16384", "20504"] {
+            // With its header and its end.
+            for length in [16_384 - 10, 16_384 - 9] {
+                let name = &server.name;
+                let none = [
+                    "CONFIG",
+                    "SET",
+                    "client-output-buffer-limit",
+                    "normal 0 0 0",
+                ];
+                assert_eq!(other.call(&none).raw, b"+OK\r\n");
+                other.call(&["SET", "k", &"x".repeat(length)]);
+                let small = format!("normal {limit} 0 0");
+                let small = ["CONFIG", "SET", "client-output-buffer-limit", &small];
+                assert_eq!(other.call(&small).raw, b"+OK\r\n");
+                let mut client = server.connect();
+                client.send(&["GET", "k"]);
+                let heard = client.try_read().map_or(0, |reply| reply.raw.len());
+                let expected = if length == 16_384 - 10 { 16_384 } else { 0 };
+                assert_eq!(heard, expected, "{name}: {limit}, {length}");
+            }
+        }
+    }
+}

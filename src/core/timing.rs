@@ -9,6 +9,7 @@ use shards::ReplyMax;
 use shards::command::{Args, flags};
 use shards::order::Timing;
 use shards::replies::{Class, OutputMax};
+use shards::resp::FRAME_BYTES;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -103,7 +104,9 @@ fn reply_max(config: &Config) -> ReplyMax {
     let bytes = output_max(config, Class::Normal).hard;
     let memory = OutputMax::new(0, 0, crate::runtime::memory::total()).hard;
     ReplyMax {
-        bytes,
+        // A string asks for room for a longer frame than it has. What it is too long by
+        // is noticed when it is to be sent.
+        bytes: bytes.saturating_add(FRAME_BYTES),
         closes: bytes < memory,
     }
 }

@@ -87,16 +87,16 @@ fn received(core: &mut Core, scratch: &mut Scratch, key: u32, bytes: &[u8], more
 }
 
 /// Input bytes from which on a connection is no longer read. An incomplete
-/// request must be able to reach the query buffer limit (and be refused).
+/// request must be able to reach the query buffer limit (and be refused). Who is blocked
+/// may stay so for ever, and its end may stand behind all that it has sent: it is read up
+/// to that limit, too.
 fn input_max(connection: &Connection, query_buffer_limit: usize) -> usize {
-    if connection.stalled {
-        if connection.may_execute() {
-            TURN_BACKLOG_BYTES
-        } else {
-            BACKLOG_BYTES_MAX
-        }
-    } else {
+    if !connection.stalled || connection.is_blocked() {
         query_buffer_limit.saturating_add(1)
+    } else if connection.may_execute() {
+        TURN_BACKLOG_BYTES
+    } else {
+        BACKLOG_BYTES_MAX
     }
 }
 
@@ -279,15 +279,21 @@ fn receive_again(core: &mut Core, key: u32) {
         return;
     }
     let most = input_max(connection, core.config.clients.client_query_buffer_limit);
+    let is_blocked = connection.is_blocked();
+    if is_blocked && connection.backlog() > most {
+        core.stats.query_limit_disconnections += 1;
+        connection.close();
+        return core.mark_dirty(key);
+    }
     // Who waits, for whatever time, is received from all the same: its end may be hidden
     // behind much that it has sent.
-    let in_bulk = connection.in_bulk() && !connection.is_blocked();
+    let in_bulk = connection.in_bulk() && !is_blocked;
     let most = match (connection.stalled, in_bulk) {
-        (false, _) => most,
         // One buffer a turn is all that it may have executed.
         (true, true) => BUFFER_BYTES,
         // Not at the first byte of room: stopping and starting cost, too.
-        (true, false) => most / 2,
+        (true, false) if !is_blocked => most / 2,
+        _ => most,
     };
     if connection.backlog() > most {
         return;

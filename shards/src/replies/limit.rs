@@ -25,6 +25,8 @@ impl Class {
 
 /// Redis keeps so much in a client's first buffer, and counts only what comes after it.
 const UNCOUNTED: u64 = 16 << 10;
+/// As so much counts the smallest buffer that comes next, however little it holds.
+const COUNTED_MIN: u64 = 20_504;
 
 /// Up to how many bytes may wait for a client of some class, as
 /// [`Replies::output_bytes`](super::Replies::output_bytes) counts them.
@@ -49,6 +51,7 @@ impl OutputMax {
     pub fn new(hard: u64, soft: u64, memory: u64) -> Self {
         let counted = |limit: u64| match limit {
             0 => u64::MAX,
+            1..=COUNTED_MIN => UNCOUNTED,
             limit => limit.saturating_add(UNCOUNTED),
         };
         let hard = counted(hard).min(memory);

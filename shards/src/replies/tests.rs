@@ -289,6 +289,14 @@ fn a_limit_is_of_a_class_and_of_bytes() {
     ] {
         assert_eq!(mib.judge(bytes), output, "{bytes}");
     }
+    for (limit, hard) in [
+        (1, 16 << 10),
+        (20_504, 16 << 10),
+        (20_505, 20_505 + (16 << 10)),
+    ] {
+        let small = OutputMax::new(limit, 0, u64::MAX);
+        assert_eq!(small.hard, hard, "{limit}");
+    }
     assert!((0..).zip(Class::ALL).all(|(n, class)| class as usize == n));
 }
 
