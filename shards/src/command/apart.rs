@@ -20,9 +20,10 @@
 use super::args::integer;
 use super::combining::{Job, Target};
 use super::zsets::combine::{Kind, PLAIN};
-use super::zsets::inputs::{Input, REQUEST_MAX, is_scored, line_number, members_of, reply_input};
+use super::zsets::inputs::{Input, REQUEST_MAX, counted, len_of, members_of, reply_input};
 use super::{Args, Ask, Context, Decision, Further, Outcome, OwnedArgs, Work};
 use crate::error::{CommandError, OutOfMemory};
+use crate::resp::read::error;
 use crate::value::SetPlace;
 
 /// An input with more members, or more bytes in them, is counted only if not all of it
@@ -49,21 +50,6 @@ pub enum Known {
     Asked,
     /// There is too much in the inputs, which have so many members each.
     Apart(Vec<usize>),
-}
-
-/// How many members an input has that was only counted.
-pub fn counted(read: &[u8]) -> Option<usize> {
-    (read.first() == Some(&b':')).then(|| line_number(read))
-}
-
-/// How many members an input has.
-fn len_of(read: &[u8]) -> usize {
-    let words = line_number(read);
-    match is_scored(read) {
-        _ if read.first() == Some(&b':') => words,
-        true => words / 2,
-        false => words.saturating_sub(1),
-    }
 }
 
 /// Reads each key, which must be a set, if it has few members.
@@ -127,7 +113,7 @@ fn bytes_of_few(input: Input<'_>, (members, bytes): (usize, usize)) -> Option<us
 
 /// Fails if an input is of another type.
 pub fn check_types(decision: &Decision<'_>) -> Outcome {
-    let failed = |read: &&[u8]| read.first() == Some(&b'-');
+    let failed = |read: &&[u8]| error(read).is_some();
     match decision.first.iter().any(failed) {
         true => Err(CommandError::WrongType),
         false => Ok(()),

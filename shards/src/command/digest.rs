@@ -12,9 +12,11 @@
 //! A whole digest goes through all databases in slices, as KEYS does. A
 //! collection is taken in at once.
 
+use super::merge::{self, Parts};
 use super::spec::{Arity, Group, KeySpec, flags};
-use super::{Args, Context, Merge, Outcome, ROW, Row, Run};
+use super::{Args, Context, Outcome, ROW, Row, Run};
 use crate::keyspace::{Item, StringRef, ValueRef, View};
+use crate::resp::Reply;
 use crate::types::{DbIndex, UnixMs};
 use crate::value::Element;
 
@@ -33,7 +35,7 @@ pub static DIGEST: Row = Row {
     flags: flags::READONLY.with(flags::SLICED),
     run: Run::EachShard {
         part: digest,
-        merge: Merge::Digest,
+        merge: add_up,
     },
     ..ROW
 };
@@ -51,7 +53,7 @@ pub static DIGEST_VALUE: Row = Row {
     flags: flags::READONLY,
     run: Run::EachShard {
         part: digest_value,
-        merge: Merge::KeyOrder,
+        merge: merge::in_key_order,
     },
     ..ROW
 };
@@ -79,6 +81,16 @@ fn digest(ctx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     Ok(())
 }
 
+/// The digest of all shards.
+fn add_up(parts: &mut Parts<'_>, reply: &mut Reply<'_>) {
+    let mut sum = Sum::default();
+    parts
+        .sliced
+        .iter()
+        .for_each(|part| add(&mut sum, &part.sum));
+    reply.simple(&in_hex(&sum));
+}
+
 /// Keys that are not there digest to zeros.
 fn digest_value(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     ctx.reply.array(args.len() - 1);
@@ -93,12 +105,12 @@ fn digest_value(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 /// Adds one digest to another.
-pub fn add(sum: &mut Sum, other: &Sum) {
+fn add(sum: &mut Sum, other: &Sum) {
     sum.iter_mut().zip(other).for_each(|(to, from)| *to ^= from);
 }
 
 /// Forty digits.
-pub fn in_hex(sum: &Sum) -> String {
+fn in_hex(sum: &Sum) -> String {
     sum.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

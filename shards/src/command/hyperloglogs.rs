@@ -7,7 +7,6 @@
 //! string: the one reading command that writes, as in Redis.
 
 use super::spec::{Arity, Begin, Find, Group, KeySpec, flags};
-use super::strings::lcs::bulk_text;
 use super::strings::text_of;
 use super::{Args, Context, Decision, Outcome, OwnedArgs, ROW, Row, Run, Write};
 use crate::command::spec::Access;
@@ -15,6 +14,7 @@ use crate::effects::Event;
 use crate::error::CommandError;
 use crate::keyspace::{StringRef, Ttl};
 use crate::resp::Reply;
+use crate::resp::read::{self as resp, Read, bulk_text};
 use crate::value::hyperloglog::{
     CACHE_AT, Corrupt, HyperLogLog, HyperLogLogRef, REGISTERS, Registers, add_in_place,
 };
@@ -258,12 +258,12 @@ impl Union {
 
     /// Adds what [`read`] replied for a key.
     fn add_reply(&mut self, reply: &[u8]) -> Result<(), CommandError> {
-        if let Some(error) = reply.strip_prefix(b"-") {
-            return Err(CommandError::Owned(error.trim_ascii_end().into()));
-        }
-        match HyperLogLogRef::of(bulk_text(reply)) {
-            Some(it) => self.merge(it),
-            None => Ok(()), // the null of a missing key
+        match resp::read(reply) {
+            Some((Read::Error(text), _)) => Err(CommandError::Owned(text.into())),
+            Some((Read::Bulk(text), _)) => {
+                HyperLogLogRef::of(text).map_or(Ok(()), |it| self.merge(it))
+            }
+            _ => Ok(()), // the null of a missing key
         }
     }
 

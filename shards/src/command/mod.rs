@@ -25,6 +25,7 @@ mod keys;
 mod lists;
 mod long;
 mod memory;
+pub mod merge;
 mod replied;
 mod scanning;
 mod sets;
@@ -40,6 +41,7 @@ mod zsets;
 pub use args::{Args, OwnedArgs, cursor_of};
 pub use long::Long;
 pub use memory::debug_object;
+pub use merge::Merge;
 pub use sliced::{Pieces, Sliced};
 pub use sort::reaches_any_key;
 pub use spec::{
@@ -91,7 +93,7 @@ pub enum Run {
     /// One key: runs whole on the shard that owns it.
     OneShard(Handler),
     /// Each shard runs `part` on the name with its own keys (on the whole
-    /// request, if the command has no keys); the replies are merged. A write of
+    /// request, if the command has no keys); `merge` makes one reply of theirs. A write of
     /// this kind cannot fail once its arguments are parsed.
     EachShard { part: Handler, merge: Merge },
     /// Two hops. Every shard runs `read` on the name and its own keys, without
@@ -141,24 +143,6 @@ impl Run {
             Self::ReadThenWrite { whole, .. } | Self::Relocate { whole, .. } => whole,
         }
     }
-}
-
-/// How the replies of the parts become one reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Merge {
-    /// Add up integer replies.
-    Sum,
-    /// All parts reply `+OK`; reply it once.
-    Ok,
-    /// Each part replies an array with one element per key of its own; lay
-    /// them out in the order of the request's keys.
-    KeyOrder,
-    /// Each part has found elements of an array ([`Sliced::found`]) and replies
-    /// nothing; reply an array with the elements of all, in shard order.
-    Concat,
-    /// Each part has made a sum ([`Sliced::sum`]) and replies nothing; reply the
-    /// sum of all.
-    Digest,
 }
 
 /// Looks at what was read, then either fails, or writes the reply and asks for

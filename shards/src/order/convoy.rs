@@ -9,8 +9,8 @@
 use super::batch::{Batch, Item, clear_to};
 use super::call::Call;
 use super::reply::Ran;
-use super::split::{after_line, element_len, integer_reply};
 use super::ticket::{Client, Ticket};
+use crate::command::merge::Parts;
 use crate::command::{Args, Merge, OwnedArgs};
 use crate::keyspace::Located;
 use crate::resp::Reply;
@@ -47,18 +47,6 @@ pub(super) struct Convoy {
     /// For each shard that takes part, what it is to do, later what it did.
     pub boxes: Vec<Option<Box<Batch>>>,
     bytes: usize,
-    /// How far the answers of each shard have been read.
-    cursors: Vec<Cursor>,
-}
-
-/// How far the answers in a box have been read.
-#[derive(Clone, Copy, Default)]
-struct Cursor {
-    item: usize,
-    /// Where the answer of `item` begins.
-    start: usize,
-    /// The elements of the answer at hand that have not been laid out.
-    rest: (usize, usize),
 }
 
 /// Keys for which an empty convoy keeps memory.
@@ -144,87 +132,29 @@ impl Convoy {
         }
     }
 
-    /// All boxes are back: merges the replies to member `index` into `out`.
-    /// To be called for one after the other. The reply is `bytes_max` long at most,
-    /// or there is none.
-    pub fn merge(&mut self, index: usize, out: &mut Vec<u8>, bytes_max: usize) -> Ran {
-        if index == 0 {
-            self.cursors.clear();
-            self.cursors.resize(self.boxes.len(), Cursor::default());
+    /// All boxes are back: makes the replies to its requests.
+    pub fn merging(&self) -> Merging<'_> {
+        Merging {
+            convoy: self,
+            cursors: vec![Cursor::default(); self.boxes.len()],
+            parts: Parts {
+                replies: vec![&[]; self.boxes.len()],
+                ..Parts::default()
+            },
         }
-        let member = &self.members[index];
-        let mut ended = Ran::default();
-        let (mut sum, length) = (0, out.len());
-        for (batch, cursor) in self.boxes.iter().zip(&mut self.cursors) {
-            let Some(batch) = batch else { continue };
-            let Some((part, reply)) = batch.part(cursor.item) else {
-                continue;
-            };
-            if part != index {
-                continue;
-            }
-            let answer = &batch.replies[cursor.start..reply.end];
-            cursor.rest = (reply.end - after_line(answer).len(), reply.end);
-            (cursor.item, cursor.start) = (cursor.item + 1, reply.end);
-            ended.ticks += reply.ran.ticks;
-            if reply.ran.too_long {
-                ended.too_long = true;
-                continue;
-            }
-            if reply.ran.failed {
-                // That of the first in shard order.
-                if !ended.failed {
-                    out.extend_from_slice(answer);
-                }
-                ended.failed = true;
-            } else if member.merge == Merge::Sum && !ended.failed {
-                sum += integer_reply(answer);
-            }
-        }
-        if ended.too_long {
-            out.truncate(length);
-            return ended;
-        }
-        if ended.failed {
-            return ended;
-        }
-        debug_assert_eq!(out.len(), length);
-        let mut reply = Reply::until(out, member.call.protocol, length + bytes_max);
-        match member.merge {
-            Merge::Sum => reply.integer(sum),
-            Merge::Ok => reply.ok(),
-            // The others are of commands without keys, which join no convoy.
-            Merge::KeyOrder | Merge::Concat | Merge::Digest => {
-                let owners = &self.owners[self.first_owner(index)..self.members[index].owners_end];
-                reply.array(owners.len());
-                for owner in owners {
-                    let cursor = &mut self.cursors[owner.index()];
-                    let Some(batch) = &self.boxes[owner.index()] else {
-                        continue;
-                    };
-                    let rest = &batch.replies[cursor.rest.0..cursor.rest.1];
-                    let element = &rest[..element_len(rest)];
-                    reply.raw(element);
-                    cursor.rest.0 += element.len();
-                }
-            }
-        }
-        if reply.is_cut() {
-            ended.too_long = true;
-            out.truncate(length);
-        }
-        ended
     }
 
-    fn first_owner(&self, member: usize) -> usize {
-        let before = member.checked_sub(1).map(|before| &self.members[before]);
-        before.map_or(0, |before| before.owners_end)
+    /// The shard of each key of a member.
+    fn owners(&self, index: usize) -> &[ShardId] {
+        let before = index.checked_sub(1).map(|before| &self.members[before]);
+        let begin = before.map_or(0, |before| before.owners_end);
+        &self.owners[begin..self.members[index].owners_end]
     }
 
     /// Member `index` as its client sent it.
     #[cold]
     pub fn request(&self, index: usize) -> OwnedArgs {
-        let owners = &self.owners[self.first_owner(index)..self.members[index].owners_end];
+        let owners = self.owners(index);
         let step = self.members[index].step;
         let part = |shard: usize| {
             let batch = self.boxes[shard].as_ref()?;
@@ -254,5 +184,69 @@ impl Convoy {
         clear_to(&mut self.members, KEEP_KEYS);
         clear_to(&mut self.owners, KEEP_KEYS);
         self.bytes = 0;
+    }
+}
+
+/// The replies to the requests of a convoy, one after the other.
+pub(super) struct Merging<'a> {
+    convoy: &'a Convoy,
+    /// How far the answers of each shard have been read.
+    cursors: Vec<Cursor>,
+    /// Of the request at hand.
+    parts: Parts<'a>,
+}
+
+/// How far the answers in a box have been read.
+#[derive(Clone, Copy, Default)]
+struct Cursor {
+    item: usize,
+    /// Where the answer of `item` begins.
+    start: usize,
+}
+
+impl Merging<'_> {
+    /// Writes the reply to member `index`, which follows the one before. It is
+    /// `bytes_max` long at most, or there is none.
+    pub fn merge(&mut self, index: usize, out: &mut Vec<u8>, bytes_max: usize) -> Ran {
+        let convoy = self.convoy;
+        let mut ended = Ran::default();
+        let length = out.len();
+        let shards = convoy.boxes.iter().zip(&mut self.cursors);
+        for ((batch, cursor), answer) in shards.zip(&mut self.parts.replies) {
+            *answer = &[];
+            let part = batch.as_ref().and_then(|batch| batch.part(cursor.item));
+            let (Some((part, reply)), Some(batch)) = (part, batch) else {
+                continue;
+            };
+            if part != index {
+                continue;
+            }
+            *answer = &batch.replies[cursor.start..reply.end];
+            (cursor.item, cursor.start) = (cursor.item + 1, reply.end);
+            ended.ticks += reply.ran.ticks;
+            ended.too_long |= reply.ran.too_long;
+            // The error of the first in shard order.
+            if reply.ran.failed && !ended.failed {
+                out.extend_from_slice(answer);
+                ended.failed = true;
+            }
+        }
+        if ended.too_long {
+            out.truncate(length);
+            return ended;
+        }
+        if ended.failed {
+            return ended;
+        }
+        debug_assert_eq!(out.len(), length);
+        let member = &convoy.members[index];
+        self.parts.owners = convoy.owners(index);
+        let mut reply = Reply::until(out, member.call.protocol, length + bytes_max);
+        (member.merge)(&mut self.parts, &mut reply);
+        if reply.is_cut() {
+            ended.too_long = true;
+            out.truncate(length);
+        }
+        ended
     }
 }

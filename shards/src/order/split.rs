@@ -138,80 +138,22 @@ fn key_step(row: &Row) -> usize {
 /// Replies of several shards with one element per key, put in the order in
 /// which `owners` names the shards.
 pub fn in_key_order<'a>(owners: &[ShardId], replies: &'a [(ShardId, Vec<u8>)]) -> Vec<&'a [u8]> {
-    let mut rests: Vec<(ShardId, &[u8])> = replies
-        .iter()
-        .map(|(shard, reply)| (*shard, after_line(reply)))
-        .collect();
+    let elements = |(shard, reply): &'a (ShardId, Vec<u8>)| {
+        let elements = read::all_elements(reply).unwrap_or_default();
+        (*shard, elements)
+    };
+    let mut rests: Vec<(ShardId, &[u8])> = replies.iter().map(elements).collect();
     let mut elements = Vec::with_capacity(owners.len());
     for owner in owners {
-        let Some((_, rest)) = rests.iter_mut().find(|(shard, _)| shard == owner) else {
-            continue;
-        };
-        let (element, after) = rest.split_at(element_len(rest));
-        *rest = after;
-        elements.push(element);
+        let of_owner = rests.iter_mut().find(|(shard, _)| shard == owner);
+        if let Some((_, rest)) = of_owner
+            && let Some((element, after)) = read::split_value(rest)
+        {
+            *rest = after;
+            elements.push(element);
+        }
     }
     elements
-}
-
-/// The number of an integer reply.
-pub fn integer_reply(reply: &[u8]) -> i64 {
-    read::integer(reply).expect("a part that is summed replies an integer")
-}
-
-/// What follows the first line.
-pub fn after_line(reply: &[u8]) -> &[u8] {
-    match memchr::memchr(b'\n', reply) {
-        Some(at) => &reply[at + 1..],
-        None => &[],
-    }
-}
-
-/// Length of the first reply in `bytes`, which the engine wrote.
-pub fn element_len(bytes: &[u8]) -> usize {
-    bulk_len(bytes).unwrap_or_else(|| nested_len(bytes))
-}
-
-/// [`element_len`] of a short bulk string or a null one.
-#[inline]
-fn bulk_len(bytes: &[u8]) -> Option<usize> {
-    let digits = bytes.strip_prefix(b"$")?;
-    let mut len = 0;
-    for (at, byte) in digits.iter().enumerate().take(8) {
-        match byte {
-            b'0'..=b'9' => len = len * 10 + usize::from(byte - b'0'),
-            // The sign, the digits and two line ends.
-            b'\r' => return Some(1 + at + 2 + len + 2),
-            b'-' => return Some(b"$-1\r\n".len()),
-            _ => return None,
-        }
-    }
-    None
-}
-
-fn nested_len(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    let mut missing = 1usize;
-    while missing > 0 && at < bytes.len() {
-        missing -= 1;
-        let rest = &bytes[at..];
-        let line = rest.len() - after_line(rest).len();
-        let number = || -> usize {
-            let digits = rest.get(1..line.saturating_sub(2)).unwrap_or_default();
-            crate::number::parse_i64(digits)
-                .and_then(|n| usize::try_from(n).ok())
-                .unwrap_or(0)
-        };
-        at += line;
-        match rest[0] {
-            // A null bulk string has no body: its length is -1.
-            b'$' | b'=' if rest.get(1) != Some(&b'-') => at += number() + 2,
-            b'*' | b'~' | b'>' => missing += number(),
-            b'%' => missing += number() * 2,
-            _ => {}
-        }
-    }
-    at.min(bytes.len())
 }
 
 #[cfg(test)]

@@ -3,15 +3,15 @@
 
 use super::call::Call;
 use super::reply::Ran;
-use super::split::{after_line, element_len, in_key_order, integer_reply};
 use super::ticket::{Client, Ticket};
 use super::waiters::Unblock;
+use crate::command::merge::Parts;
 use crate::command::{
-    Args, Ask, Cargo, Decide, Errand, Handler, Merge, OwnedArgs, Pieces, Put, Row, Sliced, Work,
-    Write, digest, flags,
+    Args, Ask, Cargo, Decide, Errand, Handler, Merge, OwnedArgs, Put, Row, Sliced, Work, Write,
+    flags,
 };
 use crate::keyspace::Parcel;
-use crate::resp::{Protocol, Reply};
+use crate::resp::{Protocol, Reply, read};
 use crate::types::{DbIndex, ShardId, UnixMs, Waiting};
 use std::rc::Rc;
 
@@ -59,7 +59,6 @@ pub struct Transaction {
     /// Grants or replies that are still to come.
     pub missing: usize,
     pub replies: Vec<(ShardId, Vec<u8>)>,
-    pub sum: i64,
     pub error: PartError,
     /// A reply was longer than it may be, or they are together: there is none.
     pub too_long: bool,
@@ -96,9 +95,9 @@ impl Rounds {
             let Some((_, keys)) = asked.map(|at| self.asked.swap_remove(at)) else {
                 continue;
             };
-            let mut rest = after_line(&reply);
+            let mut rest = read::all_elements(&reply).unwrap_or_default();
             for key in keys {
-                let (element, after) = rest.split_at(element_len(rest));
+                let (element, after) = read::split_value(rest).unwrap_or_default();
                 let mut known = Vec::new();
                 if known.try_reserve_exact(element.len()).is_err() {
                     return false;
@@ -165,7 +164,6 @@ impl Transaction {
             at: UnixMs(0),
             owners: Vec::new(),
             replies: Vec::new(),
-            sum: 0,
             error: None,
             too_long: false,
             sliced: Vec::new(),
@@ -226,9 +224,8 @@ impl Transaction {
 
     /// What shards have handed on, in their order.
     pub fn take_works(&mut self) -> Vec<Work> {
-        self.sliced.sort_unstable_by_key(|(shard, _)| *shard);
-        let works = self.sliced.drain(..);
-        works.filter_map(|(_, sliced)| sliced.work).collect()
+        let sliced = in_shard_order(&mut self.sliced).into_iter();
+        sliced.filter_map(|sliced| sliced.work).collect()
     }
 
     /// Takes a part's reply in, and what it took away; whether it was the last.
@@ -246,14 +243,8 @@ impl Transaction {
             }
         } else if self.too_long {
             self.replies = Vec::new();
-        } else {
-            match self.then {
-                Then::Merge(Merge::Sum) => self.sum += integer_reply(&reply),
-                Then::Merge(Merge::Ok) | Then::Reply(_) => {}
-                Then::Merge(Merge::KeyOrder | Merge::Concat | Merge::Digest)
-                | Then::Decide { .. }
-                | Then::Written => self.replies.push((from, reply)),
-            }
+        } else if !matches!(self.then, Then::Reply(_)) {
+            self.replies.push((from, reply));
         }
         self.missing == 0
     }
@@ -295,58 +286,53 @@ impl Transaction {
             out.extend_from_slice(error);
             return (true, Vec::new());
         }
-        let mut reply = Reply::until(out, self.protocol, bytes_max);
-        match &self.then {
-            Then::Merge(Merge::Sum) => reply.integer(self.sum),
-            Then::Merge(Merge::Ok) => reply.ok(),
-            Then::Merge(Merge::KeyOrder) => {
-                let elements = in_key_order(&self.owners, &self.replies);
-                reply.array(elements.len());
-                elements.iter().for_each(|element| reply.raw(element));
-            }
-            Then::Merge(Merge::Digest) => {
-                let mut sum = digest::Sum::default();
-                let parts = self.sliced.iter();
-                parts.for_each(|(_, part)| digest::add(&mut sum, &part.sum));
-                reply.simple(&digest::in_hex(&sum));
-            }
-            Then::Merge(Merge::Concat) => {
-                let found = self.found();
-                self.too_long = found.bytes > bytes_max;
-                if self.too_long {
-                    return (false, Vec::new());
+        match &mut self.then {
+            Then::Merge(merge) => {
+                let mut reply = Reply::until(out, self.protocol, bytes_max);
+                let mut parts = Parts {
+                    replies: by_shard(&self.replies),
+                    owners: &self.owners,
+                    sliced: in_shard_order(&mut self.sliced),
+                    pieces: Vec::new(),
+                };
+                merge(&mut parts, &mut reply);
+                let pieces = parts.pieces;
+                let follows: usize = pieces.iter().map(Vec::len).sum();
+                self.too_long = reply.is_cut() || follows > bytes_max;
+                match self.too_long {
+                    true => (false, Vec::new()),
+                    false => (false, pieces),
                 }
-                let mut reply = Reply::new(out, self.protocol);
-                return (false, found.reply(&mut reply));
             }
-            Then::Reply(_) => {
-                if let Then::Reply(bytes) = &mut self.then {
-                    *out = std::mem::take(bytes);
-                }
-                return (false, Vec::new());
+            Then::Reply(bytes) => {
+                *out = std::mem::take(bytes);
+                (false, Vec::new())
             }
             Then::Written => {
                 // It may be long, and is not copied.
                 let written = self.replies.pop();
                 *out = written.map_or_else(Vec::new, |(_, bytes)| bytes);
                 let pieces = self.sliced.pop().map(|(_, sliced)| sliced.written);
-                return (false, pieces.unwrap_or_default());
+                (false, pieces.unwrap_or_default())
             }
-            Then::Decide { .. } => {}
+            Then::Decide { .. } => (false, Vec::new()),
         }
-        self.too_long = reply.is_cut();
-        (false, Vec::new())
     }
+}
 
-    /// What the parts have found, in shard order.
-    fn found(&mut self) -> Pieces {
-        self.sliced.sort_unstable_by_key(|(shard, _)| *shard);
-        let mut found = Pieces::default();
-        for (_, sliced) in self.sliced.drain(..) {
-            found.append(sliced.found);
-        }
-        found
+/// Each reply at the number of its shard.
+fn by_shard(replies: &[(ShardId, Vec<u8>)]) -> Vec<&[u8]> {
+    let end = replies.iter().map(|(shard, _)| shard.index() + 1).max();
+    let mut all = vec![&[][..]; end.unwrap_or(0)];
+    for (shard, reply) in replies {
+        all[shard.index()] = reply;
     }
+    all
+}
+
+fn in_shard_order(sliced: &mut Vec<(ShardId, Box<Sliced>)>) -> Vec<Sliced> {
+    sliced.sort_unstable_by_key(|(shard, _)| *shard);
+    sliced.drain(..).map(|(_, sliced)| *sliced).collect()
 }
 
 /// Where each write goes, and at last the errand, in the decided order, and which is the

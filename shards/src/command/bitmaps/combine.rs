@@ -3,11 +3,12 @@
 use super::ELEMENT_BYTES;
 use super::words::Operation;
 use crate::command::spec::{Access, Arity, Begin, Find, Group, KeySpec, flags};
-use crate::command::strings::{lcs::bulk_text, text_of};
+use crate::command::strings::text_of;
 use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, ROW, Row, Run, Work, Write};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::keyspace::{StringRef, Ttl};
+use crate::resp::read::bulk_text;
 
 pub static COMMANDS: &[Row] = &[Row {
     name: "bitop",

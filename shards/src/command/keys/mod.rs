@@ -11,7 +11,7 @@ pub mod relocate;
 pub mod scan;
 
 use super::spec::{Arity, Group, KeySpec, flags};
-use super::{Args, Context, Merge, Outcome, ROW, Row, Run};
+use super::{Args, Context, Outcome, ROW, Row, Run, merge};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::number::parse_i64;
@@ -30,7 +30,7 @@ pub static COMMANDS: &[Row] = &[
         tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
         run: Run::EachShard {
             part: del,
-            merge: Merge::Sum,
+            merge: merge::sum,
         },
         ..ROW
     },
@@ -47,7 +47,7 @@ pub static COMMANDS: &[Row] = &[
         tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
         run: Run::EachShard {
             part: del,
-            merge: Merge::Sum,
+            merge: merge::sum,
         },
         ..ROW
     },
@@ -65,7 +65,7 @@ pub static COMMANDS: &[Row] = &[
         history: &[("3.0.3", "Takes several keys.")],
         run: Run::EachShard {
             part: exists,
-            merge: Merge::Sum,
+            merge: merge::sum,
         },
         ..ROW
     },
@@ -82,7 +82,7 @@ pub static COMMANDS: &[Row] = &[
         tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
         run: Run::EachShard {
             part: touch,
-            merge: Merge::Sum,
+            merge: merge::sum,
         },
         ..ROW
     },
@@ -110,7 +110,7 @@ pub static COMMANDS: &[Row] = &[
         tips: &["request_policy:all_shards", "response_policy:agg_sum"],
         run: Run::EachShard {
             part: dbsize,
-            merge: Merge::Sum,
+            merge: merge::sum,
         },
         ..ROW
     },
@@ -127,7 +127,7 @@ pub static COMMANDS: &[Row] = &[
         history: &[("4.0.0", "Takes `ASYNC`."), ("6.2.0", "Takes `SYNC`.")],
         run: Run::EachShard {
             part: flushdb,
-            merge: Merge::Ok,
+            merge: merge::all_ok,
         },
         ..ROW
     },
@@ -144,7 +144,7 @@ pub static COMMANDS: &[Row] = &[
         history: &[("4.0.0", "Takes `ASYNC`."), ("6.2.0", "Takes `SYNC`.")],
         run: Run::EachShard {
             part: flushall,
-            merge: Merge::Ok,
+            merge: merge::all_ok,
         },
         ..ROW
     },
@@ -159,7 +159,7 @@ pub static COMMANDS: &[Row] = &[
         flags: flags::WRITE.with(flags::FAST).with(flags::DANGEROUS),
         run: Run::EachShard {
             part: swapdb,
-            merge: Merge::Ok,
+            merge: merge::all_ok,
         },
         ..ROW
     },

@@ -12,8 +12,9 @@
 //! left goes on with the next, so that a small database takes one call.
 
 use crate::command::args::{cursor_of, integer};
+use crate::command::merge::Parts;
 use crate::command::spec::{Arity, Group, flags};
-use crate::command::{Args, Context, Decision, Merge, Outcome, OwnedArgs, ROW, Row, Run};
+use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, Pieces, ROW, Row, Run};
 use crate::error::CommandError;
 use crate::glob;
 use crate::keyspace::Item;
@@ -34,7 +35,7 @@ pub static COMMANDS: &[Row] = &[
         tips: &["request_policy:all_shards", "nondeterministic_output_order"],
         run: Run::EachShard {
             part: keys,
-            merge: Merge::Concat,
+            merge: join_found,
         },
         ..ROW
     },
@@ -89,6 +90,15 @@ fn keys(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     sliced.more = !ctx.db.is_end(sliced.cursor);
     ctx.cargo.sliced = Some(sliced);
     Ok(())
+}
+
+/// The keys that all shards have found.
+fn join_found(parts: &mut Parts<'_>, reply: &mut Reply<'_>) {
+    let mut found = Pieces::default();
+    for part in parts.sliced.drain(..) {
+        found.append(part.found);
+    }
+    parts.pieces = found.reply(reply);
 }
 
 /// Bytes of found keys with which a walk does not go on to the next shard.

@@ -16,6 +16,7 @@ use crate::command::{Args, Context, Decision, Outcome, ROW, Row, Run};
 use crate::error::CommandError;
 use crate::keyspace::StringRef;
 use crate::resp::Reply;
+use crate::resp::read::bulk_text;
 use crate::types::Settings;
 
 pub static COMMANDS: &[Row] = &[Row {
@@ -126,14 +127,6 @@ fn lcs_decide(decision: &mut Decision<'_>) -> Outcome {
     };
     let (a, b) = (text(0), text(1));
     answer(a, b, decision.args, decision.settings, &mut decision.reply)
-}
-
-/// What `$length CRLF text CRLF` holds.
-pub fn bulk_text(reply: &[u8]) -> &[u8] {
-    let start = memchr::memchr(b'\n', reply).map_or(0, |end| end + 1);
-    reply
-        .get(start..reply.len().saturating_sub(2))
-        .unwrap_or_default()
 }
 
 fn answer(

@@ -1,7 +1,7 @@
 //! Commands on several strings at once.
 
 use crate::command::spec::{Arity, Group, KeySpec, flags};
-use crate::command::{Args, Context, Decision, Merge, Outcome, OwnedArgs, ROW, Row, Run, Write};
+use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, ROW, Row, Run, Write, merge};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::keyspace::Ttl;
@@ -21,7 +21,7 @@ pub static COMMANDS: &[Row] = &[
         tips: &["request_policy:multi_shard"],
         run: Run::EachShard {
             part: mget,
-            merge: Merge::KeyOrder,
+            merge: merge::in_key_order,
         },
         ..ROW
     },
@@ -41,7 +41,7 @@ pub static COMMANDS: &[Row] = &[
         ],
         run: Run::EachShard {
             part: mset,
-            merge: Merge::Ok,
+            merge: merge::all_ok,
         },
         ..ROW
     },

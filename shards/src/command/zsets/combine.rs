@@ -4,11 +4,10 @@
 //! On one shard the inputs are looked at where they are; where they come from
 //! else is in [`super::inputs`].
 
-use super::inputs::{Copied, Input, limits_away, store};
+use super::inputs::{Copied, Input, counted, limits_away, store};
 use super::{limits, reply_members, score as parse_score};
 use crate::command::apart::{
-    Known, check_types, count_apart, count_here, counted, known, read_inputs, read_whole_inputs,
-    taken_up,
+    Known, check_types, count_apart, count_here, known, read_inputs, read_whole_inputs, taken_up,
 };
 use crate::command::args::integer;
 use crate::command::combining::{Job, Target};

@@ -10,8 +10,8 @@ use crate::command::{Context, Decision, Outcome, Work};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::keyspace::ValueRef;
-use crate::number::parse_i64;
 use crate::resp::Reply;
+use crate::resp::read::{self as resp, Read};
 use crate::types::Settings;
 use crate::value::{Element, SetPlace, SetRef, Zset, ZsetLimits, ZsetRef};
 use std::convert::Infallible;
@@ -108,22 +108,13 @@ pub struct Copied {
 /// Bulk strings one after the other, as [`read`] wrote them.
 struct Bulks<'a>(&'a [u8]);
 
-impl<'a> Bulks<'a> {
-    /// The number of a line like `*3`, and what follows it.
-    fn line(bytes: &'a [u8]) -> Option<(i64, &'a [u8])> {
-        let end = memchr::memchr(b'\r', bytes)?;
-        Some((parse_i64(bytes.get(1..end)?)?, bytes.get(end + 2..)?))
-    }
-}
-
 impl<'a> Iterator for Bulks<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        let (len, rest) = Self::line(self.0)?;
-        let len = usize::try_from(len).ok()?;
-        self.0 = rest.get(len + 2..)?;
-        rest.get(..len)
+        let (bulk, rest) = resp::bulk(self.0)?;
+        self.0 = rest;
+        Some(bulk)
     }
 }
 
@@ -134,7 +125,7 @@ impl Copied {
     /// One was of another type.
     pub fn all(read: &[&[u8]], limits: &ZsetLimits) -> Result<Vec<Option<Self>>, CommandError> {
         // All types are looked at before anything is built.
-        if read.iter().any(|reply| reply.first() == Some(&b'-')) {
+        if read.iter().any(|reply| resp::error(reply).is_some()) {
             return Err(CommandError::WrongType);
         }
         read.iter().map(|reply| Self::one(reply, limits)).collect()
@@ -156,10 +147,13 @@ impl Copied {
 /// Whether the members of an input that was read have scores, and those; nothing if
 /// there is no such input, or it was only counted.
 fn parts_of(read: &[u8]) -> Option<(i64, &[u8])> {
-    let (1.., rest) = Bulks::line(read).filter(|_| read.starts_with(b"*"))? else {
+    let (1.., rest) = resp::array(read)? else {
         return None;
     };
-    Some(Bulks::line(rest).expect("whether it has scores comes first"))
+    match resp::read(rest) {
+        Some((Read::Integer(scored), members)) => Some((scored, members)),
+        _ => unreachable!("whether it has scores comes first"),
+    }
 }
 
 /// The members of an input that was read, with their scores.
@@ -180,15 +174,21 @@ fn score_of(bytes: &[u8]) -> f64 {
     f64::from_le_bytes(bytes.try_into().expect("a score has eight bytes"))
 }
 
-/// The number in the first line of a reply.
-pub fn line_number(read: &[u8]) -> usize {
-    let number = Bulks::line(read).map_or(0, |(number, _)| number);
-    usize::try_from(number).unwrap_or(0)
+/// How many members an input has that was only counted.
+pub fn counted(read: &[u8]) -> Option<usize> {
+    usize::try_from(resp::integer(read)?).ok()
 }
 
-/// Whether the members of an input that was read have scores.
-pub fn is_scored(read: &[u8]) -> bool {
-    parts_of(read).is_some_and(|(scored, _)| scored != 0)
+/// How many members an input has.
+pub fn len_of(read: &[u8]) -> usize {
+    if let Some(count) = counted(read) {
+        return count;
+    }
+    let words = resp::array(read).map_or(0, |(words, _)| words);
+    match parts_of(read) {
+        Some((1.., _)) => words / 2,
+        _ => words.saturating_sub(1),
+    }
 }
 
 /// A copy of an input.

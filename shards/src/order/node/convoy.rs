@@ -132,11 +132,11 @@ impl Node {
         }
         let mut convoy = self.convoys.remove(ticket.index());
         let bytes_max = self.site.reply_bytes_max();
-        for index in 0..convoy.members.len() {
-            let member = &convoy.members[index];
+        let mut merging = convoy.merging();
+        for (index, member) in convoy.members.iter().enumerate() {
             let (client, row) = (member.client, member.call.row);
             self.site.post.answer_with(client, row, |out| {
-                let ran = convoy.merge(index, out, bytes_max);
+                let ran = merging.merge(index, out, bytes_max);
                 let slow = ran.ticks >= self.site.timing.slow;
                 (ran, slow.then(|| Box::new(convoy.request(index))))
             });

@@ -7,7 +7,7 @@
 //! Any other block is a program; see `drive`.
 
 use super::{Node, Placement};
-use crate::command::{Args, Context, Merge, Outcome, OwnedArgs, Run};
+use crate::command::{Args, Context, Outcome, OwnedArgs, Run, merge};
 use crate::order::batch::Item;
 use crate::order::program::{Block, Manner, Queued, Runs, Task, Watched, WatchedKey};
 use crate::order::reply::Ran;
@@ -62,7 +62,7 @@ impl Node {
         };
         let parts = own.chunk_by(|a, b| a.0 == b.0).filter_map(part).collect();
         let call = manner.keyless(watch, row);
-        let transaction = Transaction::new(client, call, Then::Merge(Merge::Ok), parts);
+        let transaction = Transaction::new(client, call, Then::Merge(merge::all_ok), parts);
         self.begin_unlocked(now, transaction, None);
         self.pump(now);
     }

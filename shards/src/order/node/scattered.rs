@@ -26,16 +26,15 @@ use super::Node;
 use super::home::Seen;
 use crate::command::{Args, Cargo, Decide, KeySpec, OwnedArgs, Row, Run};
 use crate::error::CommandError;
-use crate::number::parse_i64;
 use crate::order::batch::{Batch, Item, Noted};
 use crate::order::call::Call;
 use crate::order::reply::Ran;
 use crate::order::site::Ready;
-use crate::order::split::{Owners, after_line, in_key_order};
+use crate::order::split::{Owners, in_key_order};
 use crate::order::ticket::{Client, Ticket, TicketKind};
 use crate::order::transaction::{PlannedWrite, Retry, Then, Transaction};
 use crate::order::waiters::{Unblock, ending};
-use crate::resp::Protocol;
+use crate::resp::{Protocol, read as resp};
 use crate::types::{ShardId, UnixMs, Waiting};
 use hashbrown::HashMap;
 use std::collections::BTreeSet;
@@ -316,7 +315,7 @@ impl Node {
             .zip(&mut scattered.read)
             .filter(|(k, _)| **k == key)
         {
-            *read_before = after_line(read).to_vec();
+            *read_before = resp::all_elements(read).unwrap_or_default().to_vec();
         }
         let first = scattered.offers.is_empty();
         scattered.offers.push((from, ticket));
@@ -383,10 +382,7 @@ impl Node {
     /// as a transaction.
     fn has_much(&self, scattered: &Request) -> bool {
         let above = self.shard().settings.slices.above;
-        let count = |read: &Vec<u8>| {
-            let digits = read.strip_prefix(b":")?.strip_suffix(b"\r\n")?;
-            usize::try_from(parse_i64(digits)?).ok()
-        };
+        let count = |read: &Vec<u8>| usize::try_from(resp::integer(read)?).ok();
         let much = |read| count(read).is_some_and(|count| count > above);
         let row = scattered.row;
         row.is_heavy(scattered.request.args().len()) && scattered.read.iter().any(much)

@@ -1,7 +1,7 @@
 //! What convoys wait for, and what they do not.
 
 use super::{Call, Client, NOW, Node, Placement, Run, Scene, half_locked, row, said, words};
-use crate::command::Merge;
+use crate::command::{Merge, merge};
 use crate::order::convoy::Convoy;
 use crate::types::ShardId;
 
@@ -104,11 +104,8 @@ fn a_request_that_finds_no_memory_leaves_nothing_in_its_convoy() {
     let mut convoy = Convoy::default();
     convoy.boxes.resize_with(3, || None);
     let (key, id, place) = (0, 1, 0);
-    let who = (
-        Client { key, id, place },
-        Call::of(row("MGET")),
-        Merge::KeyOrder,
-    );
+    let merge: Merge = merge::in_key_order;
+    let who = (Client { key, id, place }, Call::of(row("MGET")), merge);
     let args = words("MGET a@0 b@1");
     let key = |at| {
         let located = scene.nodes[0].shard().locate(&args.args()[at]);
