@@ -5,7 +5,7 @@
 //! them contains the leading `-` or the trailing CRLF. What is quoted from a
 //! request is quoted in raw bytes.
 
-use crate::types::Waiting;
+use crate::types::Blocked;
 use std::borrow::Cow;
 use std::collections::TryReserveError;
 use thiserror::Error;
@@ -110,7 +110,7 @@ pub enum CommandError {
     /// No error for a client: there is nothing to take, and the request may
     /// wait for it. Said by blocking commands, if [`crate::Context::alone`].
     #[error("ERR the request waits")]
-    Blocked(Waiting),
+    Blocked(Box<Blocked>),
     /// No error for a client: the reply is long, and the request is to be called
     /// again to make it in pieces. Said only if [`crate::Context::alone`].
     #[error("ERR the reply is long")]

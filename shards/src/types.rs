@@ -84,13 +84,43 @@ impl Type {
     }
 }
 
-/// How long a request that found nothing to take waits for it.
+/// How long a request that found nothing to take waits for it, and what for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting {
     /// Then the reply is a null array; nothing: for ever.
     pub until: Option<UnixMs>,
-    /// The type of value that is worth another look when it appears.
+    /// The type of value that is worth another look when it appears or grows.
     pub of: Type,
+    pub claim: Claim,
+}
+
+/// What a request that waits does with what it waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Takes it: those behind it may find nothing.
+    Takes,
+    /// Reads it, which concerns nobody else: all who wait are served.
+    Reads,
+    /// Takes it as one of those with this number: where one of them finds nothing, so
+    /// do the others. It ends with an error when what it waits for is gone.
+    Shares(u64),
+}
+
+impl Waiting {
+    /// For a value of this type to take from.
+    pub fn to_take(of: Type, until: Option<UnixMs>) -> Self {
+        let claim = Claim::Takes;
+        Self { until, of, claim }
+    }
+}
+
+/// A request that cannot be answered yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    pub waiting: Waiting,
+    /// Arguments, by position, that are to stand in the place of those it came with
+    /// while it waits: what was meant by them depends on when it came.
+    pub instead: Vec<(usize, Vec<u8>)>,
 }
 
 /// Where one argument of a request lies in its buffer.

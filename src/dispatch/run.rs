@@ -198,9 +198,9 @@ fn here(core: &mut Core, key: u32, call: &Call, args: Args<'_>) {
         .apply(core.now, &call.request(args), out)
     {
         Ok(()) => {}
-        Err(CommandError::Blocked(waiting)) => {
+        Err(CommandError::Blocked(blocked)) => {
             let client = connection.client(key, Kind::Single);
-            core.node.wait(client, *call, args, waiting);
+            core.node.wait(client, *call, args, &blocked);
             core.lap = 0;
             return;
         }

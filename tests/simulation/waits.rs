@@ -239,7 +239,7 @@ impl Waits {
                     let mut out = Vec::new();
                     match node.shard_mut().apply(NOW, &call.request(args), &mut out) {
                         Err(CommandError::Blocked(waiting)) => {
-                            node.wait(client, call, args, waiting);
+                            node.wait(client, call, args, &waiting);
                         }
                         Err(CommandError::Long) => {
                             node.reply_at_length(NOW, client, call, args);

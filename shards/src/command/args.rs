@@ -138,6 +138,15 @@ impl OwnedArgs {
         args
     }
 
+    /// A copy of `args` with others in some places.
+    pub fn with_instead(args: Args<'_>, instead: &[(usize, Vec<u8>)]) -> Self {
+        let replaced = |(position, arg)| {
+            let other = instead.iter().find(|(at, _)| *at == position);
+            other.map_or(arg, |(_, other)| other.as_slice())
+        };
+        Self::new(args.iter().enumerate().map(replaced))
+    }
+
     /// Adds one more argument.
     pub fn push(&mut self, part: &[u8]) {
         let end = u32::try_from(self.buffer.len().saturating_add(part.len()));

@@ -55,7 +55,7 @@ use crate::error::{CommandError, Unfinished};
 use crate::keyspace::{Db, Keyspace, Parcel};
 use crate::resp::Reply;
 use crate::resp::read::{self, Read};
-use crate::types::{Chance, DbIndex, Settings, ShardId, Type, UnixMs, Waiting};
+use crate::types::{Blocked, Chance, DbIndex, Settings, ShardId, Type, UnixMs, Waiting};
 use crate::value::Growth;
 
 /// A row of the engine.
@@ -341,7 +341,10 @@ impl<'a> Decision<'a> {
 
 fn wait_for(alone: bool, of: Type, until: Option<UnixMs>) -> Outcome {
     match alone {
-        true => Err(CommandError::Blocked(Waiting { until, of })),
+        true => Err(CommandError::Blocked(Box::new(Blocked {
+            waiting: Waiting::to_take(of, until),
+            instead: Vec::new(),
+        }))),
         false => Ok(()),
     }
 }

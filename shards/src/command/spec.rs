@@ -86,6 +86,9 @@ pub enum PartArgs {
     Keys,
     /// They, and the last argument, on which depends what is read of them.
     KeysAndLast,
+    /// What stands before the keys, then its own keys, then for each of them what stands
+    /// as far behind it as there are keys (`XREAD STREAMS key key id id`).
+    KeysAndIds,
     /// The whole request: what is read of the first key depends on all of it
     /// (`Cargo::key` says which key is the shard's own), and what others hold does not
     /// matter.

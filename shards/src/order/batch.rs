@@ -149,8 +149,8 @@ pub(super) struct Noted {
     pub call: Call,
     pub client: Client,
     pub waiting: Waiting,
-    /// See [`Waiter::moves`](super::waiters::Waiter::moves).
-    pub moves: bool,
+    /// See [`Waiter::by_turn`](super::waiters::Waiter::by_turn).
+    pub by_turn: bool,
 }
 
 /// Where an item's reply ends; it begins where the one before ends.

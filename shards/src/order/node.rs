@@ -26,7 +26,7 @@ use crate::order::ticket::{Client, Ticket, TicketKind};
 use crate::order::timing::Timing;
 use crate::order::transaction::Transaction;
 use crate::shard::Shard;
-use crate::types::{ShardId, UnixMs, Waiting};
+use crate::types::{Blocked, ShardId, UnixMs};
 use slab::Slab;
 use std::collections::VecDeque;
 
@@ -155,8 +155,8 @@ impl Node {
 
     /// Has a request of one of this core's clients, for keys of this shard,
     /// wait, after it said so.
-    pub fn wait(&mut self, client: Client, call: Call, args: Args<'_>, waiting: Waiting) {
-        self.site.wait(client, call, args, waiting);
+    pub fn wait(&mut self, client: Client, call: Call, args: Args<'_>, blocked: &Blocked) {
+        self.site.wait(self.site.id, client, call, args, blocked);
     }
 
     /// Clients of this core whose requests have begun to wait. Whoever learns of

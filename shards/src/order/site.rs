@@ -26,7 +26,7 @@ mod parts;
 mod slices;
 mod walk;
 
-pub(super) use awaited::Ready;
+pub(super) use awaited::Offer;
 pub(super) use slices::{Over, Stepped};
 
 use awaited::Awaited;
@@ -172,7 +172,7 @@ impl Site {
         let request = call.request(args);
         let outcome = self.shard.apply_with(now, &request, cargo, out);
         match outcome {
-            Err(CommandError::Blocked(waiting)) => return Err(Unanswered::Waits(waiting)),
+            Err(CommandError::Blocked(blocked)) => return Err(Unanswered::Waits(blocked)),
             Err(CommandError::Long) => return Err(Unanswered::Long),
             _ => {}
         }

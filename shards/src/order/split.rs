@@ -84,6 +84,10 @@ impl Owners {
         let targets = distinct(self.shards.get(skip..).unwrap_or_default());
         let last = match row.part_args {
             PartArgs::Keys => None,
+            PartArgs::KeysAndIds => {
+                let part = |target| (target, self.with_ids(args, target));
+                return targets.into_iter().map(part).collect();
+            }
             PartArgs::KeysAndLast => args.len().checked_sub(1),
             PartArgs::All => {
                 let whole = |shard| (shard, OwnedArgs::new(args.iter()));
@@ -107,6 +111,20 @@ impl Owners {
             .into_iter()
             .map(|target| (target, part(target)))
             .collect()
+    }
+}
+
+impl Owners {
+    /// The part of a shard by [`PartArgs::KeysAndIds`].
+    fn with_ids(&self, args: Args<'_>, target: ShardId) -> OwnedArgs {
+        let first = self.positions.first().copied().unwrap_or(args.len());
+        let own = |behind: usize| {
+            let all = self.positions.iter().zip(&self.shards);
+            let own = all.filter(move |(_, shard)| **shard == target);
+            own.filter_map(move |(at, _)| args.get(at + behind))
+        };
+        let count = self.positions.len();
+        OwnedArgs::new(args.iter().take(first).chain(own(0)).chain(own(count)))
     }
 }
 

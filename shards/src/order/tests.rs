@@ -16,7 +16,7 @@ use crate::error::CommandError;
 use crate::keyspace::{StringRef, Ttl, slot_of};
 use crate::resp::Protocol;
 use crate::shard::Shard;
-use crate::types::{DbIndex, Random, Settings, ShardId, Type, UnixMs, Waiting};
+use crate::types::{Blocked, DbIndex, Random, Settings, ShardId, Type, UnixMs, Waiting};
 use std::collections::{BTreeMap, VecDeque};
 
 mod convoys;
@@ -143,7 +143,7 @@ impl Scene {
                 let mut reply = Vec::new();
                 match node.shard_mut().apply(now, &call.request(args), &mut reply) {
                     Err(CommandError::Long) => node.reply_at_length(now, waiting, call, args),
-                    Err(CommandError::Blocked(why)) => node.wait(waiting, call, args, why),
+                    Err(CommandError::Blocked(why)) => node.wait(waiting, call, args, &why),
                     Err(CommandError::TooLong) => {
                         assert!(reply.is_empty());
                         self.waiting.pop();
@@ -710,11 +710,11 @@ fn who_waits_for_a_key_is_not_starved_by_transactions() {
         id: 8,
         place: 0,
     };
-    let waiting = Waiting {
-        of: Type::List,
-        until: None,
+    let blocked = Blocked {
+        waiting: Waiting::to_take(Type::List, None),
+        instead: Vec::new(),
     };
-    scene.nodes[0].wait(client, call, args.args(), waiting);
+    scene.nodes[0].wait(client, call, args.args(), &blocked);
     let (mut begun, mut done) = (0, 0);
     while done < 50 {
         while begun < done + 4 {

@@ -13,7 +13,7 @@ use super::ticket::Client;
 use crate::command::OwnedArgs;
 use crate::error::CommandError;
 use crate::resp::{Protocol, Reply};
-use crate::types::{ShardId, UnixMs, Waiting};
+use crate::types::{Claim, ShardId, Type, UnixMs, Waiting};
 use hashbrown::HashMap;
 use slab::Slab;
 use std::collections::{BTreeSet, VecDeque};
@@ -35,19 +35,34 @@ pub struct Waiter {
     pub home: ShardId,
     pub client: Client,
     pub call: Call,
-    /// What to run when a key appears. Of one that waits elsewhere, too: the
-    /// name and its keys on this shard.
+    /// What to run when a key appears. Of one that waits elsewhere, too: what its row
+    /// gives this shard to read.
     pub args: OwnedArgs,
     pub waiting: Waiting,
     /// It has keys on other shards: its home core decides who serves it, and
     /// when it has waited long enough.
     pub elsewhere: bool,
-    /// To serve it takes more than the keys it waits for (BLMOVE to another shard).
-    pub moves: bool,
+    /// No key can be held for it alone: to serve it takes more than the one it waits for
+    /// (BLMOVE to another shard), or others are served by the same (XREAD).
+    pub by_turn: bool,
     /// Its turn has come here or on another shard, and its home core tries to serve it.
     /// It keeps its place: of its database and type nobody behind it is served from its
     /// keys before it is known how that ended.
     pub tries: bool,
+}
+
+impl Waiter {
+    /// The keys that it waits for here, in the order of the request.
+    pub fn keys(&self) -> Vec<&[u8]> {
+        let args = self.args.args();
+        if self.elsewhere && self.waiting.claim == Claim::Takes {
+            return args.iter().skip(1).collect();
+        }
+        let mut positions = Vec::new();
+        let known = crate::command::keys_in(self.call.keys, args, &mut positions);
+        let keys = positions.iter().filter_map(|at| args.get(*at));
+        known.map_or(Vec::new(), |()| keys.collect())
+    }
 }
 
 /// All that wait on one shard.
@@ -143,23 +158,26 @@ impl Waiters {
         (self.queues.len(), self.deadlines.len())
     }
 
-    /// The keys that anybody waits for.
-    pub fn keys(&self) -> Vec<Box<[u8]>> {
-        self.queues.keys().cloned().collect()
+    /// What anybody waits for: a key, and the type that its value is to have.
+    pub fn awaited(&self) -> Vec<(Box<[u8]>, Type)> {
+        let mut all = Vec::with_capacity(self.queues.len());
+        for (key, queue) in &self.queues {
+            let mut types: Vec<Type> = Vec::new();
+            for index in queue {
+                let of = self.all[*index].waiting.of;
+                if !types.contains(&of) {
+                    types.push(of);
+                    all.push((key.clone(), of));
+                }
+            }
+        }
+        all
     }
 }
 
 /// The keys a waiter waits for here, each once.
 fn keys_of(waiter: &Waiter) -> Vec<Box<[u8]>> {
-    let args = waiter.args.args();
-    let mut keys: Vec<Box<[u8]>> = if waiter.elsewhere {
-        args.iter().skip(1).map(Box::from).collect()
-    } else {
-        let mut positions = Vec::new();
-        let known = crate::command::keys_in(waiter.call.keys, args, &mut positions);
-        let keys = positions.iter().filter_map(|at| args.get(*at));
-        known.map_or(Vec::new(), |()| keys.map(Box::from).collect())
-    };
+    let mut keys: Vec<Box<[u8]>> = waiter.keys().into_iter().map(Box::from).collect();
     keys.sort_unstable();
     keys.dedup();
     keys

@@ -350,8 +350,8 @@ impl Node {
             }
             None => match self.decision(&mut transaction, &mut out) {
                 Ok(decided) => (decided, false),
-                Err(CommandError::Blocked(waiting)) => match transaction.unblocked {
-                    None => return self.scatter(transaction, waiting),
+                Err(CommandError::Blocked(blocked)) => match transaction.unblocked {
+                    None => return self.scatter(transaction, &blocked),
                     Some(how) => {
                         out.extend(ending(how, transaction.protocol));
                         (Decided::default(), how == Unblock::Error)

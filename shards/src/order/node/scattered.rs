@@ -29,13 +29,13 @@ use crate::error::CommandError;
 use crate::order::batch::{Batch, Item, Noted};
 use crate::order::call::Call;
 use crate::order::reply::Ran;
-use crate::order::site::Ready;
+use crate::order::site::Offer;
 use crate::order::split::{Owners, in_key_order};
 use crate::order::ticket::{Client, Ticket, TicketKind};
 use crate::order::transaction::{PlannedWrite, Retry, Then, Transaction};
 use crate::order::waiters::{Unblock, ending};
 use crate::resp::{Protocol, read as resp};
-use crate::types::{ShardId, UnixMs, Waiting};
+use crate::types::{Blocked, Claim, ShardId, UnixMs, Waiting};
 use hashbrown::HashMap;
 use std::collections::BTreeSet;
 
@@ -110,17 +110,19 @@ impl Node {
         self.pump(now);
     }
 
-    /// A waiter of this core is to learn that there is something for it here.
-    pub(super) fn hear(&mut self, now: UnixMs, ready: Option<Ready>) {
-        match ready {
-            None => {}
-            Some(Ready::Turn(client)) => self.take_turn(now, client),
-            Some(Ready::Offer {
-                client,
-                ticket,
-                key,
-                read,
-            }) => self.offered(now, self.site.id, client, ticket, &key, &read),
+    /// Waiters of this core are to learn that there is something for them here.
+    pub(super) fn hear(&mut self, now: UnixMs, offer: Option<Offer>) {
+        for client in self.site.take_turns() {
+            self.take_turn(now, client);
+        }
+        if let Some(Offer {
+            client,
+            ticket,
+            key,
+            read,
+        }) = offer
+        {
+            self.offered(now, self.site.id, client, ticket, &key, &read);
         }
     }
 
@@ -228,28 +230,27 @@ impl Node {
 impl Node {
     /// A transaction that may wait has found nothing: every shard notes its
     /// keys, then releases them.
-    pub(super) fn scatter(&mut self, transaction: Transaction, waiting: Waiting) {
+    pub(super) fn scatter(&mut self, transaction: Transaction, blocked: &Blocked) {
         // It has waited before, and its time goes on.
         let retries = transaction.retries.as_ref();
-        let waiting = retries.map_or(waiting, |retry| retry.waiting);
-        let (Then::Decide { decide, row }, Some(request)) = (transaction.then, transaction.request)
+        let waiting = retries.map_or(blocked.waiting, |retry| retry.waiting);
+        let (Then::Decide { decide, row }, Some(mut request)) =
+            (transaction.then, transaction.request)
         else {
             return;
         };
         let (client, ticket, call) = (transaction.client, transaction.ticket, transaction.call);
         // Nobody else gets at its keys before every shard has noted them.
         self.site.begins_to_wait(client);
-        let args = request.args();
-        let keys: Vec<&[u8]> = keys_read(row, args);
-        let awaited = keys_awaited(row, args);
+        if !blocked.instead.is_empty() {
+            request = OwnedArgs::with_instead(request.args(), &blocked.instead);
+        }
+        let mut parts = self.parts_awaited(row, request.args(), waiting.claim);
         let mut shards = Vec::new();
         for shard in &transaction.participants {
-            let own = keys.iter().zip(&transaction.owners);
-            let own = own
-                .filter(|(key, owner)| *owner == shard && awaited.contains(key))
-                .map(|(key, _)| *key);
-            let part = OwnedArgs::new(args.get(0).into_iter().chain(own));
-            if part.args().len() < 2 {
+            let part = parts.iter().position(|(of, _)| of == shard);
+            let part = part.map(|at| parts.swap_remove(at).1).unwrap_or_default();
+            if part.args().len() < 2 && !part.lack_memory() {
                 self.release(*shard, ticket);
                 continue;
             }
@@ -258,7 +259,7 @@ impl Node {
                 call,
                 client,
                 waiting,
-                moves: row.keys.iter().any(is_destination),
+                by_turn: row.keys.iter().any(is_destination) || waiting.claim != Claim::Takes,
             };
             if *shard == self.site.id {
                 self.site.note(self.site.id, noted, part);
@@ -293,6 +294,28 @@ impl Node {
             sure: true,
             ended: None,
         });
+    }
+
+    /// What each shard is to note of a request that waits.
+    fn parts_awaited(&self, row: &Row, args: Args<'_>, claim: Claim) -> Vec<(ShardId, OwnedArgs)> {
+        if claim != Claim::Takes {
+            let owners = Owners::find(row, args, |key| self.owner(key));
+            let owners = owners.expect("the keys of a request that waits are known");
+            return owners.parts(row, args, self.site.shards);
+        }
+        let mut parts: Vec<(ShardId, OwnedArgs)> = Vec::new();
+        let read = keys_read(row, args);
+        let awaited = keys_awaited(row, args);
+        for key in read.into_iter().filter(|key| awaited.contains(key)) {
+            let owner = self.owner(key);
+            let known = parts.iter().position(|(shard, _)| *shard == owner);
+            let at = known.unwrap_or_else(|| {
+                parts.push((owner, OwnedArgs::new(args.get(0))));
+                parts.len() - 1
+            });
+            parts[at].1.push(key);
+        }
+        parts
     }
 
     /// A shard holds a key for one of this core's clients.

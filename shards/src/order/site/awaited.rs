@@ -18,22 +18,17 @@ use crate::order::reply::Ran;
 use crate::order::ticket::{Client, Ticket, TicketKind};
 use crate::order::waiters::{Unblock, Waiter, Waiters, ending};
 use crate::resp::Reply;
-use crate::shard::Shard;
-use crate::types::{DbIndex, ShardId, Type, UnixMs, Waiting};
+use crate::shard::{Request, Shard};
+use crate::types::{Blocked, Claim, DbIndex, ShardId, Type, UnixMs};
 use hashbrown::HashSet;
 use slab::Slab;
 
-/// What the home core of somebody who waits is to be told, if that is this one.
-pub enum Ready {
-    /// Its turn has come.
-    Turn(Client),
-    /// A key is held for it.
-    Offer {
-        client: Client,
-        ticket: Ticket,
-        key: Box<[u8]>,
-        read: Vec<u8>,
-    },
+/// A key of this shard is held for a client of this core.
+pub struct Offer {
+    pub client: Client,
+    pub ticket: Ticket,
+    pub key: Box<[u8]>,
+    pub read: Vec<u8>,
 }
 
 /// What came of a request that waited, when it ran again.
@@ -47,6 +42,45 @@ enum Served {
     GoesOn,
 }
 
+/// A look at all who wait for a key, first come first.
+#[derive(Default)]
+struct Round {
+    /// How many have been looked at and go on waiting.
+    nth: usize,
+    /// Databases in which somebody is being served, before those who come later.
+    taken: Vec<DbIndex>,
+    /// What somebody has looked for in vain; see [`Claim::Shares`].
+    vain: Vec<(DbIndex, u64)>,
+}
+
+impl Round {
+    /// Whether it is the turn of the next in the queue. One who is being served already
+    /// has those wait who come later.
+    fn may_serve(&mut self, waiter: &Waiter) -> bool {
+        let db = waiter.call.db;
+        if waiter.waiting.claim == Claim::Reads {
+            return !waiter.tries;
+        }
+        if waiter.tries {
+            self.taken.push(db);
+            return false;
+        }
+        let is_vain = |what| self.vain.contains(&(db, what));
+        match waiter.waiting.claim {
+            Claim::Shares(what) if is_vain(what) => false,
+            _ => !self.taken.contains(&db),
+        }
+    }
+
+    /// There was nothing for the next in the queue.
+    fn passes(&mut self, waiter: &Waiter) {
+        if let Claim::Shares(what) = waiter.waiting.claim {
+            self.vain.push((waiter.call.db, what));
+        }
+        self.nth += 1;
+    }
+}
+
 /// Who waits here, and for what.
 pub(super) struct Awaited {
     waiters: Waiters,
@@ -56,6 +90,8 @@ pub(super) struct Awaited {
     queued: HashSet<(u64, Type), ahash::RandomState>,
     /// See [`Site::begun_to_wait`].
     begun: Vec<Client>,
+    /// See [`Site::take_turns`].
+    turns: Vec<Client>,
 }
 
 impl Awaited {
@@ -66,6 +102,7 @@ impl Awaited {
             offers: Slab::new(),
             queued: HashSet::with_hasher(hasher.clone()),
             begun: Vec::new(),
+            turns: Vec::new(),
         }
     }
 
@@ -123,18 +160,23 @@ impl Site {
         all.into_iter().flatten().min()
     }
 
-    /// Has a request of one of this core's clients, for keys of this shard,
-    /// wait, after it said so.
-    pub fn wait(&mut self, client: Client, call: Call, args: Args<'_>, waiting: Waiting) {
-        let args = OwnedArgs::new(args.iter());
+    /// Has a request for keys of this shard wait, after it said so.
+    pub fn wait(
+        &mut self,
+        home: ShardId,
+        client: Client,
+        call: Call,
+        args: Args<'_>,
+        blocked: &Blocked,
+    ) {
         self.add_waiter(Waiter {
-            home: self.id,
+            home,
             client,
             call,
-            args,
-            waiting,
+            args: OwnedArgs::with_instead(args, &blocked.instead),
+            waiting: blocked.waiting,
             elsewhere: false,
-            moves: false,
+            by_turn: false,
             tries: false,
         });
     }
@@ -182,16 +224,14 @@ impl Site {
 
     /// Has everybody who waits look again.
     pub fn look_again(&mut self) {
-        for key in self.awaited.waiters.keys() {
-            for of in [Type::List, Type::Zset] {
-                self.shard.effects().appeared(&key, of);
-            }
+        for (key, of) in self.awaited.waiters.awaited() {
+            self.shard.effects().appeared(&key, of);
         }
     }
 
-    pub fn serve_key(&mut self, now: UnixMs, key: Box<[u8]>, of: Type) -> Option<Ready> {
+    pub fn serve_key(&mut self, now: UnixMs, key: Box<[u8]>, of: Type) -> Option<Offer> {
         let hash = self.hash(&key);
-        self.next_waiter(now, &key, of, 0)?;
+        self.next_waiter(now, &key, of, &mut Round::default())?;
         if self.locks.allows(hash, true) {
             return self.serve_free(now, key, of, None);
         }
@@ -212,7 +252,7 @@ impl Site {
     }
 
     /// The turn of a key has come that somebody waits for.
-    pub fn look(&mut self, now: UnixMs, ticket: Ticket) -> Option<Ready> {
+    pub fn look(&mut self, now: UnixMs, ticket: Ticket) -> Option<Offer> {
         let Some((key, of)) = self.awaited.offers.get(ticket.index()).cloned() else {
             self.release_here(ticket);
             return None;
@@ -221,28 +261,43 @@ impl Site {
         self.serve_free(now, key, of, Some(ticket))
     }
 
-    /// The `nth` or a later one of those who wait for a key, for which there is
-    /// something: which it is, and its number.
-    pub fn next_waiter(
+    /// The next of those who wait for a key for which there may be something. The round
+    /// stays at it.
+    fn next_waiter(
         &mut self,
         now: UnixMs,
         key: &[u8],
         of: Type,
-        mut nth: usize,
-    ) -> Option<(usize, usize)> {
-        // Databases in which somebody is being served, before those who come later.
-        let mut taken: Vec<DbIndex> = Vec::new();
+        round: &mut Round,
+    ) -> Option<usize> {
         loop {
-            let index = self.awaited.waiters.nth(key, nth)?;
+            let index = self.awaited.waiters.nth(key, round.nth)?;
             let waiter = self.awaited.waiters.get(index);
-            let (db, is_of) = (waiter.call.db, waiter.waiting.of == of);
-            if is_of && waiter.tries {
-                taken.push(db);
-            } else if is_of && !taken.contains(&db) && self.shard.holds(now, db, key, of) {
-                return Some((index, nth));
+            let db = waiter.call.db;
+            if waiter.waiting.of == of && round.may_serve(waiter) {
+                let ends_without = matches!(waiter.waiting.claim, Claim::Shares(_));
+                if ends_without || self.shard.holds(now, db, key, of) {
+                    return Some(index);
+                }
             }
-            nth += 1;
+            round.nth += 1;
         }
+    }
+
+    /// Whether there is something for a waiter that is to be given its turn: a transaction
+    /// that finds nothing would have it look here again.
+    fn has_something(&mut self, now: UnixMs, index: usize) -> bool {
+        let waiter = self.awaited.waiters.get(index);
+        if waiter.waiting.claim == Claim::Takes {
+            return true;
+        }
+        let request = Request {
+            alone: true,
+            no_touch: true,
+            ..waiter.call.request(waiter.args.args())
+        };
+        let looked = self.shard.apply(now, &request, &mut Vec::new());
+        !matches!(looked, Err(CommandError::Blocked(_)))
     }
 
     /// Serves those who wait for a key that nobody has locked but `ticket`.
@@ -252,17 +307,19 @@ impl Site {
         key: Box<[u8]>,
         of: Type,
         ticket: Option<Ticket>,
-    ) -> Option<Ready> {
+    ) -> Option<Offer> {
         let hash = self.hash(&key);
         // What those need who were looked at and go on waiting: they are first again.
         let mut needed: Vec<Lock> = Vec::new();
-        let mut nth = 0;
-        while let Some((index, at)) = self.next_waiter(now, &key, of, nth) {
-            nth = at;
+        let mut round = Round::default();
+        while let Some(index) = self.next_waiter(now, &key, of, &mut round) {
             let waiter = self.awaited.waiters.get(index);
-            if waiter.moves {
-                self.looked(ticket);
-                return self.give_turn(index);
+            if waiter.by_turn {
+                match self.has_something(now, index) {
+                    true => self.give_turn(index),
+                    false => round.passes(self.awaited.waiters.get(index)),
+                }
+                continue;
             }
             if waiter.elsewhere {
                 let first = self.first_ready(now, index, &key, of);
@@ -299,7 +356,7 @@ impl Site {
             match served {
                 Served::Over => {}
                 Served::Waits => {
-                    nth += 1;
+                    round.passes(self.awaited.waiters.get(index));
                     needed.extend(locks);
                 }
                 // It has the ticket from now on.
@@ -376,14 +433,19 @@ impl Site {
 
     /// Tells the home core of a waiter that there is something for it, which only a
     /// transaction with other shards can take.
-    pub fn give_turn(&mut self, index: usize) -> Option<Ready> {
+    fn give_turn(&mut self, index: usize) {
         self.awaited.waiters.set_tries(index, true);
         let Waiter { home, client, .. } = *self.awaited.waiters.get(index);
         if home == self.id {
-            return Some(Ready::Turn(client));
+            self.awaited.turns.push(client);
+        } else {
+            self.post.tell(home, Item::Turn { client });
         }
-        self.post.tell(home, Item::Turn { client });
-        None
+    }
+
+    /// Clients of this core whose turns have come, first come first.
+    pub fn take_turns(&mut self) -> Vec<Client> {
+        std::mem::take(&mut self.awaited.turns)
     }
 
     /// Locks a key for a waiter that waits on other shards, too, unless `held` has
@@ -395,7 +457,7 @@ impl Site {
         key: &[u8],
         of: Type,
         held: Option<Ticket>,
-    ) -> Option<Ready> {
+    ) -> Option<Offer> {
         self.awaited.waiters.set_tries(index, true);
         let ticket = held.unwrap_or_else(|| {
             let number = self.awaited.offers.insert((key.into(), of));
@@ -417,7 +479,7 @@ impl Site {
         }
         if home == self.id {
             let key = key.into();
-            return Some(Ready::Offer {
+            return Some(Offer {
                 client,
                 ticket,
                 key,
@@ -444,7 +506,7 @@ impl Site {
             args,
             waiting: noted.waiting,
             elsewhere: true,
-            moves: noted.moves,
+            by_turn: noted.by_turn,
             tries: false,
         });
     }
@@ -452,9 +514,8 @@ impl Site {
     /// Has the keys of a waiter of several shards looked at.
     pub fn look_for(&mut self, index: usize) {
         let waiter = self.awaited.waiters.get(index);
-        let (of, args) = (waiter.waiting.of, waiter.args.clone());
-        for key in args.args().iter().skip(1) {
-            self.shard.effects().appeared(key, of);
+        for key in waiter.keys() {
+            self.shard.effects().appeared(key, waiter.waiting.of);
         }
     }
 

@@ -10,8 +10,7 @@ use crate::order::locks::{Lock, Scope};
 use crate::order::program::Task;
 use crate::order::reply::Ran;
 use crate::order::ticket::{Client, Ticket, TicketKind};
-use crate::order::waiters::Waiter;
-use crate::types::{ShardId, UnixMs, Waiting};
+use crate::types::{Blocked, ShardId, UnixMs};
 
 /// A request on this shard alone that waits for locks.
 pub struct Parked {
@@ -48,7 +47,7 @@ impl Parked {
 #[derive(Debug)]
 pub enum Unanswered {
     /// It waits for a value.
-    Waits(Waiting),
+    Waits(Box<Blocked>),
     /// It is to be run again, under a ticket, to be answered in pieces.
     Long,
 }
@@ -197,16 +196,10 @@ impl Site {
     /// A request that ran without a ticket has no reply yet.
     pub fn put_aside(&mut self, now: UnixMs, request: Parked, why: Unanswered) {
         match why {
-            Unanswered::Waits(waiting) => self.add_waiter(Waiter {
-                home: request.home,
-                client: request.client,
-                call: request.call,
-                args: request.args,
-                waiting,
-                elsewhere: false,
-                moves: false,
-                tries: false,
-            }),
+            Unanswered::Waits(blocked) => {
+                let (home, client) = (request.home, request.client);
+                self.wait(home, client, request.call, request.args.args(), &blocked);
+            }
             Unanswered::Long => self.park(now, request),
         }
     }
