@@ -32,10 +32,14 @@ mod replay;
 #[path = "support/rng.rs"]
 #[allow(dead_code)]
 mod rng;
+#[path = "simulation/sets.rs"]
+mod sets;
 #[path = "simulation/streams.rs"]
 mod streams;
 #[path = "simulation/tokens.rs"]
 mod tokens;
+#[path = "simulation/unions.rs"]
+mod unions;
 #[path = "simulation/waits.rs"]
 mod waits;
 #[path = "simulation/workload.rs"]
@@ -380,4 +384,59 @@ fn a_long_reply_is_of_one_instant_and_nobody_waits_for_its_reader() {
 fn a_long_reply_whose_lock_is_ignored_is_noticed() {
     let goes_wrong = |seed| play_streams(seed, true).2.is_err();
     assert!((0..PATIENCE).any(goes_wrong));
+}
+
+/// Operations on sets of the usual dose, most of them in slices.
+const SETS: usize = 150_000;
+
+/// Plays clients whose requests go on in slices: operations, slices, and what is wrong.
+fn play_sets(seed: u64, broken: sets::Broken) -> (usize, usize, Result<(), String>) {
+    let length = 30 + Rng::new(!seed).below(300);
+    let mut world = sets::Sets::new(seed, broken);
+    world.run(length);
+    let judgement = unions::check(&mut world);
+    (world.ops.len(), world.slices, judgement)
+}
+
+#[test]
+fn what_goes_on_in_slices_is_in_one_history() {
+    let test = "what_goes_on_in_slices_is_in_one_history";
+    let long = std::env::var_os("CORDIS_LONG").is_some_and(|value| value != "0");
+    let most = if long { SETS * 100 } else { SETS };
+    let (mut ops, mut slices, first, runs) = (0, 0, rng::seed(test), runs());
+    for seed in first..first.saturating_add(runs.unwrap_or(u64::MAX)) {
+        let (count, went_on, judgement) = play_sets(seed, sets::Broken::Nothing);
+        if let Err(wrong) = judgement {
+            panic!("{wrong}\nreplay with CORDIS_SEED={seed} cargo test --test simulation {test}");
+        }
+        (ops, slices) = (ops + count, slices + went_on);
+        if ops >= most && runs.is_none() {
+            break;
+        }
+    }
+    assert!(
+        runs.is_some() || slices > ops,
+        "{slices} slices, {ops} operations"
+    );
+    println!("{test}: {ops} operations, {slices} slices");
+}
+
+#[test]
+fn what_is_seen_between_two_slices_is_noticed() {
+    for broken in [
+        sets::Broken::EarlyGrant,
+        sets::Broken::EarlyRelease,
+        sets::Broken::SkippedLocks,
+        sets::Broken::Merges(Careless::EarlyMerge),
+        sets::Broken::Merges(Careless::NoStamps),
+        sets::Broken::Merges(Careless::Unfinished),
+    ] {
+        let wrong = |seed| {
+            let (_, _, judgement) = play_sets(seed, broken);
+            judgement.err().filter(|wrong| !wrong.contains("at rest"))
+        };
+        let noticed = (1..=PATIENCE).find_map(|seed| Some((seed, wrong(seed)?)));
+        let (seed, wrong) = noticed.unwrap_or_else(|| panic!("{broken:?} goes unnoticed"));
+        println!("{broken:?} in slices, seed {seed}: {wrong}");
+    }
 }
