@@ -260,6 +260,43 @@ fn who_has_said_all_gets_what_is_there_and_takes_nothing_later() {
     }
 }
 
+/// Who is served after a long time has been quiet since then, not since it asked: it is
+/// not closed for its silence (`timeout`).
+#[test]
+fn who_was_served_just_now_is_not_idle() {
+    for server in servers() {
+        let mut other = server.connect();
+        let keys = keys(6);
+        let single = vec!["BLPOP".into(), keys[0].clone(), "2".into()];
+        let several = [&["BLPOP".to_owned()], &keys[..], &["2".to_owned()]].concat();
+        let mut waiting = [server.connect(), server.connect()];
+        for (client, block) in waiting.iter_mut().zip([single, several]) {
+            client.call(&["CLIENT", "SETNAME", "waited"]);
+            client.send(&block);
+        }
+        for client in &mut waiting {
+            assert_eq!(client.read().raw, b"*-1\r\n", "{}", server.name);
+        }
+        let list = other.call(&["CLIENT", "LIST"]).value().text();
+        let waited = list.lines().filter(|line| line.contains("name=waited"));
+        let seconds = |line: &str, field: &str| {
+            let mut words = line.split(' ');
+            let value = words.find_map(|word| word.strip_prefix(field));
+            value
+                .expect("it is there")
+                .parse::<i64>()
+                .expect("a number")
+        };
+        // Each is rounded down.
+        let active = waited.map(|line| seconds(line, "age=") - seconds(line, "idle="));
+        let active: Vec<i64> = active.collect();
+        assert!(
+            active.len() == 2 && active.iter().all(|after| *after >= 1),
+            "{active:?}"
+        );
+    }
+}
+
 /// However much a client has sent behind the command that it waits in, it is noticed that
 /// it has gone; and beyond the limit of what it may send it is closed.
 #[test]

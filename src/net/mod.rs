@@ -184,6 +184,7 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
             }
         } else {
             let buffer = connection.take_output();
+            connection.session.active_at = core.now;
             core.ring.send(key, connection.socket.as_fd(), buffer);
         }
     }

@@ -32,6 +32,8 @@ pub fn visit(core: &mut Core) {
         let timed_out = core.config.network.timeout_s > 0
             && quiet_ms > i64::from(core.config.network.timeout_s) * 1000
             && (!connection.is_waiting() || connection.is_unread())
+            // What it has waited for is about to be sent, or to be executed.
+            && !connection.dirty
             && !connection.is_blocked();
         let max = core.output_max[connection.class as usize];
         let soft_s = core

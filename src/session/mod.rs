@@ -43,7 +43,7 @@ pub struct Session {
     pub muted: Muted,
     pub no_evict: bool,
     pub no_touch: bool,
-    /// When the client connected and when it last sent something.
+    /// When the client connected, and when it last sent something or was sent something.
     pub connected_at: UnixMs,
     pub active_at: UnixMs,
     /// Number of the row of the last command; see `commands::Registry`.
