@@ -41,4 +41,4 @@ pub use types::{
     DbIndex, LongReplies, ReplyMax, Settings, ShardId, Slices, Slot, Span, Thresholds, Type,
     UnixMs, Waiting,
 };
-pub use value::{Collection, Encoding, is_same, listpack};
+pub use value::{Collection, Encoding, is_same, listpack, stream};

@@ -67,10 +67,18 @@ pub enum Type {
     Set,
     Zset,
     Hash,
+    Stream,
 }
 
 impl Type {
-    pub const ALL: [Self; 5] = [Self::String, Self::List, Self::Set, Self::Zset, Self::Hash];
+    pub const ALL: [Self; 6] = [
+        Self::String,
+        Self::List,
+        Self::Set,
+        Self::Zset,
+        Self::Hash,
+        Self::Stream,
+    ];
 
     /// The name TYPE replies.
     pub fn name(self) -> &'static str {
@@ -80,6 +88,7 @@ impl Type {
             Self::Set => "set",
             Self::Zset => "zset",
             Self::Hash => "hash",
+            Self::Stream => "stream",
         }
     }
 }
@@ -250,6 +259,10 @@ pub struct Thresholds {
     pub zset_max_listpack_entries: usize,
     /// Bytes of a member.
     pub zset_max_listpack_value: usize,
+    /// Bytes of a node; 0 for as many as may be.
+    pub stream_node_max_bytes: usize,
+    /// Entries of a node; 0 for as many as may be.
+    pub stream_node_max_entries: usize,
 }
 
 impl Default for Settings {
@@ -280,6 +293,8 @@ impl Default for Settings {
                 set_max_listpack_value: 64,
                 zset_max_listpack_entries: 128,
                 zset_max_listpack_value: 64,
+                stream_node_max_bytes: 4096,
+                stream_node_max_entries: 100,
             },
         }
     }

@@ -6,7 +6,8 @@
 //! That of a key takes in its database, its name, its value, and whether it has a
 //! deadline, but not which: a value that is the same digests the same in whatever
 //! encoding it is kept. The elements of sets, hashes and sorted sets are summed up
-//! as well; those of a list count in their order. It is not the number that Redis
+//! as well; those of a list, and the entries of a stream, count in their order. Of
+//! consumers it does not count when they were there: those who follow a log do not know. It is not the number that Redis
 //! computes.
 //!
 //! A whole digest goes through all databases in slices, as KEYS does. A
@@ -19,6 +20,7 @@ use crate::keyspace::{Item, StringRef, ValueRef, View};
 use crate::resp::Reply;
 use crate::types::{DbIndex, UnixMs};
 use crate::value::Element;
+use crate::value::stream::{self, Stream, StreamId};
 
 /// Bytes of a digest.
 pub const BYTES: usize = 20;
@@ -158,10 +160,45 @@ fn of_view(now: UnixMs, view: &View<'_>) -> Option<Sum> {
                 return None;
             }
         }
+        ValueRef::Stream(stream) => take_in_stream(&mut hash, stream),
     }
     hash.bytes(&sum);
     hash.word(u64::from(view.expire_at.is_some()));
     Some(hash.end())
+}
+
+fn take_in_stream(hash: &mut Hash, stream: &Stream) {
+    let entries = &stream.entries;
+    for entry in entries.range(StreamId::MIN, StreamId::MAX) {
+        hash.id(entry.id);
+        hash.word(entry.fields.len() as u64);
+        for (name, value) in entry.fields {
+            hash.bytes(name);
+            hash.bytes(value);
+        }
+    }
+    hash.id(entries.last_id());
+    hash.id(entries.max_deleted_id());
+    hash.word(entries.added());
+    for group in stream.groups.iter() {
+        take_in_group(hash, group);
+    }
+}
+
+fn take_in_group(hash: &mut Hash, group: &stream::Group) {
+    hash.bytes(group.name());
+    hash.id(group.last_id);
+    hash.word(u64::from(group.entries_read.is_some()));
+    hash.word(group.entries_read.unwrap_or_default());
+    for (number, consumer) in group.consumers() {
+        hash.bytes(consumer.name());
+        hash.word(consumer.pending_len() as u64);
+        for pending in group.pending_of(number, StreamId::MIN) {
+            hash.id(pending.id);
+            hash.word(pending.delivered.0.cast_unsigned());
+            hash.word(pending.deliveries);
+        }
+    }
 }
 
 fn of_pair(element: Element<'_>, rest: impl FnOnce(&mut Hash)) -> Sum {
@@ -211,6 +248,11 @@ impl Hash {
             word[..chunk.len()].copy_from_slice(chunk);
             self.word(u64::from_le_bytes(word));
         }
+    }
+
+    fn id(&mut self, id: StreamId) {
+        self.word(id.ms);
+        self.word(id.seq);
     }
 
     fn element(&mut self, element: Element<'_>) {

@@ -71,6 +71,15 @@ pub enum Event {
     HExpire,
     HPersist,
     HExpired,
+    XAdd,
+    XDel,
+    XTrim,
+    XSetId,
+    XGroupCreate,
+    XGroupSetId,
+    XGroupDestroy,
+    XGroupCreateConsumer,
+    XGroupDelConsumer,
 }
 
 /// One message about a key.
@@ -90,6 +99,7 @@ pub enum Class {
     Set,
     Hash,
     Zset,
+    Stream,
     Expired,
 }
 
@@ -103,6 +113,7 @@ impl Class {
             Self::Set => 's',
             Self::Hash => 'h',
             Self::Zset => 'z',
+            Self::Stream => 't',
             Self::Expired => 'x',
         }
     }
@@ -192,6 +203,27 @@ static NOTICES: &[(Event, &[Notice])] = &[
     (Event::HExpire, &[notice(Class::Hash, "hexpire")]),
     (Event::HPersist, &[notice(Class::Hash, "hpersist")]),
     (Event::HExpired, &[notice(Class::Hash, "hexpired")]),
+    (Event::XAdd, &[notice(Class::Stream, "xadd")]),
+    (Event::XDel, &[notice(Class::Stream, "xdel")]),
+    (Event::XTrim, &[notice(Class::Stream, "xtrim")]),
+    (Event::XSetId, &[notice(Class::Stream, "xsetid")]),
+    (
+        Event::XGroupCreate,
+        &[notice(Class::Stream, "xgroup-create")],
+    ),
+    (Event::XGroupSetId, &[notice(Class::Stream, "xgroup-setid")]),
+    (
+        Event::XGroupDestroy,
+        &[notice(Class::Stream, "xgroup-destroy")],
+    ),
+    (
+        Event::XGroupCreateConsumer,
+        &[notice(Class::Stream, "xgroup-createconsumer")],
+    ),
+    (
+        Event::XGroupDelConsumer,
+        &[notice(Class::Stream, "xgroup-delconsumer")],
+    ),
 ];
 
 /// What has happened to keys, for tests. Only where debug assertions are compiled in
@@ -256,6 +288,6 @@ mod tests {
         for (at, (event, _)) in NOTICES.iter().enumerate() {
             assert_eq!(*event as usize, at, "{event:?}");
         }
-        assert_eq!(NOTICES.len(), Event::HExpired as usize + 1);
+        assert_eq!(NOTICES.len(), Event::XGroupDelConsumer as usize + 1);
     }
 }

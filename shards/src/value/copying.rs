@@ -2,7 +2,7 @@
 
 use super::quicklist::Quicklist;
 use super::table::Table;
-use super::{COPIED_BYTES, Collection, Hash, List, Set, Value, Zset, ZsetCloning};
+use super::{COPIED_BYTES, Collection, Hash, List, Set, Stream, Value, Zset, ZsetCloning};
 use crate::error::OutOfMemory;
 
 /// How far a copy has come. Until it is made it must not be looked at.
@@ -13,6 +13,7 @@ pub enum Copying {
     Set(Box<Table>),
     Zset(ZsetCloning),
     Hash(Box<Table>),
+    Stream(Box<Stream>),
 }
 
 impl Value {
@@ -26,6 +27,7 @@ impl Value {
                 (table.len(), table.heap_bytes())
             }
             Self::Zset(zset @ Zset::Skiplist(_)) => (zset.view().len(), self.heap_bytes()),
+            Self::Stream(stream) => (stream.copied_elements(), 0),
             Self::List(_) | Self::Set(_) | Self::Zset(_) | Self::Hash(_) => (0, 0),
         };
         len.max(bytes / COPIED_BYTES)
@@ -41,6 +43,7 @@ impl Value {
             Self::Set(set) => set.flat(),
             Self::Zset(zset) => zset.flat(),
             Self::Hash(hash) => hash.flat(),
+            Self::Stream(_) => None,
         };
         flat.map_or(0, <[u8]>::len)
     }
@@ -58,6 +61,7 @@ impl Copying {
             Value::List(List::Quicklist(list)) => Self::List(list.begin_clone()?),
             Value::Set(Set::Table(table)) => Self::Set(Box::new(table.begin_clone()?)),
             Value::Hash(Hash::Table(table)) => Self::Hash(Box::new(table.begin_clone()?)),
+            Value::Stream(_) => Self::Stream(Box::default()),
             Value::Zset(zset) => return Ok(zset.begin_clone()?.map(Self::Zset)),
             Value::List(_) | Value::Set(_) | Value::Hash(_) => return Ok(None),
         }))
@@ -76,6 +80,7 @@ impl Copying {
             (Value::List(List::Quicklist(list)), Self::List(copy)) => list.clone_some(copy, budget),
             (Value::Set(Set::Table(table)), Self::Set(copy))
             | (Value::Hash(Hash::Table(table)), Self::Hash(copy)) => table.clone_some(copy, budget),
+            (Value::Stream(stream), Self::Stream(copy)) => stream.clone_some(copy, budget),
             (Value::Zset(zset), Self::Zset(copy)) => zset.clone_some(copy, budget),
             _ => Ok(false),
         }
@@ -88,6 +93,7 @@ impl Copying {
             Self::List(list) => Value::List(List::Quicklist(list)),
             Self::Set(table) => Value::Set(Set::Table(table)),
             Self::Hash(table) => Value::Hash(Hash::Table(table)),
+            Self::Stream(stream) => Value::Stream(stream),
             Self::Zset(cloning) => Value::Zset(Zset::Skiplist(cloning.into_clone())),
         }
     }

@@ -13,6 +13,7 @@ pub enum Encoding {
     Quicklist,
     Hashtable,
     Skiplist,
+    Stream,
 }
 
 impl Encoding {
@@ -20,7 +21,7 @@ impl Encoding {
     /// their object and calls them embstr.
     const EMBSTR_MAX: usize = 44;
 
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Int,
         Self::Embstr,
         Self::Raw,
@@ -30,6 +31,7 @@ impl Encoding {
         Self::Quicklist,
         Self::Hashtable,
         Self::Skiplist,
+        Self::Stream,
     ];
 
     /// The encoding a freshly set string gets.
@@ -54,6 +56,7 @@ impl Encoding {
             Self::Quicklist => "quicklist",
             Self::Hashtable => "hashtable",
             Self::Skiplist => "skiplist",
+            Self::Stream => "stream",
         }
     }
 }

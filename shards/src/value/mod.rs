@@ -17,6 +17,7 @@ pub mod listpack;
 mod long_double;
 mod quicklist;
 mod set;
+pub mod stream;
 mod table;
 mod view;
 mod zset;
@@ -29,6 +30,7 @@ pub use list::{End, Limit, List, ListRef, Purge};
 pub use listpack::Element;
 pub use long_double::LongDouble;
 pub use set::{Growth, Set, SetPlace, SetRef};
+pub use stream::Stream;
 pub use table::below;
 pub use view::{StringRef, ValueRef};
 pub use zset::{
@@ -53,11 +55,12 @@ pub enum Value {
     Set(Set),
     Zset(Zset),
     Hash(Hash),
+    Stream(Box<Stream>),
 }
 
 /// What the keyspace must know of a type with elements.
 ///
-/// A collection is never stored empty. While it is in a *flat* encoding it can
+/// A collection is never stored empty (a stream never counts as that). While it is in a *flat* encoding it can
 /// be written as bytes and be had back from them; the keyspace does so whenever
 /// it fits into its entry, and works on an owned copy to change it.
 pub trait Collection: Sized + Debug + 'static {
@@ -128,6 +131,7 @@ impl Value {
             Type::Set => Self::Set(Set::from_flat(encoding, bytes)),
             Type::Zset => Self::Zset(Zset::from_flat(encoding, bytes)),
             Type::Hash => Self::Hash(Hash::from_flat(encoding, bytes)),
+            Type::Stream => Stream::from_flat(encoding, bytes).into_value(),
         }
     }
 
@@ -147,6 +151,7 @@ impl Value {
             Self::Set(set) => set.heap_bytes(),
             Self::Zset(zset) => zset.heap_bytes(),
             Self::Hash(hash) => hash.heap_bytes(),
+            Self::Stream(stream) => Collection::heap_bytes(&**stream),
         }
     }
 
@@ -161,6 +166,7 @@ impl Value {
             Self::Set(set) => set.free_some(budget),
             Self::Zset(zset) => zset.free_some(budget),
             Self::Hash(hash) => hash.free_some(budget),
+            Self::Stream(stream) => stream.free_some(budget),
         }
     }
 
@@ -171,6 +177,7 @@ impl Value {
             Self::Set(set) => Self::Set(set.try_clone()?),
             Self::Zset(zset) => Self::Zset(zset.try_clone()?),
             Self::Hash(hash) => Self::Hash(hash.try_clone()?),
+            Self::Stream(stream) => stream.try_clone()?.into_value(),
         })
     }
 }

@@ -1,7 +1,8 @@
 //! Values as they are looked at, wherever they lie.
 
 use super::{
-    Collection, Encoding, Hash, HashRef, List, ListRef, Set, SetRef, Type, Value, Zset, ZsetRef,
+    Collection, Encoding, Hash, HashRef, List, ListRef, Set, SetRef, Stream, Type, Value, Zset,
+    ZsetRef,
 };
 
 /// A string value as it is kept.
@@ -20,6 +21,7 @@ pub enum ValueRef<'a> {
     Set(SetRef<'a>),
     Zset(ZsetRef<'a>),
     Hash(HashRef<'a>),
+    Stream(&'a Stream),
 }
 
 impl<'a> ValueRef<'a> {
@@ -31,6 +33,7 @@ impl<'a> ValueRef<'a> {
             Type::Set => Self::Set(Set::view_flat(encoding, bytes)),
             Type::Zset => Self::Zset(Zset::view_flat(encoding, bytes)),
             Type::Hash => Self::Hash(Hash::view_flat(encoding, bytes)),
+            Type::Stream => Self::Stream(Stream::view_flat(encoding, bytes)),
         }
     }
 
@@ -41,6 +44,7 @@ impl<'a> ValueRef<'a> {
             Self::Set(_) => Type::Set,
             Self::Zset(_) => Type::Zset,
             Self::Hash(_) => Type::Hash,
+            Self::Stream(_) => Type::Stream,
         }
     }
 
@@ -58,6 +62,7 @@ impl Value {
             Self::Set(set) => ValueRef::Set(set.view()),
             Self::Zset(zset) => ValueRef::Zset(zset.view()),
             Self::Hash(hash) => ValueRef::Hash(hash.view()),
+            Self::Stream(stream) => ValueRef::Stream(stream.view()),
         }
     }
 

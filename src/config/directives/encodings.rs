@@ -102,6 +102,28 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         ),
     ),
     row(
+        "stream-node-max-bytes",
+        None,
+        "4096",
+        "Bytes of a node of a stream, 0 for no limit",
+        bytes(
+            |c| c.engine.encodings.stream_node_max_bytes as u64,
+            |c, n| c.engine.encodings.stream_node_max_bytes = n as usize,
+        ),
+    ),
+    row(
+        "stream-node-max-entries",
+        None,
+        "100",
+        "Entries of a node of a stream, 0 for no limit",
+        integer(
+            0,
+            ENTRIES_MAX,
+            |c| c.engine.encodings.stream_node_max_entries as i64,
+            |c, n| c.engine.encodings.stream_node_max_entries = n as usize,
+        ),
+    ),
+    row(
         "hll-sparse-max-bytes",
         None,
         "3000",
@@ -113,11 +135,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     ),
 ];
 
-pub(super) static WITHOUT_EFFECT: &[Known] = &[
-    any("list-compress-depth"),
-    any("stream-node-max-bytes"),
-    any("stream-node-max-entries"),
-];
+pub(super) static WITHOUT_EFFECT: &[Known] = &[any("list-compress-depth")];
 
 const fn row(
     name: &'static str,

@@ -5,6 +5,8 @@
 //! each. The words are copied, since the effects are reached through the same
 //! door as the value; that happens only while somebody records.
 
+mod stream;
+
 use crate::keyspace::{Db, StringRef, ValueRef};
 use crate::number::float_text;
 use crate::types::UnixMs;
@@ -71,6 +73,7 @@ fn collection(commands: &mut Vec<Words>, key: &[u8], value: ValueRef<'_>) {
             in_batches(commands, b"ZADD", key, members);
         }
         ValueRef::Hash(hash) => fields(commands, key, hash),
+        ValueRef::Stream(stream) => stream::stream(commands, key, stream),
     }
 }
 
