@@ -8,6 +8,8 @@ use std::ops::{Deref, DerefMut};
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Groups {
+    // Boxes, because all behind it move when one comes or goes.
+    #[allow(clippy::vec_box)]
     groups: Vec<Box<Group>>,
     /// Bytes of all groups.
     bytes: usize,
