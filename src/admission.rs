@@ -40,20 +40,20 @@ use shards::{CommandError, until_nul};
 
 /// Why a command may not run.
 pub struct Refused {
-    /// The row that counts it, if any was found.
-    pub row: Option<u16>,
+    /// The row that was found, which counts it.
+    pub row: Option<&'static AnyRow>,
     pub error: CommandError,
 }
 
 impl Refused {
     #[cold]
-    fn new(command: &AnyRow, error: CommandError) -> Self {
-        let row = Some(command.number);
+    fn new(command: &'static AnyRow, error: CommandError) -> Self {
+        let row = Some(command);
         Self { row, error }
     }
 
     #[cold]
-    fn by(command: &AnyRow, text: &'static str) -> Self {
+    fn by(command: &'static AnyRow, text: &'static str) -> Self {
         Self::new(command, CommandError::Static(text))
     }
 }

@@ -8,7 +8,7 @@
 #![cfg(debug_assertions)] // a release build counts nothing
 #![allow(clippy::unwrap_used)] // a test may
 
-use shards::command::{OwnedArgs, flags};
+use shards::command::OwnedArgs;
 use shards::counted::{self, Counts};
 use shards::order::{Batch, Call, Client, Node, Placement};
 use shards::{COMMANDS, CommandError, Row, Settings, Shard, ShardId, UnixMs, row, slot_of};
@@ -428,7 +428,7 @@ impl Cores {
         counted::take();
         // What may work in slices does so.
         let call = Call {
-            alone: row.flags.has(flags::HEAVY),
+            alone: row.may_be_heavy(),
             ..Call::of(row)
         };
         let node = &mut self.nodes[home];
@@ -446,12 +446,12 @@ impl Cores {
         let first = counted::take();
         self.stack_max = self.stack_max.max(first.stack);
         let mut sum = weight(first);
-        if row.flags.has(flags::HEAVY) {
+        if row.may_be_heavy() {
             self.at_once = first;
         }
         self.turn_max = Counts::default();
         while self.exchange(&mut sum) || self.go_on(&mut sum) {}
-        if row.flags.has(flags::HEAVY) && weight(self.turn_max) > weight(self.at_once) {
+        if row.may_be_heavy() && weight(self.turn_max) > weight(self.at_once) {
             self.at_once = self.turn_max;
         }
         sum

@@ -7,7 +7,7 @@
 
 #![allow(clippy::unwrap_used)] // a test may
 
-use shards::command::{Cargo, OwnedArgs, flags};
+use shards::command::{Cargo, OwnedArgs};
 use shards::order::{Block, Client, Manner, Node};
 use shards::resp::{Limits, Partial, Protocol, Status, parse};
 use shards::{Args, COMMANDS, DbIndex, Request, Settings, Shard, ShardId, Slices, UnixMs, row};
@@ -50,7 +50,7 @@ fn apply(shard: &mut Shard, now: UnixMs, db: DbIndex, args: Args<'_>) -> Vec<u8>
     // An error is a reply like any other here. What may work in slices does so, if the
     // settings of the shard say so.
     let mut cargo = Cargo {
-        divisible: row.flags.has(flags::HEAVY),
+        divisible: row.may_be_heavy(),
         ..Cargo::default()
     };
     if !cargo.divisible {

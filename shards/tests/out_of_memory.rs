@@ -13,7 +13,7 @@
 #![allow(unsafe_code)] // an allocator
 
 use shards::command::digest::DIGEST_VALUE;
-use shards::command::{Cargo, OwnedArgs, flags};
+use shards::command::{Cargo, OwnedArgs};
 use shards::order::{Call, Client, Node, Placement};
 use shards::resp::{Limits, Partial, Status, parse};
 use shards::{Args, DbIndex, Request, Row, Settings, Shard, ShardId, Slices, UnixMs, row, slot_of};
@@ -291,7 +291,7 @@ fn on_much() -> Vec<Scenario> {
 fn apply(shard: &mut Shard, row: &Row, args: Args<'_>, out: &mut Vec<u8>) -> bool {
     assert!(row.arity.accepts(args.len()));
     let request = Request::new(row.run.whole(), args);
-    if !row.flags.has(flags::HEAVY) {
+    if !row.may_be_heavy() {
         return shard.apply(NOW, &request, out).is_ok();
     }
     shard.settings.slices = Slices { above: 0, step: 20 };

@@ -22,8 +22,8 @@ pub static COMMANDS: &[ServerRow] = &[
         flags: flags::NOSCRIPT
             .with(flags::LOADING)
             .with(flags::STALE)
-            .with(flags::FAST)
-            .with(flags::LIKE_ADMIN),
+            .with(flags::FAST),
+        categories: &["@admin", "@dangerous"],
         run: role,
         ..ROW
     },

@@ -9,8 +9,6 @@ use shards::command::{Args, Arity, Begin, Find, Flags, Group, KeySpec, flags};
 use shards::resp::Reply;
 use shards::{CommandError, glob};
 
-const PLAIN: Flags = flags::LOADING.with(flags::STALE).with(flags::CONNECTION);
-
 pub static COMMANDS: &[ServerRow] = &[ServerRow {
     name: "command",
     summary: "Describe all commands.",
@@ -28,7 +26,8 @@ const ROW: ServerRow = ServerRow {
     complexity: "O(N) where N is the number of commands to look up.",
     group: Group::Server,
     arity: Arity::AtLeast(2),
-    flags: PLAIN,
+    flags: flags::LOADING.with(flags::STALE),
+    categories: &["@connection"],
     ..super::ROW
 };
 
@@ -268,7 +267,7 @@ fn write_key_spec(reply: &mut Reply<'_>, spec: &KeySpec) {
     };
     match spec.begin {
         Begin::Index(index) => numbers(reply, "begin_search", "index", &[("index", index)]),
-        Begin::Unknown(_) => {
+        Begin::Unknown(_) | Begin::Anywhere(_) => {
             numbers(reply, "begin_search", "unknown", &[]);
             return numbers(reply, "find_keys", "unknown", &[]);
         }
@@ -316,8 +315,8 @@ fn legacy_range(specs: &[KeySpec]) -> (i32, i32, i32) {
     range.unwrap_or_default()
 }
 
-/// The categories of access control, in Redis's order, as the flags and the
-/// group of a row imply them.
+/// The categories of access control, in Redis's order: those that flags and group of a
+/// row imply, and what else it names.
 pub fn categories(command: &AnyRow) -> Vec<&'static str> {
     let has = |flag: Flags| command.flags.has(flag);
     // A container is nothing that could be run: only its subcommands count.
@@ -327,17 +326,18 @@ pub fn categories(command: &AnyRow) -> Vec<&'static str> {
     let whole = matches!(command.row, RowOf::Engine(_)) && command.keys.is_empty();
     let accesses_keyspace = whole && (has(flags::WRITE) || has(flags::READONLY));
     let scripting = group(Group::Scripting);
+    // A generic command for values of some types only (SORT) says which.
+    let of_types = command.categories.contains(&"@list");
     [
         (
-            group(Group::Generic) && !has(flags::SORTS)
-                || (group(Group::Server) && accesses_keyspace),
+            (group(Group::Generic) && !of_types) || (group(Group::Server) && accesses_keyspace),
             "@keyspace",
         ),
         (has(flags::READONLY) && !scripting, "@read"),
         (has(flags::WRITE) && !scripting, "@write"),
-        (group(Group::Set) || has(flags::SORTS), "@set"),
-        (group(Group::SortedSet) || has(flags::SORTS), "@sortedset"),
-        (group(Group::List) || has(flags::SORTS), "@list"),
+        (group(Group::Set), "@set"),
+        (group(Group::SortedSet), "@sortedset"),
+        (group(Group::List), "@list"),
         (group(Group::Hash), "@hash"),
         (group(Group::String), "@string"),
         (group(Group::Bitmap), "@bitmap"),
@@ -345,23 +345,17 @@ pub fn categories(command: &AnyRow) -> Vec<&'static str> {
         (group(Group::Geo), "@geo"),
         (group(Group::Stream), "@stream"),
         (group(Group::PubSub) || has(flags::PUBSUB), "@pubsub"),
-        (has(flags::ADMIN) || has(flags::LIKE_ADMIN), "@admin"),
+        (has(flags::ADMIN), "@admin"),
         (has(flags::FAST), "@fast"),
         (!has(flags::FAST), "@slow"),
         (has(flags::BLOCKING), "@blocking"),
-        (
-            has(flags::ADMIN) || has(flags::LIKE_ADMIN) || has(flags::DANGEROUS),
-            "@dangerous",
-        ),
-        (
-            group(Group::Connection) || has(flags::CONNECTION),
-            "@connection",
-        ),
+        (has(flags::ADMIN), "@dangerous"),
+        (group(Group::Connection), "@connection"),
         (group(Group::Transactions), "@transaction"),
         (scripting, "@scripting"),
     ]
     .into_iter()
-    .filter(|(holds, _)| *holds)
+    .filter(|(holds, name)| *holds || command.categories.contains(name))
     .map(|(_, name)| name)
     .collect()
 }

@@ -4,7 +4,7 @@ use super::client::{BAD_NAME, is_printable};
 use super::{Context, Flow, ROW, ServerRow};
 use crate::config::REDIS_VERSION;
 use crate::session::connection::Phase;
-use shards::command::{Args, Arity, Flags, Group, Waits, flags};
+use shards::command::{Args, Arity, Flags, Group, InMulti, Waits, flags};
 use shards::resp::Protocol;
 use shards::{CommandError, DbIndex, parse_i64};
 
@@ -67,7 +67,7 @@ pub static COMMANDS: &[ServerRow] = &[
         waits: Waits::Never,
         arity: Arity::AtLeast(1),
         flags: HANDSHAKE,
-        at_once: true,
+        in_multi: InMulti::Runs,
         run: quit,
         ..ROW
     },
@@ -80,7 +80,7 @@ pub static COMMANDS: &[ServerRow] = &[
         waits: Waits::Never,
         arity: Arity::Exactly(1),
         flags: HANDSHAKE,
-        at_once: true,
+        in_multi: InMulti::Runs,
         run: reset,
         ..ROW
     },

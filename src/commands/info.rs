@@ -20,7 +20,8 @@ pub static COMMANDS: &[ServerRow] = &[ServerRow {
     complexity: "O(1)",
     group: Group::Server,
     arity: Arity::AtLeast(1),
-    flags: flags::LOADING.with(flags::STALE).with(flags::DANGEROUS),
+    flags: flags::LOADING.with(flags::STALE),
+    categories: &["@dangerous"],
     tips: &[
         "nondeterministic_output",
         "request_policy:all_shards",

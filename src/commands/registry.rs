@@ -3,7 +3,7 @@
 use super::{SERVER_COMMANDS, ServerRow};
 use shards::Row;
 use shards::command::{
-    Args, Arity, Begin, Command, Deprecated, Find, Flags, Group, KeySpec, Waits,
+    Args, Arity, Begin, Command, Deprecated, Find, Flags, Group, InMulti, KeySpec, Waits, flags,
 };
 use std::sync::OnceLock;
 
@@ -30,8 +30,10 @@ pub struct AnyRow {
     pub tips: &'static [&'static str],
     pub arity: Arity,
     pub flags: Flags,
-    /// Runs although a MULTI is open.
-    pub at_once: bool,
+    pub categories: &'static [&'static str],
+    /// May leave effects: a pause of writes holds it up.
+    pub may_write: bool,
+    pub in_multi: InMulti,
     pub waits: Waits,
     pub keys: &'static [KeySpec],
     /// The argument that is the first key, if that is always the same.
@@ -282,7 +284,9 @@ impl AnyRow {
             tips: row.tips,
             arity: row.arity,
             flags: row.flags,
-            at_once: row.at_once,
+            categories: row.categories,
+            may_write: row.flags.has(flags::WRITE) || row.may_replicate,
+            in_multi: row.in_multi,
             waits: row.waits,
             keys: row.keys,
             first_key,
@@ -300,7 +304,7 @@ impl AnyRow {
 
 #[cfg(test)]
 mod tests {
-    use super::super::syntax;
+    use super::super::{command_info::categories, syntax};
     use super::*;
 
     #[test]
@@ -314,6 +318,19 @@ mod tests {
         }
         for name in ["", "nosuch", "config|", "config|nosuch", "get|x", "|"] {
             assert!(registry().find_full(name.as_bytes()).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_category_that_a_row_names_is_one() {
+        for command in registry().all() {
+            let all = categories(command);
+            let is_one = |name: &&str| all.contains(name);
+            assert!(
+                command.categories.iter().all(is_one),
+                "{}",
+                command.full_name
+            );
         }
     }
 

@@ -14,11 +14,10 @@ use crate::core::{Asker, Core};
 use crate::session::Session;
 use crate::session::connection::Kind;
 use crate::session::queue::Queue;
-use shards::command::{Args, Arity, Flags, Group, KeySpec, Waits, flags};
+use shards::command::{Args, Arity, Flags, Group, InMulti, KeySpec, Waits, flags};
 use shards::order::{Block, Client, Manner, ServerStep};
 use shards::resp::{Protocol, Reply};
 use shards::{CommandError, Located, ProtocolError};
-use std::sync::OnceLock;
 
 const PLAIN: Flags = flags::NOSCRIPT.with(flags::LOADING).with(flags::STALE);
 const FAST: Flags = PLAIN.with(flags::FAST).with(flags::ALLOW_BUSY);
@@ -33,7 +32,7 @@ pub static COMMANDS: &[ServerRow] = &[
         waits: Waits::AsItSays,
         arity: Arity::Exactly(1),
         flags: FAST,
-        at_once: true,
+        in_multi: InMulti::Runs,
         run: multi,
         ..ROW
     },
@@ -46,7 +45,7 @@ pub static COMMANDS: &[ServerRow] = &[
         waits: Waits::AsItSays,
         arity: Arity::Exactly(1),
         flags: PLAIN.with(flags::SKIP_SLOWLOG),
-        at_once: true,
+        in_multi: InMulti::RunsQueue,
         run: exec,
         ..ROW
     },
@@ -59,7 +58,7 @@ pub static COMMANDS: &[ServerRow] = &[
         waits: Waits::AsItSays,
         arity: Arity::Exactly(1),
         flags: FAST,
-        at_once: true,
+        in_multi: InMulti::Runs,
         run: discard,
         ..ROW
     },
@@ -74,7 +73,7 @@ pub static COMMANDS: &[ServerRow] = &[
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::every(1, &["RO"])],
         flags: FAST,
-        at_once: true,
+        in_multi: InMulti::Runs,
         run: watch,
         ..ROW
     },
@@ -260,25 +259,15 @@ pub fn enqueue(
     Ok(())
 }
 
-/// Whether this is the number of EXEC's row.
-fn is_exec(row: u16) -> bool {
-    static EXEC: OnceLock<Option<u16>> = OnceLock::new();
-    let exec = EXEC.get_or_init(|| Some(registry().find(b"exec")?.number));
-    *exec == Some(row)
-}
-
-/// The flags of a command, those of an EXEC with what it is going to run.
-pub fn flags_of(session: &Session, command: &AnyRow) -> Flags {
+/// Whether a command may write, or what it is going to run.
+pub fn may_write(session: &Session, command: &AnyRow) -> bool {
     match &session.queue {
-        Some(queue) if is_exec(command.number) => {
-            let of_row = |row| registry().by_number(row).map(|command| command.flags);
-            let mut commands = queue.block.rows().filter_map(of_row);
-            match commands.any(|it| it.has(flags::WRITE) || it.has(flags::MAY_REPLICATE)) {
-                true => command.flags.with(flags::WRITE),
-                false => command.flags,
-            }
+        Some(queue) if command.in_multi == InMulti::RunsQueue => {
+            let commands = queue.block.rows();
+            let mut commands = commands.filter_map(|row| registry().by_number(row));
+            commands.any(|command| command.may_write)
         }
-        _ => command.flags,
+        _ => command.may_write,
     }
 }
 
@@ -287,10 +276,10 @@ pub fn flags_of(session: &Session, command: &AnyRow) -> Flags {
 pub fn refused(
     core: &mut Core,
     key: u32,
-    row: Option<u16>,
+    row: Option<&AnyRow>,
     error: &CommandError,
 ) -> Option<CommandError> {
-    if row.is_some_and(is_exec) {
+    if row.is_some_and(|row| row.in_multi == InMulti::RunsQueue) {
         core.discard(key);
         let error = error.to_bytes();
         let error = error.strip_prefix(b"ERR ").unwrap_or(&error);

@@ -4,7 +4,7 @@ use super::{Asker, Context, Core};
 use crate::stats::Stats;
 use crate::stats::latency::Events;
 use crate::stats::slowlog::SlowEntry;
-use shards::command::{Args, Flags, OwnedArgs, flags};
+use shards::command::{Args, OwnedArgs};
 use shards::order::Batch;
 use shards::{CommandError, ShardId, UnixMs};
 use std::sync::Arc;
@@ -58,10 +58,10 @@ pub struct ClientPause {
 }
 
 impl ClientPause {
-    /// Whether a command with these flags waits.
+    /// Whether a command waits that may write, or may not.
     #[inline]
-    pub fn holds(&self, command: Flags) -> bool {
-        self.all || command.has(flags::WRITE) || command.has(flags::MAY_REPLICATE)
+    pub fn holds(&self, may_write: bool) -> bool {
+        self.all || may_write
     }
 }
 

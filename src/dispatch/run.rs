@@ -9,7 +9,7 @@ use crate::commands::{AnyRow, RowOf, ServerRow, transaction};
 use crate::core::{Asker, Core};
 use crate::runtime::ticks;
 use crate::session::connection::Kind;
-use shards::command::{Args, Waits, flags};
+use shards::command::{Args, InMulti, Waits, flags};
 use shards::order::{Call, Placement};
 use shards::resp::Reply;
 use shards::{CommandError, Located, Row, ShardId};
@@ -33,13 +33,13 @@ pub(super) fn run(core: &mut Core, key: u32, parsed: &Parsed, args: Args<'_>) ->
         }
     };
     if let Some(pause) = &core.pause
-        && pause.holds(transaction::flags_of(&connection.session, command))
+        && pause.holds(transaction::may_write(&connection.session, command))
     {
         core.connections[key as usize].paused = true;
         core.paused.push(key);
         return Step::Stall;
     }
-    if connection.session.queue.is_some() && !command.at_once {
+    if connection.session.queue.is_some() && command.in_multi == InMulti::IsQueued {
         enqueue(core, key, command, parsed.located, args);
         return Step::Next;
     }
@@ -155,9 +155,9 @@ fn engine(
 
 /// Replies an error to a request that did not run.
 #[cold]
-fn refuse(core: &mut Core, key: u32, row: Option<u16>, error: &CommandError) {
+fn refuse(core: &mut Core, key: u32, row: Option<&AnyRow>, error: &CommandError) {
     if let Some(row) = row {
-        core.stats.rows[usize::from(row)].rejected += 1;
+        core.stats.rows[usize::from(row.number)].rejected += 1;
     }
     let instead = transaction::refused(core, key, row, error);
     let error = instead.as_ref().unwrap_or(error);

@@ -14,7 +14,7 @@
 //! collection is taken in at once.
 
 use super::merge::{self, Parts};
-use super::spec::{Arity, Group, KeySpec, flags};
+use super::spec::{Arity, Group, InSlices, KeySpec, flags};
 use super::{Args, Context, Outcome, ROW, Row, Run};
 use crate::keyspace::{Item, StringRef, ValueRef, View};
 use crate::resp::Reply;
@@ -34,7 +34,8 @@ pub static DIGEST: Row = Row {
     complexity: "O(N) with N the number of elements of all keys",
     group: Group::Server,
     arity: Arity::Exactly(1),
-    flags: flags::READONLY.with(flags::SLICED),
+    flags: flags::READONLY,
+    slices: InSlices::Always,
     run: Run::EachShard {
         part: digest,
         merge: add_up,

@@ -44,7 +44,8 @@ pub static COMMANDS: &[Row] = &[
         keys: &[KeySpec::every(1, &["RW", "access"]).noted(
             "RW because it may change the internal representation of the key, and propagate to replicas",
         )],
-        flags: flags::READONLY.with(flags::MAY_REPLICATE),
+        flags: flags::READONLY,
+        may_replicate: true,
         run: Run::ReadThenWrite {
             whole: pfcount,
             read,

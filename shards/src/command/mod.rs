@@ -43,10 +43,9 @@ pub use long::Long;
 pub use memory::debug_object;
 pub use merge::Merge;
 pub use sliced::{Pieces, Sliced};
-pub use sort::reaches_any_key;
 pub use spec::{
-    Access, Arity, Begin, Command, Deprecated, Find, Flags, Group, KeySpec, PartArgs, Waits, flags,
-    keys_in, keys_of,
+    Access, Arity, Begin, Command, Deprecated, Find, Flags, Group, InMulti, InSlices, KeySpec,
+    PartArgs, Waits, flags, keys_in, keys_of, reach_any_key,
 };
 pub use work::Work;
 

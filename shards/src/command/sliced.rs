@@ -1,6 +1,6 @@
 //! Work on a whole shard that is done in slices.
 //!
-//! A row with [`flags::SLICED`](super::flags::SLICED) is always a transaction
+//! A row with [`InSlices::Always`](super::InSlices::Always) is always a transaction
 //! that locks whole shards, on one shard as well as on many. Its part is called
 //! again and again with the same arguments, at the same instant, and with what
 //! it has put into [`Cargo::sliced`](super::Cargo), until that says that there

@@ -20,9 +20,14 @@ pub struct Command<R: 'static> {
     pub group: Group,
     pub arity: Arity,
     pub keys: &'static [KeySpec],
+    /// What COMMAND shows.
     pub flags: Flags,
-    /// Runs although a MULTI is open, which queues all other commands.
-    pub at_once: bool,
+    /// Categories of access control that follow neither from the group nor from the flags.
+    pub categories: &'static [&'static str],
+    /// A read that may leave effects: a pause of writes holds it up, too.
+    pub may_replicate: bool,
+    pub slices: InSlices,
+    pub in_multi: InMulti,
     /// Of a command of the server.
     pub waits: Waits,
     /// What each shard is given of a request that several read, if they do not run all
@@ -50,7 +55,10 @@ impl<R> Command<R> {
             arity: Arity::AtLeast(1),
             keys: &[],
             flags: flags::NONE,
-            at_once: false,
+            categories: &[],
+            may_replicate: false,
+            slices: InSlices::Never,
+            in_multi: InMulti::IsQueued,
             waits: Waits::ForEarlier,
             part_args: PartArgs::Keys,
             tips: &[],
@@ -62,9 +70,40 @@ impl<R> Command<R> {
     /// Whether a request of so many arguments, name included, may work in slices.
     #[inline]
     pub fn is_heavy(&self, count: usize) -> bool {
-        let has_count = || !self.flags.has(flags::COUNTED) || !self.arity.is_least(count);
-        self.flags.has(flags::HEAVY) && has_count()
+        match self.slices {
+            InSlices::Never | InSlices::Always => false,
+            InSlices::IfMuch => true,
+            InSlices::IfCounted => !self.arity.is_least(count),
+        }
     }
+
+    /// Whether there are such requests.
+    #[inline]
+    pub fn may_be_heavy(&self) -> bool {
+        matches!(self.slices, InSlices::IfMuch | InSlices::IfCounted)
+    }
+}
+
+/// Whether a request may work in slices, between which its shard serves others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InSlices {
+    Never,
+    /// Each part of an `EachShard` without keys goes through all of its shard
+    /// (`command/sliced.rs`).
+    Always,
+    /// If there is much to do (`command/work.rs`).
+    IfMuch,
+    /// The same, but only with a count, an argument more than must be.
+    IfCounted,
+}
+
+/// What becomes of a command while a MULTI is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InMulti {
+    IsQueued,
+    Runs,
+    /// It runs what has been queued.
+    RunsQueue,
 }
 
 /// Whether a command of the server waits for what its client has under way elsewhere.
@@ -225,32 +264,7 @@ pub mod flags {
     pub const NO_MULTI: Flags = Flags(1 << 16);
     pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 17);
     pub const PROTECTED: Flags = Flags(1 << 18);
-    /// Not shown by COMMAND: reads that may leave effects, which a pause of writes
-    /// holds up, too.
-    pub const MAY_REPLICATE: Flags = Flags(1 << 19);
-    pub const TOUCHES_ARBITRARY_KEYS: Flags = Flags(1 << 20);
-    /// Not shown by COMMAND: in category @dangerous.
-    pub const DANGEROUS: Flags = Flags(1 << 21);
-    /// Not shown by COMMAND: in category @connection, though of another group.
-    pub const CONNECTION: Flags = Flags(1 << 22);
-    /// Not shown by COMMAND: of lists, sets and sorted sets alike, and its
-    /// patterns may name any key there is (`reaches_any_key`); then all shards
-    /// take part, and all of each is locked.
-    pub const SORTS: Flags = Flags(1 << 25);
-    /// Not shown by COMMAND: an `EachShard` without keys whose part is done in
-    /// slices (`command/sliced.rs`).
-    pub const SLICED: Flags = Flags(1 << 26);
-
-    /// Not shown by COMMAND: may work in slices if there is much to do
-    /// (`command/work.rs`).
-    pub const HEAVY: Flags = Flags(1 << 28);
-    /// Not shown by COMMAND: that only if there is a count, an argument more than must
-    /// be.
-    pub const COUNTED: Flags = Flags(1 << 29);
-
-    /// Not shown by COMMAND: in categories @admin and @dangerous, like what
-    /// has the flag `admin`.
-    pub const LIKE_ADMIN: Flags = Flags(1 << 30);
+    pub const TOUCHES_ARBITRARY_KEYS: Flags = Flags(1 << 19);
 
     /// Names of the flags that COMMAND INFO shows, in its order.
     pub const NAMES: &[(Flags, &str)] = &[
@@ -373,6 +387,9 @@ pub enum Begin {
     Keyword { word: &'static str, from: i32 },
     /// Where no client could tell; this finds it.
     Unknown(fn(Args<'_>) -> Option<usize>),
+    /// No client could tell, nor can the server: if this says so, a request may name any
+    /// key there is. Then all shards take part, and all of each is locked.
+    Anywhere(fn(Args<'_>) -> bool),
 }
 
 /// Which arguments from there on are keys.
@@ -409,6 +426,15 @@ pub fn keys_in(specs: &[KeySpec], args: Args<'_>, out: &mut Vec<usize>) -> Optio
     Some(())
 }
 
+/// Whether a request may name any key there is.
+pub fn reach_any_key(specs: &[KeySpec], args: Args<'_>) -> bool {
+    let reaches = |spec: &KeySpec| match spec.begin {
+        Begin::Anywhere(reaches) => reaches(args),
+        _ => false,
+    };
+    specs.iter().any(reaches)
+}
+
 impl KeySpec {
     /// The positions of this specification's keys; see [`keys_of`].
     pub fn positions(&self, args: Args<'_>, out: &mut Vec<usize>) -> Option<()> {
@@ -418,6 +444,7 @@ impl KeySpec {
                 out.extend(find(args));
                 Some(())
             }
+            Begin::Anywhere(_) => Some(()),
             // It need not be there. An option may be repeated, and then Redis stores
             // at the last (GEORADIUS); or it may be another's argument. Where a
             // request goes and what it locks takes in every key it may touch, and one

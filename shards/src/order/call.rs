@@ -1,6 +1,6 @@
 //! A request on its way to a shard: how it is run there.
 
-use crate::command::{Args, Begin, Find, Handler, KeySpec, Row, flags, reaches_any_key};
+use crate::command::{Args, Begin, Find, Handler, KeySpec, Row, flags, reach_any_key};
 use crate::keyspace::Located;
 use crate::resp::Protocol;
 use crate::shard::Request;
@@ -75,8 +75,7 @@ impl Call {
 
     /// Whether patterns in it may name any key (SORT).
     pub(super) fn reaches_any_key(&self, args: Args<'_>) -> bool {
-        let unknown = |spec: &KeySpec| matches!(spec.begin, Begin::Unknown(_));
-        self.keys.iter().any(unknown) && reaches_any_key(args)
+        reach_any_key(self.keys, args)
     }
 
     /// With its arguments, as the engine takes it.

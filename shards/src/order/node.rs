@@ -14,7 +14,7 @@ use incoming::Incoming;
 use scattered::Scattered;
 
 use super::site::{Parked, Site, Stepped, Unanswered};
-use crate::command::{Args, Row, Run, flags};
+use crate::command::{Args, InSlices, Row, Run};
 use crate::keyspace::Located;
 use crate::order::batch::{Batch, Item};
 use crate::order::call::Call;
@@ -224,7 +224,7 @@ impl Node {
     /// Where a request that is not for one known key runs: on one shard, with
     /// its row's [`Run::whole`], or as a transaction, on several or in slices.
     pub fn place(&mut self, row: &Row, args: Args<'_>) -> Placement {
-        if row.flags.has(flags::SLICED) {
+        if row.slices == InSlices::Always {
             return Placement::Several(Owners::default());
         }
         if self.site.shards == 1 {

@@ -1,6 +1,6 @@
 //! Cuts a request into one part per shard, and puts the replies together.
 
-use crate::command::{Args, Find, OwnedArgs, PartArgs, Row, Run, flags};
+use crate::command::{Args, Find, OwnedArgs, PartArgs, Row, Run, keys_of, reach_any_key};
 use crate::keyspace::Located;
 use crate::resp::read;
 use crate::types::ShardId;
@@ -38,10 +38,10 @@ impl Owners {
         } = &mut self;
         positions.clear();
         shards.clear();
-        if row.flags.has(flags::SORTS) && crate::command::reaches_any_key(args) {
+        if reach_any_key(row.keys, args) {
             return Some(self);
         }
-        crate::command::keys_of(row, args, positions)?;
+        keys_of(row, args, positions)?;
         // A key without all that belongs to it (`MSET a 1 b`), or none where
         // some must be (`LMPOP 0 a LEFT`).
         let whole = match positions.last() {

@@ -8,7 +8,6 @@ use super::waiters::Unblock;
 use crate::command::merge::Parts;
 use crate::command::{
     Args, Ask, Cargo, Decide, Errand, Handler, Merge, OwnedArgs, Put, Row, Sliced, Work, Write,
-    flags,
 };
 use crate::keyspace::Parcel;
 use crate::resp::{Protocol, Reply, read};
@@ -189,7 +188,7 @@ impl Transaction {
     /// Whether what it writes may be written in slices, so that it must be over before
     /// the next command of its program begins.
     pub fn is_heavy(&self) -> bool {
-        matches!(self.then, Then::Decide { row, .. } if row.flags.has(flags::HEAVY))
+        matches!(self.then, Then::Decide { row, .. } if row.may_be_heavy())
     }
 
     /// Whether the parts release their locks at once: nothing follows them.

@@ -2,7 +2,7 @@
 
 use super::ELEMENT_BYTES;
 use super::words::Operation;
-use crate::command::spec::{Access, Arity, Begin, Find, Group, KeySpec, flags};
+use crate::command::spec::{Access, Arity, Begin, Find, Group, InSlices, KeySpec, flags};
 use crate::command::strings::text_of;
 use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, ROW, Row, Run, Work, Write};
 use crate::effects::Event;
@@ -22,7 +22,8 @@ pub static COMMANDS: &[Row] = &[Row {
         keys_from(2, 0, &["OW", "update"]),
         keys_from(3, -1, &["RO", "access"]),
     ],
-    flags: flags::WRITE.with(flags::DENYOOM).with(flags::HEAVY),
+    flags: flags::WRITE.with(flags::DENYOOM),
+    slices: InSlices::IfMuch,
     run: Run::ReadThenWrite {
         whole: bitop,
         read,

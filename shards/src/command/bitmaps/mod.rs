@@ -10,7 +10,7 @@ pub mod fields;
 mod words;
 
 use super::args::integer;
-use super::spec::{Arity, Group, KeySpec, flags};
+use super::spec::{Arity, Group, InSlices, KeySpec, flags};
 use super::strings::text_of;
 use super::{Args, Context, Outcome, ROW, Row, Run, Work};
 use crate::effects::Event;
@@ -30,7 +30,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::Bitmap,
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RO", "access"])],
-        flags: flags::READONLY.with(flags::HEAVY),
+        flags: flags::READONLY,
+        slices: InSlices::IfMuch,
         history: &[("7.0.0", "Takes `BYTE` and `BIT`.")],
         run: Run::OneShard(bitcount),
         ..ROW
@@ -44,7 +45,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::Bitmap,
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RO", "access"])],
-        flags: flags::READONLY.with(flags::HEAVY),
+        flags: flags::READONLY,
+        slices: InSlices::IfMuch,
         history: &[("7.0.0", "Takes `BYTE` and `BIT`.")],
         run: Run::OneShard(bitpos),
         ..ROW

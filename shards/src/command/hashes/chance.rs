@@ -4,7 +4,7 @@ use super::looking;
 use crate::command::args::{integer, random_count};
 use crate::command::choosing::{Choosing, Named, replied, weight as weight_of};
 use crate::command::sets::reply_element;
-use crate::command::spec::{Arity, flags};
+use crate::command::spec::{Arity, InSlices, flags};
 use crate::command::{Args, Context, Outcome, Row, Work};
 use crate::error::{CommandError, OutOfMemory};
 use crate::resp::{Protocol, Reply};
@@ -15,7 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub static COMMANDS: &[Row] = &[Row {
     since: "6.2.0",
     complexity: "O(N+M) with N the number of fields replied and M the number of those whose time has come",
-    flags: flags::READONLY.with(flags::HEAVY),
+    flags: flags::READONLY,
+    slices: InSlices::IfMuch,
     tips: &["nondeterministic_output"],
     ..looking(
         "hrandfield",

@@ -17,7 +17,7 @@ use super::args::Scan;
 use super::long::Piece;
 use super::scanning::Scanning;
 use super::sets::reply_element;
-use super::spec::{Arity, Deprecated, Group, KeySpec, flags};
+use super::spec::{Arity, Deprecated, Group, InSlices, KeySpec, flags};
 use super::{Args, Context, Outcome, ROW, Row, Run};
 use crate::effects::Event;
 use crate::error::{CommandError, Unfinished};
@@ -174,7 +174,8 @@ pub static COMMANDS: &[Row] = &[
     Row {
         since: "2.8.0",
         complexity: SCANNED,
-        flags: flags::READONLY.with(flags::HEAVY),
+        flags: flags::READONLY,
+        slices: InSlices::IfMuch,
         tips: &["nondeterministic_output"],
         ..looking(
             "hscan",

@@ -122,7 +122,8 @@ pub static COMMANDS: &[Row] = &[
         complexity: "O(N) with N the number of keys in the database",
         group: Group::Server,
         arity: Arity::AtLeast(1),
-        flags: flags::WRITE.with(flags::DANGEROUS),
+        flags: flags::WRITE,
+        categories: &["@dangerous"],
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
         history: &[("4.0.0", "Takes `ASYNC`."), ("6.2.0", "Takes `SYNC`.")],
         run: Run::EachShard {
@@ -139,7 +140,8 @@ pub static COMMANDS: &[Row] = &[
         complexity: "O(N) with N the number of keys in all databases",
         group: Group::Server,
         arity: Arity::AtLeast(1),
-        flags: flags::WRITE.with(flags::DANGEROUS),
+        flags: flags::WRITE,
+        categories: &["@dangerous"],
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
         history: &[("4.0.0", "Takes `ASYNC`."), ("6.2.0", "Takes `SYNC`.")],
         run: Run::EachShard {
@@ -156,7 +158,8 @@ pub static COMMANDS: &[Row] = &[
         complexity: "O(1)",
         group: Group::Server,
         arity: Arity::Exactly(3),
-        flags: flags::WRITE.with(flags::FAST).with(flags::DANGEROUS),
+        flags: flags::WRITE.with(flags::FAST),
+        categories: &["@dangerous"],
         run: Run::EachShard {
             part: swapdb,
             merge: merge::all_ok,

@@ -11,7 +11,7 @@
 
 use super::rebuild::rebuild;
 use crate::command::args::integer;
-use crate::command::spec::{Arity, Begin, Group, KeySpec, flags};
+use crate::command::spec::{Arity, Begin, Group, InSlices, KeySpec, flags};
 use crate::command::{
     Args, Context, Decision, Handler, Outcome, OwnedArgs, Put, ROW, Row, Run, Work, Write,
 };
@@ -84,7 +84,8 @@ pub static COMMANDS: &[Row] = &[
                 ..KeySpec::first(&["OW", "update"])
             },
         ],
-        flags: flags::WRITE.with(flags::DENYOOM).with(flags::HEAVY),
+        flags: flags::WRITE.with(flags::DENYOOM),
+        slices: InSlices::IfMuch,
         run: Run::Relocate {
             whole: copy,
             read: copy_read,

@@ -13,7 +13,7 @@
 
 use crate::command::args::{cursor_of, integer};
 use crate::command::merge::Parts;
-use crate::command::spec::{Arity, Group, flags};
+use crate::command::spec::{Arity, Group, InSlices, flags};
 use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, Pieces, ROW, Row, Run};
 use crate::error::CommandError;
 use crate::glob;
@@ -31,7 +31,9 @@ pub static COMMANDS: &[Row] = &[
         complexity: "O(N) with N the number of keys in the database",
         group: Group::Generic,
         arity: Arity::Exactly(2),
-        flags: flags::READONLY.with(flags::DANGEROUS).with(flags::SLICED),
+        flags: flags::READONLY,
+        categories: &["@dangerous"],
+        slices: InSlices::Always,
         tips: &["request_policy:all_shards", "nondeterministic_output_order"],
         run: Run::EachShard {
             part: keys,

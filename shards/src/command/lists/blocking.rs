@@ -9,7 +9,9 @@ use super::moving::{
 };
 use super::{Popped, pop_into_reply};
 use crate::command::args::{deadline, keys_and_deadline};
-use crate::command::spec::{Access, Arity, Begin, Deprecated, Find, Group, KeySpec, flags};
+use crate::command::spec::{
+    Access, Arity, Begin, Deprecated, Find, Group, InSlices, KeySpec, flags,
+};
 use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, ROW, Row, Run};
 use crate::error::CommandError;
 use crate::resp::read::is_null;
@@ -126,10 +128,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::List,
         arity: Arity::AtLeast(5),
         keys: &[NUMBERED],
-        flags: flags::WRITE
-            .with(flags::BLOCKING)
-            .with(flags::MOVABLEKEYS)
-            .with(flags::HEAVY),
+        flags: flags::WRITE.with(flags::BLOCKING).with(flags::MOVABLEKEYS),
+        slices: InSlices::IfMuch,
         run: Run::ReadThenWrite {
             whole: blmpop,
             read: lmpop_read,

@@ -10,7 +10,7 @@ pub mod search;
 use super::args::integer;
 use super::long::Piece;
 use super::replied::Replied;
-use super::spec::{Arity, Group, KeySpec, flags};
+use super::spec::{Arity, Group, InSlices, KeySpec, flags};
 use super::{Args, Context, Outcome, ROW, Row, Run, Work};
 use crate::effects::Event;
 use crate::error::CommandError;
@@ -87,10 +87,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::List,
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RW", "access", "delete"])],
-        flags: flags::WRITE
-            .with(flags::FAST)
-            .with(flags::HEAVY)
-            .with(flags::COUNTED),
+        flags: flags::WRITE.with(flags::FAST),
+        slices: InSlices::IfCounted,
         history: &[("6.2.0", "Takes a count.")],
         run: Run::OneShard(lpop),
         ..ROW
@@ -104,10 +102,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::List,
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RW", "access", "delete"])],
-        flags: flags::WRITE
-            .with(flags::FAST)
-            .with(flags::HEAVY)
-            .with(flags::COUNTED),
+        flags: flags::WRITE.with(flags::FAST),
+        slices: InSlices::IfCounted,
         history: &[("6.2.0", "Takes a count.")],
         run: Run::OneShard(rpop),
         ..ROW

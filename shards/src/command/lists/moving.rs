@@ -5,7 +5,9 @@
 //! anything, which makes the reply.
 
 use super::{Popped, pop_into_reply, reply_element};
-use crate::command::spec::{Access, Arity, Begin, Deprecated, Find, Group, KeySpec, flags};
+use crate::command::spec::{
+    Access, Arity, Begin, Deprecated, Find, Group, InSlices, KeySpec, flags,
+};
 use crate::command::{Args, Context, Decision, Handler, Outcome, OwnedArgs, ROW, Row, Run, Write};
 use crate::error::CommandError;
 use crate::number::parse_i64;
@@ -88,7 +90,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::List,
         arity: Arity::AtLeast(4),
         keys: &[NUMBERED],
-        flags: flags::WRITE.with(flags::MOVABLEKEYS).with(flags::HEAVY),
+        flags: flags::WRITE.with(flags::MOVABLEKEYS),
+        slices: InSlices::IfMuch,
         run: Run::ReadThenWrite {
             whole: lmpop,
             read: lmpop_read,

@@ -2,7 +2,7 @@
 
 use crate::command::args::integer;
 use crate::command::replied::Replied;
-use crate::command::spec::{Arity, Group, KeySpec, flags};
+use crate::command::spec::{Arity, Group, InSlices, KeySpec, flags};
 use crate::command::{Args, Context, Outcome, ROW, Row, Run, Work};
 use crate::effects::Event;
 use crate::error::CommandError;
@@ -20,7 +20,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::List,
         arity: Arity::Exactly(5),
         keys: &[KeySpec::first(&["RW", "insert"])],
-        flags: flags::WRITE.with(flags::DENYOOM).with(flags::HEAVY),
+        flags: flags::WRITE.with(flags::DENYOOM),
+        slices: InSlices::IfMuch,
         run: Run::OneShard(linsert),
         ..ROW
     },
@@ -33,7 +34,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::List,
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RO", "access"])],
-        flags: flags::READONLY.with(flags::HEAVY),
+        flags: flags::READONLY,
+        slices: InSlices::IfMuch,
         run: Run::OneShard(lpos),
         ..ROW
     },
@@ -46,7 +48,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::List,
         arity: Arity::Exactly(4),
         keys: &[KeySpec::first(&["RW", "delete"])],
-        flags: flags::WRITE.with(flags::HEAVY),
+        flags: flags::WRITE,
+        slices: InSlices::IfMuch,
         run: Run::OneShard(lrem),
         ..ROW
     },

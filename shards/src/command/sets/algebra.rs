@@ -10,7 +10,7 @@ use crate::command::apart::{
     Known, Members, count_apart, count_here, known, read_sets, read_whole_sets, taken_up,
 };
 use crate::command::combining::{Job, Target};
-use crate::command::spec::{Arity, Begin, Find, Group, KeySpec, flags};
+use crate::command::spec::{Arity, Begin, Find, Group, InSlices, KeySpec, flags};
 use crate::command::stored::{Made, store_elsewhere, store_here};
 use crate::command::zsets::combine::{Kind, PLAIN};
 use crate::command::zsets::inputs::members_of;
@@ -40,7 +40,8 @@ const fn replying(
         group: Group::Set,
         arity: Arity::AtLeast(2),
         keys: READ,
-        flags: flags::READONLY.with(flags::HEAVY),
+        flags: flags::READONLY,
+        slices: InSlices::IfMuch,
         tips: &["nondeterministic_output_order"],
         run: Run::ReadThenWrite {
             whole,
@@ -76,7 +77,8 @@ const fn storing(
         group: Group::Set,
         arity: Arity::AtLeast(3),
         keys,
-        flags: flags::WRITE.with(flags::DENYOOM).with(flags::HEAVY),
+        flags: flags::WRITE.with(flags::DENYOOM),
+        slices: InSlices::IfMuch,
         run: Run::ReadThenWrite {
             whole,
             read,
@@ -156,7 +158,8 @@ pub static COMMANDS: &[Row] = &[
             notes: "",
             vary: None,
         }],
-        flags: flags::READONLY.with(flags::MOVABLEKEYS).with(flags::HEAVY),
+        flags: flags::READONLY.with(flags::MOVABLEKEYS),
+        slices: InSlices::IfMuch,
         run: Run::ReadThenWrite {
             whole: sintercard,
             read: read_sets,

@@ -6,7 +6,7 @@
 use super::reply_element;
 use crate::command::args::{integer, random_count};
 use crate::command::choosing::{Choosing, replied, weight};
-use crate::command::spec::{Arity, Group, KeySpec, flags};
+use crate::command::spec::{Arity, Group, InSlices, KeySpec, flags};
 use crate::command::{Args, Context, Outcome, ROW, Row, Run, Work};
 use crate::effects::Event;
 use crate::error::{CommandError, OutOfMemory};
@@ -26,10 +26,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::Set,
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RW", "access", "delete"])],
-        flags: flags::WRITE
-            .with(flags::FAST)
-            .with(flags::HEAVY)
-            .with(flags::COUNTED),
+        flags: flags::WRITE.with(flags::FAST),
+        slices: InSlices::IfCounted,
         tips: &["nondeterministic_output"],
         history: &[("3.2.0", "Takes a count.")],
         run: Run::OneShard(spop),
@@ -44,7 +42,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::Set,
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RO", "access"])],
-        flags: flags::READONLY.with(flags::HEAVY).with(flags::COUNTED),
+        flags: flags::READONLY,
+        slices: InSlices::IfCounted,
         tips: &["nondeterministic_output"],
         history: &[("2.6.0", "Takes a count.")],
         run: Run::OneShard(srandmember),

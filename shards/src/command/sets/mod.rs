@@ -12,7 +12,7 @@ pub use smove::COMMANDS as SMOVE;
 use super::args::Scan;
 use super::long::Piece;
 use super::scanning::Scanning;
-use super::spec::{Arity, Group, KeySpec, flags};
+use super::spec::{Arity, Group, InSlices, KeySpec, flags};
 use super::{Args, Context, Outcome, ROW, Row, Run};
 use crate::effects::Event;
 use crate::error::Unfinished;
@@ -110,7 +110,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::Set,
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RO", "access"])],
-        flags: flags::READONLY.with(flags::HEAVY),
+        flags: flags::READONLY,
+        slices: InSlices::IfMuch,
         tips: &["nondeterministic_output"],
         run: Run::OneShard(sscan),
         ..ROW

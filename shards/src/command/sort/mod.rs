@@ -17,9 +17,7 @@ mod job;
 mod options;
 mod order;
 
-pub use options::reaches_any_key;
-
-use super::spec::{Arity, Begin, Group, KeySpec, flags};
+use super::spec::{Arity, Begin, Group, InSlices, KeySpec, flags};
 use super::texts::Texts;
 use super::{Args, Context, Decision, Errand, Further, Outcome, OwnedArgs, ROW, Row, Run, Work};
 use crate::error::CommandError;
@@ -27,7 +25,7 @@ use crate::keyspace::{Db, StringRef, ValueRef};
 use crate::types::{ShardId, Type};
 use crate::value::{Hash, SetPlace};
 pub use job::{Job, LookedUp};
-use options::{Sort, split_pattern};
+use options::{Sort, reaches_any_key, split_pattern};
 use order::Sorting;
 use std::sync::Arc;
 
@@ -36,7 +34,7 @@ const FASTER: usize = 8;
 
 const SOURCE: KeySpec = KeySpec::first(&["RO", "access"]);
 const PATTERNS: KeySpec = KeySpec {
-    begin: Begin::Unknown(|_| None),
+    begin: Begin::Anywhere(reaches_any_key),
     ..KeySpec::first(&["RO", "access"])
 }
 .noted(
@@ -66,12 +64,9 @@ pub static COMMANDS: &[Row] = &[
         group: Group::Generic,
         arity: Arity::AtLeast(2),
         keys: &[SOURCE, PATTERNS, DESTINATION],
-        flags: flags::WRITE
-            .with(flags::DENYOOM)
-            .with(flags::MOVABLEKEYS)
-            .with(flags::DANGEROUS)
-            .with(flags::SORTS)
-            .with(flags::HEAVY),
+        flags: flags::WRITE.with(flags::DENYOOM).with(flags::MOVABLEKEYS),
+        categories: &["@set", "@sortedset", "@list", "@dangerous"],
+        slices: InSlices::IfMuch,
         run: RUN,
         ..ROW
     },
@@ -85,11 +80,9 @@ pub static COMMANDS: &[Row] = &[
         group: Group::Generic,
         arity: Arity::AtLeast(2),
         keys: &[SOURCE, PATTERNS],
-        flags: flags::READONLY
-            .with(flags::MOVABLEKEYS)
-            .with(flags::DANGEROUS)
-            .with(flags::SORTS)
-            .with(flags::HEAVY),
+        flags: flags::READONLY.with(flags::MOVABLEKEYS),
+        categories: &["@set", "@sortedset", "@list", "@dangerous"],
+        slices: InSlices::IfMuch,
         run: RUN,
         ..ROW
     },

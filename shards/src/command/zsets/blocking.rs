@@ -5,7 +5,7 @@
 
 use super::pops::{End, Popped, Popping, Shape, pop, zmpop_read, zmpop_write};
 use crate::command::args::{deadline, keys_and_deadline};
-use crate::command::spec::{Access, Arity, Begin, Find, Group, KeySpec, flags};
+use crate::command::spec::{Access, Arity, Begin, Find, Group, InSlices, KeySpec, flags};
 use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, ROW, Row, Run};
 use crate::error::CommandError;
 use crate::types::Type;
@@ -79,10 +79,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::AtLeast(5),
         keys: &[NUMBERED],
-        flags: flags::WRITE
-            .with(flags::BLOCKING)
-            .with(flags::MOVABLEKEYS)
-            .with(flags::HEAVY),
+        flags: flags::WRITE.with(flags::BLOCKING).with(flags::MOVABLEKEYS),
+        slices: InSlices::IfMuch,
         run: Run::ReadThenWrite {
             whole: bzmpop,
             read: zmpop_read,

@@ -11,7 +11,7 @@ use crate::command::apart::{
 };
 use crate::command::args::integer;
 use crate::command::combining::{Job, Target};
-use crate::command::spec::{Arity, Group, KeySpec, flags};
+use crate::command::spec::{Arity, Group, InSlices, KeySpec, flags};
 use crate::command::stored::{Made, store_elsewhere};
 use crate::command::{Args, Context, Decision, Outcome, ROW, Row, Run, Work};
 use crate::effects::Event;
@@ -29,7 +29,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::counted(1, &["RO", "access"])],
-        flags: flags::READONLY.with(flags::MOVABLEKEYS).with(flags::HEAVY),
+        flags: flags::READONLY.with(flags::MOVABLEKEYS),
+        slices: InSlices::IfMuch,
         run: Run::ReadThenWrite {
             whole: zdiff,
             read: read_inputs,
@@ -50,10 +51,8 @@ pub static COMMANDS: &[Row] = &[
             KeySpec::first(&["OW", "update"]),
             KeySpec::counted(2, &["RO", "access"]),
         ],
-        flags: flags::WRITE
-            .with(flags::DENYOOM)
-            .with(flags::MOVABLEKEYS)
-            .with(flags::HEAVY),
+        flags: flags::WRITE.with(flags::DENYOOM).with(flags::MOVABLEKEYS),
+        slices: InSlices::IfMuch,
         run: Run::ReadThenWrite {
             whole: zdiffstore,
             read: read_inputs,
@@ -71,7 +70,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::counted(1, &["RO", "access"])],
-        flags: flags::READONLY.with(flags::MOVABLEKEYS).with(flags::HEAVY),
+        flags: flags::READONLY.with(flags::MOVABLEKEYS),
+        slices: InSlices::IfMuch,
         run: Run::ReadThenWrite {
             whole: zinter,
             read: read_inputs,
@@ -89,7 +89,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::counted(1, &["RO", "access"])],
-        flags: flags::READONLY.with(flags::MOVABLEKEYS).with(flags::HEAVY),
+        flags: flags::READONLY.with(flags::MOVABLEKEYS),
+        slices: InSlices::IfMuch,
         run: Run::ReadThenWrite {
             whole: zintercard,
             read: read_inputs,
@@ -110,10 +111,8 @@ pub static COMMANDS: &[Row] = &[
             KeySpec::first(&["OW", "update"]),
             KeySpec::counted(2, &["RO", "access"]),
         ],
-        flags: flags::WRITE
-            .with(flags::DENYOOM)
-            .with(flags::MOVABLEKEYS)
-            .with(flags::HEAVY),
+        flags: flags::WRITE.with(flags::DENYOOM).with(flags::MOVABLEKEYS),
+        slices: InSlices::IfMuch,
         run: Run::ReadThenWrite {
             whole: zinterstore,
             read: read_inputs,
@@ -131,7 +130,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::counted(1, &["RO", "access"])],
-        flags: flags::READONLY.with(flags::MOVABLEKEYS).with(flags::HEAVY),
+        flags: flags::READONLY.with(flags::MOVABLEKEYS),
+        slices: InSlices::IfMuch,
         run: Run::ReadThenWrite {
             whole: zunion,
             read: read_whole_inputs,
@@ -152,10 +152,8 @@ pub static COMMANDS: &[Row] = &[
             KeySpec::first(&["OW", "update"]),
             KeySpec::counted(2, &["RO", "access"]),
         ],
-        flags: flags::WRITE
-            .with(flags::DENYOOM)
-            .with(flags::MOVABLEKEYS)
-            .with(flags::HEAVY),
+        flags: flags::WRITE.with(flags::DENYOOM).with(flags::MOVABLEKEYS),
+        slices: InSlices::IfMuch,
         run: Run::ReadThenWrite {
             whole: zunionstore,
             read: read_whole_inputs,

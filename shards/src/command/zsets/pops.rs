@@ -2,7 +2,7 @@
 
 use super::reply_member;
 use crate::command::replied::Replied;
-use crate::command::spec::{Arity, Group, KeySpec, flags};
+use crate::command::spec::{Arity, Group, InSlices, KeySpec, flags};
 use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, ROW, Row, Run, Work};
 use crate::effects::Event;
 use crate::error::CommandError;
@@ -21,7 +21,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::AtLeast(4),
         keys: &[KeySpec::counted(1, &["RW", "access", "delete"])],
-        flags: flags::WRITE.with(flags::MOVABLEKEYS).with(flags::HEAVY),
+        flags: flags::WRITE.with(flags::MOVABLEKEYS),
+        slices: InSlices::IfMuch,
         run: Run::ReadThenWrite {
             whole: zmpop,
             read: zmpop_read,
@@ -39,10 +40,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RW", "access", "delete"])],
-        flags: flags::WRITE
-            .with(flags::FAST)
-            .with(flags::HEAVY)
-            .with(flags::COUNTED),
+        flags: flags::WRITE.with(flags::FAST),
+        slices: InSlices::IfCounted,
         run: Run::OneShard(zpopmax),
         ..ROW
     },
@@ -55,10 +54,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RW", "access", "delete"])],
-        flags: flags::WRITE
-            .with(flags::FAST)
-            .with(flags::HEAVY)
-            .with(flags::COUNTED),
+        flags: flags::WRITE.with(flags::FAST),
+        slices: InSlices::IfCounted,
         run: Run::OneShard(zpopmin),
         ..ROW
     },

@@ -5,7 +5,7 @@ use super::inputs::{hand_on, store, store_read};
 use super::{limits, members_header, reply_found};
 use crate::command::args::integer;
 use crate::command::long::Piece;
-use crate::command::spec::{Arity, Begin, Deprecated, Group, KeySpec, PartArgs, flags};
+use crate::command::spec::{Arity, Begin, Deprecated, Group, InSlices, KeySpec, PartArgs, flags};
 use crate::command::{Args, Context, Decision, Outcome, ROW, Row, Run, Work};
 use crate::effects::Event;
 use crate::error::CommandError;
@@ -77,7 +77,8 @@ pub static COMMANDS: &[Row] = &[
                 ..KeySpec::first(&["RO", "access"])
             },
         ],
-        flags: flags::WRITE.with(flags::DENYOOM).with(flags::HEAVY),
+        flags: flags::WRITE.with(flags::DENYOOM),
+        slices: InSlices::IfMuch,
         part_args: PartArgs::All,
         run: Run::ReadThenWrite {
             whole: zrangestore,

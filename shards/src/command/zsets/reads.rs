@@ -5,7 +5,7 @@ use super::chance::zrandmember;
 use super::reply_member;
 use crate::command::args::{cursor_of, integer};
 use crate::command::scanning::Scanning;
-use crate::command::spec::{Arity, Group, KeySpec, flags};
+use crate::command::spec::{Arity, Group, InSlices, KeySpec, flags};
 use crate::command::{Args, Context, Outcome, ROW, Row, Run};
 use crate::error::CommandError;
 use crate::glob;
@@ -75,7 +75,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::AtLeast(2),
         keys: &[KeySpec::first(&["RO", "access"])],
-        flags: flags::READONLY.with(flags::HEAVY).with(flags::COUNTED),
+        flags: flags::READONLY,
+        slices: InSlices::IfCounted,
         tips: &["nondeterministic_output"],
         run: Run::OneShard(zrandmember),
         ..ROW
@@ -115,7 +116,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::AtLeast(3),
         keys: &[KeySpec::first(&["RO", "access"])],
-        flags: flags::READONLY.with(flags::HEAVY),
+        flags: flags::READONLY,
+        slices: InSlices::IfMuch,
         tips: &["nondeterministic_output"],
         run: Run::OneShard(zscan),
         ..ROW

@@ -2,7 +2,7 @@
 
 use super::bounds::{Bounds, By};
 use super::{NAN_SCORE, limits, score};
-use crate::command::spec::{Arity, Group, KeySpec, flags};
+use crate::command::spec::{Arity, Group, InSlices, KeySpec, flags};
 use crate::command::{Args, Context, Outcome, ROW, Row, Run, Work};
 use crate::effects::Event;
 use crate::error::{CommandError, Unfinished};
@@ -63,7 +63,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::Exactly(4),
         keys: &[KeySpec::first(&["RW", "delete"])],
-        flags: flags::WRITE.with(flags::HEAVY),
+        flags: flags::WRITE,
+        slices: InSlices::IfMuch,
         run: Run::OneShard(zremrangebylex),
         ..ROW
     },
@@ -76,7 +77,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::Exactly(4),
         keys: &[KeySpec::first(&["RW", "delete"])],
-        flags: flags::WRITE.with(flags::HEAVY),
+        flags: flags::WRITE,
+        slices: InSlices::IfMuch,
         run: Run::OneShard(zremrangebyrank),
         ..ROW
     },
@@ -89,7 +91,8 @@ pub static COMMANDS: &[Row] = &[
         group: Group::SortedSet,
         arity: Arity::Exactly(4),
         keys: &[KeySpec::first(&["RW", "delete"])],
-        flags: flags::WRITE.with(flags::HEAVY),
+        flags: flags::WRITE,
+        slices: InSlices::IfMuch,
         run: Run::OneShard(zremrangebyscore),
         ..ROW
     },

@@ -17,7 +17,7 @@
 //! box. Locks belong to the program: a client that goes away leaves none.
 
 use super::{Node, Placement};
-use crate::command::{Args, Cargo, OwnedArgs, Row, Run, Write, cursor_of, flags};
+use crate::command::{Args, Cargo, InSlices, OwnedArgs, Row, Run, Write, cursor_of};
 use crate::keyspace::cursor_slot;
 use crate::order::batch::Item;
 use crate::order::call::Call;
@@ -299,7 +299,7 @@ impl Node {
                 return self.step(now, (ticket, index), owner, call, queued.args);
             }
         };
-        let at_once = matches!(row.run, Run::EachShard { .. }) && !row.flags.has(flags::SLICED);
+        let at_once = matches!(row.run, Run::EachShard { .. }) && row.slices != InSlices::Always;
         if !at_once {
             self.program(ticket).map(pauses);
         }

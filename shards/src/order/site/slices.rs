@@ -1,8 +1,8 @@
 //! Parts of transactions, and commands of blocks, that are done in slices: KEYS and
 //! whatever else goes through a whole shard, and those that go through many elements.
 //!
-//! The former ([`flags::SLICED`](crate::command::flags::SLICED)) run under a
-//! shared lock of the whole shard, the latter ([`flags::HEAVY`](crate::command::flags::HEAVY))
+//! The former ([`InSlices::Always`](crate::command::InSlices::Always)) run under a
+//! shared lock of the whole shard, the latter ([`InSlices::IfMuch`](crate::command::InSlices::IfMuch))
 //! under the locks of their keys. What is not over after one call waits in a
 //! queue; the server takes a step of it now and then ([`Node::go_on`](crate::order::Node::go_on)) and serves
 //! clients in between. Reads pass the lock, writes wait. All steps are judged at the
