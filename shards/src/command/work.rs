@@ -17,7 +17,7 @@ use super::scanning::Scanning;
 use super::stored::{Made, Stored};
 use super::texts::Texts;
 use super::{Context, Outcome, Pieces, Sliced};
-use super::{apart, bitmaps, combining, hashes, lists, sets, sort, zsets};
+use super::{apart, bitmaps, combining, geo, hashes, lists, sets, sort, zsets};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::value::{Copying, Purge, SetPlace, Zset, ZsetRemoval};
@@ -39,6 +39,7 @@ pub enum Work {
     /// What patterns name on one shard.
     LookUp(sort::LookUp),
     Sort(Box<sort::Job>),
+    Search(Box<geo::Job>),
     Combination(Box<combining::Job>),
     /// Of members that all inputs have.
     Count(apart::Counting),

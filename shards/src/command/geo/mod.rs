@@ -2,11 +2,15 @@
 //! is its geohash, a number that neighbours share the beginning of.
 //!
 //! What a score means is in `value::geohash`; [`query`] reads what a search is
-//! asked for and carries it out, [`search`] has the commands that search.
+//! asked for and carries it out, [`job`] does so in slices, [`search`] has the commands
+//! that search.
 
+mod job;
 mod partial_sort;
 mod query;
 pub mod search;
+
+pub use job::Job;
 
 use super::spec::{Arity, Group, KeySpec, flags};
 use super::zsets::limits;

@@ -7,6 +7,8 @@ use crate::command::args::integer;
 use crate::error::{CommandError, OutOfMemory};
 use crate::value::geohash::{Area, Point, Shape};
 use crate::value::{Cut, Element, Zset, ZsetLimits, ZsetRef};
+use std::cmp::Ordering;
+use std::ops::Range;
 
 const NO_MEMBER: CommandError = CommandError::Static("ERR could not decode requested zset member");
 const ANY_WITHOUT_COUNT: CommandError =
@@ -321,23 +323,73 @@ impl<'a> Query<'a> {
         Ok(())
     }
 
-    /// The places that were asked for, in the order asked for.
-    pub fn search<'z>(&self, zset: ZsetRef<'z>) -> Result<Vec<Found<'z>>, OutOfMemory> {
+    /// What is searched; nothing only if there is nothing to search.
+    pub fn area(&self) -> Option<Area> {
+        let shape = self.shape;
+        self.center.map(|center| Area { center, shape })
+    }
+
+    /// How many places are wanted.
+    pub fn count(&self) -> usize {
+        self.count.unwrap_or(usize::MAX)
+    }
+
+    /// Whether the first `found` places will do.
+    pub fn is_enough(&self, found: usize) -> bool {
+        self.any && found >= self.count()
+    }
+
+    /// Metres in the unit of the query.
+    pub fn in_unit(&self, metres: f64) -> f64 {
+        metres / self.unit
+    }
+
+    /// Whether places are wanted in an order.
+    pub fn has_order(&self) -> bool {
+        self.order != Order::Any
+    }
+
+    /// Which of two distances comes first.
+    pub fn compare(&self, one: f64, other: f64) -> Ordering {
+        match self.order {
+            Order::FarthestFirst => other.total_cmp(&one),
+            _ => one.total_cmp(&other),
+        }
+    }
+
+    /// What a place is stored with.
+    pub fn stored_score(&self, score: f64, distance: f64) -> f64 {
+        match self.store_distance {
+            true => distance,
+            false => score,
+        }
+    }
+
+    /// The places that were asked for, in the order asked for; nothing if more than
+    /// `looks` would have to be looked at.
+    pub fn search<'z>(
+        &self,
+        zset: ZsetRef<'z>,
+        looks: usize,
+    ) -> Result<Option<Vec<Found<'z>>>, OutOfMemory> {
         let mut found = Vec::new();
-        let Some(center) = self.center else {
-            return Ok(found);
+        let Some(area) = self.area() else {
+            return Ok(Some(found));
         };
-        let area = Area {
-            center,
-            shape: self.shape,
-        };
-        let count = self.count.unwrap_or(usize::MAX);
+        let mut looked = 0;
         for range in area.ranges() {
-            let [min, max] = [range.start, range.end].map(|bits| Cut::BelowScore(bits as f64));
-            for (member, score) in zset.range(zset.between(min, max, false), false) {
-                if self.any && found.len() >= count {
-                    return Ok(self.arranged(found));
+            let ranks = ranks(zset, range);
+            if !self.any && ranks.len() > looks - looked {
+                return Ok(None);
+            }
+            for (member, score) in zset.range(ranks, false) {
+                if self.is_enough(found.len()) {
+                    return Ok(Some(self.arranged(found)));
                 }
+                if looked == looks {
+                    return Ok(None);
+                }
+                looked += 1;
                 let point = Point::decode(score);
                 if let Some(distance) = area.distance_within(point) {
                     found.try_reserve(1)?;
@@ -345,26 +397,23 @@ impl<'a> Query<'a> {
                         member,
                         score,
                         point,
-                        distance: distance / self.unit,
+                        distance: self.in_unit(distance),
                     });
                 }
             }
         }
-        Ok(self.arranged(found))
+        Ok(Some(self.arranged(found)))
     }
 
     /// As many as wanted, in order. Of equal distances the one found first comes
     /// first, if all are wanted; else it is the sort that decides, as in Redis.
     fn arranged<'z>(&self, mut found: Vec<Found<'z>>) -> Vec<Found<'z>> {
-        let mut compare = |a: &Found<'_>, b: &Found<'_>| match self.order {
-            Order::FarthestFirst => b.distance.total_cmp(&a.distance),
-            _ => a.distance.total_cmp(&b.distance),
-        };
-        let count = self.count.unwrap_or(usize::MAX).min(found.len());
+        let compare = |a: &Found<'_>, b: &Found<'_>| self.compare(a.distance, b.distance);
+        let count = self.count().min(found.len());
         match self.order {
             Order::Any => {}
             _ if count == found.len() => found.sort_by(compare),
-            _ => partial_sort(&mut found, count, &mut compare),
+            _ => partial_sort(&mut found, count, compare),
         }
         found.truncate(count);
         found
@@ -374,15 +423,17 @@ impl<'a> Query<'a> {
     pub fn result(&self, found: &[Found<'_>], limits: &ZsetLimits) -> Result<Zset, OutOfMemory> {
         let mut zset = Zset::new();
         for place in found {
-            let score = if self.store_distance {
-                place.distance
-            } else {
-                place.score
-            };
+            let score = self.stored_score(place.score, place.distance);
             place
                 .member
                 .with_bytes(|member| zset.set(member, score, limits))?;
         }
         Ok(zset)
     }
+}
+
+/// The ranks of the points with these numbers.
+pub fn ranks(zset: ZsetRef<'_>, numbers: Range<u64>) -> Range<usize> {
+    let [min, max] = [numbers.start, numbers.end].map(|bits| Cut::BelowScore(bits as f64));
+    zset.between(min, max, false)
 }

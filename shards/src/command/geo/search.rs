@@ -1,18 +1,19 @@
 //! Commands that look for places in an area.
 
+use super::job::Job;
 use super::query::{Form, Found, Origin, Query, Storing};
 use super::{reply_distance, reply_point};
 use crate::command::spec::{
-    Access, Arity, Begin, Deprecated, Find, Group, KeySpec, PartArgs, flags,
+    Access, Arity, Begin, Deprecated, Find, Group, InSlices, KeySpec, PartArgs, flags,
 };
 use crate::command::stored::{Made, Stored};
 use crate::command::zsets::inputs::{hand_on, store_read};
 use crate::command::zsets::{limits, reply_member};
-use crate::command::{Args, Context, Decision, Outcome, ROW, Row, Run};
+use crate::command::{Args, Context, Decision, Outcome, ROW, Row, Run, Work};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::resp::Reply;
-use crate::value::{Zset, ZsetRef};
+use crate::value::Zset;
 
 const SEARCH_COMPLEXITY: &str =
     "O(N+log(M)) with N the number of places in the cells around the area and M that of all";
@@ -28,6 +29,7 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(6),
         keys: RADIUS_KEYS,
         flags: flags::WRITE.with(flags::DENYOOM).with(flags::MOVABLEKEYS),
+        slices: InSlices::IfMuch,
         part_args: PartArgs::All,
         history: &[
             ("6.2.0", "`COUNT` takes `ANY`."),
@@ -55,6 +57,7 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(6),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
+        slices: InSlices::IfMuch,
         history: &[("6.2.0", "`COUNT` takes `ANY`.")],
         deprecated: Some(Deprecated {
             since: "6.2.0",
@@ -73,6 +76,7 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(5),
         keys: RADIUS_BY_MEMBER_KEYS,
         flags: flags::WRITE.with(flags::DENYOOM).with(flags::MOVABLEKEYS),
+        slices: InSlices::IfMuch,
         part_args: PartArgs::All,
         history: &[("7.0.0", "Units may be written in upper case.")],
         deprecated: Some(Deprecated {
@@ -97,6 +101,7 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(5),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
+        slices: InSlices::IfMuch,
         deprecated: Some(Deprecated {
             since: "6.2.0",
             replaced_by: "`GEOSEARCH` with the `BYRADIUS` and `FROMMEMBER` arguments",
@@ -114,6 +119,7 @@ pub static COMMANDS: &[Row] = &[
         arity: Arity::AtLeast(7),
         keys: &[KeySpec::first(&["RO", "access"])],
         flags: flags::READONLY,
+        slices: InSlices::IfMuch,
         history: &[("7.0.0", "Units may be written in upper case.")],
         run: Run::OneShard(geosearch),
         ..ROW
@@ -134,6 +140,7 @@ pub static COMMANDS: &[Row] = &[
             },
         ],
         flags: flags::WRITE.with(flags::DENYOOM),
+        slices: InSlices::IfMuch,
         part_args: PartArgs::All,
         history: &[("7.0.0", "Units may be written in upper case.")],
         run: Run::ReadThenWrite {
@@ -253,20 +260,6 @@ fn georadiusbymember_ro(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     whole(ctx, args, GEORADIUSBYMEMBER_RO)
 }
 
-/// A query of `source`, and what it finds.
-fn ask<'a, 'z>(
-    args: Args<'a>,
-    form: Form,
-    source: Option<ZsetRef<'z>>,
-) -> Result<(Query<'a>, Vec<Found<'z>>), CommandError> {
-    let query = Query::parse(args, form, source)?;
-    let found = match source {
-        Some(zset) => query.search(zset)?,
-        None => Vec::new(),
-    };
-    Ok((query, found))
-}
-
 /// The event of storing what was found.
 fn stored(form: Form) -> Event {
     match form.storing {
@@ -275,21 +268,67 @@ fn stored(form: Form) -> Event {
     }
 }
 
+/// What a search comes to.
+enum Answer {
+    /// It is to be stored.
+    Made(Zset),
+    /// It is replied, or there is more to do.
+    Said,
+}
+
+/// Searches, at once or in slices.
+fn search(
+    ctx: &mut Context<'_>,
+    work: Option<Work>,
+    args: Args<'_>,
+    form: Form,
+) -> Result<Answer, CommandError> {
+    let (key, limits, at_once) = (&args[form.source], limits(ctx), ctx.at_once());
+    let job = match work {
+        Some(Work::Search(job)) => job,
+        _ => {
+            let source = ctx.db.read_as::<Zset>(key)?;
+            let query = Query::parse(args, form, source)?;
+            let found = match source {
+                Some(zset) => query.search(zset, at_once)?,
+                None => Some(Vec::new()),
+            };
+            match found {
+                Some(found) if query.destination.is_some() => {
+                    return Ok(Answer::Made(query.result(&found, &limits)?));
+                }
+                Some(found) => {
+                    reply_found(&mut ctx.reply, &query, &found);
+                    return Ok(Answer::Said);
+                }
+                None => {}
+            }
+            ctx.in_slices(usize::MAX, (1, 0))?;
+            Box::new(Job::new(&query, ctx.db.lookup_as::<Zset>(key)?))
+        }
+    };
+    let query = Query::parse(args, form, ctx.db.lookup_as::<Zset>(key)?)?;
+    Ok(match job.go_on(ctx, (&query, key))? {
+        Some(made) => Answer::Made(made),
+        None => Answer::Said,
+    })
+}
+
 /// A search where all keys lie on this shard.
 fn whole(ctx: &mut Context<'_>, args: Args<'_>, form: Form) -> Outcome {
-    let limits = limits(ctx);
-    let source = ctx.db.read_as::<Zset>(&args[form.source])?;
-    let (query, found) = ask(args, form, source)?;
-    let Some(destination) = query.destination else {
-        reply_found(&mut ctx.reply, &query, &found);
-        return Ok(());
-    };
-    let (result, found_len) = (query.result(&found, &limits)?, found.len() as i64);
-    let event = stored(form);
-    let mut stored = Stored::put_made(ctx, destination, Made::Zset(result), event)?;
-    stored.record_some(ctx, destination, usize::MAX);
-    ctx.reply.integer(found_len);
-    Ok(())
+    let work = ctx.work();
+    // What was found may already be where it was looked for.
+    let destination = |args| Query::parse(args, form, None).map(|query| query.destination);
+    if let Some(Work::Recording(stored)) = work {
+        return stored.go_on(ctx, destination(args)?.unwrap_or_default());
+    }
+    match search(ctx, work, args, form)? {
+        Answer::Made(made) => {
+            let key = destination(args)?.unwrap_or_default();
+            Stored::put_made(ctx, key, Made::Zset(made), stored(form))?.go_on(ctx, key)
+        }
+        Answer::Said => Ok(()),
+    }
 }
 
 /// A search whose result is stored on another shard than its source. A part with
@@ -298,11 +337,11 @@ fn read(ctx: &mut Context<'_>, args: Args<'_>, form: Form) -> Outcome {
     if ctx.cargo.key > 0 {
         return Ok(());
     }
-    let limits = limits(ctx);
-    let source = ctx.db.read_as::<Zset>(&args[form.source])?;
-    let (query, found) = ask(args, form, source)?;
-    let result = query.result(&found, &limits)?;
-    hand_on(ctx, result, stored(form))
+    let work = ctx.work();
+    match search(ctx, work, args, form)? {
+        Answer::Made(made) => hand_on(ctx, made, stored(form)),
+        Answer::Said => Ok(()),
+    }
 }
 
 fn decide(decision: &mut Decision<'_>, form: Form) -> Outcome {
@@ -313,25 +352,29 @@ fn decide(decision: &mut Decision<'_>, form: Form) -> Outcome {
 }
 
 fn reply_found(reply: &mut Reply<'_>, query: &Query<'_>, found: &[Found<'_>]) {
-    let extras = [query.with_distance, query.with_hash, query.with_point];
-    let extras = extras.iter().filter(|extra| **extra).count();
     reply.array(found.len());
     for place in found {
-        if extras > 0 {
-            reply.array(1 + extras);
-        }
-        reply_member(reply, place.member);
-        if query.with_distance {
-            reply_distance(reply, place.distance);
-        }
-        if query.with_hash {
-            // Truncation intended, as in Redis; what is found is below 2^54.
-            #[allow(clippy::cast_possible_truncation)]
-            reply.integer(place.score as i64);
-        }
-        if query.with_point {
-            reply_point(reply, place.point);
-        }
+        reply_place(reply, query, place);
+    }
+}
+
+pub fn reply_place(reply: &mut Reply<'_>, query: &Query<'_>, place: &Found<'_>) {
+    let extras = [query.with_distance, query.with_hash, query.with_point];
+    let extras = extras.iter().filter(|extra| **extra).count();
+    if extras > 0 {
+        reply.array(1 + extras);
+    }
+    reply_member(reply, place.member);
+    if query.with_distance {
+        reply_distance(reply, place.distance);
+    }
+    if query.with_hash {
+        // Truncation intended, as in Redis; what is found is below 2^54.
+        #[allow(clippy::cast_possible_truncation)]
+        reply.integer(place.score as i64);
+    }
+    if query.with_point {
+        reply_point(reply, place.point);
     }
 }
 
