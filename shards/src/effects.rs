@@ -162,7 +162,7 @@ impl Effects {
     #[inline]
     pub(crate) fn end_part(&mut self, ticket: TicketId) {
         if self.recording {
-            self.pause_block();
+            self.leave_ticket();
             self.log.close(ticket);
         }
     }
@@ -220,10 +220,10 @@ impl Effects {
         }
     }
 
-    /// What is recorded from now on, until [`Effects::pause_block`], belongs to a
-    /// ticket that is over at [`Effects::end_block`]; or stands for itself, if the ticket
+    /// What is recorded from now on, until [`Effects::leave_ticket`], belongs to a
+    /// ticket that is over at [`Effects::end_ticket`]; or stands for itself, if the ticket
     /// has taken no place because it only reads.
-    pub(crate) fn go_on_with_block(&mut self, ticket: TicketId) {
+    pub(crate) fn enter_ticket(&mut self, ticket: TicketId) {
         if !self.log.knows(ticket) {
             self.open_block();
         } else {
@@ -232,13 +232,13 @@ impl Effects {
     }
 
     /// What follows belongs to no ticket.
-    pub(crate) fn pause_block(&mut self) {
+    pub(crate) fn leave_ticket(&mut self) {
         self.close_block();
         self.log.leave();
     }
 
     /// A ticket is over.
-    pub(crate) fn end_block(&mut self, ticket: TicketId) {
+    pub(crate) fn end_ticket(&mut self, ticket: TicketId) {
         self.log.close(ticket);
     }
 
@@ -379,9 +379,9 @@ mod tests {
     }
 
     fn piece(effects: &mut Effects, ticket: TicketId, words: &str) {
-        effects.go_on_with_block(ticket);
+        effects.enter_ticket(ticket);
         run(effects, words);
-        effects.pause_block();
+        effects.leave_ticket();
     }
 
     /// The hash of a key, for tests: its first letter.
@@ -419,13 +419,13 @@ mod tests {
         effects.begin(DbIndex(3));
         piece(&mut effects, ONE, "SET b 2");
         assert_eq!(taken(&mut effects), "", "it is not over");
-        effects.end_block(ONE);
+        effects.end_ticket(ONE);
         assert_eq!(
             taken(&mut effects),
             "SELECT 0, MULTI, SET b 1, SELECT 3, SET b 2, EXEC, SELECT 0, SET c 1"
         );
-        effects.end_block(TicketId(3));
-        effects.end_block(OTHER);
+        effects.end_ticket(TicketId(3));
+        effects.end_ticket(OTHER);
         assert_eq!(taken(&mut effects), "SELECT 0, SET d 1, SET e 1");
     }
 
@@ -481,9 +481,9 @@ mod tests {
         expire(&mut effects, b"a");
         expire(&mut effects, b"c");
         effects.expired_fields(b"b", hash(b"b"), &[b"field".to_vec()]);
-        effects.end_block(ONE);
+        effects.end_ticket(ONE);
         expire(&mut effects, b"a");
-        effects.end_block(OTHER);
+        effects.end_ticket(OTHER);
         assert_eq!(
             taken(&mut effects),
             "SELECT 0, DEL a, MULTI, DEL a, PEXPIREAT a 5, DEL a, EXEC, \
@@ -498,7 +498,7 @@ mod tests {
         piece(&mut effects, ONE, "SWAPDB 0 1");
         expire(&mut effects, b"a");
         assert_eq!(taken(&mut effects), "");
-        effects.end_block(ONE);
+        effects.end_ticket(ONE);
         let log = "SELECT 0, MULTI, SWAPDB 0 1, DEL a, EXEC";
         assert_eq!(taken(&mut effects), log);
     }
@@ -519,7 +519,7 @@ mod tests {
         piece(&mut effects, ONE, "SET a 1");
         effects.record(false);
         effects.record(true);
-        effects.end_block(ONE);
+        effects.end_ticket(ONE);
         assert_eq!(taken(&mut effects), "");
     }
 }

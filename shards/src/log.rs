@@ -83,7 +83,7 @@ pub struct TicketId(pub u128);
 
 /// Commands that follow each other in one database.
 #[derive(Clone, Copy, Debug)]
-struct Run {
+struct DbSpan {
     db: DbIndex,
     /// Where it ends in the bytes; it begins where the one before ends.
     end: usize,
@@ -100,7 +100,7 @@ pub struct Record {
     together: bool,
     commands: usize,
     bytes: Vec<u8>,
-    runs: Vec<Run>,
+    spans: Vec<DbSpan>,
 }
 
 impl Record {
@@ -123,9 +123,9 @@ impl Record {
         append_command(&mut self.bytes, parts);
         self.commands += 1;
         let end = self.bytes.len();
-        match self.runs.last_mut() {
+        match self.spans.last_mut() {
             Some(last) if last.db == db && !last.common && !common => last.end = end,
-            _ => self.runs.push(Run { db, end, common }),
+            _ => self.spans.push(DbSpan { db, end, common }),
         }
     }
 
@@ -135,10 +135,10 @@ impl Record {
         append_command(&mut multi, [&b"MULTI"[..]].into_iter());
         self.bytes.splice(start..start, multi.iter().copied());
         append_command(&mut self.bytes, [&b"EXEC"[..]].into_iter());
-        for run in self.runs.iter_mut().filter(|run| run.end > start) {
-            run.end += multi.len();
+        for span in self.spans.iter_mut().filter(|span| span.end > start) {
+            span.end += multi.len();
         }
-        if let Some(last) = self.runs.last_mut() {
+        if let Some(last) = self.spans.last_mut() {
             last.end = self.bytes.len();
         }
     }
@@ -152,7 +152,7 @@ struct Scope {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Logged {
     record: Record,
     /// More may come.
     open: Option<Box<Scope>>,
@@ -170,7 +170,7 @@ struct Unit {
 pub struct Log {
     /// Where what comes now stands.
     stamp: Stamp,
-    entries: VecDeque<Entry>,
+    entries: VecDeque<Logged>,
     /// The number of the first of them.
     first: u64,
     /// Numbers of those that are open.
@@ -233,7 +233,7 @@ impl Log {
             return *number;
         }
         let number = self.first + self.entries.len() as u64;
-        self.entries.push_back(Entry {
+        self.entries.push_back(Logged {
             record: Record {
                 stamp: self.stamp,
                 ticket: Some(ticket),
@@ -294,13 +294,13 @@ impl Log {
 
     /// A record at the end for what has no ticket.
     fn last(&mut self) -> usize {
-        let fits = |entry: &Entry| {
+        let fits = |entry: &Logged| {
             let record = &entry.record;
             record.ticket.is_none() && record.stamp == self.stamp
         };
         if !self.entries.back().is_some_and(fits) {
             let stamp = self.stamp;
-            self.entries.push_back(Entry {
+            self.entries.push_back(Logged {
                 record: Record {
                     stamp,
                     ..Record::default()
@@ -407,33 +407,33 @@ impl Stream {
     /// Appends what belongs together: a record, or all those of a ticket.
     pub fn append(&mut self, records: &[Record], out: &mut Vec<u8>) {
         let commands: usize = records.iter().map(|record| record.commands).sum();
-        let common = |record: &Record| record.runs.iter().filter(|run| run.common).count();
+        let common = |record: &Record| record.spans.iter().filter(|span| span.common).count();
         let again: usize = records.iter().skip(1).map(common).sum();
         let together = records.first().is_some_and(|first| first.together);
         let encloses = together && commands - again > 1;
         if encloses {
-            let mut firsts = records.iter().filter_map(|record| record.runs.first());
-            let apart = firsts.clone().find(|run| !run.common);
+            let mut firsts = records.iter().filter_map(|record| record.spans.first());
+            let apart = firsts.clone().find(|span| !span.common);
             if let Some(first) = apart.or(firsts.next()) {
                 self.select(first.db, out);
             }
             append_command(out, [&b"MULTI"[..]].into_iter());
         }
-        let mut rests: Vec<(&[Run], usize, &[u8])> = Vec::with_capacity(records.len());
-        rests.extend(records.iter().map(|it| (&it.runs[..], 0, &it.bytes[..])));
-        while rests.iter().any(|(runs, ..)| !runs.is_empty()) {
+        let mut rests: Vec<(&[DbSpan], usize, &[u8])> = Vec::with_capacity(records.len());
+        rests.extend(records.iter().map(|it| (&it.spans[..], 0, &it.bytes[..])));
+        while rests.iter().any(|(spans, ..)| !spans.is_empty()) {
             for rest in &mut rests {
-                while rest.0.first().is_some_and(|run| !run.common) {
-                    self.append_run(rest, out);
+                while rest.0.first().is_some_and(|span| !span.common) {
+                    self.append_span(rest, out);
                 }
             }
             // All shards have come to it.
-            let mut arrived = rests.iter_mut().filter(|(runs, ..)| !runs.is_empty());
+            let mut arrived = rests.iter_mut().filter(|(spans, ..)| !spans.is_empty());
             if let Some(first) = arrived.next() {
-                self.append_run(first, out);
+                self.append_span(first, out);
             }
-            for (runs, start, _) in arrived {
-                (*start, *runs) = (runs[0].end, &runs[1..]);
+            for (spans, start, _) in arrived {
+                (*start, *spans) = (spans[0].end, &spans[1..]);
             }
         }
         if encloses {
@@ -449,14 +449,18 @@ impl Stream {
         }
     }
 
-    /// Appends the first run of those that are left.
-    fn append_run(&mut self, (runs, start, bytes): &mut (&[Run], usize, &[u8]), out: &mut Vec<u8>) {
-        let Some((run, rest)) = runs.split_first() else {
+    /// Appends the first span of those that are left.
+    fn append_span(
+        &mut self,
+        (spans, start, bytes): &mut (&[DbSpan], usize, &[u8]),
+        out: &mut Vec<u8>,
+    ) {
+        let Some((span, rest)) = spans.split_first() else {
             return;
         };
-        self.select(run.db, out);
-        out.extend_from_slice(&bytes[*start..run.end]);
-        (*runs, *start) = (rest, run.end);
+        self.select(span.db, out);
+        out.extend_from_slice(&bytes[*start..span.end]);
+        (*spans, *start) = (rest, span.end);
     }
 }
 

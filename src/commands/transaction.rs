@@ -12,7 +12,7 @@
 use super::{AnyRow, Context, Flow, ROW, RowOf, ServerRow, registry, run};
 use crate::core::{Asker, Core};
 use crate::session::Session;
-use crate::session::connection::Kind;
+use crate::session::connection::Pending;
 use crate::session::queue::Queue;
 use shards::command::{Args, Arity, Flags, Group, InMulti, KeySpec, Waits, flags};
 use shards::order::{Block, Client, Manner, ServerStep};
@@ -133,7 +133,7 @@ fn watch(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     if connection.is_waiting() {
         return Ok(Flow::Later);
     }
-    let client = connection.client(key, Kind::Transaction);
+    let client = connection.client(key, Pending::Transaction);
     connection.barrier = true;
     let session = &mut connection.session;
     let mut watched = session.watched.take().unwrap_or_default();
@@ -162,9 +162,9 @@ fn exec(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
     // must wait now.
     queue.block.watched = session.watched.take().or(queue.block.watched.take());
     let owner = core.node.place_block(&queue.block);
-    let kind = match owner {
-        Some(_) => Kind::Single,
-        None => Kind::Transaction,
+    let pending = match owner {
+        Some(_) => Pending::Single,
+        None => Pending::Transaction,
     };
     let serves = queue.block.has_server_commands();
     let manner = session.manner();
@@ -182,16 +182,16 @@ fn exec(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
             return Ok(exec_here(ctx, how, queue.block));
         }
         Some(owner) => {
-            if connection.waits_for(Kind::Transaction) {
+            if connection.waits_for(Pending::Transaction) {
                 core.node.follow_convoy();
             }
-            let client = connection.client(key, kind);
+            let client = connection.client(key, pending);
             core.node.exec_there(owner, client, how, queue.block);
         }
         None => {
             let client = match serves {
                 true => connection.client_of_block(key),
-                false => connection.client(key, kind),
+                false => connection.client(key, pending),
             };
             core.node.exec(core.now, client, how, queue.block);
             core.deliver();
@@ -217,7 +217,7 @@ fn exec_here(ctx: &mut Context<'_>, how: (u16, Manner), block: Box<Block>) -> Fl
     let connection = &mut *connections[key as usize];
     let id = connection.session.id;
     let whose = Client { key, id, place: 0 };
-    let who = (whose, || connection.client(key, Kind::Single));
+    let who = (whose, || connection.client(key, Pending::Single));
     let over = node.exec_here(*now, who, how, block, ctx.out);
     let Some(mut block) = over else {
         ctx.core.deliver();

@@ -8,7 +8,7 @@ use crate::commands::run::{Went, run as run_server};
 use crate::commands::{AnyRow, RowOf, ServerRow, transaction};
 use crate::core::{Asker, Core};
 use crate::runtime::ticks;
-use crate::session::connection::Kind;
+use crate::session::connection::Pending;
 use shards::command::{Args, InMulti, Waits, flags};
 use shards::order::{Call, Placement};
 use shards::resp::Reply;
@@ -102,9 +102,9 @@ fn engine(
         _ => core.node.place(row, args),
     };
     let connection = &mut *core.connections[key as usize];
-    let (kind, owner) = match placement {
-        Placement::One(owner) => (Kind::Single, Some(owner)),
-        Placement::Several(_) => (Kind::Transaction, None),
+    let (pending, owner) = match placement {
+        Placement::One(owner) => (Pending::Single, Some(owner)),
+        Placement::Several(_) => (Pending::Transaction, None),
     };
     // The steps of a walk take another path than requests and transactions.
     let alone = owner.is_none() && matches!(row.run, shards::command::Run::ByCursor(_));
@@ -133,14 +133,14 @@ fn engine(
         Placement::One(owner) if at_once && owner == core.id => here(core, key, &call, args),
         Placement::One(owner) => {
             core.lap = 0;
-            if connection.waits_for(Kind::Transaction) {
+            if connection.waits_for(Pending::Transaction) {
                 core.node.follow_convoy();
             }
             across(core, key, owner, call, args);
         }
         Placement::Several(owners) => {
             core.lap = 0;
-            let client = connection.client(key, kind);
+            let client = connection.client(key, pending);
             connection.barrier = alone;
             core.node.begin(core.now, client, call, row, args, owners);
             core.deliver();
@@ -178,7 +178,7 @@ fn refuse(core: &mut Core, key: u32, row: Option<&AnyRow>, error: &CommandError)
 fn here(core: &mut Core, key: u32, call: &Call, args: Args<'_>) {
     let connection = &mut *core.connections[key as usize];
     if !core.node.is_unlocked() && core.node.must_wait(call, args) {
-        let client = connection.client(key, Kind::Single);
+        let client = connection.client(key, Pending::Single);
         core.node.park(core.now, client, *call, args);
         core.lap = 0;
         return;
@@ -199,13 +199,13 @@ fn here(core: &mut Core, key: u32, call: &Call, args: Args<'_>) {
     {
         Ok(()) => {}
         Err(CommandError::Blocked(blocked)) => {
-            let client = connection.client(key, Kind::Single);
+            let client = connection.client(key, Pending::Single);
             core.node.wait(client, *call, args, &blocked);
             core.lap = 0;
             return;
         }
         Err(CommandError::Long) => {
-            let client = connection.client(key, Kind::Single);
+            let client = connection.client(key, Pending::Single);
             core.node.reply_at_length(core.now, client, *call, args);
             core.deliver();
             core.lap = 0;
@@ -239,7 +239,7 @@ fn here(core: &mut Core, key: u32, call: &Call, args: Args<'_>) {
 #[inline]
 fn across(core: &mut Core, key: u32, owner: ShardId, call: Call, args: Args<'_>) {
     let connection = &mut core.connections[key as usize];
-    let client = connection.client(key, Kind::Single);
+    let client = connection.client(key, Pending::Single);
     core.node.send(owner, client, call, args);
 }
 

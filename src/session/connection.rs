@@ -19,7 +19,7 @@ use shards::resp::Partial;
 use shards::{Span, UnixMs};
 use std::os::fd::OwnedFd;
 
-pub use shards::replies::{Kind, SPARE_BYTES_MAX};
+pub use shards::replies::{Pending, SPARE_BYTES_MAX};
 
 /// Replies a connection may have waiting for other cores. Beyond it, its
 /// further requests wait.
@@ -218,14 +218,14 @@ impl Connection {
     /// Whether replies are outstanding, and the last request for which one is was of
     /// this kind.
     #[inline]
-    pub fn waits_for(&self, kind: Kind) -> bool {
-        self.replies.waits_for(kind)
+    pub fn waits_for(&self, pending: Pending) -> bool {
+        self.replies.waits_for(pending)
     }
 
     /// Takes a place for the reply to a request that waits for other cores.
     #[inline]
-    pub fn client(&mut self, key: u32, kind: Kind) -> Client {
-        let place = self.replies.wait_for(kind, self.session.is_silent());
+    pub fn client(&mut self, key: u32, pending: Pending) -> Client {
+        let place = self.replies.wait_for(pending, self.session.is_silent());
         self.client_at(key, place)
     }
 
@@ -241,7 +241,7 @@ impl Connection {
     /// Takes the place of a block with commands of the server. What follows is to be
     /// run as these want it, and which replies to the block are dropped is theirs to say.
     pub fn client_of_block(&mut self, key: u32) -> Client {
-        let place = self.replies.wait_for(Kind::Transaction, false);
+        let place = self.replies.wait_for(Pending::Transaction, false);
         self.barrier = true;
         self.runs_block = true;
         self.client_at(key, place)

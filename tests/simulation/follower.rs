@@ -3,7 +3,7 @@
 
 use crate::replay::{Commands, number};
 use shards::command::OwnedArgs;
-use shards::order::{Call, Merge, Node};
+use shards::order::{Call, LogMerge, Node};
 use shards::{DbIndex, Record, Settings, Shard, ShardId, Stamp, UnixMs, row};
 
 /// The rule of merging that is broken, to see whether the checks notice.
@@ -22,7 +22,7 @@ pub enum Careless {
 /// Merges the logs of nodes, as the server does at the end of each turn.
 pub struct Recorder {
     careless: Careless,
-    merge: Merge,
+    merge: LogMerge,
     /// A clock that all nodes share.
     clock: u64,
     /// What was emitted, and when.
@@ -36,7 +36,7 @@ impl Recorder {
         }
         Self {
             careless,
-            merge: Merge::new(nodes.len() as u16),
+            merge: LogMerge::new(nodes.len() as u16),
             clock: 0,
             stream: Vec::new(),
         }
@@ -60,7 +60,7 @@ impl Recorder {
         }
         self.emit(now_ms);
         if self.careless == Careless::NoStamps {
-            self.merge = Merge::new(node.shards());
+            self.merge = LogMerge::new(node.shards());
         }
         self.stand(node);
     }

@@ -16,7 +16,7 @@ use crate::network::Network;
 use crate::rng::Rng;
 use shards::command::OwnedArgs;
 use shards::order::{Call, Client, Node, Placement, Rest};
-use shards::replies::Kind;
+use shards::replies::Pending;
 use shards::{CommandError, LongReplies, Settings, Shard, ShardId, UnixMs, row};
 use std::collections::BTreeMap;
 
@@ -199,7 +199,7 @@ impl Streams {
     fn send(&mut self, index: usize) -> Result<(), String> {
         // Requests and transactions of one client do not mix.
         let person = &self.people[index];
-        if person.line.owed() >= 2 || person.line.replies.waits_for(Kind::Transaction) {
+        if person.line.owed() >= 2 || person.line.replies.waits_for(Pending::Transaction) {
             return Ok(());
         }
         let (line, asked) = self.choose();
@@ -216,9 +216,9 @@ impl Streams {
         let person = &mut self.people[index];
         let is_waiting = person.line.owed() > 0;
         let kind = match placement {
-            Placement::One(_) => Kind::Single,
+            Placement::One(_) => Pending::Single,
             Placement::Several(_) if is_waiting => return Ok(()),
-            Placement::Several(_) => Kind::Transaction,
+            Placement::Several(_) => Pending::Transaction,
         };
         if let Asked::Append(list, element) = asked {
             self.appended.insert(element, (list, self.instant, None));

@@ -11,7 +11,7 @@ use crate::rng::Rng;
 use crate::workload::{Mode, Op, VERBS, Verb, Workload};
 use shards::command::OwnedArgs;
 use shards::order::{Batch, Call, Client, Node, Placement, Ticket};
-use shards::replies::Kind;
+use shards::replies::Pending;
 use shards::{Settings, Shard, ShardId, UnixMs};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -367,13 +367,13 @@ impl World {
             _ => node.place(row, args),
         };
         let (kind, owner) = match placement {
-            Placement::One(owner) => (Kind::Single, Some(owner)),
-            Placement::Several(_) => (Kind::Transaction, None),
+            Placement::One(owner) => (Pending::Single, Some(owner)),
+            Placement::Several(_) => (Pending::Transaction, None),
         };
         let connection = &mut self.connections[index];
         let is_waiting = connection.line.replies.is_waiting();
-        if kind == Kind::Single
-            && connection.line.replies.waits_for(Kind::Transaction)
+        if kind == Pending::Single
+            && connection.line.replies.waits_for(Pending::Transaction)
             && self.broken != Broken::UnfollowedConvoy
         {
             self.nodes[home.index()].follow_convoy();
@@ -413,7 +413,7 @@ impl World {
         let node = &self.nodes[home.index()];
         let looks = self.broken != Broken::SkippedLocks;
         if looks && !node.is_unlocked() && node.must_wait(&call, args) {
-            let client = self.client(index, id, Kind::Single);
+            let client = self.client(index, id, Pending::Single);
             let now = UnixMs(self.clocks[home.index()]);
             self.nodes[home.index()].park(now, client, call, args);
             return;
@@ -429,7 +429,7 @@ impl World {
         self.read(index);
     }
 
-    fn client(&mut self, index: usize, id: u32, kind: Kind) -> Client {
+    fn client(&mut self, index: usize, id: u32, kind: Pending) -> Client {
         let connection = &mut self.connections[index];
         let place = connection.line.replies.wait_for(kind, false);
         connection.line.ask(id);

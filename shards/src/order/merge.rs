@@ -31,12 +31,12 @@ struct Source {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Merge {
+pub struct LogMerge {
     sources: Vec<Source>,
     stream: Stream,
 }
 
-impl Merge {
+impl LogMerge {
     /// Of so many shards, of which nothing has come.
     pub fn new(shards: u16) -> Self {
         Self {
@@ -129,7 +129,7 @@ mod tests {
             let mut random = Random(seed);
             let mut logs: Vec<Log> = (0..SHARDS).map(|_| Log::new(seed)).collect();
             let mut expected = Log::new(seed);
-            let mut merge = Merge::new(SHARDS);
+            let mut merge = LogMerge::new(SHARDS);
             let mut stream = Vec::new();
             let mut open: Vec<(TicketId, Writes)> = Vec::new();
             for turn in 1..200 {

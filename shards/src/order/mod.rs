@@ -99,7 +99,7 @@ mod waiters;
 
 pub use batch::Batch;
 pub use call::Call;
-pub use merge::Merge;
+pub use merge::LogMerge;
 pub use node::{Node, Placement, ServerStep};
 pub use program::{Block, Manner, Watched};
 pub use reply::{Ran, Replied, Rest};

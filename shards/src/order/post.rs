@@ -17,7 +17,7 @@ use crate::command::OwnedArgs;
 use crate::types::ShardId;
 
 /// A reply for a client of this core, in the arena of [`Post::hand_out`].
-struct Answer {
+struct Undelivered {
     client: Client,
     row: u16,
     ran: Ran,
@@ -52,7 +52,7 @@ pub(super) struct Post {
     // They travel as boxes, so they are kept as boxes.
     #[allow(clippy::vec_box)]
     spare: Vec<Box<Batch>>,
-    answers: Vec<Answer>,
+    answers: Vec<Undelivered>,
     answer_bytes: Vec<u8>,
 }
 
@@ -165,7 +165,7 @@ impl Post {
     /// Hands out the answers and forgets them.
     pub fn hand_out(&mut self, mut deliver: impl FnMut(Replied<'_>)) {
         let mut start = 0;
-        for Answer {
+        for Undelivered {
             client,
             row,
             ran,
@@ -272,7 +272,7 @@ impl Post {
     /// The reply has been appended to `answer_bytes`.
     fn answered(&mut self, client: Client, row: u16, ran: Ran, slow: Option<Box<OwnedArgs>>) {
         let end = self.answer_bytes.len();
-        self.answers.push(Answer {
+        self.answers.push(Undelivered {
             client,
             row,
             ran,

@@ -216,7 +216,7 @@ impl Site {
         let before = batch.replies.len();
         self.group(within);
         let answer = self.run_in(at, &call, index, &mut load, batch);
-        self.shard.effects().pause_block();
+        self.shard.effects().leave_ticket();
         let answer = answer.expect("a part of a transaction never waits");
         if load.goes_on() {
             let who = (at, ticket, within);
@@ -264,7 +264,7 @@ impl Site {
     /// Releases what a ticket holds on this shard, and has those looked at who
     /// wait for keys that appeared meanwhile.
     pub fn release_here(&mut self, ticket: Ticket) {
-        self.shard.effects().end_block(ticket.id());
+        self.shard.effects().end_ticket(ticket.id());
         self.look_over(ticket);
         self.locks.release(ticket);
         if ticket.home == self.id

@@ -58,7 +58,7 @@ pub const SPARE_BYTES_MAX: usize = 64 << 10;
 
 /// What waits for other cores.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum Pending {
     /// Requests on one shard each.
     Single,
     Transaction,
@@ -118,7 +118,7 @@ pub struct Replies {
     in_flight: usize,
     order: VecDeque<Place>,
     /// What is waiting, if anything is.
-    waiting: Kind,
+    waiting: Pending,
     /// Number of the first place in `order`.
     first_place: u32,
     held: Vec<u8>,
@@ -142,7 +142,7 @@ impl Replies {
             out: Vec::new(),
             in_flight: 0,
             order: VecDeque::new(),
-            waiting: Kind::Single,
+            waiting: Pending::Single,
             first_place: 0,
             held: Vec::new(),
             held_gone: 0,
@@ -159,8 +159,8 @@ impl Replies {
     /// Whether replies are outstanding, and the last request for which one is was of
     /// this kind.
     #[inline]
-    pub fn waits_for(&self, kind: Kind) -> bool {
-        self.waiting == kind && !self.order.is_empty()
+    pub fn waits_for(&self, pending: Pending) -> bool {
+        self.waiting == pending && !self.order.is_empty()
     }
 
     /// Replies, or neighbours that are ready, of which not all that comes before has come.
@@ -249,8 +249,8 @@ impl Replies {
 
     /// The same for the reply to a request of this kind.
     #[inline]
-    pub fn wait_for(&mut self, kind: Kind, silent: bool) -> u32 {
-        self.waiting = kind;
+    pub fn wait_for(&mut self, pending: Pending, silent: bool) -> u32 {
+        self.waiting = pending;
         self.wait(silent)
     }
 

@@ -66,7 +66,7 @@ fn replies_leave_in_the_order_of_the_requests() {
 #[test]
 fn what_is_to_be_waited_for_comes_before_all_others() {
     let mut replies = Replies::new();
-    let block = replies.wait_for(Kind::Transaction, false);
+    let block = replies.wait_for(Pending::Transaction, false);
     let before = replies.wait_before();
     assert_eq!(replies.answer(block, b"block"), Ok(()));
     assert!(!replies.has_output());

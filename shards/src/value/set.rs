@@ -45,7 +45,7 @@ pub enum SetRef<'a> {
 pub struct SetPlace {
     /// Members that were visited.
     pub visited: usize,
-    pub(super) place: table::Place,
+    pub(super) place: table::Cursor,
 }
 
 impl Set {

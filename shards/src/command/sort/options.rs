@@ -107,7 +107,7 @@ fn star(pattern: &[u8]) -> Option<usize> {
 }
 
 /// A pattern around its `*`.
-pub struct Parts<'a> {
+pub struct SplitPattern<'a> {
     pub before: &'a [u8],
     pub after: &'a [u8],
     /// The field of a hash.
@@ -115,18 +115,18 @@ pub struct Parts<'a> {
 }
 
 /// Nothing for what is no pattern. `->` with nothing behind it is part of a key.
-pub fn split_pattern(pattern: &[u8]) -> Option<Parts<'_>> {
+pub fn split_pattern(pattern: &[u8]) -> Option<SplitPattern<'_>> {
     let at = star(pattern)?;
     let (before, after) = (&pattern[..at], &pattern[at + 1..]);
     let arrow = until_nul(after).windows(2).position(|two| two == b"->");
     let arrow = arrow.filter(|arrow| after.get(arrow + 2).is_some_and(|byte| *byte != 0));
     Some(match arrow {
-        Some(arrow) => Parts {
+        Some(arrow) => SplitPattern {
             before,
             after: &after[..arrow],
             field: Some(&after[arrow + 2..]),
         },
-        None => Parts {
+        None => SplitPattern {
             before,
             after,
             field: None,

@@ -30,14 +30,14 @@ pub struct Sorting {
     order: Order,
     at: At,
     /// What the last round of merges was made of.
-    spare: Chunked<Entry>,
+    spare: Chunked<Ranked>,
 }
 
 #[derive(Debug)]
 enum Order {
     Own,
     Backwards,
-    Of { entries: Chunked<Entry>, by: By },
+    Of { entries: Chunked<Ranked>, by: By },
 }
 
 /// How entries of equal ranks are told apart.
@@ -49,7 +49,7 @@ enum By {
 
 /// An element: where it belongs, and which it is.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct Ranked {
     rank: u64,
     index: usize,
 }
@@ -75,7 +75,7 @@ struct Merging {
     width: usize,
     /// What is merged so far, and how many that are; behind them stands what is left of
     /// an earlier round. And where the two runs at hand stand and end.
-    out: Chunked<Entry>,
+    out: Chunked<Ranked>,
     put: usize,
     left: Range<usize>,
     right: Range<usize>,
@@ -83,7 +83,7 @@ struct Merging {
 
 impl Merging {
     /// The first two runs of a round, which goes into what is emptied for it.
-    fn new(width: usize, len: usize, out: Chunked<Entry>) -> Self {
+    fn new(width: usize, len: usize, out: Chunked<Ranked>) -> Self {
         let mut merging = Self {
             width,
             out,
@@ -95,7 +95,7 @@ impl Merging {
         merging
     }
 
-    fn put(&mut self, entry: Entry) -> Result<(), OutOfMemory> {
+    fn put(&mut self, entry: Ranked) -> Result<(), OutOfMemory> {
         match self.out.get_mut(self.put) {
             Some(place) => *place = entry,
             None => self.out.push(entry)?,
@@ -162,7 +162,7 @@ impl Sorting {
             return Ok(false);
         };
         let quick = budget.saturating_mul(QUICKER);
-        let compare = |one: &Entry, other: &Entry| {
+        let compare = |one: &Ranked, other: &Ranked| {
             let of = match by {
                 By::Keys => keys.as_ref().unwrap_or(texts),
                 By::Texts => &*texts,
@@ -191,7 +191,7 @@ impl Sorting {
                         By::Keys => first_bytes(of.get(index)),
                         By::Texts => rank_of(score(of.get(index))?),
                     };
-                    entries.push(Entry { rank, index })?;
+                    entries.push(Ranked { rank, index })?;
                 }
                 match entries.len() < len {
                     true => At::Ranks,
@@ -274,11 +274,11 @@ impl Sorting {
 
 /// Sorts some neighbours, which are copied for it.
 fn sort_run(
-    entries: &mut Chunked<Entry>,
+    entries: &mut Chunked<Ranked>,
     some: Range<usize>,
-    compare: impl Fn(&Entry, &Entry) -> Ordering,
+    compare: impl Fn(&Ranked, &Ranked) -> Ordering,
 ) -> Result<(), OutOfMemory> {
-    let mut run: Vec<Entry> = Vec::new();
+    let mut run: Vec<Ranked> = Vec::new();
     run.try_reserve_exact(some.len())?;
     run.extend(some.clone().filter_map(|index| entries.get(index)));
     run.sort_unstable_by(compare);
@@ -292,10 +292,10 @@ fn sort_run(
 
 /// Goes on with a round of merges, and begins the next when it is over.
 fn merge_some(
-    (entries, spare): (&mut Chunked<Entry>, &mut Chunked<Entry>),
+    (entries, spare): (&mut Chunked<Ranked>, &mut Chunked<Ranked>),
     mut merging: Merging,
     budget: usize,
-    compare: impl Fn(&Entry, &Entry) -> Ordering,
+    compare: impl Fn(&Ranked, &Ranked) -> Ordering,
 ) -> Result<At, OutOfMemory> {
     let len = entries.len();
     let end = merging.put.saturating_add(budget).min(len);

@@ -357,7 +357,7 @@ impl Node {
         };
         self.site.group(ticket);
         let ran = self.site.apply(at, &call, args, &mut cargo, &mut reply);
-        self.site.shard.effects().pause_block();
+        self.site.shard.effects().leave_ticket();
         let ran = ran.expect("a command of a block never waits");
         if cargo.goes_on() {
             let (who, step) = ((at, ticket, ticket), Some(number_of(index)));

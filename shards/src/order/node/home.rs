@@ -249,7 +249,7 @@ impl Node {
         cargo.divisible = true;
         self.site.group(within);
         let ran = self.site.apply(at, &call, args, &mut cargo, &mut reply);
-        self.site.shard.effects().pause_block();
+        self.site.shard.effects().leave_ticket();
         let ran = ran.expect("a part of a transaction never waits");
         if cargo.goes_on() {
             let who = (at, ticket, within);

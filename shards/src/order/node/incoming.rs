@@ -8,7 +8,7 @@
 use super::Node;
 use crate::log::Stamp;
 use crate::order::batch::Batch;
-use crate::order::merge::Merge;
+use crate::order::merge::LogMerge;
 use crate::types::{ShardId, UnixMs};
 use std::collections::VecDeque;
 
@@ -125,7 +125,7 @@ impl Node {
     }
 
     /// Gives away what has been recorded since, at the end of a turn.
-    pub fn give_records(&mut self, merge: &mut Merge) {
+    pub fn give_records(&mut self, merge: &mut LogMerge) {
         let effects = self.site.shard.effects();
         let until = effects.until();
         merge.take(self.site.id, effects.records(), until);

@@ -352,7 +352,7 @@ impl Site {
                 self.group(ticket);
             }
             let served = self.serve_waiter(now, index, ticket);
-            self.shard.effects().pause_block();
+            self.shard.effects().leave_ticket();
             match served {
                 Served::Over => {}
                 Served::Waits => {

@@ -122,7 +122,7 @@ impl Site {
     fn run_commands(&mut self, task: &Task, running: &mut Running, out: &mut Vec<u8>) {
         let effects = self.shard.effects();
         match running.ticket {
-            Some(ticket) => effects.go_on_with_block(ticket.id()),
+            Some(ticket) => effects.enter_ticket(ticket.id()),
             None => effects.open_block(),
         }
         let mut began = (self.timing.clock)();
@@ -174,9 +174,9 @@ impl Site {
             running.ticks = 0;
         }
         let effects = self.shard.effects();
-        effects.pause_block();
+        effects.leave_ticket();
         if let Some(ticket) = running.ticket.filter(|_| !running.goes_on()) {
-            effects.end_block(ticket.id());
+            effects.end_ticket(ticket.id());
         }
     }
 

@@ -105,7 +105,7 @@ impl Site {
     /// What runs next, until the block is paused, is a part of what `ticket`
     /// holds locks for here: in the log it stands together with all other parts.
     pub fn group(&mut self, ticket: Ticket) {
-        self.shard.effects().go_on_with_block(ticket.id());
+        self.shard.effects().enter_ticket(ticket.id());
     }
 
     /// Handles an item of a box that EXEC or UNWATCH has sent; whether it is to
@@ -189,7 +189,7 @@ impl Site {
         let before = batch.replies.len();
         self.group(ticket);
         let answer = self.run_in(at, &call, index, &mut cargo, batch);
-        self.shard.effects().pause_block();
+        self.shard.effects().leave_ticket();
         let answer = answer.expect("a command of a block never waits");
         if cargo.goes_on() {
             let ran = (answer.ran, batch.replies.split_off(before));

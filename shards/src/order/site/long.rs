@@ -218,7 +218,7 @@ impl Site {
             &mut reply.cargo,
             &mut piece,
         );
-        self.shard.effects().pause_block();
+        self.shard.effects().leave_ticket();
         let ends_badly = |ran: &Ran| reply.is_out && (ran.failed || ran.too_long);
         let Some(ran) = ran.ok().filter(|ran| !ends_badly(ran)) else {
             // It cannot be finished, and half of it is out.

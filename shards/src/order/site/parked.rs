@@ -210,7 +210,7 @@ impl Site {
         let at = self.looks_at(ticket).unwrap_or(now);
         self.group(ticket);
         let goes_on = self.run_under(at, ticket, request);
-        self.shard.effects().pause_block();
+        self.shard.effects().leave_ticket();
         if !goes_on {
             self.release_here(ticket);
         }

@@ -117,7 +117,7 @@ impl Site {
         self.group(part.within);
         let args = part.args.args();
         let ran = self.apply(part.at, &part.call, args, &mut part.cargo, &mut part.reply);
-        self.shard.effects().pause_block();
+        self.shard.effects().leave_ticket();
         let mut ran = ran.expect("a part of a transaction never waits");
         part.ticks += ran.ticks;
         ran.ticks = part.ticks;

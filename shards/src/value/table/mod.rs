@@ -72,7 +72,7 @@ const EMPTY_GROUP: Group = Group {
 
 /// How far a walk has come; see [`Table::walk`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Place {
+pub struct Cursor {
     segment: usize,
     slot: usize,
 }
@@ -263,7 +263,7 @@ impl Table {
     /// fails. Meanwhile the table must not change.
     pub fn walk<E>(
         &self,
-        at: &mut Place,
+        at: &mut Cursor,
         count: usize,
         mut visit: impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {

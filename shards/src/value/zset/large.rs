@@ -7,7 +7,7 @@
 
 use super::index::Index;
 use super::members::Members;
-use super::tree::{Item, Run, Tree, Twin};
+use super::tree::{Item, LeafItems, Tree, Twin};
 use super::{Cut, Element};
 use crate::error::OutOfMemory;
 use std::hash::{BuildHasher, Hasher};
@@ -155,7 +155,7 @@ impl Large {
 
     /// What lies together around a rank, which must be below the length; and
     /// where in it that is.
-    pub fn run(&self, rank: usize) -> (Run<'_>, usize) {
+    pub fn run(&self, rank: usize) -> (LeafItems<'_>, usize) {
         self.tree.run(rank)
     }
 

@@ -58,7 +58,7 @@ pub struct Tree {
 
 /// Items of one leaf, in order.
 #[derive(Clone, Copy, Debug)]
-pub struct Run<'a> {
+pub struct LeafItems<'a> {
     pub scores: &'a [f64],
     pub ids: &'a [u32],
 }
@@ -486,13 +486,13 @@ impl Tree {
     ///
     /// `rank` must be below the length.
     #[inline]
-    pub fn run(&self, rank: usize) -> (Run<'_>, usize) {
+    pub fn run(&self, rank: usize) -> (LeafItems<'_>, usize) {
         let (mut node, mut way) = (&self.root, Rank(rank));
         loop {
             match node {
                 Node::Leaf(leaf) => {
                     let [leaf] = &**leaf;
-                    let run = Run {
+                    let run = LeafItems {
                         scores: &leaf.scores[..leaf.len()],
                         ids: &leaf.ids[..leaf.len()],
                     };
