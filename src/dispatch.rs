@@ -80,7 +80,7 @@ pub fn resume(core: &mut Core, scratch: &mut Scratch, key: u32) {
         return;
     }
     let input = std::mem::take(&mut connection.input);
-    let mut partial = connection.partial;
+    let mut partial = std::mem::take(&mut connection.partial);
     let mut spans = std::mem::take(&mut connection.spans);
     let group = &mut scratch.group;
     execute(core, group, key, &input, &mut partial, &mut spans);

@@ -737,3 +737,30 @@ fn blocking_commands_count_when_they_are_over() {
         assert_eq!(calls(&mut client, "blmove").as_deref(), Some("calls=1"));
     }
 }
+
+/// A request that was left behind others, twice, and asks what its own connection holds.
+#[test]
+fn clients_are_listed_from_within_what_waited() {
+    for shards in [1, 4] {
+        let server = Server::cordis(shards, &[]);
+        let mut client = server.connect();
+        let tail = "x".repeat(4000);
+        let lines: [&[&str]; 6] = [
+            &["BLPOP", "nothing", "0.01"],
+            &["PING"],
+            &["BLPOP", "nothing", "0.01"],
+            &["CLIENT", "LIST"],
+            &["CLIENT", "INFO"],
+            &["ECHO", &tail],
+        ];
+        let words = |line: &[&str]| line.iter().map(|word| Vec::from(*word)).collect();
+        let replies = client.pipeline(&lines.map(words));
+        for reply in &replies[3..5] {
+            let text = reply.value().text();
+            let held = text.split(' ').find_map(|word| word.strip_prefix("qbuf="));
+            let held: u64 = held.expect("it is there").parse().expect("a number");
+            assert!(held < 100_000, "{text}");
+        }
+        assert_eq!(replies[5].bytes(), tail.as_bytes());
+    }
+}
