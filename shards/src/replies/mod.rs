@@ -285,7 +285,9 @@ impl Replies {
                 self.end_flow(index, reply.to_vec());
                 return self.pop_ready();
             }
-            Some(Place::Ready(_) | Place::Pieces(_)) | None => {
+            // The rest of a long reply that nobody wanted was under way already.
+            Some(Place::Ready(_)) | None => return Ok(()),
+            Some(Place::Pieces(_)) => {
                 debug_assert!(false, "a place is answered once");
                 return Ok(());
             }
@@ -330,7 +332,7 @@ impl Replies {
         }
         let index = self.index(place);
         pieces.insert(0, reply.to_vec());
-        if let Some(waiting) = self.order.get_mut(index) {
+        if let Some(waiting @ Place::Waiting { .. }) = self.order.get_mut(index) {
             self.kept_bytes += bytes_of(&pieces);
             *waiting = Place::Pieces(pieces);
         }
@@ -350,20 +352,23 @@ impl Replies {
             return self.answer(place, &[]).map(|()| false);
         }
         let index = self.index(place);
-        let Some(at) = self.order.get_mut(index) else {
-            return Ok(false);
-        };
-        self.kept_bytes += bytes_of(&come);
-        if let Place::Flowing { pieces, asked, .. } = at {
-            pieces.append(&mut come);
-            *asked = false;
-        } else {
-            *at = Place::Flowing {
-                from,
-                pieces: come,
-                asked: false,
-            };
+        let come_bytes = bytes_of(&come);
+        match self.order.get_mut(index) {
+            Some(Place::Flowing { pieces, asked, .. }) => {
+                pieces.append(&mut come);
+                *asked = false;
+            }
+            Some(at @ Place::Waiting { .. }) => {
+                *at = Place::Flowing {
+                    from,
+                    pieces: come,
+                    asked: false,
+                };
+            }
+            // It has been said before that nobody wants it.
+            Some(Place::Ready(_) | Place::Pieces(_)) | None => return Ok(false),
         }
+        self.kept_bytes += come_bytes;
         self.pop_ready().map(|()| true)
     }
 

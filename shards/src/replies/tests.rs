@@ -224,6 +224,36 @@ fn who_wants_no_replies_is_told_all_the_same() {
     assert_eq!(sent(&mut replies), b"<1><2>");
 }
 
+/// Whoever makes a long reply learns late that nobody wants it: what is under way by then
+/// is nobody's, wherever its place stands.
+#[test]
+fn what_comes_of_a_reply_that_nobody_wants_is_dropped() {
+    for behind in [true, false] {
+        let mut replies = Replies::new();
+        let first = behind.then(|| replies.wait(false));
+        let unwanted = replies.wait(true);
+        let last = replies.wait(false);
+        let ticket = ticket(1);
+        for piece in [b"*2\r\n".to_vec(), b"$1\r\na\r\n".to_vec()] {
+            let flows = replies.answer_flowing(unwanted, ticket, vec![piece]);
+            assert_eq!(flows, Ok(false));
+            replies.check_invariants();
+        }
+        assert_eq!(replies.answer(unwanted, b"$1\r\nb\r\n"), Ok(()));
+        let pieces = vec![b"more".to_vec()];
+        assert_eq!(replies.answer_in_pieces(unwanted, b"late", pieces), Ok(()));
+        replies.check_invariants();
+        if let Some(first) = first {
+            assert_eq!(replies.answer(first, b"first,"), Ok(()));
+        }
+        assert_eq!(replies.answer(last, b"last"), Ok(()));
+        assert!(!replies.is_waiting() && !replies.is_unread());
+        let expected: &[u8] = if behind { b"first,last" } else { b"last" };
+        assert_eq!(sent(&mut replies), expected);
+        replies.check_invariants();
+    }
+}
+
 #[test]
 fn long_messages_are_shared_and_short_ones_leave_together() {
     let message = Piece::shared(vec![b'm'; GATHERED_BYTES_MAX]);
