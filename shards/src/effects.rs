@@ -262,6 +262,18 @@ impl Effects {
         self.touched(key, event);
     }
 
+    /// As [`Effects::changed_times`], but those who watch the key learn nothing.
+    pub(crate) fn noticed(&mut self, key: &[u8], event: Event, count: usize) {
+        heard::note(self.db, key, event);
+        self.counts(count);
+    }
+
+    /// The request at hand has changed something that no event is about.
+    pub(crate) fn counts(&mut self, count: usize) {
+        self.changes += count as u64;
+        self.changed = true;
+    }
+
     /// Any key may have appeared, and be another one.
     #[cold]
     fn swap(&mut self) {
@@ -303,11 +315,21 @@ impl Effects {
         self.watches.pass(self.db, key, false);
     }
 
-    /// A key has come to hold a value of this type, in whatever database.
+    /// A key has come to hold a value of this type, in whatever database, or the value
+    /// there has grown.
     #[inline]
     pub(crate) fn appeared(&mut self, key: &[u8], of: Type) {
         if self.awaited {
             self.appeared.push((key.into(), of));
+        }
+    }
+
+    /// A key no longer holds a value of this type, which may be what somebody waits for.
+    #[inline]
+    pub(crate) fn gone(&mut self, key: &[u8], of: Type) {
+        // Who waits for one to take from goes on waiting.
+        if of == Type::Stream {
+            self.appeared(key, of);
         }
     }
 

@@ -240,6 +240,11 @@ fn background(core: &mut Core, listeners: &mut Listeners) -> bool {
         more = late;
         more |= core.node.shard_mut().free_some(FREE_STEP);
     }
+    // What has expired may be what somebody waits for.
+    if core.node.has_appeared() {
+        core.node.serve(core.now);
+        core.deliver();
+    }
     core.stats.expiry_capped += u64::from(late);
     core.note_expire_cycle(began);
     more

@@ -495,6 +495,17 @@ impl<'a> Context<'a> {
         self.effects().finish(done.iter());
     }
 
+    /// As [`Context::changed_times`] for what those who watch `key` do not look at, as in
+    /// Redis.
+    pub fn noticed(&mut self, key: &[u8], event: Event, count: usize) {
+        self.effects().noticed(key, event, count);
+    }
+
+    /// As [`Context::noticed`], without an event.
+    pub fn counts(&mut self, count: usize) {
+        self.effects().counts(count);
+    }
+
     /// `key` is as it was, but to those who watch it, or who are notified, that counts
     /// as a change, as it does in Redis.
     pub fn touched(&mut self, key: &[u8], event: Event) {

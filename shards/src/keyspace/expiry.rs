@@ -202,6 +202,7 @@ fn walk_line(
             }
         } else {
             let key = entry.key();
+            effects.gone(key, entry.type_of());
             effects.expired(key, || hash(due.hasher, key));
         }
         graveyard.bury(store.remove_only(place));

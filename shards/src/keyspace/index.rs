@@ -46,7 +46,7 @@ impl Position {
 
 /// Where an entry is, until the next insertion or removal in the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlotPlace {
+pub struct Place {
     branch: u32,
     spot: Spot,
 }
@@ -134,22 +134,18 @@ impl Index {
 
     /// Finds a key, and its entry.
     #[inline]
-    pub fn find(&self, position: Position, key: &[u8]) -> Option<(SlotPlace, EntryRef<'_>)> {
+    pub fn find(&self, position: Position, key: &[u8]) -> Option<(Place, EntryRef<'_>)> {
         let branch = self.branch_of(position.prefix);
         let (spot, entry) = self.table(branch).find(position.tag, key)?;
-        Some((SlotPlace { branch, spot }, entry))
+        Some((Place { branch, spot }, entry))
     }
 
     /// As [`Index::find`]; the entry may be changed in place.
     #[inline]
-    pub fn find_mut(
-        &mut self,
-        position: Position,
-        key: &[u8],
-    ) -> Option<(SlotPlace, EntryMut<'_>)> {
+    pub fn find_mut(&mut self, position: Position, key: &[u8]) -> Option<(Place, EntryMut<'_>)> {
         let branch = self.branch_of(position.prefix);
         let (spot, entry) = self.table_mut(branch).find_mut(position.tag, key)?;
-        Some((SlotPlace { branch, spot }, entry))
+        Some((Place { branch, spot }, entry))
     }
 
     /// See [`Table::prefetch_line`].
@@ -168,25 +164,25 @@ impl Index {
 
     /// Looks at the entry at a place.
     #[inline]
-    pub fn entry(&self, place: SlotPlace) -> EntryRef<'_> {
+    pub fn entry(&self, place: Place) -> EntryRef<'_> {
         self.table(place.branch).entry(place.spot)
     }
 
     /// The entry at a place, to be changed in place.
     #[inline]
-    pub fn entry_mut(&mut self, place: SlotPlace) -> EntryMut<'_> {
+    pub fn entry_mut(&mut self, place: Place) -> EntryMut<'_> {
         self.table_mut(place.branch).entry_mut(place.spot)
     }
 
     /// Marks whether the entry at a place has a deadline.
     #[inline]
-    pub fn set_expires(&mut self, place: SlotPlace, expires: bool) {
+    pub fn set_expires(&mut self, place: Place, expires: bool) {
         self.table_mut(place.branch)
             .set_expires(place.spot, expires);
     }
 
     /// Puts another entry with the same key at a place.
-    pub fn replace(&mut self, place: SlotPlace, entry: Entry) -> Entry {
+    pub fn replace(&mut self, place: Place, entry: Entry) -> Entry {
         self.table_mut(place.branch).replace(place.spot, entry)
     }
 
@@ -252,13 +248,13 @@ impl Index {
 
     /// Takes the entry at a place out. Memory is given back by
     /// [`Index::shrink`].
-    pub fn remove(&mut self, place: SlotPlace) -> Entry {
+    pub fn remove(&mut self, place: Place) -> Entry {
         self.table_mut(place.branch).remove(place.spot)
     }
 
     /// Gives memory back around a place something was removed from.
     #[inline]
-    pub fn shrink(&mut self, place: SlotPlace) {
+    pub fn shrink(&mut self, place: Place) {
         self.shrink_branch(place.branch);
     }
 
@@ -289,7 +285,7 @@ impl Index {
     pub fn visit_line(
         &self,
         from: Position,
-        visit: &mut dyn FnMut(SlotPlace, EntryRef<'_>),
+        visit: &mut dyn FnMut(Place, EntryRef<'_>),
     ) -> Option<Position> {
         let branch = self.branch_of(from.prefix);
         let table = self.table(branch);
@@ -298,7 +294,7 @@ impl Index {
             while let Some((next, spot)) = table.of_home(home, step) {
                 step = next;
                 if table.tag(spot) >= from.tag {
-                    visit(SlotPlace { branch, spot }, table.entry(spot));
+                    visit(Place { branch, spot }, table.entry(spot));
                 }
             }
         }
@@ -330,7 +326,7 @@ impl Index {
 
     /// The first entry at or after `step` of the home line at `at` that is
     /// marked to have a deadline; see [`Table::of_home`].
-    pub fn next_expiring(&self, at: Position, mut step: usize) -> Option<(usize, SlotPlace)> {
+    pub fn next_expiring(&self, at: Position, mut step: usize) -> Option<(usize, Place)> {
         let branch = self.branch_of(at.prefix);
         let table = self.table(branch);
         if table.len() == 0 {
@@ -340,7 +336,7 @@ impl Index {
         loop {
             let (next, spot) = table.of_home(home, step)?;
             if table.expires(spot) {
-                return Some((next, SlotPlace { branch, spot }));
+                return Some((next, Place { branch, spot }));
             }
             step = next;
         }

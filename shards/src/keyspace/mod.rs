@@ -36,6 +36,7 @@ pub use view::{Object, StringRef, Ttl, ValueRef, View};
 use crate::effects::Effects;
 use crate::error::CommandError;
 use crate::types::{Slot, UnixMs};
+use crate::value::Value;
 use entry::{CLOCK_MASK, Draft, Payload};
 use graveyard::Graveyard;
 use index::Position;
@@ -270,7 +271,9 @@ impl Keyspace {
     /// Removes an entry whose time has come.
     #[cold]
     fn expire(&mut self, place: Place, key: &[u8], effects: &mut Effects) {
-        self.graveyard.bury(self.store.remove(place));
+        let value = self.store.remove(place);
+        note_gone(effects, key, value.as_deref());
+        self.graveyard.bury(value);
         self.expired += 1;
         effects.expired(key, || hash(&self.hasher, key));
     }
@@ -545,7 +548,11 @@ impl Db<'_> {
             snapshot: false,
         };
         match place {
-            Some(place) => graveyard.bury(store.replace(place, draft)?),
+            Some(place) => {
+                let value = store.replace(place, draft)?;
+                note_gone(self.effects, key, value.as_deref());
+                graveyard.bury(value);
+            }
             None => {
                 let prefix = |key: &[u8]| Position::of_hash(hash(hasher, key)).prefix;
                 store.insert(home, draft, prefix)?;
@@ -561,6 +568,7 @@ impl Db<'_> {
             return false;
         };
         let value = self.keyspace.store.remove(place);
+        note_gone(self.effects, key, value.as_deref());
         self.keyspace.graveyard.bury(value);
         true
     }
@@ -595,5 +603,13 @@ impl Db<'_> {
     /// Exchanges everything with another database.
     pub fn swap(&mut self, other: &mut Keyspace) {
         std::mem::swap(self.keyspace, other);
+    }
+}
+
+/// A key has lost what it held. Only what lies outside its entry is told.
+#[inline]
+fn note_gone(effects: &mut Effects, key: &[u8], value: Option<&Value>) {
+    if let Some(value) = value {
+        effects.gone(key, value.type_of());
     }
 }

@@ -120,6 +120,7 @@ impl Db<'_> {
             )),
         };
         let outside = self.keyspace.store.remove(place);
+        super::note_gone(self.effects, key, outside.as_deref());
         let value = value.unwrap_or_else(|| {
             let outside = outside.expect("what is neither a number nor inline lies outside");
             Owned::Outside(outside, encoding)

@@ -14,7 +14,7 @@
 use super::cut::{Cut, Saved};
 use super::entry::{Draft, EntryMut, EntryRef};
 use super::graveyard::bury;
-use super::index::{Index, Position, SlotPlace};
+use super::index::{Index, Place as SlotPlace, Position};
 use super::slab::{OutOfMemory, Slab};
 use super::table::Table;
 use crate::types::{DbIndex, UnixMs};
