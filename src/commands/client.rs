@@ -500,17 +500,8 @@ fn kill(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     filter.not = skip_me.then(|| ctx.session().id);
     Ok(Flow::ask_all(
         move |core| kill_here(core, &filter),
-        kill_finish,
+        super::sum,
     ))
-}
-
-fn kill_finish(
-    ctx: &mut Context<'_>,
-    _: Args<'_>,
-    answers: Vec<Answer>,
-) -> Result<(), CommandError> {
-    ctx.reply().integer(super::total(&answers) as i64);
-    Ok(())
 }
 
 fn kill_one_finish(

@@ -115,6 +115,12 @@ fn double(ctx: &mut Context<'_>, text: &str) {
     }
 }
 
+/// The finish of a question whose answers are counted together.
+fn sum(ctx: &mut Context<'_>, _: Args<'_>, answers: Vec<Answer>) -> Result<(), CommandError> {
+    ctx.reply().integer(total(&answers) as i64);
+    Ok(())
+}
+
 /// The finish of a question that every core has simply heeded.
 fn ok(ctx: &mut Context<'_>, _: Args<'_>, _: Vec<Answer>) -> Result<(), CommandError> {
     ctx.reply().ok();

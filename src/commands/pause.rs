@@ -68,17 +68,8 @@ pub fn unblock(_: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError
     let id = parse_i64(&args[2]).ok_or(CommandError::NotAnInteger)?;
     Ok(Flow::ask_all(
         move |core| unblock_here(core, id, how),
-        unblock_finish,
+        super::sum,
     ))
-}
-
-fn unblock_finish(
-    ctx: &mut Context<'_>,
-    _: Args<'_>,
-    answers: Vec<Answer>,
-) -> Result<(), CommandError> {
-    ctx.reply().integer(super::total(&answers) as i64);
-    Ok(())
 }
 
 /// Ends the waiting of client `id`, if it is one of this core's and waits in a

@@ -83,6 +83,15 @@ fn words(line: &str) -> OwnedArgs {
 }
 
 impl Scene {
+    /// With a request that has begun on shard 0 and is not over: it holds its locks.
+    fn with_under_way(mut self, home: u16, line: &str) -> Self {
+        self.ask(home, 1, line);
+        self.deliver_all();
+        assert!(self.go_on(0), "{line} has more to do");
+        assert!(self.said().is_empty(), "{line}");
+        self
+    }
+
     fn new() -> Self {
         let node = |id| {
             let settings = Settings {

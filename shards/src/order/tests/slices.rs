@@ -191,14 +191,8 @@ fn the_same_comes_of_slices_as_of_one_piece() {
     }
 }
 
-/// A request that has begun on shard 0 and is not over: it holds its locks.
 fn under_way(home: u16, line: &str) -> Scene {
-    let mut scene = scene(SLICED);
-    scene.ask(home, 1, line);
-    scene.deliver_all();
-    assert!(scene.go_on(0), "{line} has more to do");
-    assert!(scene.said().is_empty(), "{line}");
-    scene
+    scene(SLICED).with_under_way(home, line)
 }
 
 #[test]
@@ -428,21 +422,23 @@ fn spread(line: &str) -> String {
     moved(line, &places)
 }
 
+/// The same as [`scene`], with its keys on several shards.
+fn spread_scene(slices: Slices) -> Scene {
+    let mut scene = Scene::new();
+    scene.alone = true;
+    for line in BEFORE {
+        scene.ask(0, 9, &spread(line));
+        scene.settle();
+    }
+    scene.said();
+    for node in &mut scene.nodes {
+        node.shard_mut().settings.slices = slices;
+    }
+    scene
+}
+
 #[test]
 fn the_same_comes_of_slices_where_keys_are_spread() {
-    let spread_scene = |slices| {
-        let mut scene = Scene::new();
-        scene.alone = true;
-        for line in BEFORE {
-            scene.ask(0, 9, &spread(line));
-            scene.settle();
-        }
-        scene.said();
-        for node in &mut scene.nodes {
-            node.shard_mut().settings.slices = slices;
-        }
-        scene
-    };
     let ask = |line: &str, home: u16, slices: Slices| {
         let mut scene = spread_scene(slices);
         let reply = scene.answer(home, &spread(line));
@@ -495,15 +491,8 @@ const APART: &[(&str, &str, &str)] = &[
 
 /// A scene in which all of the above works in slices.
 fn apart() -> Scene {
-    let mut scene = Scene::new();
-    scene.alone = true;
-    for line in BEFORE {
-        scene.ask(0, 9, &spread(line));
-        scene.settle();
-    }
-    scene.said();
+    let mut scene = spread_scene(SLICED);
     for node in &mut scene.nodes {
-        node.shard_mut().settings.slices = SLICED;
         node.shard_mut().effects().record(true);
     }
     scene

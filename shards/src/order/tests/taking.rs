@@ -354,14 +354,8 @@ fn fields_that_are_due_are_not_chosen_in_slices() {
     }
 }
 
-/// A request that has begun on shard 0 and is not over: it holds its locks.
 fn under_way(home: u16, line: &str) -> Scene {
-    let mut scene = scene(SLICED);
-    scene.ask(home, 1, line);
-    scene.deliver_all();
-    assert!(scene.go_on(0), "{line} has more to do");
-    assert!(scene.said().is_empty(), "{line}");
-    scene
+    scene(SLICED).with_under_way(home, line)
 }
 
 #[test]
