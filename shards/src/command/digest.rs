@@ -276,6 +276,69 @@ impl Hash {
 mod tests {
     use super::*;
 
+    /// Whatever a stream and its groups hold makes a difference, but for when consumers
+    /// were there.
+    #[test]
+    fn every_part_of_a_stream_counts() {
+        use stream::{NodeLimits, pairs};
+        type Change = fn(&mut Stream);
+        fn group(stream: &mut Stream) -> stream::GroupMut<'_> {
+            stream.groups.get_mut(b"group").unwrap()
+        }
+        fn claim(stream: &mut Stream, seq: u64, name: &[u8], at: i64, count: u64) {
+            let mut group = group(stream);
+            let (consumer, _) = group.consumer_or_create(name, UnixMs(1)).unwrap();
+            let id = StreamId::new(1, seq);
+            group.claim(id, consumer, UnixMs(at), count).unwrap();
+        }
+        fn append(stream: &mut Stream, words: [&[u8]; 2]) {
+            let id = stream.entries.last_id().next().unwrap();
+            let limits = NodeLimits::new(0, 0);
+            let fields = pairs(words.into_iter());
+            stream.entries.append(id, fields, limits).unwrap();
+        }
+        let changes: &[Change] = &[
+            |_| (),
+            |stream| append(stream, [b"f", b"v"]),
+            |stream| append(stream, [b"fv", b""]),
+            |stream| _ = stream.entries.delete(StreamId::new(0, 1)),
+            |stream| _ = stream.entries.delete(StreamId::new(0, 2)),
+            |stream| stream.entries.set_id(StreamId::new(9, 9), None, None),
+            |stream| stream.entries.set_id(StreamId::new(0, 2), Some(9), None),
+            |stream| _ = stream.groups.create(b"another", StreamId::MIN, None),
+            |stream| group(stream).last_id = StreamId::new(0, 1),
+            |stream| group(stream).entries_read = Some(0),
+            |stream| _ = group(stream).consumer_or_create(b"new", UnixMs(1)),
+            |stream| claim(stream, 1, b"one", 5, 1),
+            |stream| claim(stream, 2, b"one", 5, 1),
+            |stream| claim(stream, 1, b"two", 5, 1),
+            |stream| claim(stream, 1, b"one", 6, 1),
+            |stream| claim(stream, 1, b"one", 5, 2),
+        ];
+        let of = |change: Change| {
+            let mut made = Stream::new();
+            (0..2).for_each(|_| append(&mut made, [b"f", b"v"]));
+            made.groups.create(b"group", StreamId::MIN, None).unwrap();
+            claim(&mut made, 0, b"one", 5, 1);
+            claim(&mut made, 0, b"two", 5, 1);
+            change(&mut made);
+            let view = View {
+                value: ValueRef::Stream(&made),
+                expire_at: None,
+            };
+            of_view(UnixMs(0), &view).unwrap()
+        };
+        let sums: std::collections::BTreeSet<Sum> = changes.iter().map(|it| of(*it)).collect();
+        assert_eq!(sums.len(), changes.len());
+        let seen = |stream: &mut Stream| {
+            let mut group = group(stream);
+            let consumer = group.find_consumer(b"one").unwrap();
+            group.note_seen(consumer, UnixMs(99));
+            group.note_active(consumer, UnixMs(99));
+        };
+        assert_eq!(of(seen), of(|_| ()));
+    }
+
     #[test]
     fn every_bit_and_every_boundary_counts() {
         let of = |parts: &[&[u8]]| {

@@ -122,6 +122,9 @@ mod tests {
     use crate::command::harness::{Engine, text};
     use crate::command::{Args, Context, Outcome, OwnedArgs};
     use crate::shard::Request;
+    use crate::types::UnixMs;
+    use crate::value::Stream;
+    use crate::value::stream::{NodeLimits, StreamId, Trim, TrimTo, pairs};
 
     fn remake(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         rebuild(&mut ctx.db, &args[1]);
@@ -170,6 +173,76 @@ mod tests {
             assert_eq!(made_anew(&mut engine, "k"), log, "{line}");
         }
         assert_eq!(made_anew(&mut engine, "nokey"), "");
+    }
+
+    /// Makes a stream at `k`: an entry of two that were added, and of three that one
+    /// consumer has, one is there.
+    fn make_stream(ctx: &mut Context<'_>, _: Args<'_>) -> Outcome {
+        let make = |stream: &mut Stream| {
+            for number in 1..4 {
+                let fields = pairs([&b"f"[..], b"v"].into_iter());
+                let (id, limits) = (StreamId::new(number, 0), NodeLimits::new(0, 0));
+                stream.entries.append(id, fields, limits)?;
+            }
+            stream.groups.create(b"g", StreamId::new(2, 0), Some(7))?;
+            stream.groups.create(b"idle", StreamId::MIN, None)?;
+            let mut group = stream.groups.get_mut(b"g").unwrap();
+            let (consumer, _) = group.consumer_or_create(b"c", UnixMs(1))?;
+            for number in 1..4 {
+                let (id, at) = (StreamId::new(number, 0), UnixMs(50 + number as i64 / 3));
+                group.claim(id, consumer, at, 4)?;
+            }
+            drop(group);
+            stream.entries.trim(Trim::new(TrimTo::MaxLen(2), false, 0));
+            stream.entries.delete(StreamId::new(3, 0));
+            stream.entries.set_id(StreamId::new(9, 9), Some(20), None);
+            Ok(())
+        };
+        ctx.db.edit_or_create(b"k", make)?;
+        Ok(())
+    }
+
+    #[test]
+    fn a_stream_is_made_anew_with_its_groups() {
+        let mut engine = Engine::new();
+        let args = OwnedArgs::new([&b"MAKE"[..]]);
+        let request = Request::new(make_stream, args.args());
+        let _ = engine.shard.apply(engine.now, &request, &mut Vec::new());
+        assert_eq!(engine.run("TYPE k"), "+stream|");
+        assert_eq!(engine.run("OBJECT ENCODING k"), "$6|stream|");
+        assert_eq!(engine.run("SCAN 0 TYPE stream"), "*2|$1|0|*1|$1|k|");
+        let log = made_anew(&mut engine, "k");
+        let mut words = log.split('|').filter(|word| !word.starts_with(['*', '$']));
+        let mut said = Vec::new();
+        words.by_ref().for_each(|word| said.push(word));
+        assert_eq!(
+            said.join(" "),
+            "MULTI DEL k XADD k 1-0 x y XADD k 3-0 x y \
+             XGROUP CREATE k g 2-0 ENTRIESREAD 7 XGROUP CREATECONSUMER k g c \
+             XGROUP CREATE k idle 0-0 \
+             XCLAIM k g c 0 1-0 TIME 50 RETRYCOUNT 4 FORCE JUSTID \
+             XCLAIM k g c 0 3-0 TIME 51 RETRYCOUNT 4 FORCE JUSTID \
+             XTRIM k MAXLEN 0 XSETID k 0-0 XADD k 2-0 f v \
+             XCLAIM k g c 0 2-0 TIME 50 RETRYCOUNT 4 FORCE JUSTID \
+             XSETID k 9-9 ENTRIESADDED 20 MAXDELETEDID 3-0 EXEC "
+        );
+    }
+
+    #[test]
+    fn an_empty_stream_is_made_anew() {
+        let mut engine = Engine::new();
+        let make = |ctx: &mut Context<'_>, _: Args<'_>| {
+            ctx.db.edit_or_create(b"k", |_: &mut Stream| Ok(()))?;
+            Ok(())
+        };
+        let args = OwnedArgs::new([&b"MAKE"[..]]);
+        let request = Request::new(make, args.args());
+        let _ = engine.shard.apply(engine.now, &request, &mut Vec::new());
+        assert_eq!(
+            made_anew(&mut engine, "k"),
+            "*1|$5|MULTI|*2|$3|DEL|$1|k|*7|$4|XADD|$1|k|$6|MAXLEN|$1|0|$3|0-1|$1|x|$1|y|\
+             *7|$6|XSETID|$1|k|$3|0-0|$12|ENTRIESADDED|$1|0|$12|MAXDELETEDID|$3|0-0|*1|$4|EXEC|"
+        );
     }
 
     #[test]

@@ -207,14 +207,19 @@ impl Entries {
 
     /// Deletes an entry (XDEL); whether it was there.
     pub fn delete(&mut self, id: StreamId) -> bool {
+        let deleted = self.take_out(id);
+        if deleted {
+            self.max_deleted_id = self.max_deleted_id.max(id);
+        }
+        deleted
+    }
+
+    /// As [`Entries::delete`], but nobody will know.
+    pub(super) fn take_out(&mut self, id: StreamId) -> bool {
         let Some(place) = self.place_of(id) else {
             return false;
         };
-        let deleted = self.change_node(place, |node| usize::from(node.delete(id)));
-        if deleted > 0 {
-            self.max_deleted_id = self.max_deleted_id.max(id);
-        }
-        deleted > 0
+        self.change_node(place, |node| usize::from(node.delete(id))) > 0
     }
 
     /// Has entries of a node deleted, and says how many were; it goes if nothing in it
@@ -274,6 +279,13 @@ impl Entries {
     /// The first node.
     pub(super) fn front(&self) -> Option<&Node> {
         self.nodes.first()
+    }
+
+    /// The first id that is not less than `id`, and the node it is in.
+    pub(super) fn first_from(&self, id: StreamId) -> Option<(StreamId, &Node)> {
+        let mut range = self.range(id, StreamId::MAX);
+        let first = range.next()?.id;
+        range.node.map(|node| (first, node))
     }
 
     /// Drops the first node; how many entries lived in it.

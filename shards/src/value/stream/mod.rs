@@ -39,7 +39,7 @@ pub use groups::{GroupMut, Groups};
 pub use id::{IdText, StreamId};
 pub use node::{Entry, Fields, NodeLimits, Pairs, pairs};
 pub use ordered::Iter;
-pub use trim::{Trim, TrimTo};
+pub use trim::{References, Trim, TrimTo};
 
 use super::{COPIED_BYTES, Collection, Encoding, Type, Value};
 use crate::error::OutOfMemory;

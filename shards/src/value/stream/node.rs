@@ -16,8 +16,8 @@
 //! `seq` within the same millisecond. `length` is that of the entry before it, to be read
 //! from its end: so a walk towards the front needs not look at values.
 //!
-//! A deleted entry is marked; those at the front are passed over by `start`. When half
-//! of the bytes are dead, what lives is moved together.
+//! A deleted entry is marked; those at the front are passed over by `start`. When a part
+//! of the bytes is dead, what lives is moved together.
 //!
 //! Invariants: at least one entry lives, and that at `start` does; `first` ≤ all ids ≤
 //! `last`; `count` counts all that were ever put here, `live` those that live. A node
@@ -37,6 +37,9 @@ const ENTRIES_MAX: usize = 4096;
 
 /// Longer names are not shared.
 const NAMES_MAX: usize = 1024;
+
+/// When so many-th of the bytes are dead, what lives is moved together.
+const DEAD_PART: usize = 4;
 
 /// Nodes that have at most so much together become one.
 const JOINED_BYTES: usize = 1024;
@@ -520,7 +523,7 @@ impl Node {
     }
 
     fn compact_if_sparse(&mut self) {
-        if self.dead as usize >= self.bytes.len() / 2 {
+        if self.dead as usize >= self.bytes.len() / DEAD_PART {
             self.compact();
         }
     }
@@ -551,14 +554,18 @@ impl Node {
             from = end;
         }
         self.bytes.truncate(to);
-        self.bytes.shrink_to(to + to / 4);
+        self.bytes.shrink_to_fit();
         (self.start, self.dead) = (start, 0);
+    }
+
+    fn live_bytes(&self) -> usize {
+        self.bytes.len() - self.dead as usize
     }
 
     /// Whether it and the one behind it are so sparse that they should be one.
     pub fn joins(&self, other: &Self) -> bool {
         self.live + other.live <= JOINED_ENTRIES
-            && self.bytes.len() + other.bytes.len() <= JOINED_BYTES
+            && self.live_bytes() + other.live_bytes() <= JOINED_BYTES
     }
 
     /// Takes the entries of the node behind it; whether there was memory for them.
@@ -577,6 +584,7 @@ impl Node {
             }
         }
         self.last = other.last;
+        self.bytes.shrink_to_fit();
         true
     }
 
@@ -609,7 +617,7 @@ impl Node {
         }
         assert_eq!((at, live), (self.bytes.len(), self.live));
         assert_eq!(dead, self.dead as usize);
-        assert!(dead == 0 || dead < self.bytes.len() / 2);
+        assert!(dead == 0 || dead < self.bytes.len() / DEAD_PART);
         assert!(self.live == 1 || self.bytes.len() <= BYTES_MAX);
     }
 }

@@ -60,3 +60,87 @@ impl Entries {
         group.last_id = id;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{NodeLimits, Stream, Trim, TrimTo, pairs};
+    use super::*;
+
+    fn id(ms: u64) -> StreamId {
+        StreamId::new(ms, 0)
+    }
+
+    /// Entries 1 to 5, and a group that has read the first.
+    fn stream() -> Stream {
+        let mut stream = Stream::new();
+        for ms in 1..6 {
+            let fields = pairs([&b"f"[..], b"v"].into_iter());
+            let limits = NodeLimits::new(0, 0);
+            stream.entries.append(id(ms), fields, limits).unwrap();
+        }
+        stream.groups.create(b"g", StreamId::MIN, None).unwrap();
+        read(&mut stream, 1);
+        stream
+    }
+
+    fn read(stream: &mut Stream, ms: u64) {
+        let mut group = stream.groups.get_mut(b"g").unwrap();
+        stream.entries.advance(&mut group, id(ms));
+    }
+
+    fn trim(stream: &mut Stream, most: u64) {
+        let trim = Trim::new(TrimTo::MaxLen(most), false, 0);
+        stream.entries.trim(trim);
+    }
+
+    /// `entries-read` and `lag`.
+    fn told(stream: &Stream) -> (Option<u64>, Option<u64>) {
+        let group = stream.groups.get(b"g").unwrap();
+        (group.entries_read, stream.entries.lag_of(group))
+    }
+
+    /// Recorded from redis-server 7.0.15.
+    #[test]
+    fn what_is_known_of_a_group() {
+        let mut one = stream();
+        assert_eq!(told(&one), (Some(1), Some(4)));
+        one.entries.delete(id(2));
+        assert_eq!(told(&one), (Some(1), None));
+        trim(&mut one, 2);
+        assert_eq!(told(&one), (Some(1), Some(4)));
+        read(&mut one, 4);
+        assert_eq!(told(&one), (Some(2), Some(3)));
+
+        let mut one = stream();
+        trim(&mut one, 3);
+        assert_eq!(told(&one), (Some(1), Some(4)));
+        read(&mut one, 3);
+        assert_eq!(told(&one), (Some(2), Some(3)));
+
+        let mut one = stream();
+        one.entries.delete(id(1));
+        assert_eq!(told(&one), (Some(1), Some(4)));
+        read(&mut one, 2);
+        assert_eq!(told(&one), (Some(2), Some(3)));
+        one.entries.delete(id(5));
+        assert_eq!(told(&one), (Some(2), None));
+        trim(&mut one, 0);
+        assert_eq!(told(&one), (Some(2), Some(3)));
+        let set = |one: &mut Stream, ms| {
+            let mut group = one.groups.get_mut(b"g").unwrap();
+            (group.last_id, group.entries_read) = (id(ms), None);
+        };
+        set(&mut one, 9);
+        assert_eq!(told(&one), (None, None));
+        set(&mut one, 3);
+        assert_eq!(told(&one), (None, Some(0)));
+        one.entries.set_id(id(9), None, None);
+        assert_eq!(told(&one), (None, Some(0)));
+
+        let mut one = Stream::new();
+        one.groups.create(b"g", StreamId::MIN, None).unwrap();
+        assert_eq!(told(&one), (None, Some(0)));
+        one.entries.set_id(id(5), Some(9), Some(id(3)));
+        assert_eq!(told(&one), (None, Some(0)));
+    }
+}

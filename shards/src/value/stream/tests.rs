@@ -161,6 +161,42 @@ impl Play {
         }
     }
 
+    /// Trims as groups allow it.
+    fn trim_referenced(&mut self) {
+        let to = match self.below(2) {
+            0 => TrimTo::MaxLen(self.below(self.twin.entries.len() as u64 + 3)),
+            _ => TrimTo::MinId(self.some_id()),
+        };
+        let references = match self.below(2) {
+            0 => References::Delete,
+            _ => References::Acknowledged,
+        };
+        let mut trim = Trim::new(to, false, 0).with(references);
+        while self.stream.trim_some(&mut trim, 3) {
+            self.stream.check_invariants();
+        }
+        let (mut left, mut gone) = (self.twin.entries.len() as u64, Vec::new());
+        for id in self.twin.entries.keys() {
+            let wanted = match to {
+                TrimTo::MaxLen(most) => left > most,
+                TrimTo::MinId(min) => *id < min,
+            };
+            let mut groups = self.twin.groups.values();
+            let refers = groups.any(|group| group.last_id < *id || group.pending.contains_key(id));
+            if wanted && (references == References::Delete || !refers) {
+                gone.push(*id);
+                left -= 1;
+            }
+        }
+        assert_eq!(trim.removed, gone.len() as u64, "{trim:?}");
+        for id in gone {
+            self.twin.entries.remove(&id);
+            for group in self.twin.groups.values_mut() {
+                group.pending.remove(&id);
+            }
+        }
+    }
+
     fn look(&mut self) {
         let (from, to) = (self.some_id(), self.some_id());
         let entries = &self.stream.entries;
@@ -314,7 +350,8 @@ impl Play {
         match self.below(100) {
             0..40 => self.append(),
             40..52 => self.delete(),
-            52..54 => self.trim(),
+            52 => self.trim(),
+            53 => self.trim_referenced(),
             54..70 => self.look(),
             70 => self.set_id(),
             71 => self.copy(),

@@ -1,7 +1,7 @@
 //! Taking entries off the front of a stream: XTRIM, and XADD with MAXLEN or MINID.
 
-use super::StreamId;
 use super::entries::Entries;
+use super::{Stream, StreamId};
 
 /// What is to stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,17 @@ pub enum TrimTo {
     MinId(StreamId),
 }
 
+/// What becomes of an entry that groups refer to, as its reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum References {
+    /// It goes, and stays pending (KEEPREF).
+    Keep,
+    /// It goes, and is not pending any more (DELREF).
+    Delete,
+    /// It stays: only what all groups have read and acknowledged goes (ACKED).
+    Acknowledged,
+}
+
 /// How far a trimming is to go, and has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trim {
@@ -20,8 +31,13 @@ pub struct Trim {
     pub approx: bool,
     /// At most about so many entries go, if not 0 (LIMIT).
     pub limit: u64,
+    pub references: References,
     /// So many have gone.
     pub removed: u64,
+    /// Where it goes on.
+    at: StreamId,
+    /// Up to here is looked at entry by entry.
+    until: Option<StreamId>,
 }
 
 impl Trim {
@@ -30,7 +46,68 @@ impl Trim {
             to,
             approx,
             limit,
+            references: References::Keep,
             removed: 0,
+            at: StreamId::MIN,
+            until: None,
+        }
+    }
+
+    pub fn with(self, references: References) -> Self {
+        Self { references, ..self }
+    }
+}
+
+impl Stream {
+    /// Goes on with trimming, by about as much work as `budget` elements are; whether
+    /// there is more to do.
+    #[inline]
+    pub fn trim_some(&mut self, trim: &mut Trim, budget: usize) -> bool {
+        if trim.references == References::Keep || self.groups.is_empty() {
+            return self.entries.trim_some(trim, budget);
+        }
+        self.trim_referenced(trim, budget)
+    }
+
+    /// Trims entry by entry, because groups have a say in it.
+    fn trim_referenced(&mut self, trim: &mut Trim, mut budget: usize) -> bool {
+        loop {
+            let len = self.entries.len() as u64;
+            let enough = |most| len <= most;
+            if matches!(trim.to, TrimTo::MaxLen(most) if enough(most)) {
+                return false;
+            }
+            let Some((id, node)) = self.entries.first_from(trim.at) else {
+                return false;
+            };
+            if matches!(trim.to, TrimTo::MinId(min) if id >= min) {
+                return false;
+            }
+            if trim.until.is_none_or(|until| until < id) {
+                let (live, last) = (node.live() as u64, node.last());
+                let whole = match trim.to {
+                    TrimTo::MaxLen(most) => len.saturating_sub(live) >= most,
+                    TrimTo::MinId(min) => last < min,
+                };
+                let over = trim.limit > 0 && trim.removed.saturating_add(live) > trim.limit;
+                if over || trim.approx && !whole {
+                    return false;
+                }
+                trim.until = Some(last);
+            }
+            if budget == 0 {
+                return true;
+            }
+            budget -= 1;
+            trim.at = id.next().unwrap_or(StreamId::MAX);
+            if trim.references == References::Acknowledged && self.groups.refer_to(id) {
+                if id == StreamId::MAX {
+                    return false;
+                }
+                continue;
+            }
+            self.groups.forget(id);
+            trim.removed += u64::from(self.entries.take_out(id));
         }
     }
 }
