@@ -55,6 +55,8 @@ struct Case(&'static str, Growth);
 #[rustfmt::skip]
 const CASES: &[Case] = &[
     Case("LCS a@0 b@1", Flat),
+    Case("LCS k@1 n@0 LEN", Linear),
+    Case("LCS n@0 k@1 IDX", Linear),
     Case("APPEND k@1 x", Flat),
     Case("GETRANGE k@1 0 9", Flat),
     Case("GETRANGE k@1 0 -1", Linear),
@@ -84,6 +86,9 @@ const CASES: &[Case] = &[
     Case("SETBIT k@1 9 1", Flat),
     Case("BITOP OR d@0 a@0 n@1", Flat),
     Case("BITOP OR d@1 a@1 k@1", Linear),
+    Case("BITOP OR d@0 a@0 k@1", Linear),
+    Case("BITOP XOR d@1 k@1 a@0", Linear),
+    Case("BITOP NOT d@0 k@1", Linear),
     Case("BITOP AND d@1 k@1 k@1 a@1", Linear),
     Case("BITFIELD k@1 INCRBY u8 9 1", Flat),
     Case("BITFIELD_RO k@1 GET u8 9", Flat),

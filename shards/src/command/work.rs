@@ -17,7 +17,7 @@ use super::scanning::Scanning;
 use super::stored::{Made, Stored};
 use super::texts::Texts;
 use super::{Context, Outcome, Pieces, Sliced};
-use super::{apart, bitmaps, combining, geo, hashes, lists, sets, sort, zsets};
+use super::{apart, bitmaps, combining, geo, hashes, lists, sets, sort, strings, zsets};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::value::{Copying, Purge, SetPlace, Zset, ZsetRemoval};
@@ -68,6 +68,7 @@ pub enum Work {
     /// A string has been looked at up to this bit; so many are set.
     Bits(usize, i64),
     Bitop(Box<bitmaps::combine::Combination>),
+    Lcs(Box<strings::lcs::Job>),
     /// The elements of a reply, of which so many pieces are written.
     Reply(Pieces, usize),
 }

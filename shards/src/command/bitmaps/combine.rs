@@ -1,14 +1,23 @@
 //! BITOP: a string made of the bits of others.
+//!
+//! Short strings of other shards are sent to where the request came. With a long one the
+//! result goes from shard to shard instead, and takes up the strings of each in slices,
+//! while all are locked; it is not copied. Operations on several strings are the same in
+//! any order, so it comes to each shard once, and to that of the destination at last.
 
 use super::ELEMENT_BYTES;
 use super::words::Operation;
 use crate::command::spec::{Access, Arity, Begin, Find, Group, InSlices, KeySpec, flags};
 use crate::command::strings::text_of;
-use crate::command::{Args, Context, Decision, Outcome, OwnedArgs, ROW, Row, Run, Work, Write};
+use crate::command::{
+    Args, Context, Decision, Errand, Further, Outcome, OwnedArgs, ROW, Row, Run, Work, Write,
+};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::keyspace::{StringRef, Ttl};
-use crate::resp::read::bulk_text;
+use crate::resp::read::{Read, bulk_text, read as read_reply};
+use crate::types::ShardId;
+use std::ops::Range;
 
 pub static COMMANDS: &[Row] = &[Row {
     name: "bitop",
@@ -47,6 +56,9 @@ const fn keys_from(at: i32, last: i32, access: &'static [&'static str]) -> KeySp
     }
 }
 
+/// More bytes are not read of the strings of a shard together.
+const READ_BYTES: usize = 64 << 10;
+
 const ONE_SOURCE: CommandError =
     CommandError::Static("ERR BITOP NOT must be called with a single source key.");
 
@@ -77,6 +89,13 @@ pub struct Combination {
     /// As long as the longest string, in the end.
     length: usize,
     result: Vec<u8>,
+    /// So far the strings here are combined.
+    at: usize,
+    /// Those of another shard have been before.
+    begun: bool,
+    /// Where it still has to go, the last at the front, and the numbers of the strings
+    /// there.
+    stops: Vec<(ShardId, Vec<usize>)>,
 }
 
 impl Combination {
@@ -89,31 +108,85 @@ impl Combination {
             operation,
             length,
             result,
+            at: 0,
+            begun: false,
+            stops: Vec::new(),
         })
     }
 
-    /// The next bytes of the result, up to so many: where they begin.
-    fn extend(&mut self, bytes: usize) -> usize {
-        let start = self.result.len();
-        let end = start.saturating_add(bytes).min(self.length);
-        self.result.resize(end, 0);
-        start
+    /// The next bytes of the result, up to so many.
+    fn next(&mut self, bytes: usize) -> Range<usize> {
+        let start = self.at;
+        self.at = start.saturating_add(bytes).min(self.length);
+        if self.result.len() < self.at {
+            self.result.resize(self.at, 0);
+        }
+        start..self.at
     }
 
-    /// Whether there are more.
-    fn goes_on(&self) -> bool {
-        self.result.len() < self.length
-    }
-
-    /// Adds the `nth` string to the bytes of the result from `start` on.
-    fn add(&mut self, nth: usize, start: usize, text: &[u8]) {
+    /// Adds the `nth` string here to some bytes of the result.
+    fn add(&mut self, nth: usize, some: Range<usize>, text: &[u8]) {
         let operation = match self.operation {
             // The result is all zeros so far.
-            Operation::And if nth == 0 => Operation::Or,
+            Operation::And if nth == 0 && !self.begun => Operation::Or,
             operation => operation,
         };
-        let part = text.get(start..text.len().min(self.result.len()));
-        operation.apply(&mut self.result[start..], part.unwrap_or_default());
+        let part = text.get(some.start..text.len().min(some.end));
+        operation.apply(&mut self.result[some], part.unwrap_or_default());
+    }
+
+    /// Goes on with about so many bytes of the strings of these keys; whether there are
+    /// more.
+    fn combine_some(
+        &mut self,
+        ctx: &mut Context<'_>,
+        keys: Args<'_>,
+        bytes: usize,
+    ) -> Result<bool, CommandError> {
+        if keys.is_empty() {
+            return Ok(false);
+        }
+        let some = self.next((bytes / keys.len()).max(1));
+        for (nth, key) in keys.iter().enumerate() {
+            let mut buffer = itoa::Buffer::new();
+            let string = ctx.db.lookup_string(key)?;
+            let string = string.unwrap_or(StringRef::Bytes(b""));
+            self.add(nth, some.clone(), text_of(string, &mut buffer));
+        }
+        Ok(self.at < self.length)
+    }
+
+    /// Is to go to the shards of all strings, and then to that of the destination.
+    fn plan(&mut self, decision: &Decision<'_>) {
+        let last = decision.destination.unwrap_or(decision.home);
+        self.stops.push((last, Vec::new()));
+        for (number, shard) in decision.owners.iter().enumerate() {
+            match self.stops.iter_mut().find(|stop| stop.0 == *shard) {
+                Some((_, numbers)) => numbers.push(number),
+                None => self.stops.push((*shard, vec![number])),
+            }
+        }
+    }
+
+    /// Sends it to its next stop; `keys` has the destination first.
+    fn depart(mut self: Box<Self>, decision: &mut Decision<'_>, keys: Args<'_>) -> Outcome {
+        let Some((shard, numbers)) = self.stops.pop() else {
+            return Err(CommandError::Syntax);
+        };
+        let is_last = self.stops.is_empty();
+        let name = decision.args.get(0).unwrap_or_default();
+        let words = [name, &keys[0]].into_iter();
+        let errand = Errand {
+            shard: Some(shard).filter(|_| !is_last),
+            handler: stop,
+            args: OwnedArgs::new(words.chain(numbers.iter().map(|number| &keys[1 + number]))),
+            work: Work::Bitop(self),
+        };
+        match is_last {
+            true => decision.errand = Some(errand),
+            false => decision.further = Some(Further::Errands(vec![errand])),
+        }
+        Ok(())
     }
 }
 
@@ -121,7 +194,7 @@ fn bitop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (operation, keys) = parse(args)?;
     let (destination, sources) = (&keys[0], keys.from(1));
     let work = ctx.work();
-    let mut bytes = ctx.step().saturating_mul(ELEMENT_BYTES) / sources.len().max(1);
+    let mut bytes = ctx.step().saturating_mul(ELEMENT_BYTES);
     let mut combination = match work {
         Some(Work::Bitop(combination)) => combination,
         _ => {
@@ -141,20 +214,17 @@ fn bitop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
             Box::new(Combination::new(operation, length)?)
         }
     };
-    let start = combination.extend(bytes.max(1));
-    for (nth, key) in sources.iter().enumerate() {
-        let mut buffer = itoa::Buffer::new();
-        let string = ctx.db.lookup_string(key)?;
-        let string = string.unwrap_or(StringRef::Bytes(b""));
-        combination.add(nth, start, text_of(string, &mut buffer));
-    }
-    if combination.goes_on() {
+    if combination.combine_some(ctx, sources, bytes)? {
         return ctx.leave(Work::Bitop(combination));
     }
-    let length = combination.length;
+    put(ctx, destination, combination.result)
+}
+
+/// Stores a result, and replies its length.
+fn put(ctx: &mut Context<'_>, destination: &[u8], result: Vec<u8>) -> Outcome {
+    let length = result.len();
     if length > 0 {
-        ctx.db
-            .set_owned(destination, combination.result, Ttl::Clear)?;
+        ctx.db.set_owned(destination, result, Ttl::Clear)?;
         ctx.changed(destination, Event::Set);
     } else if ctx.db.delete(destination) {
         ctx.changed(destination, Event::Del);
@@ -163,16 +233,52 @@ fn bitop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     Ok(())
 }
 
-/// One string per key, a missing one empty; an error in place of one that is no
-/// string, because what is wrong with the request itself comes first.
+/// A stop of a result on its way: the name, the destination, and the keys of the strings
+/// here.
+fn stop(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let Some(Work::Bitop(mut combination)) = ctx.work() else {
+        return Err(CommandError::Syntax);
+    };
+    let bytes = ctx.step().saturating_mul(ELEMENT_BYTES);
+    if combination.combine_some(ctx, args.from(2), bytes)? {
+        return ctx.leave(Work::Bitop(combination));
+    }
+    (combination.at, combination.begun) = (0, true);
+    if !combination.stops.is_empty() {
+        return ctx.hand_on(Work::Bitop(combination));
+    }
+    let destination = &args[1];
+    let mut copy = Vec::new();
+    if ctx.is_recording() {
+        let room = copy.try_reserve_exact(combination.length);
+        room.map_err(|_| CommandError::OutOfMemory)?;
+        copy.extend_from_slice(&combination.result);
+    }
+    put(ctx, destination, combination.result)?;
+    // Nobody else has all the strings.
+    ctx.propagate(&[b"SET", destination, &copy]);
+    Ok(())
+}
+
+/// One string per key, a missing one empty, and of a long one its length; an error in
+/// place of one that is no string, because what is wrong with the request itself comes
+/// first.
 fn read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let mut left = READ_BYTES.min(ctx.settings.slices.above.saturating_mul(ELEMENT_BYTES));
     ctx.reply.array(args.len() - 1);
     for key in args.from(1).iter() {
         let mut buffer = itoa::Buffer::new();
         match ctx.db.read_string(key) {
             Ok(string) => {
                 let string = string.unwrap_or(StringRef::Bytes(b""));
-                ctx.reply.bulk(text_of(string, &mut buffer));
+                let text = text_of(string, &mut buffer);
+                match left.checked_sub(text.len()) {
+                    Some(less) => {
+                        left = less;
+                        ctx.reply.bulk(text);
+                    }
+                    None => ctx.reply.integer(text.len() as i64),
+                }
             }
             Err(error) => ctx.reply.error(&error),
         }
@@ -182,15 +288,29 @@ fn read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn decide(decision: &mut Decision<'_>) -> Outcome {
     let (operation, keys) = parse(decision.args)?;
-    if decision.read.iter().any(|reply| reply.starts_with(b"-")) {
-        return Err(CommandError::WrongType);
+    if let Some(Work::Bitop(combination)) = decision.works.pop() {
+        return combination.depart(decision, keys);
     }
-    let texts = || decision.read.iter().map(|reply| bulk_text(reply));
-    let length = texts().map(<[u8]>::len).max().unwrap_or(0);
+    let (mut length, mut all) = (0, true);
+    for reply in decision.read {
+        let own = match read_reply(reply) {
+            Some((Read::Error(_), _)) => return Err(CommandError::WrongType),
+            Some((Read::Integer(len), _)) => {
+                all = false;
+                usize::try_from(len).unwrap_or(0)
+            }
+            _ => bulk_text(reply).len(),
+        };
+        length = length.max(own);
+    }
     let mut combination = Combination::new(operation, length)?;
-    combination.extend(length);
-    for (nth, text) in texts().enumerate() {
-        combination.add(nth, 0, text);
+    if !all {
+        combination.plan(decision);
+        return Box::new(combination).depart(decision, keys);
+    }
+    let some = combination.next(length);
+    for (nth, reply) in decision.read.iter().enumerate() {
+        combination.add(nth, some.clone(), bulk_text(reply));
     }
     decision.reply.integer(length as i64);
     let destination = &keys[0];

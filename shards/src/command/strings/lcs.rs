@@ -1,23 +1,25 @@
-//! The longest common subsequence of two strings.
+//! LCS: the longest common subsequence of two strings.
 //!
-//! The textbook's table, cell `[i][j]` the length for the first `i` bytes of one
-//! and the first `j` of the other, in one bit per cell: whether it is longer than
-//! the cell to the left, which neighbours never are by more than one. A row follows
-//! from the row above 64 cells at a time (Crochemore, Iliopoulos, Pinzon and Reid,
-//! "A fast and practical bit-vector algorithm for the longest common subsequence
-//! problem", 2001). On the way back, where the two bytes differ, such a cell has its
-//! length from above, and any other as well from the left. Ties go left, which
-//! decides which of several subsequences is found.
+//! How it is found is in [`table`]. That takes many steps if both strings are long, or one
+//! is very long; then it is done in slices. The longer string stays where it is, the
+//! shorter one goes there. What the table may take bounds the shorter one: no more than
+//! some thousand bytes, as long as nobody has raised `proto-max-bulk-len`.
+
+mod table;
 
 use super::text_of;
 use crate::command::args::integer;
-use crate::command::spec::{Arity, Group, KeySpec, flags};
-use crate::command::{Args, Context, Decision, Outcome, ROW, Row, Run};
+use crate::command::replied::Replied;
+use crate::command::spec::{Arity, Group, InSlices, KeySpec, flags};
+use crate::command::{
+    Args, Context, Decision, Errand, Further, Outcome, OwnedArgs, ROW, Row, Run, Work,
+};
 use crate::error::CommandError;
 use crate::keyspace::StringRef;
 use crate::resp::Reply;
-use crate::resp::read::bulk_text;
+use crate::resp::read::{Read, bulk_text, read as read_reply};
 use crate::types::Settings;
+use table::{ELEMENT_STEPS, Match, Table, steps};
 
 pub static COMMANDS: &[Row] = &[Row {
     name: "lcs",
@@ -29,6 +31,7 @@ pub static COMMANDS: &[Row] = &[Row {
     arity: Arity::AtLeast(3),
     keys: &[KeySpec::range(1, 1, &["RO", "access"])],
     flags: flags::READONLY,
+    slices: InSlices::IfMuch,
     run: Run::ReadThenWrite {
         whole: lcs,
         read: lcs_read,
@@ -49,6 +52,10 @@ const NO_MEMORY: CommandError =
     CommandError::Static("ERR Insufficient memory, failed allocating transient memory for LCS");
 /// What Redis's table takes per cell; its limit is ours.
 const CELL_BYTES: usize = 4;
+/// More bytes are not read of the strings of a shard together, nor copied in a slice.
+const READ_BYTES: usize = 64 << 10;
+/// Bytes that are copied while an element of a collection is gone through.
+const BYTES: usize = 1024;
 
 /// What is to be replied.
 #[derive(Default)]
@@ -86,94 +93,315 @@ impl Options {
             Ok(parsed)
         }
     }
+
+    /// The table of strings of these lengths.
+    fn table(&self, [a, b]: Pair<usize>) -> Table {
+        let least = match self.idx {
+            true => self.min_match_len,
+            false => 0,
+        };
+        Table::new(a, b, Some(least).filter(|_| !self.len))
+    }
+}
+
+/// The two strings, in their order.
+type Pair<T> = [T; 2];
+
+/// Which of two lengths is the smaller.
+fn shorter([a, b]: Pair<usize>) -> usize {
+    usize::from(b < a)
+}
+
+/// Whether strings of these lengths have a table that is not too large.
+fn check([a, b]: Pair<usize>, settings: &Settings) -> Outcome {
+    let cells = a.saturating_add(1).checked_mul(b.saturating_add(1));
+    let bytes = cells.and_then(|cells| cells.checked_mul(CELL_BYTES));
+    match bytes.is_none_or(|bytes| bytes > settings.proto_max_bulk_len) {
+        true => Err(TOO_LONG),
+        false => Ok(()),
+    }
+}
+
+/// How many elements of a collection it takes as long to go through.
+fn weight([a, b]: Pair<usize>) -> usize {
+    steps(a, b) / ELEMENT_STEPS
 }
 
 fn lcs(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let a = copy_of(ctx, &args[1])?;
-    let b = copy_of(ctx, &args[2])?;
-    answer(&a, &b, args, ctx.settings, &mut ctx.reply)
+    let keys = [&args[1], &args[2]];
+    let options = args.from(3);
+    if let Some(Work::Lcs(job)) = ctx.work() {
+        let short = job.short;
+        return job.go_on(ctx, (Some(keys[short]), keys[1 - short]), options);
+    }
+    let (mut lens, mut hits) = ([0; 2], 0);
+    for (len, key) in lens.iter_mut().zip(keys) {
+        let mut buffer = itoa::Buffer::new();
+        let string = ctx.db.read_string(key).map_err(|_| NOT_STRINGS)?;
+        hits += usize::from(string.is_some());
+        *len = string.map_or(0, |string| text_of(string, &mut buffer).len());
+    }
+    let parsed = Options::parse(options)?;
+    check(lens, ctx.settings)?;
+    if ctx.in_slices(weight(lens), (hits, keys.len() - hits))? {
+        let short = shorter(lens);
+        let job = Box::new(Job::new(lens, &parsed));
+        return job.go_on(ctx, (Some(keys[short]), keys[1 - short]), options);
+    }
+    let mut texts = [Vec::new(), Vec::new()];
+    for (text, key) in texts.iter_mut().zip(keys) {
+        copy_some(ctx, key, text, usize::MAX)?;
+    }
+    let [a, b] = &texts;
+    answer([a, b], &parsed, &mut ctx.reply)
 }
 
-fn copy_of(ctx: &mut Context<'_>, key: &[u8]) -> Result<Vec<u8>, CommandError> {
+/// Copies some more bytes of a string; whether there are more.
+fn copy_some(
+    ctx: &mut Context<'_>,
+    key: &[u8],
+    copy: &mut Vec<u8>,
+    bytes: usize,
+) -> Result<bool, CommandError> {
     let mut buffer = itoa::Buffer::new();
-    let string = ctx.db.read_string(key).map_err(|_| NOT_STRINGS)?;
+    let string = ctx.db.lookup_string(key).map_err(|_| NOT_STRINGS)?;
     let text = text_of(string.unwrap_or(StringRef::Bytes(b"")), &mut buffer);
-    let mut copy = Vec::new();
-    copy.try_reserve_exact(text.len()).map_err(|_| NO_MEMORY)?;
-    copy.extend_from_slice(text);
-    Ok(copy)
+    let room = copy.try_reserve_exact(text.len() - copy.len());
+    room.map_err(|_| NO_MEMORY)?;
+    let end = copy.len().saturating_add(bytes).min(text.len());
+    copy.extend_from_slice(&text[copy.len()..end]);
+    Ok(end < text.len())
 }
 
-/// One string per key; a missing one is empty.
+/// One string per key; a missing one is empty, and of a long one there is the length.
 fn lcs_read(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let mut left = READ_BYTES.min(ctx.settings.slices.above.saturating_mul(BYTES));
     ctx.reply.array(args.len() - 1);
     for key in args.from(1).iter() {
         let mut buffer = itoa::Buffer::new();
         let string = ctx.db.read_string(key).map_err(|_| NOT_STRINGS)?;
-        ctx.reply.bulk(text_of(
-            string.unwrap_or(StringRef::Bytes(b"")),
-            &mut buffer,
-        ));
+        let text = text_of(string.unwrap_or(StringRef::Bytes(b"")), &mut buffer);
+        match left.checked_sub(text.len()) {
+            Some(less) => {
+                left = less;
+                ctx.reply.bulk(text);
+            }
+            None => ctx.reply.integer(text.len() as i64),
+        }
     }
     Ok(())
 }
 
 fn lcs_decide(decision: &mut Decision<'_>) -> Outcome {
-    let text = |index: usize| {
-        decision
-            .read
-            .get(index)
-            .map_or(&b""[..], |reply| bulk_text(reply))
-    };
-    let (a, b) = (text(0), text(1));
-    answer(a, b, decision.args, decision.settings, &mut decision.reply)
-}
-
-fn answer(
-    a: &[u8],
-    b: &[u8],
-    args: Args<'_>,
-    settings: &Settings,
-    reply: &mut Reply<'_>,
-) -> Outcome {
-    let options = Options::parse(args.from(3))?;
-    let cells = (a.len() + 1).checked_mul(b.len() + 1);
-    let bytes = cells.and_then(|cells| cells.checked_mul(CELL_BYTES));
-    if bytes.is_none_or(|bytes| bytes > settings.proto_max_bulk_len) {
-        return Err(TOO_LONG);
+    if let Some(Work::Lcs(job)) = decision.works.pop() {
+        return job.depart(decision);
     }
-    let mut table = Table::new(a, b, !options.len)?;
-    let length = table.fill();
-    if options.len {
-        reply.integer(length as i64);
-    } else if options.idx {
-        reply.map(2);
-        reply.bulk(b"matches");
-        let (mark, mut count) = (reply.array_deferred(), 0);
-        table.walk_back(|found| {
-            if found.len >= options.min_match_len {
-                count += 1;
-                found.reply(reply, options.with_match_len);
-            }
-        });
-        reply.end_array(mark, count);
-        reply.bulk(b"len");
-        reply.integer(length as i64);
-    } else {
-        let mut text = Vec::with_capacity(length);
-        table.walk_back(|found| text.extend(a[found.a..found.a + found.len].iter().rev()));
-        text.reverse();
-        reply.bulk(&text);
+    let options = Options::parse(decision.args.from(3))?;
+    let read = |index: usize| decision.read.get(index).copied().unwrap_or_default();
+    let texts = [read(0), read(1)];
+    let lens = texts.map(|reply| match read_reply(reply) {
+        Some((Read::Integer(len), _)) => usize::try_from(len).unwrap_or(0),
+        _ => bulk_text(reply).len(),
+    });
+    check(lens, decision.settings)?;
+    let is_here = |index: usize| bulk_text(texts[index]).len() == lens[index];
+    let is_much = weight(lens) > decision.settings.slices.above;
+    if !is_much && is_here(0) && is_here(1) {
+        return answer(texts.map(bulk_text), &options, &mut decision.reply);
     }
+    let mut job = Box::new(Job::new(lens, &options));
+    let short = job.short;
+    if is_here(short) {
+        let text = bulk_text(texts[short]);
+        job.text
+            .try_reserve_exact(text.len())
+            .map_err(|_| NO_MEMORY)?;
+        job.text.extend_from_slice(text);
+        return job.depart(decision);
+    }
+    let name = decision.args.get(0).unwrap_or_default();
+    decision.further = Some(Further::Errands(vec![Errand {
+        shard: Some(decision.owners[short]),
+        handler: fetch,
+        args: OwnedArgs::new([name, &decision.args[1 + short]]),
+        work: Work::Lcs(job),
+    }]));
     Ok(())
 }
 
-/// A stretch of bytes that the strings have in common.
-struct Match {
-    /// Where it begins in either string.
-    a: usize,
-    b: usize,
+/// Copies the shorter string, argument 1, for where the other one is.
+fn fetch(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let Some(Work::Lcs(mut job)) = ctx.work() else {
+        return Err(CommandError::Syntax);
+    };
+    match copy_some(ctx, &args[1], &mut job.text, READ_BYTES)? {
+        true => ctx.leave(Work::Lcs(job)),
+        false => ctx.hand_on(Work::Lcs(job)),
+    }
+}
+
+/// Compares the longer string, argument 1, with the other one; then follow the options.
+fn compare(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    match ctx.work() {
+        Some(Work::Lcs(job)) => job.go_on(ctx, (None, &args[1]), args.from(2)),
+        _ => Err(CommandError::Syntax),
+    }
+}
+
+/// A request in slices.
+#[derive(Debug)]
+pub struct Job {
+    /// Which of the strings is shorter, how long it is, and what is copied of it.
+    short: usize,
     len: usize,
+    text: Vec<u8>,
+    table: Table,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Comparing,
+    /// Matches are replied.
+    Replying(Replied),
+    Clearing,
+}
+
+impl Job {
+    fn new(lens: Pair<usize>, options: &Options) -> Self {
+        let short = shorter(lens);
+        Self {
+            short,
+            len: lens[short],
+            text: Vec::new(),
+            table: options.table(lens),
+            stage: Stage::Comparing,
+        }
+    }
+
+    /// Sends it to where the longer string is.
+    fn depart(self: Box<Self>, decision: &mut Decision<'_>) -> Outcome {
+        let (name, long) = (decision.args.get(0).unwrap_or_default(), 1 - self.short);
+        let words = [name, &decision.args[1 + long]].into_iter();
+        decision.errand = Some(Errand {
+            shard: Some(decision.owners[long]),
+            handler: compare,
+            args: OwnedArgs::new(words.chain(decision.args.from(3).iter())),
+            work: Work::Lcs(self),
+        });
+        Ok(())
+    }
+
+    /// Takes a slice of it, where the longer string is.
+    fn go_on(
+        mut self: Box<Self>,
+        ctx: &mut Context<'_>,
+        (short, long): (Option<&[u8]>, &[u8]),
+        options: Args<'_>,
+    ) -> Outcome {
+        let options = Options::parse(options)?;
+        match &mut self.stage {
+            Stage::Comparing => match short {
+                Some(key) if self.text.len() < self.len => {
+                    copy_some(ctx, key, &mut self.text, READ_BYTES)?;
+                }
+                _ => self.compare_some(ctx, long, &options)?,
+            },
+            Stage::Replying(replied) => {
+                let mut slice = replied.slice(ctx);
+                let (table, done) = (&self.table, replied.done);
+                let matches = (done..replied.of).filter_map(|index| table.found(index));
+                slice.fill(&mut ctx.reply, matches, |reply, found| {
+                    found.reply(reply, options.with_match_len);
+                });
+                if !replied.note(slice, ctx)? {
+                    end_matches(&mut ctx.reply, &self.table);
+                    self.stage = Stage::Clearing;
+                }
+            }
+            Stage::Clearing => {
+                if !self.table.free_some() {
+                    return Ok(());
+                }
+            }
+        }
+        ctx.leave(Work::Lcs(self))
+    }
+
+    /// Goes on with the table, and begins the reply when it is done.
+    fn compare_some(
+        &mut self,
+        ctx: &mut Context<'_>,
+        long: &[u8],
+        options: &Options,
+    ) -> Result<(), CommandError> {
+        let mut buffer = itoa::Buffer::new();
+        let budget = ctx.step().saturating_mul(ELEMENT_STEPS);
+        let string = ctx.db.lookup_string(long).map_err(|_| NOT_STRINGS)?;
+        let long = text_of(string.unwrap_or(StringRef::Bytes(b"")), &mut buffer);
+        let (a, b) = match self.short {
+            0 => (&self.text[..], long),
+            _ => (long, &self.text[..]),
+        };
+        if self.table.go_on(a, b, budget).map_err(|_| NO_MEMORY)? {
+            return Ok(());
+        }
+        self.stage = match options.idx {
+            true => {
+                begin_matches(&mut ctx.reply, &self.table);
+                Stage::Replying(Replied::of(self.table.matches()))
+            }
+            false => {
+                reply_whole(&mut ctx.reply, &self.table, a, options)?;
+                Stage::Clearing
+            }
+        };
+        Ok(())
+    }
+}
+
+/// Does all of it at once.
+fn answer([a, b]: Pair<&[u8]>, options: &Options, reply: &mut Reply<'_>) -> Outcome {
+    let mut table = options.table([a.len(), b.len()]);
+    let more = table.go_on(a, b, usize::MAX).map_err(|_| NO_MEMORY)?;
+    debug_assert!(!more, "there is no end to the budget");
+    if !options.idx {
+        return reply_whole(reply, &table, a, options);
+    }
+    begin_matches(reply, &table);
+    for found in (0..table.matches()).filter_map(|index| table.found(index)) {
+        found.reply(reply, options.with_match_len);
+    }
+    end_matches(reply, &table);
+    Ok(())
+}
+
+/// The length, or the text of the subsequence.
+fn reply_whole(reply: &mut Reply<'_>, table: &Table, a: &[u8], options: &Options) -> Outcome {
+    if options.len {
+        reply.integer(table.length() as i64);
+        return Ok(());
+    }
+    let mut text = Vec::new();
+    text.try_reserve_exact(table.length())
+        .map_err(|_| NO_MEMORY)?;
+    let matches = (0..table.matches()).rev();
+    for found in matches.filter_map(|index| table.found(index)) {
+        text.extend_from_slice(&a[found.a..found.a + found.len]);
+    }
+    reply.bulk(&text);
+    Ok(())
+}
+
+fn begin_matches(reply: &mut Reply<'_>, table: &Table) {
+    reply.map(2);
+    reply.bulk(b"matches");
+    reply.array(table.matches());
+}
+
+fn end_matches(reply: &mut Reply<'_>, table: &Table) {
+    reply.bulk(b"len");
+    reply.integer(table.length() as i64);
 }
 
 impl Match {
@@ -190,119 +418,10 @@ impl Match {
     }
 }
 
-struct Table<'a> {
-    a: &'a [u8],
-    b: &'a [u8],
-    /// The last row filled: a bit is 0 where the length grows.
-    row: Vec<u64>,
-    /// All rows, each in whole bytes. Empty when nobody will walk back.
-    rows: Vec<u8>,
-    /// Per byte value, the number of its mask among `masks`.
-    mask_of: [u16; 256],
-    /// For each byte value in `a`, where it stands in `b`: as long as a row.
-    masks: Vec<u64>,
-}
-
-/// `len` times `value`, if there is memory for it.
-fn filled<T: Copy>(value: T, len: usize) -> Result<Vec<T>, CommandError> {
-    let mut all = Vec::new();
-    all.try_reserve_exact(len).map_err(|_| NO_MEMORY)?;
-    all.resize(len, value);
-    Ok(all)
-}
-
-impl<'a> Table<'a> {
-    fn new(a: &'a [u8], b: &'a [u8], walk: bool) -> Result<Self, CommandError> {
-        const NONE: u16 = u16::MAX;
-        let (mut mask_of, mut kinds) = ([NONE; 256], 0);
-        for byte in a {
-            let number = &mut mask_of[usize::from(*byte)];
-            if *number == NONE {
-                (*number, kinds) = (kinds, kinds + 1);
-            }
-        }
-        let width = b.len().div_ceil(64);
-        let mut masks = filled(0u64, usize::from(kinds) * width)?;
-        for (j, byte) in b.iter().enumerate() {
-            let number = mask_of[usize::from(*byte)];
-            if number != NONE {
-                masks[usize::from(number) * width + j / 64] |= 1 << (j % 64);
-            }
-        }
-        let kept = if walk { a.len() * Self::stride(b) } else { 0 };
-        Ok(Self {
-            a,
-            b,
-            row: filled(u64::MAX, width)?,
-            rows: filled(0u8, kept)?,
-            mask_of,
-            masks,
-        })
-    }
-
-    /// Bytes of a row.
-    fn stride(b: &[u8]) -> usize {
-        b.len().div_ceil(8)
-    }
-
-    /// Fills the table; the length of the longest common subsequence.
-    fn fill(&mut self) -> usize {
-        let (width, stride) = (self.row.len(), Self::stride(self.b));
-        let mut rows = self.rows.chunks_exact_mut(stride.max(1));
-        for byte in self.a {
-            let start = usize::from(self.mask_of[usize::from(*byte)]) * width;
-            let mut carry = false;
-            for (cells, mask) in self.row.iter_mut().zip(&self.masks[start..]) {
-                let (sum, over) = cells.overflowing_add(*cells & mask);
-                let (sum, over_too) = sum.overflowing_add(u64::from(carry));
-                carry = over || over_too;
-                *cells = sum | (*cells & !mask);
-            }
-            if let Some(kept) = rows.next() {
-                for (kept, cells) in kept.chunks_mut(8).zip(&self.row) {
-                    kept.copy_from_slice(&cells.to_le_bytes()[..kept.len()]);
-                }
-            }
-        }
-        // What is behind the end of `b` never grows.
-        self.row
-            .iter()
-            .map(|cells| cells.count_zeros() as usize)
-            .sum()
-    }
-
-    /// Calls `found` with every match, from the last to the first.
-    fn walk_back(&self, mut found: impl FnMut(Match)) {
-        let (mut i, mut j) = (self.a.len(), self.b.len());
-        let mut len = 0;
-        while i > 0 && j > 0 {
-            if self.a[i - 1] == self.b[j - 1] {
-                (i, j, len) = (i - 1, j - 1, len + 1);
-                continue;
-            }
-            if len > 0 {
-                found(Match { a: i, b: j, len });
-                len = 0;
-            }
-            let cells = self.rows[(i - 1) * Self::stride(self.b) + (j - 1) / 8];
-            if cells >> ((j - 1) % 8) & 1 == 0 {
-                i -= 1;
-            } else {
-                j -= 1;
-            }
-        }
-        if len > 0 {
-            found(Match { a: i, b: j, len });
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::Table;
     use crate::command::harness::Engine;
     use crate::resp::Protocol;
-    use crate::types::Random;
 
     /// Recorded from redis-server 7.0.15.
     #[test]
@@ -335,57 +454,6 @@ mod tests {
                 "-ERR value is not an integer or out of range",
             ),
         ]);
-    }
-
-    /// Two rows of lengths, and the way back by the rule that ties go left.
-    fn by_the_textbook(a: &[u8], b: &[u8]) -> (Vec<u8>, usize) {
-        let mut lengths = vec![vec![0usize; b.len() + 1]; a.len() + 1];
-        for i in 1..=a.len() {
-            for j in 1..=b.len() {
-                lengths[i][j] = match a[i - 1] == b[j - 1] {
-                    true => lengths[i - 1][j - 1] + 1,
-                    false => lengths[i - 1][j].max(lengths[i][j - 1]),
-                };
-            }
-        }
-        let (mut i, mut j, mut text) = (a.len(), b.len(), Vec::new());
-        while i > 0 && j > 0 {
-            if a[i - 1] == b[j - 1] {
-                text.push(a[i - 1]);
-                (i, j) = (i - 1, j - 1);
-            } else if lengths[i - 1][j] > lengths[i][j - 1] {
-                i -= 1;
-            } else {
-                j -= 1;
-            }
-        }
-        text.reverse();
-        (text, lengths[a.len()][b.len()])
-    }
-
-    #[test]
-    fn words_of_cells_do_as_single_cells_do() {
-        let mut random = Random::new(3);
-        let lengths = [0, 1, 2, 7, 8, 9, 63, 64, 65, 127, 128, 129, 200];
-        for a_len in lengths {
-            for b_len in lengths {
-                for letters in [1, 2, 4, 26, 256] {
-                    let mut text = |len| -> Vec<u8> {
-                        let letter = |_| (random.next() % letters) as u8;
-                        (0..len).map(letter).collect()
-                    };
-                    let (a, b) = (text(a_len), text(b_len));
-                    let (subsequence, length) = by_the_textbook(&a, &b);
-                    let mut table = Table::new(&a, &b, true).unwrap();
-                    assert_eq!(table.fill(), length);
-                    let mut found: Vec<u8> = Vec::new();
-                    table.walk_back(|it| found.extend(a[it.a..it.a + it.len].iter().rev()));
-                    found.reverse();
-                    assert_eq!(found, subsequence);
-                    assert_eq!(Table::new(&a, &b, false).unwrap().fill(), length);
-                }
-            }
-        }
     }
 
     #[test]

@@ -18,6 +18,8 @@ const BEFORE: &[&str] = &[
     "SET old@0 1",
     "SETRANGE big@0 9000 x",
     "SETRANGE more@0 5000 abc",
+    "SET abc@0 aabcbcbacccacbcb",
+    "SET xaybzc@0 xaybzcabccbaxyzabcc",
 ];
 
 /// Requests whose replies are the same each time.
@@ -102,6 +104,15 @@ const CERTAIN: &[&str] = &[
     "BITOP AND old@0 more@0 big@0 none@0",
     "BITOP NOT more@0 more@0",
     "BITOP OR old@0 none@0 none@0",
+    "LCS abc@0 xaybzc@0",
+    "LCS big@0 abc@0",
+    "LCS abc@0 big@0 LEN",
+    "LCS more@0 abc@0 IDX WITHMATCHLEN",
+    "LCS xaybzc@0 abc@0 IDX MINMATCHLEN 2",
+    "LCS none@0 big@0",
+    "LCS big@0 more@0",
+    "LCS l@0 big@0",
+    "LCS big@0 abc@0 LEN IDX",
 ];
 
 /// What holds of every key afterwards, in whatever order.
@@ -216,6 +227,8 @@ fn spread(line: &str) -> String {
         ("z@0", "z@1"),
         ("d@0", "d@2"),
         ("y@0", "y@2"),
+        ("more@0", "more@1"),
+        ("abc@0", "abc@2"),
     ];
     moved(line, &places)
 }
@@ -232,6 +245,26 @@ fn the_same_comes_of_slices_where_keys_are_spread() {
         for (step, home) in [(1, 0), (3, 1), (2, 2)] {
             let sliced = ask(line, home, Slices { above: 0, step });
             assert_eq!(sliced, whole, "{line}");
+        }
+    }
+}
+
+/// Where a result is stored nobody else could make it, so it is recorded as it is.
+#[test]
+fn bits_of_several_shards_are_recorded_where_they_come_to() {
+    let lines = CERTAIN.iter().filter(|line| line.starts_with("BITOP"));
+    for line in lines {
+        for home in 0..SHARDS {
+            let logs = [WHOLE, SLICED].map(|slices| {
+                let mut scene = scene_with(slices, spread);
+                for node in &mut scene.nodes {
+                    node.shard_mut().effects().record(true);
+                }
+                scene.answer(home, &spread(line));
+                let log = |node: &mut Node| text(&node.shard_mut().effects().take());
+                scene.nodes.iter_mut().map(log).collect::<Vec<_>>()
+            });
+            assert_eq!(logs[0], logs[1], "{line}");
         }
     }
 }
@@ -457,6 +490,9 @@ fn what_takes_much_is_a_command_of_a_block() {
         "LLEN d@0",
         "SPOP s@0 20",
         "EXISTS s@0",
+        "BITOP XOR bits@0 big@0 more@0",
+        "BITCOUNT bits@0",
+        "LCS abc@0 xaybzc@0 IDX",
     ]
     .map(str::to_owned);
     for home in 0..SHARDS {
