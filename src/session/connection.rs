@@ -303,6 +303,8 @@ impl Connection {
     #[cold]
     pub fn answer_flowing(&mut self, place: u32, from: Ticket, pieces: Vec<Vec<u8>>) -> bool {
         if self.phase == Phase::Closed {
+            // The rest will not come, and what it was for is to be over all the same.
+            self.answer(place, &[]);
             return false;
         }
         let answered = self.replies.answer_flowing(place, from, pieces);
@@ -346,7 +348,12 @@ impl Connection {
 
     /// Gives up the long replies that are under way.
     pub fn take_flows(&mut self) -> Vec<Ticket> {
-        self.replies.take_flows()
+        let places = self.replies.flowing();
+        let tickets = self.replies.take_flows();
+        for place in places {
+            self.answer(place, &[]);
+        }
+        tickets
     }
 
     /// Whether replies that are ready should wait for those of other cores that
@@ -521,6 +528,38 @@ mod tests {
         assert!(judge(11, 5004));
         assert!(judge(101, 0), "at once");
         assert_eq!(stats.output_limit_disconnections, 3);
+    }
+
+    /// The rest of a long reply is made for nobody when its client has gone, so nobody says
+    /// that it is over.
+    #[test]
+    fn who_is_gone_is_let_go_although_a_long_reply_was_to_come() {
+        let ticket = Ticket {
+            home: shards::ShardId(0),
+            kind: shards::order::TicketKind::Request,
+            number: 1,
+            serial: 1,
+        };
+        for comes_late in [true, false] {
+            let mut connection = connection();
+            let long = connection.wait();
+            let blocking = connection.wait();
+            connection.block(None);
+            if !comes_late {
+                assert!(connection.answer_flowing(long, ticket, vec![vec![b'x']]));
+            }
+            connection.close();
+            let given_up = connection.take_flows();
+            connection.unblock();
+            connection.answer(blocking, &[]);
+            if comes_late {
+                assert!(given_up.is_empty() && !connection.is_released());
+                assert!(!connection.answer_flowing(long, ticket, vec![vec![b'x']]));
+            } else {
+                assert_eq!(given_up, [ticket]);
+            }
+            assert!(connection.is_released(), "{comes_late}");
+        }
     }
 
     /// As when the queue of completions is full: there is nothing left to be stopped, and

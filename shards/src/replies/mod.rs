@@ -412,6 +412,16 @@ impl Replies {
         }
     }
 
+    /// The places of the long replies that are under way.
+    pub fn flowing(&self) -> Vec<u32> {
+        let flows = |place: &Place| matches!(place, Place::Flowing { .. });
+        let places = (0..).zip(&self.order);
+        let flowing = places.filter(|(_, place)| flows(place));
+        flowing
+            .map(|(at, _)| self.first_place.wrapping_add(at))
+            .collect()
+    }
+
     /// Gives up the long replies that are under way.
     pub fn take_flows(&mut self) -> Vec<Ticket> {
         let Self {
