@@ -31,7 +31,7 @@ const SLOWER: usize = 4;
 
 /// A slice in which a set has grown by so many segments is over: they all fill up at
 /// about the same time, and splitting one takes as long as a slice should.
-const SPLIT: usize = 2;
+const SPLIT: usize = 1;
 /// Members after which that is looked at.
 const BETWEEN_LOOKS: usize = 32;
 
