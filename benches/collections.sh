@@ -24,6 +24,7 @@ for port in $redis_port $cordis_port; do
   wait_for "$port"
   redis-benchmark -p "$port" -P 50 -n 1000000 -r 1000000 -q ZADD big __rand_int__ m:__rand_int__ >/dev/null
   for i in $(seq 0 999); do echo "ZADD zset $i member:$i"; done | redis-cli -p "$port" --pipe >/dev/null
+  for i in $(seq 1 10000); do echo "XADD stream $i field value:$i"; done | redis-cli -p "$port" --pipe >/dev/null
   for i in $(seq 0 999); do echo "RPUSH list element:$i"; done | redis-cli -p "$port" --pipe >/dev/null
 done
 
@@ -58,3 +59,6 @@ measure "ZRANGE 10/1000" 200000 ZRANGE zset 500 509
 measure "LRANGE 100/1000" 60000 LRANGE list 0 99
 measure "ZRANK of 632k" 200000 ZRANK big m:__rand_int__
 measure "by score of 632k" 100000 ZRANGEBYSCORE big __rand_int__ +inf LIMIT 0 10
+measure XADD 400000 XADD added '*' field value
+measure "XADD MAXLEN ~" 400000 XADD trimmed MAXLEN '~' 1000 '*' field value
+measure "XRANGE 10/10000" 200000 XRANGE stream 5000 + COUNT 10

@@ -212,7 +212,7 @@ impl Nodes {
 }
 
 fn handler(name: &str) -> Handler {
-    match row(name).expect("there is such a command").run {
+    match row(command(name)).expect("there is such a command").run {
         Run::OneShard(handler) => handler,
         Run::EachShard { part, .. } => part,
         _ => panic!("no such scenario: {name}"),
@@ -230,22 +230,32 @@ fn random_keys() -> impl Iterator<Item = usize> {
     })
 }
 
+/// The command that a scenario is of.
+fn command(name: &str) -> &str {
+    name.strip_suffix("-maxlen").unwrap_or(name)
+}
+
 /// One request for every key; ten keys at once for commands on several.
 fn stream(name: &str, keys: impl IntoIterator<Item = usize>) -> Vec<u8> {
     let value = b"0123456789abcdefghijklmnopqrstuv";
     let mut out = Vec::new();
     let mut reply = Reply::new(&mut out, Protocol::Resp2);
-    if let "sadd" | "hset" | "zadd" | "lpush" | "lpop" = name {
+    if let "sadd" | "hset" | "zadd" | "lpush" | "lpop" | "xadd" | "xadd-maxlen" = name {
         for number in 0..ELEMENTS {
             let (element, score) = (format!("element:{number:012}"), number * 7919 % ELEMENTS);
             let rest = match name {
                 "zadd" => vec![score.to_string(), element],
                 "hset" => vec![element, "xxx".to_owned()],
                 "lpop" => vec![],
+                "xadd" | "xadd-maxlen" => {
+                    let words = ["MAXLEN", "~", "1000", "*", "f", "v"];
+                    let words = &words[if name == "xadd" { 3 } else { 0 }..];
+                    words.iter().map(|word| (*word).to_owned()).collect()
+                }
                 _ => vec![element],
             };
             reply.array(2 + rest.len());
-            reply.bulk(name.as_bytes());
+            reply.bulk(command(name).as_bytes());
             reply.bulk(b"collection");
             rest.iter().for_each(|word| reply.bulk(word.as_bytes()));
         }

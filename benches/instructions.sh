@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 # The difference of a short and a long run: what starting costs is in both.
 few=2000 many=22000
 scenarios=("$@")
-[ ${#scenarios[@]} -gt 0 ] || scenarios=(parse-get parse-set parse-mset get set mget mset sadd new-sadd hset new-hset new-lpush lpop zadd new-zadd
+[ ${#scenarios[@]} -gt 0 ] || scenarios=(parse-get parse-set parse-mset get set mget mset sadd new-sadd hset new-hset new-lpush lpop zadd new-zadd xadd xadd-maxlen
     order1-mget order2-mget order1-mset order2-mset)
 
 if ! built=$(cargo bench -p shards --bench instructions --no-run 2>&1); then

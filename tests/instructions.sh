@@ -30,7 +30,7 @@ esac
 
 # Requests of one key on the shard itself, growing and not; then with the node
 # that looks where they belong, and on two cores.
-scenarios=(get set mget mset new-lpush lpop hset new-hset zadd new-zadd
+scenarios=(get set mget mset new-lpush lpop hset new-hset zadd new-zadd xadd xadd-maxlen
     order1-get order1-set order2-get order2-mget order2-mset)
 
 counted=$(benches/instructions.sh "${scenarios[@]}")

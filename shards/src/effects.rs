@@ -291,12 +291,17 @@ impl Effects {
 
     /// Puts a command in place of the request, or nothing.
     pub(crate) fn replace(&mut self, parts: &[&[u8]]) {
+        self.replace_words(parts.iter().copied());
+    }
+
+    /// As [`Effects::replace`].
+    pub(crate) fn replace_words<'a>(&mut self, words: impl ExactSizeIterator<Item = &'a [u8]>) {
         self.replaced = true;
-        if self.recording && !parts.is_empty() {
+        if self.recording && words.len() > 0 {
             if !self.in_block && self.log.begin_unit() {
                 self.is_replacing = true;
             }
-            self.write(parts.iter().copied());
+            self.write(words);
         }
     }
 

@@ -50,7 +50,7 @@ struct Case(&'static str, Growth);
 
 /// Every row has at least one; those with subcommands, one for each of these.
 ///
-/// `s`, `h`, `z`, `l`, `k`, `g`, `p` are large, of each type; `tiny` and `ztiny` have
+/// `s`, `h`, `z`, `l`, `k`, `g`, `p`, `x` are large, of each type; `tiny` and `ztiny` have
 /// two members of `s` and `z`, `few` two elements.
 #[rustfmt::skip]
 const CASES: &[Case] = &[
@@ -340,6 +340,28 @@ const CASES: &[Case] = &[
     Case("BZPOPMIN none@0 z@1 0", Flat),
     Case("BZPOPMAX none@0 z@1 0", Flat),
     Case("BZMPOP 0 2 none@0 z@1 MIN", Flat),
+    Case("XADD x@1 * f v", Flat),
+    Case("XADD x@1 MAXLEN 600 9999999 f v", Linear),
+    Case("XADD x@1 MINID ~ 590 ACKED * f v", Linear),
+    Case("XADD x@1 MAXLEN 599 DELREF * f v", Linear),
+    Case("XADD x@1 MAXLEN ~ 590 * f v", Linear),
+    Case("XADD x@1 MINID ~ 10 * f v", Flat),
+    Case("XADD new@1 MAXLEN ~ 590 * f v", Flat),
+    Case("XLEN x@1", Flat),
+    Case("XRANGE x@1 300 310", Flat),
+    Case("XRANGE x@1 - + COUNT 10", Flat),
+    Case("XRANGE x@1 - +", Linear),
+    Case("XRANGE x@1 5 +", Linear),
+    Case("XREVRANGE x@1 310 300", Flat),
+    Case("XREVRANGE x@1 + - COUNT 10", Flat),
+    Case("XREVRANGE x@1 + -", Linear),
+    Case("XDEL x@1 5 300", Flat),
+    Case("XDELEX x@1 DELREF IDS 2 5 300", Flat),
+    Case("XTRIM x@1 MAXLEN 10", Linear),
+    Case("XTRIM x@1 MAXLEN 10 ACKED", Linear),
+    Case("XTRIM x@1 MAXLEN 10 DELREF", Linear),
+    Case("XTRIM x@1 MAXLEN ~ 10 LIMIT 0", Linear),
+    Case("XSETID x@1 999999999", Flat),
 ];
 
 /// Rows that are about no data: containers, and a self-test.
@@ -559,6 +581,9 @@ impl Cores {
             for number in 0..size {
                 self.ask(true, &format!("SET key{number}@{} 1", number % 2));
             }
+        }
+        for number in (1..=size).filter(|_| request.contains("x@1")) {
+            self.ask(false, &format!("XADD x@1 {number} field v{number}"));
         }
         // The first field stays.
         for number in (1..size).filter(|number| number * 7919 % 1000 < due) {

@@ -7,13 +7,14 @@
 
 #![allow(clippy::unwrap_used)] // a test may
 
+use shards::command::digest::DIGEST_VALUE;
 use shards::command::{Cargo, OwnedArgs};
 use shards::order::{Block, Client, Manner, Node};
 use shards::resp::{Limits, Partial, Protocol, Status, parse};
 use shards::{Args, COMMANDS, DbIndex, Request, Settings, Shard, ShardId, Slices, UnixMs, row};
 
 const DBS: u16 = 2;
-const KEYS: &[&str] = &["a", "b", "c", "d", "{t}e", "", "l", "m"];
+const KEYS: &[&str] = &["a", "b", "c", "d", "{t}e", "", "l", "m", "x", "y"];
 const MEMBERS: &[&str] = &["m", "n", "1", "-70000", "o"];
 const BEFORE_EVERYTHING: UnixMs = UnixMs(i64::MIN);
 
@@ -176,6 +177,7 @@ fn odd_arguments<'a>(random: &mut Random, name: &str) -> Option<Vec<&'a str>> {
         "pfcount" => vec![key, random.pick(KEYS)][..1 + random.below(2) as usize].to_vec(),
         name if name.starts_with("geo") => return geo_arguments(random, name),
         name if name.starts_with('z') => return zset_arguments(random, name),
+        name if name.starts_with('x') => return stream_arguments(random, name),
         // Changes nothing, and takes its time.
         "pfselftest" => vec!["x"],
         _ => return list_arguments(random, name),
@@ -213,6 +215,55 @@ fn list_arguments<'a>(random: &mut Random, name: &str) -> Option<Vec<&'a str>> {
         }
         _ => return None,
     })
+}
+
+fn stream_arguments<'a>(random: &mut Random, name: &str) -> Option<Vec<&'a str>> {
+    let key = match random.below(8) {
+        0 => random.pick(KEYS),
+        1..5 => "x",
+        _ => "y",
+    };
+    let ids = &["1", "1-1", "1-2", "2-0", "2-1", "3-2", "4-1", "4-5", "5-9"];
+    let (id, other) = (random.pick(ids), random.pick(ids));
+    let trimming: &[&str] = match random.below(8) {
+        0 => &["MAXLEN", "~", "4"],
+        1 => &["MAXLEN", "3"],
+        2 => &["MAXLEN", "~", "1", "LIMIT", "7"],
+        3 => &["MINID", "~", "3-1"],
+        4 => &["MINID", "~", "2-1", "LIMIT", "3", "ACKED"],
+        5 => &["MAXLEN", "=", "2", "DELREF"],
+        6 => &["LIMIT", "0", "ACKED", "MAXLEN", "~", "0"],
+        _ => &["MINID", "4-2"],
+    };
+    let mut arguments = vec![key];
+    match name {
+        "xadd" => {
+            let words: &[&str] = match random.below(4) {
+                0 => trimming,
+                1 => &["NOMKSTREAM"],
+                _ => &[],
+            };
+            arguments.extend(words);
+            let new = &["1-*", "2-*", "3-*", "4-*", "4-*", "5-*"];
+            let id = match random.below(8) {
+                0 => id,
+                1 if random.below(5) == 0 => "*",
+                _ => random.pick(new),
+            };
+            arguments.extend([id, random.pick(MEMBERS), "v"]);
+        }
+        "xtrim" => arguments.extend(trimming),
+        "xdel" => arguments.extend([id, other]),
+        "xdelex" => {
+            let word = random.pick(&["KEEPREF", "DELREF", "ACKED"]);
+            arguments.extend([word, "IDS", "2", id, other]);
+        }
+        // So that ids begin anew.
+        "xsetid" if random.below(2) == 0 => arguments.push("0"),
+        "xsetid" => arguments.extend([id, "ENTRIESADDED", "100", "MAXDELETEDID", other]),
+        _ => return None,
+    }
+    Some(arguments)
 }
 
 fn value(random: &mut Random) -> String {
@@ -392,7 +443,19 @@ fn contents(shard: &mut Shard) -> Vec<String> {
             }
             ask(&["SCARD", key]);
             ask(&["HLEN", key]);
+            ask(&["XRANGE", key, "-", "+"]);
         }
+        let words = std::iter::once(&b"digest"[..]).chain(KEYS.iter().map(|key| key.as_bytes()));
+        let args = OwnedArgs::new(words);
+        let request = Request {
+            db,
+            ..Request::new(DIGEST_VALUE.run.whole(), args.args())
+        };
+        let mut digests = Vec::new();
+        shard
+            .apply(BEFORE_EVERYTHING, &request, &mut digests)
+            .unwrap();
+        contents.push(digests.escape_ascii().to_string());
     }
     contents
 }
@@ -417,6 +480,7 @@ fn a_second_engine_follows_by_effects_alone() {
         // Thresholds of encodings are not those of the other.
         let mut settings = Settings::default();
         settings.encodings.list_max_listpack_size = 3;
+        settings.encodings.stream_node_max_entries = 3;
         if seed % 2 == 0 {
             settings.slices = Slices { above: 0, step: 2 };
         }
@@ -424,7 +488,7 @@ fn a_second_engine_follows_by_effects_alone() {
         let mut replica = Shard::new(DBS, 0..16_384, !seed, Settings::default());
         primary.effects().record(true);
         let mut played = 0;
-        for _ in 0..3_000 {
+        for _ in 0..4_000 {
             now.0 += random.below(300).cast_signed();
             let db = DbIndex(u16::from(random.below(5) == 0));
             let words = request(&mut random, now);

@@ -5,6 +5,9 @@
 #![allow(clippy::unwrap_used)] // a test may
 #![allow(unsafe_code)] // an allocator
 
+#[path = "memory/streams.rs"]
+mod streams;
+
 use shards::command::{OwnedArgs, digest::DIGEST_VALUE};
 use shards::{Request, Settings, Shard, UnixMs, row};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -121,6 +124,10 @@ fn afresh(shard: &mut Shard, mut fresh: Shard) -> Shard {
             "set" => (format!("SMEMBERS {key}"), "SADD", 1),
             "hash" => (format!("HGETALL {key}"), "HSET", 2),
             "zset" => (format!("ZRANGE {key} 0 -1 WITHSCORES"), "ZADD", 2),
+            "stream" => {
+                streams::afresh(shard, &mut fresh, &key);
+                continue;
+            }
             _ => {
                 let value = String::from_utf8(ask(shard, &format!("GET {key}"))).unwrap();
                 let value = value.split("\r\n").nth(1).unwrap();
@@ -177,6 +184,7 @@ fn compare_with(made: fn() -> Shard, what: &str, history: impl FnOnce(&mut Shard
         "SADD set-0 x",
         "HSET hash-0 f x",
         "ZADD zset-0 1 x",
+        "XADD stream-0 1 f x",
     ] {
         ask(&mut first, line);
     }
@@ -618,6 +626,9 @@ fn filled() -> Shard {
     many(&mut shard, 20_000, |at| format!("ZADD zset-0 {at} m{at}"));
     many(&mut shard, 20_000, |at| format!("ZADD zset-1 {at} m{at}"));
     many(&mut shard, 20_000, |at| format!("RPUSH list-0 {at}"));
+    many(&mut shard, 20_000, |at| {
+        format!("XADD stream-0 {} f {at}", at + 1)
+    });
     let text = long(1 << 20);
     ask(&mut shard, &format!("SET string-0 {text}"));
     ask(&mut shard, &format!("HSET hash-1 f {text} g {text} h 1"));
@@ -650,6 +661,9 @@ fn a_read_needs_no_more_than_its_reply_and_a_constant() {
         "ZRANDMEMBER zset-0 -5000",
         "LRANGE list-0 0 -1",
         "LPOS list-0 19999",
+        "XRANGE stream-0 - +",
+        "XREVRANGE stream-0 9000 20",
+        "XRANGE stream-0 70 + COUNT 10",
         "LCS string-1 string-2",
         "BITCOUNT string-0",
         "STRLEN string-0",
@@ -693,6 +707,11 @@ fn a_write_needs_no_more_than_what_is_written_and_a_constant() {
         ("ZREMRANGEBYRANK zset-0 100 400".to_owned(), 0),
         ("SREM set-0 m1 m2 m3".to_owned(), 0),
         ("HDEL hash-1 f".to_owned(), 0),
+        ("XADD stream-0 * f v".to_owned(), 0),
+        ("XTRIM stream-0 MAXLEN 10000".to_owned(), 0),
+        ("XTRIM stream-0 MAXLEN 5000 ACKED".to_owned(), 0),
+        ("XDEL stream-0 19000 19001 19050".to_owned(), 0),
+        (format!("XADD stream-1 * f {text}"), 1),
         ("INCR string-3".to_owned(), 0),
         (format!("SET string-0 {text}"), 1),
         (format!("HSET hash-1 g {text}"), 1),

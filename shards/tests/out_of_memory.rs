@@ -255,6 +255,24 @@ fn on_others() -> Vec<Scenario> {
     ]
 }
 
+fn on_streams() -> Vec<Scenario> {
+    let add = |it: usize| words(&format!("XADD a {} f {}", it + 1, text(it)));
+    let entries: Vec<Vec<String>> = (0..230).map(add).collect();
+    let entries: Vec<&Vec<String>> = entries.iter().collect();
+    let long = format!("XADD a 999 {} {}", "f".repeat(900), "v".repeat(5_000));
+    vec![
+        once(&[], &long),
+        once(&entries, &long),
+        once(&entries, "XADD a 999 f v g w"),
+        once(&entries, "XADD a MAXLEN 20 999 f v"),
+        once(&entries, "XADD a MINID ~ 150 LIMIT 100 ACKED 999 f v"),
+        once(&entries, "XTRIM a MAXLEN 120"),
+        once(&entries, "XTRIM a MAXLEN 20 DELREF"),
+        once(&entries[..60], "XDEL a 5 6 7 8 9"),
+        once(&entries, "COPY a b"),
+    ]
+}
+
 /// What works in slices, and stores what comes of it or removes.
 fn on_much() -> Vec<Scenario> {
     let set = many("SADD a", 0..300, text);
@@ -492,7 +510,14 @@ fn fail_each(test: &str, number: usize, what: &str, small: usize) -> usize {
 
 #[test]
 fn what_memory_was_lacking_for_is_whole_or_told() {
-    let families = [on_sets(), on_hashes(), on_zsets(), on_others(), on_much()];
+    let families = [
+        on_sets(),
+        on_hashes(),
+        on_zsets(),
+        on_streams(),
+        on_others(),
+        on_much(),
+    ];
     let scenarios = families.concat();
     if let Ok(task) = std::env::var(TASK) {
         let (scenario, allocation) = task.split_once(' ').unwrap();

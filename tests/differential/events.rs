@@ -78,6 +78,9 @@ impl Engine {
             [] => row,
             subs => subs.iter().find(is_sub)?,
         };
+        if !row.arity.accepts(request.len()) {
+            return Some(Vec::new());
+        }
         let args = OwnedArgs::new(request.iter().map(Vec::as_slice));
         let asked = Asked {
             db: self.db,

@@ -15,6 +15,7 @@ const BEFORE: &[&str] = &[
     "HSET h f v",
     "GEOADD g 13 38 p",
     "PFADD p x",
+    "XADD x 1 f v",
 ];
 
 const COMMANDS: &str = "OBJECT ENCODING s|OBJECT ENCODING no|OBJECT IDLETIME s|OBJECT IDLETIME no|\
@@ -33,7 +34,8 @@ GEOSEARCH g FROMMEMBER p BYRADIUS 1 km|GEORADIUS g 13 38 9 km|PFCOUNT p|PFCOUNT 
 PFMERGE pd p|COPY s s2|COPY s s2|COPY no s2|RENAME s2 s3|APPEND s x|INCR n|LPUSH l z|LPOP l|\
 LMOVE l l LEFT RIGHT|SETRANGE s 0 a|PERSIST s|EXPIRE s 100|DEL s3|UNLINK no|BITOP AND bd s n|\
 LREM l 0 q|LINSERT l BEFORE b c|LSET l 0 a|HINCRBY h q 1|ZINCRBY z 1 a|SPOP i|RANDOMKEY|\
-SUBSTR s 0 1|WATCH s";
+SUBSTR s 0 1|WATCH s|XLEN x|XLEN no|XRANGE x - +|XRANGE no - +|XREVRANGE x + - COUNT 0|\
+XADD x 2 f v|XDEL x 1|XTRIM x MAXLEN 0|XSETID x 9|XADD no NOMKSTREAM 1 f v";
 
 fn call(client: &mut Client, line: &str) {
     let words: Vec<&str> = line.split(' ').collect();

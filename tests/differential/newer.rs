@@ -37,6 +37,59 @@ fn fields_have_deadlines() {
     });
 }
 
+/// From the documentation of Redis 8.2.
+#[test]
+fn entries_go_with_regard_to_groups() {
+    let cordis = Server::cordis(2, &[]);
+    let mut client = cordis.connect();
+    for (request, reply) in [
+        ("XADD s KEEPREF 1 f v", "$3\r\n1-0\r\n"),
+        ("XADD s NOMKSTREAM acked MAXLEN 5 2 f v", "$3\r\n2-0\r\n"),
+        ("XADD s MINID ~ 1 LIMIT 5 DELREF 3 f v", "$3\r\n3-0\r\n"),
+        ("XADD s ACKED ACKED 4 f v", INVALID_ID),
+        ("XADD s ACKED KEEPREF 4 f v", INVALID_ID),
+        ("XDELEX s IDS 2 1 9", "*2\r\n:1\r\n:-1\r\n"),
+        ("XDELEX s KEEPREF IDS 1 1", "*1\r\n:-1\r\n"),
+        ("XDELEX none ACKED IDS 2 1 2", "*2\r\n:-1\r\n:-1\r\n"),
+        ("XTRIM s MAXLEN 1 ACKED", ":1\r\n"),
+        ("XTRIM s DELREF MAXLEN 0", ":1\r\n"),
+        ("XTRIM s MAXLEN 0 ACKED DELREF", "-ERR syntax error\r\n"),
+        ("XDELEX s IDS 1 x", INVALID_ID),
+        (
+            "XDELEX s IDS 0 1",
+            "-ERR Number of IDs must be a positive integer\r\n",
+        ),
+        (
+            "XDELEX s IDS 3 1 2",
+            "-ERR The `numids` parameter must match the number of arguments\r\n",
+        ),
+        ("XDELEX s IDS 1 1 2", "-ERR syntax error\r\n"),
+        ("XDELEX s ACKED KEEPREF IDS 1 1", "-ERR syntax error\r\n"),
+        ("XLEN s", ":0\r\n"),
+        // Redis 7.2 mends what 7.0 says of these.
+        (
+            "XADD t 5-18446744073709551615 f v",
+            "$22\r\n5-18446744073709551615\r\n",
+        ),
+        (
+            "XADD t 5-* f v",
+            "-ERR The ID specified in XADD is equal or smaller than the target stream top item\r\n",
+        ),
+        ("XADD u 7-4 f v", "$3\r\n7-4\r\n"),
+        ("XDEL u 7-4", ":1\r\n"),
+        (
+            "XSETID u 7-3",
+            "-ERR The ID specified in XSETID is smaller than current max_deleted_entry_id\r\n",
+        ),
+    ] {
+        let words: Vec<&str> = request.split(' ').collect();
+        let got = String::from_utf8_lossy(&client.call(&words).raw).into_owned();
+        assert_eq!(got, reply, "{request}");
+    }
+}
+
+const INVALID_ID: &str = "-ERR Invalid stream ID specified as stream command argument\r\n";
+
 #[test]
 fn newer_than_the_reference() {
     let cordis = Server::cordis(2, &[]);

@@ -76,6 +76,9 @@ pub fn comparison(request: &[Vec<u8>]) -> Comparison {
         map.insert("config|get", Comparison::UnorderedPairs);
         map.insert("hgetall", Comparison::UnorderedPairs);
         map.insert("object|encoding", Comparison::Encoding);
+        // What ids are is known, and how far is trimmed; but for `*`, see below.
+        map.insert("xadd", Comparison::Exact);
+        map.insert("xtrim", Comparison::Exact);
         // Bytes of other structures; the row has no tip that says so.
         map.insert("memory|usage", Comparison::Shape);
         map.extend(
@@ -90,6 +93,9 @@ pub fn comparison(request: &[Vec<u8>]) -> Comparison {
         word.map(|word| String::from_utf8_lossy(&word).into_owned())
             .unwrap_or_default()
     };
+    if lower(0) == "xadd" && request.iter().any(|word| word == b"*") {
+        return Comparison::Shape;
+    }
     let sub = format!("{}|{}", lower(0), lower(1));
     let found = by_name
         .get(lower(0).as_str())

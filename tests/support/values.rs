@@ -72,10 +72,11 @@ const FAVOURITES: &[(&[&str], &[&[u8]])] = &[
         &[b"set:1", b"set:2", b"set:3", b"{t}set"],
     ),
     (&["h"], &[b"hash:1", b"hash:2", b"hash:3", b"{t}hash"]),
+    (&["x"], &[b"stream:1", b"stream:2", b"{t}stream"]),
 ];
 
 /// Whole families by what their names begin with; else a command by its name.
-const FAMILIES: &[&str] = &["geo", "z", "h"];
+const FAMILIES: &[&str] = &["geo", "z", "h", "x"];
 
 const VALUES: &[&[u8]] = &[
     b"",
@@ -186,6 +187,8 @@ pub struct Values {
     epoch_s: i64,
     /// How many relative times were given out; none is given out twice.
     times: i64,
+    /// Milliseconds of the last id that an entry of a stream was to have.
+    entry_ms: u64,
 }
 
 impl Values {
@@ -199,6 +202,7 @@ impl Values {
             rng,
             epoch_s,
             times: 0,
+            entry_ms: 0,
         }
     }
 
@@ -213,6 +217,12 @@ impl Values {
                 self.time(&name)
             }
             "increment" if command.ends_with("float") => self.float(),
+            "id" if command == "xadd" => self.new_id(),
+            "last-id" if command == "xsetid" => (self.entry_ms + 1).to_string().into_bytes(),
+            "id" | "max-deleted-id" if command.starts_with('x') => self.known_id(),
+            "start" | "end" if command.starts_with('x') => self.bound_of_ids(),
+            "threshold" if self.rng.one_in(2) => self.known_id(),
+            "entries-added" => self.number(),
             "score" if self.lexical => b"0".to_vec(),
             "score" | "weight" | "increment" if command.starts_with('z') => self.score(),
             "min" | "max" | "start" | "stop" if self.lexical => {
@@ -289,6 +299,37 @@ impl Values {
                 self.rng.pick(keys).to_vec()
             }
             _ => self.rng.pick(KEYS).to_vec(),
+        }
+    }
+
+    /// An id that is greater than those before, mostly.
+    fn new_id(&mut self) -> Vec<u8> {
+        if self.rng.one_in(8) {
+            return self.known_id();
+        }
+        self.entry_ms += self.rng.below(3) as u64;
+        let seq = self.rng.pick(&["-*", "-*", "-*", "", "-1", "-7", "-12"]);
+        format!("{}{seq}", self.entry_ms).into_bytes()
+    }
+
+    /// An id that an entry may have.
+    fn known_id(&mut self) -> Vec<u8> {
+        if self.rng.one_in(10) {
+            return self.one_of(&["0", "0-1", "-", "+", "x", "1-x", "", " 5", "007-01", "(3"]);
+        }
+        let ms = self.entry_ms.saturating_sub(self.rng.below(40) as u64);
+        let seq = self
+            .rng
+            .pick(&["", "-0", "-0", "-1", "-1", "-2", "-7", "-8"]);
+        format!("{ms}{seq}").into_bytes()
+    }
+
+    /// Where a range of ids begins or ends.
+    fn bound_of_ids(&mut self) -> Vec<u8> {
+        match self.rng.below(6) {
+            0 => self.one_of(&["-", "+"]),
+            1 => [b"(".as_slice(), &self.known_id()].concat(),
+            _ => self.known_id(),
         }
     }
 

@@ -50,6 +50,11 @@ impl Engine {
         self.apply(read, args.args())
     }
 
+    /// Runs a function with what is in a line.
+    pub fn handler(&mut self, handler: Handler, line: &str) -> String {
+        self.apply(handler, words(line).args())
+    }
+
     fn apply(&mut self, handler: Handler, args: Args<'_>) -> String {
         let request = Request {
             db: self.db,

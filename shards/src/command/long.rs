@@ -6,7 +6,7 @@
 //! key, with [`Cargo::long`](super::Cargo::long): then it writes about as much as
 //! [`LongReplies::piece`](crate::types::LongReplies::piece) and leaves there where
 //! it is to go on, until nothing is left. Nobody writes to the collection
-//! meanwhile, so a place in it is a number of elements.
+//! meanwhile, so a place in it is a number of elements, or an id in a stream.
 
 use super::{Cargo, Context};
 use crate::error::CommandError;
@@ -14,12 +14,15 @@ use crate::keyspace::Db;
 use crate::resp::Reply;
 use crate::types::UnixMs;
 use crate::value::Collection;
+use crate::value::stream::StreamId;
 
 /// How far a long reply has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Long {
     /// Elements that were visited. Nothing was written before the first piece.
     visited: usize,
+    /// Of a stream: the next id, and how many entries are left.
+    ids: (StreamId, usize),
     /// There is more to come: the request is to be called again.
     pub more: bool,
     /// Then the key, or something in it, goes by itself.
@@ -30,6 +33,8 @@ pub struct Long {
 pub struct Piece {
     /// Elements that earlier calls have visited.
     pub from: usize,
+    /// Of a stream: where earlier calls have left off, and how many entries were left.
+    pub ids: Option<(StreamId, usize)>,
     /// This is not the first call.
     goes_on: bool,
     /// The handler may be called again.
@@ -57,6 +62,7 @@ impl Piece {
         let from = long.map_or(0, |long| long.visited);
         Self {
             from,
+            ids: long.filter(|long| long.more).map(|long| long.ids),
             goes_on: long.is_some_and(|long| long.more),
             divisible: long.is_some(),
             elements_max,
@@ -82,6 +88,16 @@ impl Piece {
             return found.map_or(Err(CommandError::NoSuchKey), |it| Ok(Some(it)));
         }
         db.read_as::<C>(key)
+    }
+
+    /// Whether the handler may be called again for more.
+    pub fn is_divisible(&self) -> bool {
+        self.divisible
+    }
+
+    /// With more elements in this call a reply is long.
+    pub fn elements_max(&self) -> usize {
+        self.elements_max
     }
 
     /// Begins to reply `len` elements; the first call writes what stands before
@@ -136,6 +152,7 @@ impl Piece {
         }
         cargo.long = Some(Long {
             visited: self.visited,
+            ids: self.ids.unwrap_or_default(),
             more: true,
             goes_at: db.goes_at(key),
         });

@@ -33,6 +33,7 @@ mod sliced;
 mod sort;
 mod spec;
 mod stored;
+mod streams;
 mod strings;
 mod texts;
 mod work;
@@ -526,6 +527,17 @@ impl<'a> Context<'a> {
         self.effects().replace(parts);
     }
 
+    /// As [`Context::propagate`], of words that are made one after the other.
+    pub fn propagate_words<'w>(&mut self, words: impl ExactSizeIterator<Item = &'w [u8]>) {
+        self.effects().replace_words(words);
+    }
+
+    /// Says that there is more in what `key` holds than before, to those who wait for it.
+    #[inline]
+    pub fn grew(&mut self, key: &[u8], of: Type) {
+        self.effects().appeared(key, of);
+    }
+
     /// Whether anybody will read what is propagated.
     #[inline]
     pub fn is_recording(&mut self) -> bool {
@@ -675,4 +687,8 @@ pub static COMMANDS: &[&[Row]] = &[
     sets::algebra::COMMANDS,
     sets::chance::COMMANDS,
     sort::COMMANDS,
+    streams::add::COMMANDS,
+    streams::delete::COMMANDS,
+    streams::range::COMMANDS,
+    streams::trim::COMMANDS,
 ];

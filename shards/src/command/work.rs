@@ -17,7 +17,7 @@ use super::scanning::Scanning;
 use super::stored::{Made, Stored};
 use super::texts::Texts;
 use super::{Context, Outcome, Pieces, Sliced};
-use super::{apart, bitmaps, combining, geo, hashes, lists, sets, sort, strings, zsets};
+use super::{apart, bitmaps, combining, geo, hashes, lists, sets, sort, streams, strings, zsets};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::value::{Copying, Purge, SetPlace, Zset, ZsetRemoval};
@@ -69,6 +69,8 @@ pub enum Work {
     Bits(usize, i64),
     Bitop(Box<bitmaps::combine::Combination>),
     Lcs(Box<strings::lcs::Job>),
+    /// Entries of a stream that are to go.
+    Trim(Box<streams::trim::Job>),
     /// The elements of a reply, of which so many pieces are written.
     Reply(Pieces, usize),
 }

@@ -324,6 +324,25 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// Corrects the header of the array that begins at `mark`, which told another length.
+    pub fn correct_array(&mut self, mark: &Mark, told: usize, len: usize) {
+        let before = self.out.len();
+        self.array(len);
+        let header = self.out.len().saturating_sub(before);
+        // `*`, the digits and the end of the line.
+        let wrong = itoa::Buffer::new().format(told).len().saturating_add(3);
+        if self.is_cut() {
+            return;
+        }
+        let Some(array) = self.out.get_mut(mark.0..) else {
+            return;
+        };
+        array.rotate_right(header);
+        let start = mark.0.saturating_add(header);
+        let end = start.saturating_add(wrong).min(self.out.len());
+        self.out.drain(start.min(end)..end);
+    }
+
     #[inline]
     fn header(&mut self, kind: u8, number: i64) {
         // One digit, as what most requests are answered with: no general

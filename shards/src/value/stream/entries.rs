@@ -142,6 +142,33 @@ impl Entries {
         }
     }
 
+    /// How many entries there are from one id to another, or `most` if there are more.
+    pub fn count(&self, from: StreamId, to: StreamId, most: usize) -> usize {
+        let is_all = self.front().is_none_or(|node| from <= node.key());
+        if is_all && to >= self.last_id {
+            return self.len.min(most);
+        }
+        let place = self.place_of(from).unwrap_or(Ordered::<Node>::FRONT);
+        let mut count = 0;
+        for node in self.nodes.iter_from(place) {
+            if node.key() > to || count >= most {
+                break;
+            }
+            counted::elements(1);
+            let is_whole = from <= node.key() && node.last() <= to;
+            count += match is_whole {
+                true => node.live(),
+                false => node.count(from, to),
+            };
+        }
+        count.min(most)
+    }
+
+    /// The nodes, in order.
+    pub(super) fn iter_nodes(&self) -> ordered::Iter<'_, Node> {
+        self.nodes.iter()
+    }
+
     /// Adds an entry. Its id must be greater than [`Entries::last_id`].
     ///
     /// # Errors

@@ -442,6 +442,14 @@ impl Node {
         end
     }
 
+    /// How many entries live from one id to another.
+    pub fn count(&self, from: StreamId, to: StreamId) -> usize {
+        let mut at = self.seek(from);
+        std::iter::from_fn(|| self.next_live(&mut at))
+            .take_while(|entry| entry.id <= to)
+            .count()
+    }
+
     /// The entry with this id, if it lives.
     #[inline]
     pub fn get(&self, id: StreamId) -> Option<Entry<'_>> {

@@ -69,6 +69,43 @@ impl Stream {
         self.trim_referenced(trim, budget)
     }
 
+    /// Whether a trimming is more work than so many elements, once so many entries are
+    /// added.
+    pub fn trim_exceeds(&self, trim: &Trim, added: u64, elements: usize) -> bool {
+        let entries = &self.entries;
+        let over = |most: u64| (entries.len() as u64 + added).saturating_sub(most);
+        if trim.references == References::Keep || self.groups.is_empty() {
+            let to = match trim.to {
+                TrimTo::MaxLen(most) => TrimTo::MaxLen(most.saturating_sub(added)),
+                TrimTo::MinId(_) => trim.to,
+            };
+            return entries.trim_exceeds(&Trim { to, ..*trim }, elements);
+        }
+        match (trim.to, trim.references) {
+            // All may have to be looked at for the few that may go.
+            (TrimTo::MaxLen(most), References::Acknowledged) => {
+                over(most) > 0 && entries.len() > elements
+            }
+            (TrimTo::MaxLen(most), _) => over(most) > elements as u64,
+            (TrimTo::MinId(min), _) => min.prev().is_some_and(|last| {
+                let gone = entries.range(StreamId::MIN, last);
+                gone.take(elements.saturating_add(1)).count() > elements
+            }),
+        }
+    }
+
+    /// What a trimming that is over would have been to do the same without `~` and limits.
+    pub fn trimmed_to(&self, trim: &Trim) -> TrimTo {
+        match trim.to {
+            TrimTo::MaxLen(_) => TrimTo::MaxLen(self.entries.len() as u64),
+            // What is behind was not looked at.
+            TrimTo::MinId(_) if trim.at > StreamId::MIN => TrimTo::MinId(trim.at),
+            // Nothing is left: all was before it.
+            TrimTo::MinId(min) if self.entries.is_empty() => TrimTo::MinId(min),
+            TrimTo::MinId(_) => TrimTo::MinId(self.entries.first_id()),
+        }
+    }
+
     /// Trims entry by entry, because groups have a say in it.
     fn trim_referenced(&mut self, trim: &mut Trim, mut budget: usize) -> bool {
         loop {
@@ -153,6 +190,27 @@ impl Entries {
             }
             return false;
         }
+    }
+
+    /// Whether a trimming is more work than so many elements.
+    fn trim_exceeds(&self, trim: &Trim, elements: usize) -> bool {
+        let mut left = self.len() as u64;
+        for (passed, node) in self.iter_nodes().enumerate() {
+            let live = node.live() as u64;
+            let removed = self.len() as u64 - left + live;
+            let whole = match trim.to {
+                TrimTo::MaxLen(most) => left - live >= most,
+                TrimTo::MinId(id) => node.last() < id,
+            };
+            if !whole || trim.limit > 0 && removed > trim.limit {
+                return false;
+            }
+            if passed >= elements / super::entries::NODE_COST {
+                return true;
+            }
+            left -= live;
+        }
+        false
     }
 
     /// Drops those entries of the first node that are too many; how many.
