@@ -55,8 +55,8 @@ struct Case(&'static str, Growth);
 #[rustfmt::skip]
 const CASES: &[Case] = &[
     Case("LCS a@0 b@1", Flat),
-    Case("LCS k@1 n@0 LEN", Linear),
-    Case("LCS n@0 k@1 IDX", Linear),
+    Case("LCS k@1 a@0 LEN", Linear),
+    Case("LCS a@0 k@1 IDX", Linear),
     Case("APPEND k@1 x", Flat),
     Case("GETRANGE k@1 0 9", Flat),
     Case("GETRANGE k@1 0 -1", Linear),
