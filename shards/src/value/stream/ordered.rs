@@ -559,3 +559,83 @@ pub fn clone_plain<T: Copy>(
     *budget = some / PLAIN;
     more
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Random;
+    use std::collections::BTreeSet;
+
+    fn id(number: u64) -> StreamId {
+        StreamId::new(number / 8, number % 8)
+    }
+
+    /// The same items, found from any of them and from both ends.
+    fn check(items: &Ordered<StreamId>, twin: &BTreeSet<StreamId>, random: &mut Random) {
+        items.check_invariants();
+        assert_eq!(items.len(), twin.len());
+        assert!(items.iter().eq(twin));
+        assert!(items.iter().rev().eq(twin.iter().rev()));
+        assert_eq!(items.first(), twin.first());
+        assert_eq!(items.last(), twin.last());
+        let from = id(random.next() % 40_000);
+        assert!(items.range_from(from).eq(twin.range(from..)));
+        let mut ends = items.range_from(from);
+        let mut others = twin.range(from..);
+        for step in 0..2_000 {
+            let (one, other) = if step % 3 == 0 {
+                (ends.next(), others.next())
+            } else {
+                (ends.next_back(), others.next_back())
+            };
+            assert_eq!(one, other);
+        }
+        for budget in [1, 50, usize::MAX] {
+            let mut clone = Ordered::new();
+            while clone_plain(items, &mut clone, &mut { budget }).unwrap() {}
+            assert!(clone.iter().eq(twin));
+            clone.check_invariants();
+            while free_plain(&mut clone, &mut { budget }) {}
+            assert_eq!((clone.len(), clone.room), (0, 0));
+        }
+    }
+
+    #[test]
+    fn items_come_and_go_in_any_order() {
+        let mut random = Random::new(5);
+        let (mut items, mut twin) = (Ordered::new(), BTreeSet::new());
+        // Grows and shrinks, at the end, in the middle and at the front.
+        for (phase, bias) in [(0, 9), (1, 2), (2, 7), (3, 1), (4, 8), (5, 1)] {
+            for step in 0..12_000_u64 {
+                let any = id(random.next() % 40_000);
+                if random.next() % 10 < bias {
+                    let new = match phase {
+                        0 => id(step),
+                        _ => any,
+                    };
+                    if twin.insert(new) {
+                        items.insert(new).unwrap();
+                    }
+                } else {
+                    let old = match phase {
+                        3 => twin.first().copied(),
+                        _ => twin.range(any..).next().copied(),
+                    };
+                    let removed = old.and_then(|old| items.remove(old));
+                    assert_eq!(removed, old);
+                    old.map(|old| twin.remove(&old));
+                }
+                if step % 64 == 0 {
+                    items.check_invariants();
+                    assert_eq!(items.get(any), twin.get(&any));
+                }
+            }
+            check(&items, &twin, &mut random);
+        }
+        while let Some(first) = items.pop_first() {
+            assert_eq!(twin.pop_first(), Some(first));
+        }
+        check(&items, &twin, &mut random);
+        assert_eq!(items.heap_bytes(), 0);
+    }
+}

@@ -67,6 +67,8 @@ impl Play {
             1 => 120 + self.below(20),
             2 => 2_000,
             3 => self.below(20_000),
+            // More than a node may have beside others.
+            4 if self.below(10) == 0 => 70_000,
             _ => self.below(12),
         };
         vec![self.below(3) as u8; len as usize]
@@ -359,6 +361,36 @@ impl Play {
             _ => self.change_group(),
         }
         self.check();
+    }
+}
+
+/// Many small nodes, from which is deleted what leaves them sparse.
+#[test]
+fn nodes_that_become_sparse_are_joined() {
+    let mut random = Random::new(3);
+    for (bytes, entries) in [(0, 3), (200, 0), (0, 0)] {
+        let (mut stream, limits) = (Stream::new(), NodeLimits::new(bytes, entries));
+        let mut twin = std::collections::BTreeSet::new();
+        for number in 0..10_000 {
+            let id = StreamId::new(number / 4 + 1, number % 4);
+            let name = [&b"f"[..], b"another"][(random.next() % 2) as usize];
+            let fields = pairs([name, b"value"].into_iter());
+            stream.entries.append(id, fields, limits).unwrap();
+            twin.insert(id);
+        }
+        let all: Vec<StreamId> = twin.iter().copied().collect();
+        for step in 0..40_000 {
+            let id = all[random.next() as usize % all.len()];
+            assert_eq!(stream.entries.delete(id), twin.remove(&id));
+            if step % 500 == 0 {
+                stream.check_invariants();
+                let ids = stream.entries.range(StreamId::MIN, StreamId::MAX);
+                assert!(ids.map(|entry| entry.id).eq(twin.iter().copied()));
+                let ids = stream.entries.range_back(StreamId::MIN, StreamId::MAX);
+                assert!(ids.map(|entry| entry.id).eq(twin.iter().rev().copied()));
+            }
+        }
+        assert!(stream.entries.nodes() <= twin.len() / 12 + 3);
     }
 }
 
