@@ -542,6 +542,7 @@ mod tests {
         };
         for comes_late in [true, false] {
             let mut connection = connection();
+            let first = connection.wait();
             let long = connection.wait();
             let blocking = connection.wait();
             connection.block(None);
@@ -558,6 +559,11 @@ mod tests {
             } else {
                 assert_eq!(given_up, [ticket]);
             }
+            // What was under way to it comes all the same.
+            assert!(!connection.answer_flowing(long, ticket, vec![vec![b'x']]));
+            connection.answer(long, b"x");
+            assert!(!connection.is_released());
+            connection.answer(first, b"first");
             assert!(connection.is_released(), "{comes_late}");
         }
     }
