@@ -307,6 +307,19 @@ pub fn deadline(text: &[u8], now: UnixMs) -> Result<Option<UnixMs>, CommandError
     }
 }
 
+/// As [`deadline`], of milliseconds.
+pub fn deadline_ms(text: &[u8], now: UnixMs) -> Result<Option<UnixMs>, CommandError> {
+    const NO_INTEGER: CommandError =
+        CommandError::Static("ERR timeout is not an integer or out of range");
+    const NEGATIVE: CommandError = CommandError::Static("ERR timeout is negative");
+    const TOO_LATE: CommandError = CommandError::Static("ERR timeout is out of range");
+    match parse_i64(text).ok_or(NO_INTEGER)? {
+        ..0 => Err(NEGATIVE),
+        0 => Ok(None),
+        ms => Ok(Some(UnixMs(now.0.checked_add(ms).ok_or(TOO_LATE)?))),
+    }
+}
+
 /// The keys of a request that ends with a timeout, and until when it waits.
 /// The row's arity asks for both.
 pub fn keys_and_deadline<'a>(

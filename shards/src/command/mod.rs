@@ -690,5 +690,7 @@ pub static COMMANDS: &[&[Row]] = &[
     streams::add::COMMANDS,
     streams::delete::COMMANDS,
     streams::range::COMMANDS,
+    streams::read::COMMANDS,
+    streams::read_group::COMMANDS,
     streams::trim::COMMANDS,
 ];

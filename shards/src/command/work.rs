@@ -71,6 +71,8 @@ pub enum Work {
     Lcs(Box<strings::lcs::Job>),
     /// Entries of a stream that are to go.
     Trim(Box<streams::trim::Job>),
+    /// Streams that are being read or delivered.
+    Streams(Box<streams::delivery::Job>),
     /// The elements of a reply, of which so many pieces are written.
     Reply(Pieces, usize),
 }

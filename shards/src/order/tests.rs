@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 mod convoys;
 mod instant;
+mod readers;
 mod waiting;
 
 const NOW: UnixMs = UnixMs(1_700_000_000_000);
@@ -61,6 +62,18 @@ fn row(name: &str) -> &'static Row {
     let mut rows = COMMANDS.iter().copied().flatten().chain([&JOIN]);
     rows.find(|row| row.name.eq_ignore_ascii_case(name))
         .unwrap()
+}
+
+/// The row of a request, that of its subcommand if it has one.
+fn row_of(args: Args<'_>) -> &'static Row {
+    let row = row(std::str::from_utf8(&args[0]).unwrap());
+    let mut subcommands = row.subcommands.iter();
+    let is_named = |sub: &&Row| {
+        let name = sub.name.rsplit('|').next().unwrap_or_default();
+        args.get(1)
+            .is_some_and(|arg| arg.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    subcommands.find(is_named).unwrap_or(row)
 }
 
 /// A key of a shard: `a1` is one of shard 1.
@@ -123,11 +136,15 @@ impl Scene {
     fn ask(&mut self, home: u16, client: u64, line: &str) {
         let args = words(line);
         let args = args.args();
-        let row = row(line.split(' ').next().unwrap());
+        let row = row_of(args);
         let now = self.clock(home);
         let node = &mut self.nodes[usize::from(home)];
         let placement = match row.run {
-            Run::OneShard(_) => Placement::One(node.owner(&args[1])),
+            Run::OneShard(_) => {
+                let mut keys = Vec::new();
+                crate::command::keys_of(row, args, &mut keys).unwrap();
+                Placement::One(node.owner(&args[*keys.first().unwrap_or(&1)]))
+            }
             _ => node.place(row, args),
         };
         let call = Call {

@@ -2,17 +2,23 @@
 //!
 //! ```text
 //! ids ─▶ options ─▶ trim ─▶ add
-//!    └─▶ range        delete
+//!    ├─▶ range        delete
+//!    └─▶ reading ─▶ delivery ─▶ read, read_group
 //! ```
 //!
 //! [`ids`] reads ids and the bounds of ranges, [`options`] the words that XADD and XTRIM
-//! have in common, and how to go about groups that still refer to what goes.
+//! have in common, and how to go about groups that still refer to what goes; [`reading`]
+//! the arguments of XREAD and XREADGROUP, [`delivery`] how what was found is replied.
 
 pub mod add;
 pub mod delete;
+pub mod delivery;
 pub mod ids;
 pub mod options;
 pub mod range;
+pub mod read;
+pub mod read_group;
+mod reading;
 pub mod trim;
 
 #[cfg(test)]

@@ -57,6 +57,11 @@ impl Consumer {
         self.ids.range_from(id)
     }
 
+    /// How many ids from this one on are pending with it.
+    pub fn pending_len_from(&self, id: StreamId) -> usize {
+        self.ids.len_from(id)
+    }
+
     /// Bytes without those of its ids.
     fn own_bytes(&self) -> usize {
         size_of::<Self>() + self.name.len()

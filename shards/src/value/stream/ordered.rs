@@ -362,6 +362,13 @@ impl<T: Keyed> Ordered<T> {
         }
     }
 
+    /// How many items there are from this id on. O(chunks).
+    pub fn len_from(&self, id: StreamId) -> usize {
+        let place = self.seek(id);
+        let behind = self.chunks.range(place.chunk.min(self.chunks.len())..);
+        behind.map(|chunk| chunk.items.len()).sum::<usize>() - place.at
+    }
+
     /// Where the item with this id lies.
     #[inline]
     pub fn find(&self, id: StreamId) -> Option<Place> {

@@ -1,0 +1,170 @@
+//! Those who wait for entries of streams: who is served by what, and what ends it.
+
+use super::{Client, NOW, SHARDS, Scene, key_of, said};
+use crate::order::Unblock;
+use crate::types::{Random, UnixMs};
+
+/// A reply with one stream and one entry, whose only field has this value.
+fn entry(key: &str, shard: u16, id: &str, value: &str) -> String {
+    let key = key_of(key, shard);
+    let bulk = |text: &str| format!("${} {text}", text.len());
+    format!(
+        "*1 *2 {} *1 *2 {} *2 $1 f {}",
+        bulk(&key),
+        bulk(id),
+        bulk(value)
+    )
+}
+
+fn new() -> Scene {
+    let mut scene = Scene::new();
+    scene.alone = true;
+    scene
+}
+
+/// What `$` means is decided when the wait begins, wherever the streams lie.
+#[test]
+fn who_waits_gets_what_comes_after() {
+    for request in [
+        "XREAD BLOCK 0 STREAMS s@1 $",
+        "XREAD BLOCK 0 STREAMS s@1 t@2 $ $",
+    ] {
+        for home in 0..SHARDS {
+            let mut scene = new();
+            scene.ask(1, 9, "XADD s@1 5-1 f old");
+            scene.said();
+            scene.ask(home, 1, request);
+            scene.deliver_all();
+            assert_eq!(scene.said(), []);
+            // Nothing that it waits for.
+            scene.ask(1, 9, "XDEL s@1 5-1");
+            scene.ask(1, 9, "XSETID s@1 6-0");
+            scene.deliver_all();
+            scene.ask(2, 9, "XADD s@1 7-1 f new");
+            scene.deliver_all();
+            scene.settle();
+            let replies = scene.said();
+            let heard = replies.iter().filter(|reply| reply.0 == 1);
+            let heard: Vec<&str> = heard.map(|reply| reply.1.as_str()).collect();
+            assert_eq!(heard, [entry("s", 1, "7-1", "new")], "{request} {home}");
+        }
+    }
+}
+
+/// One entry is for all who read, also on several shards: in one round, not one after
+/// the other.
+#[test]
+fn an_entry_wakes_every_reader_in_one_round() {
+    let rounds = |readers: u64| {
+        let mut scene = new();
+        for client in 0..readers {
+            let home = (client % u64::from(SHARDS)) as u16;
+            scene.ask(home, client, "XREAD BLOCK 0 STREAMS s@1 t@2 $ $");
+            scene.deliver_all();
+        }
+        scene.ask(1, 1000, "XADD s@1 7-1 f v");
+        let mut boxes = 0;
+        while let Some(at) =
+            (0..SHARDS * SHARDS).find(|at| !scene.channels[usize::from(*at)].is_empty())
+        {
+            scene.deliver(at / SHARDS, at % SHARDS);
+            (0..SHARDS).for_each(|node| {
+                scene.catch_up(node);
+            });
+            boxes += 1;
+        }
+        scene.settle();
+        let replies = scene.said();
+        let served = replies.iter().filter(|reply| reply.0 < 1000);
+        assert!(served.clone().all(|it| it.1 == entry("s", 1, "7-1", "v")));
+        assert_eq!(served.count() as u64, readers);
+        boxes
+    };
+    let few = rounds(6);
+    assert!(rounds(300) <= few * 2, "{few} boxes are enough for six");
+}
+
+/// Who waits for something later, or only in another stream, goes on waiting.
+#[test]
+fn a_reader_waits_for_what_it_asked_for() {
+    for streams in ["s@1 t@1", "s@1 t@2"] {
+        let mut scene = new();
+        scene.ask(0, 1, &format!("XREAD BLOCK 0 STREAMS {streams} 8 $"));
+        scene.ask(
+            1,
+            2,
+            &format!("XREAD COUNT 1 BLOCK 0 STREAMS {streams} 5 $"),
+        );
+        scene.deliver_all();
+        scene.ask(1, 9, "XADD s@1 7-1 f v");
+        scene.deliver_all();
+        let second = said(2, &entry("s", 1, "7-1", "v"));
+        assert_eq!(scene.said(), [said(9, "$3 7-1"), second]);
+        scene.ask(1, 9, "XADD s@1 8-1 f w");
+        scene.deliver_all();
+        let first = said(1, &entry("s", 1, "8-1", "w"));
+        assert_eq!(scene.said(), [said(9, "$3 8-1"), first]);
+        scene.settle();
+        let waits: usize = scene.nodes.iter().map(|node| node.waits().0).sum();
+        assert_eq!(waits, 0);
+    }
+}
+
+/// Of what a block adds on two shards a reader of both sees all or nothing.
+#[test]
+fn a_reader_sees_whole_blocks() {
+    for seed in 0..200 {
+        let (mut scene, mut random) = (new(), Random::new(seed));
+        scene.ask(0, 1, "XREAD BLOCK 0 STREAMS s@1 t@2 $ $");
+        scene.deliver_all();
+        let adds = ["XADD s@1 7-1 f v", "XADD t@2 7-1 f v"].map(str::to_owned);
+        scene.exec_over_shards((random.next() % 3) as u16, 2, &adds);
+        scene.deliver_by_chance(&mut random);
+        scene.settle();
+        let replies = scene.said();
+        let reply = &replies.iter().find(|reply| reply.0 == 1).unwrap().1;
+        assert!(reply.starts_with("*2 "), "{seed}: {reply}");
+    }
+}
+
+/// An end of waiting that crosses with an entry: one reply, and nothing stays.
+#[test]
+fn a_reader_ends_once() {
+    for seed in 0..200 {
+        let (mut scene, mut random) = (new(), Random::new(seed));
+        for client in 0..6 {
+            let home = (random.next() % 3) as u16;
+            let block = [0, 50][(random.next() % 2) as usize];
+            scene.ask(
+                home,
+                client,
+                &format!("XREAD BLOCK {block} STREAMS s@1 t@2 $ $"),
+            );
+            scene.deliver_all();
+            if random.next().is_multiple_of(2) {
+                let waiting = Client {
+                    key: 0,
+                    id: client,
+                    place: client as u32 + 1,
+                };
+                scene.nodes[usize::from(home)].unblock(waiting, None, Unblock::Timeout);
+                scene.collect(home);
+            }
+        }
+        scene.ask(1, 9, "XADD s@1 7-1 f v");
+        scene.deliver_one_by_chance(&mut random);
+        scene.now = UnixMs(NOW.0 + 100);
+        for node in 0..SHARDS {
+            let now = scene.now;
+            scene.nodes[usize::from(node)].time_out(now);
+            scene.collect(node);
+        }
+        scene.deliver_by_chance(&mut random);
+        scene.settle();
+        let mut heard: Vec<u64> = scene.said().iter().map(|reply| reply.0).collect();
+        heard.sort_unstable();
+        assert_eq!(heard, [0, 1, 2, 3, 4, 5, 9], "{seed}");
+        let waits: usize = scene.nodes.iter().map(|node| node.waits().0).sum();
+        assert_eq!(waits, 0, "{seed}");
+    }
+}
