@@ -107,6 +107,41 @@ fn lists_come_whole_and_in_order() {
 }
 
 #[test]
+fn ranges_of_streams_come_whole_and_in_order() {
+    const ENTRIES: usize = 30_000;
+    for shards in shards() {
+        let server = Server::cordis(shards, &[]);
+        let mut client = server.connect();
+        let entry = |number: usize| {
+            let (id, value) = (number.to_string(), element(number));
+            words(&["XADD", "stream", &id, "f", &value])
+        };
+        client.pipeline(&(1..=ENTRIES).map(entry).collect::<Vec<_>>());
+        client.call(&["XDEL", "stream", "7", "20000"]);
+        let there = |number: &usize| ![7, 20_000].contains(number);
+        let all: Vec<usize> = (1..=ENTRIES).filter(there).collect();
+        let back: Vec<usize> = all.iter().rev().copied().collect();
+        for (request, expected) in [
+            (&["XRANGE", "stream", "-", "+"][..], &all[..]),
+            (&["XREVRANGE", "stream", "+", "-"], &back),
+            (&["XRANGE", "stream", "(4", "+"], &all[4..]),
+            (
+                &["XRANGE", "stream", "8", "+", "COUNT", "25000"],
+                &all[6..25_006],
+            ),
+        ] {
+            let reply = client.call(request).value();
+            assert_eq!(reply.items().len(), expected.len(), "{request:?}");
+            for (got, number) in reply.items().iter().zip(expected) {
+                let parts = got.items();
+                let (id, value) = (parts[0].text(), parts[1].items()[1].text());
+                assert_eq!((id, value), (format!("{number}-0"), element(*number)));
+            }
+        }
+    }
+}
+
+#[test]
 fn sets_and_hashes_come_whole_and_once() {
     for shards in shards() {
         let server = Server::cordis(shards, &[]);
