@@ -42,15 +42,17 @@ enum Growth {
     Flat,
     /// As the size, maybe times a logarithm.
     Linear,
+    /// As the size times its logarithm: each element is looked for.
+    Searched,
 }
-use Growth::{Flat, Linear};
+use Growth::{Flat, Linear, Searched};
 
 /// The request; `@0` and `@1` say which of two cores a key is on, if they differ.
 struct Case(&'static str, Growth);
 
 /// Every row has at least one; those with subcommands, one for each of these.
 ///
-/// `s`, `h`, `z`, `l`, `k`, `g`, `p`, `x` are large, of each type; `tiny` and `ztiny` have
+/// `s`, `h`, `z`, `l`, `k`, `g`, `p`, `x` are large, of each type, as is what is pending in `y`; `tiny` and `ztiny` have
 /// two members of `s` and `z`, `few` two elements.
 #[rustfmt::skip]
 const CASES: &[Case] = &[
@@ -340,6 +342,36 @@ const CASES: &[Case] = &[
     Case("BZPOPMIN none@0 z@1 0", Flat),
     Case("BZPOPMAX none@0 z@1 0", Flat),
     Case("BZMPOP 0 2 none@0 z@1 MIN", Flat),
+    Case("XACK y@1 g 5 70", Flat),
+    Case("XACK y@1 g 5 70 @ids", Linear),
+    Case("XACKDEL y@1 g IDS 2 5 70", Flat),
+    Case("XACKDEL y@1 g ACKED IDS 2 5 70", Flat),
+    Case("XACKDEL y@1 g DELREF IDS 2 5 70", Flat),
+    Case("XCLAIM y@1 g d 0 5 70 300", Flat),
+    Case("XCLAIM y@1 g d 0 @ids", Searched),
+    Case("XAUTOCLAIM y@1 g d 0 100 COUNT 20", Flat),
+    Case("XAUTOCLAIM y@1 g d 999999999 100 COUNT 20", Flat),
+    Case("XAUTOCLAIM y@1 g d 0 0 COUNT 1000000 JUSTID", Searched),
+    Case("XAUTOCLAIM y@1 g d 999999999 0 COUNT 1000000", Searched),
+    Case("XPENDING y@1 g", Flat),
+    Case("XPENDING y@1 g 100 + 20", Flat),
+    Case("XPENDING y@1 g 100 + 20 c", Flat),
+    Case("XPENDING y@1 g - + 1000000", Linear),
+    Case("XPENDING y@1 g IDLE 999999999 - + 10", Linear),
+    Case("XPENDING y@1 crowd", Linear),
+    Case("XGROUP CREATE y@1 new $", Flat),
+    Case("XGROUP SETID y@1 g 5", Flat),
+    Case("XGROUP CREATECONSUMER y@1 g new", Flat),
+    Case("XGROUP DELCONSUMER y@1 g c", Linear),
+    Case("XGROUP DELCONSUMER y@1 g idle", Flat),
+    Case("XGROUP DESTROY y@1 g", Flat),
+    Case("XGROUP HELP", Flat),
+    Case("XINFO STREAM y@1", Flat),
+    Case("XINFO STREAM y@1 FULL COUNT 0", Linear),
+    Case("XINFO GROUPS y@1", Flat),
+    Case("XINFO CONSUMERS y@1 g", Flat),
+    Case("XINFO CONSUMERS y@1 crowd", Linear),
+    Case("XINFO HELP", Flat),
     Case("XADD x@1 * f v", Flat),
     Case("XADD x@1 MAXLEN 600 9999999 f v", Linear),
     Case("XADD x@1 MINID ~ 590 ACKED * f v", Linear),
@@ -365,7 +397,7 @@ const CASES: &[Case] = &[
 ];
 
 /// Rows that are about no data: containers, and a self-test.
-const BESIDE: &[&str] = &["pfselftest", "memory", "object"];
+const BESIDE: &[&str] = &["pfselftest", "memory", "object", "xgroup", "xinfo"];
 
 /// Requests that cost more than their rows say, and why that is so today. The list
 /// may only get shorter.
@@ -402,6 +434,8 @@ struct Cores {
     /// The deepest that the stack was, in bytes.
     stack_max: u64,
     now: UnixMs,
+    /// What requests are about has so many elements.
+    size: usize,
     /// The last stamp.
     stamp: u64,
     reply: Vec<u8>,
@@ -421,6 +455,7 @@ impl Cores {
             turn_max: Counts::default(),
             stack_max: 0,
             now: START,
+            size: 0,
             stamp: 0,
             reply: Vec::new(),
         }
@@ -439,11 +474,13 @@ impl Cores {
     }
 
     fn words(&self, line: &str) -> Vec<String> {
+        let ids = || (1..=self.size).map(|number| number.to_string()).collect();
         let word = |word: &str| match word.split_once('@') {
-            Some((name, place)) => self.key(name, place),
-            None => word.to_owned(),
+            Some(("", "ids")) => ids(),
+            Some((name, place)) => vec![self.key(name, place)],
+            None => vec![word.to_owned()],
         };
-        line.split(' ').map(word).collect()
+        line.split(' ').flat_map(word).collect()
     }
 
     /// A client of core 1 asks, or of the first if `far`, and everything that
@@ -545,6 +582,7 @@ impl Cores {
 
     /// What a request is about, of `size`; so many fields of a thousand are due.
     fn fill(&mut self, size: usize, due: usize, request: &str) {
+        self.size = size;
         let numbers = |word: fn(usize) -> String| (0..size).map(word).collect::<Vec<_>>().join(" ");
         let lists = [
             ("SADD s@1", numbers(|n| format!("m{n}"))),
@@ -585,11 +623,39 @@ impl Cores {
         for number in (1..=size).filter(|_| request.contains("x@1")) {
             self.ask(false, &format!("XADD x@1 {number} field v{number}"));
         }
+        if request.contains("y@1") {
+            self.fill_groups(size, request);
+        }
         // The first field stays.
         for number in (1..size).filter(|number| number * 7919 % 1000 < due) {
             self.ask(false, &format!("HPEXPIREAT h@1 {DUE} FIELDS 1 f{number}"));
         }
         self.now = LATER;
+    }
+}
+
+impl Cores {
+    /// A stream all of which is pending with one consumer of a group; and a group of many
+    /// consumers.
+    fn fill_groups(&mut self, size: usize, request: &str) {
+        for number in 1..=size {
+            self.ask(false, &format!("XADD y@1 {number} field v{number}"));
+        }
+        self.ask(false, "XGROUP CREATE y@1 g 0");
+        self.ask(false, "XGROUP CREATECONSUMER y@1 g idle");
+        self.ask(false, "XCLAIM y@1 g c 0 @ids FORCE JUSTID");
+        self.ask(false, "XPENDING y@1 g");
+        let pending = format!("*4\r\n:{size}\r\n");
+        assert!(self.reply.starts_with(pending.as_bytes()));
+        if request.contains("crowd") {
+            self.ask(false, "XGROUP CREATE y@1 crowd 0");
+            for number in 1..=size {
+                self.ask(
+                    false,
+                    &format!("XCLAIM y@1 crowd c{number} 0 {number} FORCE"),
+                );
+            }
+        }
     }
 }
 
@@ -625,7 +691,7 @@ fn costs(case: &Case, size: usize, due: usize) -> Vec<Cost> {
     let cost = |(together, far)| {
         let mut cores = Cores::new(together);
         cores.fill(size, due, case.0);
-        cores.stack_max = 0;
+        (cores.stack_max, cores.slice_max) = (0, Counts::default());
         let work = cores.ask(far, case.0);
         Cost {
             work,
@@ -640,7 +706,11 @@ fn costs(case: &Case, size: usize, due: usize) -> Vec<Cost> {
 /// What is wrong with a case, if anything.
 fn verdict(case: &Case, due: usize) -> Option<String> {
     let (small, large) = (costs(case, SMALL, due), costs(case, LARGE, due));
-    let factor = if case.1 == Flat { 2 } else { 24 };
+    let factor = match case.1 {
+        Flat => 2,
+        Linear => 24,
+        Searched => 48,
+    };
     let mut pairs = small.iter().zip(&large);
     let grows = pairs.any(|(small, large)| large.work > factor * small.work + CONSTANT);
     // A recursion is as deep for much as for little.
@@ -649,7 +719,7 @@ fn verdict(case: &Case, due: usize) -> Option<String> {
     // Who may do all of it may do so only where the keys lie apart.
     let usual = match case.1 {
         Flat => large[0].work,
-        Linear => large[0].work.max(LARGE as u64),
+        Linear | Searched => large[0].work.max(LARGE as u64),
     };
     let apart = large.iter().any(|cost| cost.work > 8 * usual + CONSTANT);
     let too_long = |slice: &Counts| {
@@ -688,7 +758,7 @@ fn every_row_has_a_case() {
             .any(|case| std::ptr::eq(row_of_case(case), row));
         assert_ne!(counted, BESIDE.contains(&row.name), "{}", row.name);
     }
-    for case in CASES.iter().filter(|case| case.1 == Linear) {
+    for case in CASES.iter().filter(|case| case.1 != Flat) {
         let complexity = row_of_case(case).complexity;
         assert!(
             complexity.contains('N'),

@@ -11,7 +11,9 @@ use shards::command::digest::DIGEST_VALUE;
 use shards::command::{Cargo, OwnedArgs};
 use shards::order::{Block, Client, Manner, Node};
 use shards::resp::{Limits, Partial, Protocol, Status, parse};
-use shards::{Args, COMMANDS, DbIndex, Request, Settings, Shard, ShardId, Slices, UnixMs, row};
+use shards::{
+    Args, COMMANDS, DbIndex, Request, Row, Settings, Shard, ShardId, Slices, UnixMs, row,
+};
 
 const DBS: u16 = 2;
 const KEYS: &[&str] = &["a", "b", "c", "d", "{t}e", "", "l", "m", "x", "y"];
@@ -38,8 +40,17 @@ impl Random {
     }
 }
 
-fn apply(shard: &mut Shard, now: UnixMs, db: DbIndex, args: Args<'_>) -> Vec<u8> {
+/// The row of a request, or that of its subcommand.
+fn row_of(args: Args<'_>) -> &'static Row {
     let row = row(&args[0]).unwrap();
+    let sub = args.get(1).unwrap_or_default().to_ascii_lowercase();
+    let full = [row.name.as_bytes(), b"|", &sub].concat();
+    let mut rows = row.subcommands.iter();
+    rows.find(|row| row.name.as_bytes() == full).unwrap_or(row)
+}
+
+fn apply(shard: &mut Shard, now: UnixMs, db: DbIndex, args: Args<'_>) -> Vec<u8> {
+    let row = row_of(args);
     let mut out = Vec::new();
     if !row.arity.accepts(args.len()) {
         return out;
@@ -217,6 +228,70 @@ fn list_arguments<'a>(random: &mut Random, name: &str) -> Option<Vec<&'a str>> {
     })
 }
 
+/// Arguments of commands on consumer groups.
+fn group_arguments<'a>(
+    random: &mut Random,
+    name: &str,
+    (key, id, other): (&'a str, &'a str, &'a str),
+) -> Option<Vec<&'a str>> {
+    let (group, consumer) = (random.pick(&["g", "g", "h"]), random.pick(&["c", "d", "e"]));
+    let idle = random.pick(&["0", "0", "500"]);
+    let mut arguments = vec![key, group];
+    match name {
+        "xgroup" => {
+            let sub = random.pick(&[
+                "CREATE",
+                "CREATE",
+                "CREATE",
+                "SETID",
+                "CREATECONSUMER",
+                "DELCONSUMER",
+                "DESTROY",
+            ]);
+            // Groups mostly stay.
+            if sub == "DESTROY" && random.below(3) != 0 {
+                return Some(vec![sub, key, "none"]);
+            }
+            arguments.insert(0, sub);
+            arguments.extend(match sub {
+                "CREATE" | "SETID" => vec![random.pick(&["$", "0", id])],
+                "DESTROY" => vec![],
+                _ => vec![consumer],
+            });
+            if sub == "CREATE" && random.below(2) == 0 {
+                arguments.push("MKSTREAM");
+            }
+            if sub.len() < 7 && random.below(3) == 0 {
+                arguments.extend(["ENTRIESREAD", random.pick(&["-1", "0", "3"])]);
+            }
+        }
+        "xack" => arguments.extend([id, other]),
+        "xackdel" => {
+            let word = random.pick(&["KEEPREF", "DELREF", "ACKED"]);
+            arguments.extend([word, "IDS", "2", id, other]);
+        }
+        "xclaim" => {
+            arguments.extend([consumer, idle, id, other]);
+            for _ in 0..random.below(4) {
+                arguments.extend(match random.below(8) {
+                    0..4 => vec!["FORCE"],
+                    4 => vec!["JUSTID"],
+                    5 => vec!["IDLE", "300"],
+                    6 => vec!["RETRYCOUNT", "9"],
+                    _ => vec!["LASTID", other],
+                });
+            }
+        }
+        "xautoclaim" => {
+            arguments.extend([consumer, idle, random.pick(&["0", id])]);
+            arguments.extend([&[][..], &["COUNT", "3"], &["JUSTID"]][random.below(3) as usize]);
+        }
+        "xpending" => arguments.extend(["-", "+", "9"]),
+        _ => return None,
+    }
+    Some(arguments)
+}
+
 fn stream_arguments<'a>(random: &mut Random, name: &str) -> Option<Vec<&'a str>> {
     let key = match random.below(8) {
         0 => random.pick(KEYS),
@@ -261,7 +336,7 @@ fn stream_arguments<'a>(random: &mut Random, name: &str) -> Option<Vec<&'a str>>
         // So that ids begin anew.
         "xsetid" if random.below(2) == 0 => arguments.push("0"),
         "xsetid" => arguments.extend([id, "ENTRIESADDED", "100", "MAXDELETEDID", other]),
-        _ => return None,
+        _ => return group_arguments(random, name, (key, id, other)),
     }
     Some(arguments)
 }
@@ -546,7 +621,7 @@ fn blocks_leave_their_effects_together() {
             for _ in 0..random.below(6) {
                 let words = request(&mut random, now);
                 let args = OwnedArgs::new(words.iter().map(|word| word.as_bytes()));
-                let row = row(&words[0]).unwrap();
+                let row = row_of(args.args());
                 if row.arity.accepts(words.len()) {
                     assert!(block.push(0, row, None, args.args()));
                 }

@@ -32,6 +32,8 @@ pub enum Comparison {
     Picked,
     /// A cursor and elements; the same ones, in any order, where one reply has all.
     Scanned,
+    /// What is told of streams and groups, but for how they are kept and for times.
+    Told,
     /// Same type, and errors the same text.
     Shape,
 }
@@ -79,6 +81,17 @@ pub fn comparison(request: &[Vec<u8>]) -> Comparison {
         // What ids are is known, and how far is trimmed; but for `*`, see below.
         map.insert("xadd", Comparison::Exact);
         map.insert("xtrim", Comparison::Exact);
+        for name in [
+            "xinfo|stream",
+            "xinfo|groups",
+            "xinfo|consumers",
+            "xpending",
+        ] {
+            map.insert(name, Comparison::Told);
+        }
+        for name in ["xclaim", "xautoclaim"] {
+            map.insert(name, Comparison::Exact);
+        }
         // Bytes of other structures; the row has no tip that says so.
         map.insert("memory|usage", Comparison::Shape);
         map.extend(
@@ -145,8 +158,73 @@ pub fn same(how: Comparison, request: &[Vec<u8>], one: &Reply, other: &Reply) ->
             .any(|(_, older, newer)| one.is_text(older) && other.is_text(newer)),
         Comparison::Picked => same_choice(request, &one.value(), &other.value()),
         Comparison::Scanned => same_step(request, &one.value(), &other.value()),
+        Comparison::Told => !one.is_error() && same_told(&one.value(), &other.value()),
         Comparison::Shape => one.raw[0] == other.raw[0] && !one.is_error(),
     }
+}
+
+/// Fields of XINFO that are of a server's own, depend on its clock, or are new in 7.2.
+const OWN_FIELDS: &[&[u8]] = &[
+    b"radix-tree-keys",
+    b"radix-tree-nodes",
+    b"seen-time",
+    b"active-time",
+    b"idle",
+    b"inactive",
+];
+
+/// Whether two replies of XINFO or XPENDING say the same.
+fn same_told(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Map(_), Value::Map(_)) => {
+            let pairs = |value: &Value| match value {
+                Value::Map(pairs) => flat_fields(pairs.iter().map(|(name, of)| (name, of))),
+                _ => Vec::new(),
+            };
+            same_all(&pairs(one), &pairs(other))
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            let fields = |items: &[Value]| {
+                let pairs = items.chunks_exact(2).map(|pair| (&pair[0], &pair[1]));
+                match items.len() % 2 {
+                    0 => flat_fields(pairs),
+                    _ => items.to_vec(),
+                }
+            };
+            // A record of what is pending: an id, maybe a consumer, a time, a number.
+            let is_record = |items: &[Value]| {
+                matches!(items, [Value::Bulk(id), .., Value::Integer(_), Value::Integer(_)]
+                    if id.contains(&b'-'))
+            };
+            match is_record(one) && is_record(other) && one.len() == other.len() {
+                true => {
+                    let time = one.len() - 2;
+                    let near = match (&one[time], &other[time]) {
+                        (Value::Integer(one), Value::Integer(other)) => {
+                            one.abs_diff(*other) <= CLOCK_TOLERANCE_MS as u64
+                        }
+                        _ => false,
+                    };
+                    near && one[..time] == other[..time] && one.last() == other.last()
+                }
+                false => same_all(&fields(one), &fields(other)),
+            }
+        }
+        _ => one == other,
+    }
+}
+
+fn same_all(one: &[Value], other: &[Value]) -> bool {
+    one.len() == other.len() && (one.iter().zip(other)).all(|(one, other)| same_told(one, other))
+}
+
+/// Names and contents, one behind the other, without [`OWN_FIELDS`].
+fn flat_fields<'a>(pairs: impl Iterator<Item = (&'a Value, &'a Value)>) -> Vec<Value> {
+    let own = |name: &Value| matches!(name, Value::Bulk(name) if OWN_FIELDS.contains(&&name[..]));
+    let pairs = pairs.filter(|(name, _)| !own(name));
+    pairs
+        .flat_map(|(name, of)| [name.clone(), of.clone()])
+        .collect()
 }
 
 /// Types whose values have an encoding in 7.2 that 7.0 did not give them: what 7.0

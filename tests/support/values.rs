@@ -277,6 +277,18 @@ impl Values {
             ]),
             "element" | "pivot" if !self.rng.one_in(3) => self.one_of(&["a", "b", "1", "-300"]),
             _ if is_key => self.key(command),
+            _ if command.starts_with('x') => self.of_group(&name),
+            _ => self.value(),
+        }
+    }
+
+    /// Something for a placeholder of a command on consumer groups.
+    fn of_group(&mut self, name: &str) -> Vec<u8> {
+        match name {
+            "group" => self.one_of(&["g", "g", "g", "h", ""]),
+            "consumer" => self.one_of(&["c", "d", ""]),
+            "min-idle-time" => self.one_of(&["0", "-1", "100000000", "x"]),
+            "entries-read" => self.number(),
             _ => self.value(),
         }
     }

@@ -693,4 +693,9 @@ pub static COMMANDS: &[&[Row]] = &[
     streams::read::COMMANDS,
     streams::read_group::COMMANDS,
     streams::trim::COMMANDS,
+    streams::ack::COMMANDS,
+    streams::claim::COMMANDS,
+    streams::groups::COMMANDS,
+    streams::info::COMMANDS,
+    streams::pending::COMMANDS,
 ];

@@ -58,26 +58,45 @@ impl Pieces {
     /// # Errors
     /// As there.
     pub fn add(&mut self, protocol: Protocol, bytes: Option<&[u8]>) -> Result<(), CommandError> {
+        let piece = self.open_piece()?;
+        let len = bytes.map_or(0, <[u8]>::len);
+        let room = piece.try_reserve(len.saturating_add(FRAME_BYTES));
+        room.map_err(|_| CommandError::OutOfMemory)?;
+        self.write(protocol, |reply| match bytes {
+            Some(bytes) => reply.bulk(bytes),
+            None => reply.null(),
+        })
+    }
+
+    /// Adds an element, whatever it is.
+    ///
+    /// # Errors
+    /// There is no memory for it; then there is nothing more to be done with all this.
+    pub fn write(
+        &mut self,
+        protocol: Protocol,
+        write: impl FnOnce(&mut Reply<'_>),
+    ) -> Result<(), CommandError> {
+        let piece = self.open_piece()?;
+        let before = piece.len();
+        let mut reply = Reply::new(piece, protocol);
+        write(&mut reply);
+        reply.complete()?;
+        let written = piece.len() - before;
+        self.bytes += written;
+        self.len += 1;
+        Ok(())
+    }
+
+    /// The last piece, or another one if that is full.
+    fn open_piece(&mut self) -> Result<&mut Vec<u8>, CommandError> {
         let full = |piece: &Vec<u8>| piece.len() >= PIECE_BYTES;
         if self.pieces.last().is_none_or(full) {
             let room = self.pieces.try_reserve(1);
             room.map_err(|_| CommandError::OutOfMemory)?;
             self.pieces.push(Vec::new());
         }
-        if let Some(piece) = self.pieces.last_mut() {
-            let len = bytes.map_or(0, <[u8]>::len);
-            let room = piece.try_reserve(len.saturating_add(FRAME_BYTES));
-            room.map_err(|_| CommandError::OutOfMemory)?;
-            let before = piece.len();
-            let mut reply = Reply::new(piece, protocol);
-            match bytes {
-                Some(bytes) => reply.bulk(bytes),
-                None => reply.null(),
-            }
-            self.bytes += piece.len() - before;
-            self.len += 1;
-        }
-        Ok(())
+        self.pieces.last_mut().ok_or(CommandError::OutOfMemory)
     }
 
     /// Adds all elements of another one behind its own.

@@ -73,6 +73,13 @@ pub enum Work {
     Trim(Box<streams::trim::Job>),
     /// Streams that are being read or delivered.
     Streams(Box<streams::delivery::Job>),
+    /// Of what is pending in a group, and of ids that are acknowledged or claimed.
+    Pending(Box<streams::pending::Listing>),
+    Ack(Box<streams::ack::Acking>),
+    Claim(Box<streams::claim::Claiming>),
+    /// A consumer goes, with whom so many entries were pending.
+    Leaving(usize),
+    Info(streams::info::Telling),
     /// The elements of a reply, of which so many pieces are written.
     Reply(Pieces, usize),
 }
@@ -147,6 +154,16 @@ impl Context<'_> {
             true => self.leave(Work::Reply(pieces, number + 1)),
             false => Ok(()),
         }
+    }
+
+    /// Replies elements of which the header has been written: at once, where there are no
+    /// slices.
+    pub fn reply_all(&mut self, pieces: Pieces) -> Outcome {
+        if self.cargo.divisible {
+            return self.reply_pieces(pieces, 0);
+        }
+        pieces.reply_elements(&mut self.reply);
+        Ok(())
     }
 
     /// Of `left` things to do, how many are to be done in this call.

@@ -10,16 +10,23 @@
 //! have in common, and how to go about groups that still refer to what goes; [`reading`]
 //! the arguments of XREAD and XREADGROUP, [`delivery`] how what was found is replied.
 
+pub mod ack;
 pub mod add;
+pub mod claim;
 pub mod delete;
 pub mod delivery;
+pub mod groups;
 pub mod ids;
+pub mod info;
 pub mod options;
+pub mod pending;
 pub mod range;
 pub mod read;
 pub mod read_group;
 mod reading;
 pub mod trim;
 
+#[cfg(test)]
+mod group_tests;
 #[cfg(test)]
 mod tests;

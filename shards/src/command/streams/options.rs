@@ -266,6 +266,15 @@ pub struct Chosen<'a> {
 
 impl<'a> Chosen<'a> {
     pub fn read(args: Args<'a>, from: usize) -> Result<Self, CommandError> {
+        let chosen = Self::words(args, from)?;
+        for id in chosen.ids.iter() {
+            ids::strict(id, 0)?;
+        }
+        Ok(chosen)
+    }
+
+    /// As [`Chosen::read`], but what should be ids may be none.
+    pub fn words(args: Args<'a>, from: usize) -> Result<Self, CommandError> {
         const COUNT: CommandError =
             CommandError::Static("ERR Number of IDs must be a positive integer");
         const OTHER_COUNT: CommandError =
@@ -291,14 +300,15 @@ impl<'a> Chosen<'a> {
             ids = Some(rest.first(count));
             at += 2 + count;
         }
-        let chosen = Self {
+        Ok(Self {
             references: references.unwrap_or(References::Keep),
             ids: ids.ok_or(CommandError::Syntax)?,
-        };
-        for id in chosen.ids.iter() {
-            ids::strict(id, 0)?;
-        }
-        Ok(chosen)
+        })
+    }
+
+    /// The words that are, or should be, ids.
+    pub fn all(&self) -> Args<'a> {
+        self.ids
     }
 
     /// The ids, all of which are some.

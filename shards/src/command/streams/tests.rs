@@ -2,7 +2,7 @@
 
 use super::ids;
 use crate::command::harness::{Engine, text, words};
-use crate::command::{Args, Cargo, Context, Outcome, row};
+use crate::command::{Args, Cargo, Context, Outcome, Row, row};
 use crate::resp::Protocol;
 use crate::shard::Request;
 use crate::types::UnixMs;
@@ -29,11 +29,15 @@ fn all(engine: &mut Engine) -> Vec<u64> {
 
 /// Runs a request that may work in slices, each of one element, to its end; its reply,
 /// and how many there were.
-fn in_slices(engine: &mut Engine, line: &str) -> (String, usize) {
+pub fn in_slices(engine: &mut Engine, line: &str) -> (String, usize) {
     engine.shard.settings.slices.above = 1;
     engine.shard.settings.slices.step = 1;
     let args = words(line);
-    let handler = row(&args.args()[0]).unwrap().run.whole();
+    let container = row(&args.args()[0]).unwrap();
+    let full = [&args.args()[0], &b"|"[..], &args.args()[1]].concat();
+    let mut rows = container.subcommands.iter();
+    let is = |row: &&Row| row.name.as_bytes().eq_ignore_ascii_case(&full);
+    let handler = rows.find(is).unwrap_or(container).run.whole();
     let request = Request::new(handler, args.args());
     let mut cargo = Cargo {
         divisible: true,
@@ -200,7 +204,11 @@ fn what_is_long_has_changed_nothing() {
         "XADD s MINID 900 ACKED * f v",
     ] {
         let args = words(line);
-        let handler = row(&args.args()[0]).unwrap().run.whole();
+        let container = row(&args.args()[0]).unwrap();
+        let full = [&args.args()[0], &b"|"[..], &args.args()[1]].concat();
+        let mut rows = container.subcommands.iter();
+        let is = |row: &&Row| row.name.as_bytes().eq_ignore_ascii_case(&full);
+        let handler = rows.find(is).unwrap_or(container).run.whole();
         let request = Request {
             alone: true,
             ..Request::new(handler, args.args())
@@ -232,7 +240,11 @@ fn long_ranges_come_in_pieces() {
     ] {
         let expected = engine.run(line);
         let args = words(line);
-        let handler = row(&args.args()[0]).unwrap().run.whole();
+        let container = row(&args.args()[0]).unwrap();
+        let full = [&args.args()[0], &b"|"[..], &args.args()[1]].concat();
+        let mut rows = container.subcommands.iter();
+        let is = |row: &&Row| row.name.as_bytes().eq_ignore_ascii_case(&full);
+        let handler = rows.find(is).unwrap_or(container).run.whole();
         let request = Request::new(handler, args.args());
         let mut cargo = Cargo {
             long: Some(crate::command::Long::default()),

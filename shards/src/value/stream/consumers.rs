@@ -152,6 +152,12 @@ impl Consumers {
             })
     }
 
+    /// The one with so many before it in the order of the names.
+    pub fn at(&self, nth: usize) -> Option<(ConsumerId, &Consumer)> {
+        let id = ConsumerId(*self.names.get(nth)?);
+        Some((id, self.get(id)?))
+    }
+
     /// Where a name lies among the names, or would.
     fn place_of(&self, name: &[u8]) -> Result<usize, usize> {
         self.names

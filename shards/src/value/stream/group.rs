@@ -118,6 +118,11 @@ impl Group {
         self.consumers.iter()
     }
 
+    /// The consumer with so many before it in the order of their names.
+    pub fn consumer_at(&self, nth: usize) -> Option<(ConsumerId, &Consumer)> {
+        self.consumers.at(nth)
+    }
+
     /// The consumer with this name. Its number is valid until one is removed.
     pub fn find_consumer(&self, name: &[u8]) -> Option<ConsumerId> {
         self.consumers.find(name)

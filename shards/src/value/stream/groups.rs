@@ -75,6 +75,11 @@ impl Groups {
         self.groups.iter().map(|group| &**group)
     }
 
+    /// The one with so many before it in the order of the names.
+    pub fn at(&self, nth: usize) -> Option<&Group> {
+        self.groups.get(nth).map(|group| &**group)
+    }
+
     fn place_of(&self, name: &[u8]) -> Result<usize, usize> {
         self.groups.binary_search_by(|group| group.name().cmp(name))
     }

@@ -334,6 +334,8 @@ impl<T: Keyed> Ordered<T> {
     fn chunk_of(&self, id: StreamId) -> usize {
         match self.chunks.back() {
             Some(last) if last.low <= id => self.chunks.len() - 1,
+            // What is pending longest is acknowledged first, as a rule.
+            _ if self.chunks.get(1).is_none_or(|second| second.low > id) => 0,
             _ => {
                 let behind = self.chunks.partition_point(|chunk| {
                     counted::line();
