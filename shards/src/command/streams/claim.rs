@@ -123,7 +123,8 @@ impl Terms {
                 return Ok(2);
             }
             Some(id) if is(b"LASTID") => {
-                self.last_id = self.last_id.max(ids::strict(id, 0)?);
+                // The last one is it, greater or not.
+                self.last_id = ids::strict(id, 0)?;
                 return Ok(2);
             }
             _ => {
