@@ -6,10 +6,10 @@ use crate::core::{Core, Message, Parts, Shared};
 use crate::net::listener::Claimed;
 use crate::net::{driver, listener};
 use crate::runtime::mesh::{Mesh, connect};
-use crate::runtime::park::Park;
+use crate::runtime::park::{Park, Pulse};
 use crate::runtime::ring::Ring;
 use crate::runtime::sequencer::{Sequencer, sequencers};
-use crate::runtime::{boot, clock, log, memory, ticks};
+use crate::runtime::{boot, clock, log, memory, ticks, watchdog};
 use socket2::Socket;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -96,11 +96,14 @@ fn start_cores(
     let (ready, readiness) = mpsc::channel();
     let (addresses, claims): (Vec<SocketAddr>, Vec<Socket>) = claimed.into_iter().unzip();
     let mut claims = Some(claims);
+    let pulses: Vec<Arc<Pulse>> = (0..config.server.shards).map(|_| Arc::default()).collect();
+    watchdog::start(pulses.clone()).map_err(no_signals)?;
     for (mesh, sequencer) in connect(config.server.shards)
         .into_iter()
         .zip(sequencers(config.server.shards))
     {
         let index = mesh.id().0;
+        let pulse = &pulses[usize::from(index)];
         let part = Part {
             mesh,
             sequencer,
@@ -110,10 +113,14 @@ fn start_cores(
             sockets: claims.take().unwrap_or_default(),
             shared: Arc::clone(shared),
             seed,
+            pulse: Arc::clone(pulse),
             ready: ready.clone(),
         };
         let cpu = pinned.then(|| cpus[usize::from(index)]);
-        boot::start(index, cpu, move || serve(part))?;
+        let ready = ready.clone();
+        // The receiver goes away only if another core could not start.
+        let failed = move |error| drop(ready.send(Err(error)));
+        boot::start(index, cpu, Arc::clone(pulse), move || serve(part), failed)?;
     }
     for _ in 0..config.server.shards {
         readiness
@@ -133,6 +140,7 @@ struct Part {
     sockets: Vec<Socket>,
     shared: Arc<Shared>,
     seed: u64,
+    pulse: Arc<Pulse>,
     ready: mpsc::Sender<Result<(), StartError>>,
 }
 
@@ -184,11 +192,12 @@ fn set_up(part: Part) -> Result<(Core, Sockets, Park), StartError> {
         addresses,
         mut sockets,
         shared,
+        pulse,
         seed,
         ..
     } = part;
     let mut ring = Ring::new().map_err(|error| failed("a core's io_uring", error))?;
-    let park = Park::new().map_err(|error| failed("a core's eventfd", error))?;
+    let park = Park::new(pulse).map_err(|error| failed("a core's eventfd", error))?;
     ring.register_eventfd(park.eventfd())
         .map_err(|error| failed("a core's eventfd", error))?;
     for address in &addresses[sockets.len()..] {

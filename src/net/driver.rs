@@ -12,8 +12,7 @@
 //! When a turn found nothing to do: for a few milliseconds after traffic the
 //! core waits in its own ring, where new traffic wakes it cheapest; after
 //! that it parks in glommio, to be woken by its eventfd (the ring signals it)
-//! or by the heartbeat. The heartbeat also bounds the harm of glommio's known
-//! fault of parking with runnable tasks.
+//! or by the heartbeat.
 
 use super::listener::Listeners;
 use super::pace::Pace;

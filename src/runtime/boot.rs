@@ -1,14 +1,17 @@
 //! One pinned executor per core, and what the machine grants for them.
 
+use super::park::Pulse;
 use crate::config::{Config, StartError};
 use glommio::{LocalExecutorBuilder, Placement};
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 /// Registered I/O memory per executor, bytes: the least that glommio's timers
 /// and files need. Counts against memlock.
 const IO_MEMORY: usize = 64 * 1024;
-/// glommio may park with runnable tasks when it is preempted too soon; its
-/// default of 100 ms was never seen to.
+/// glommio may park with runnable tasks when this has passed before it ran one
+/// (`watchdog`): the longer, the rarer.
 const PREEMPT: Duration = Duration::from_millis(100);
 
 /// Descriptors of the process beside those of clients and shards: files, mostly.
@@ -21,23 +24,40 @@ const SHARD_DESCRIPTORS: u64 = 16;
 const LISTENING_DESCRIPTORS: u64 = 2;
 
 /// Starts the executor of core `index` on CPU `cpu` (or anywhere) and runs `main` in
-/// it. Nobody waits for its end: a core tells by itself.
-pub fn start<F, G>(index: u16, cpu: Option<usize>, main: G) -> Result<(), StartError>
+/// it, or `failed` if there cannot be one. Nobody waits for its end: a core tells by itself.
+pub fn start<F, G>(
+    index: u16,
+    cpu: Option<usize>,
+    pulse: Arc<Pulse>,
+    main: G,
+    failed: impl FnOnce(StartError) + Send + 'static,
+) -> Result<(), StartError>
 where
     G: FnOnce() -> F + Send + 'static,
     F: Future<Output = ()> + 'static,
 {
-    LocalExecutorBuilder::new(cpu.map_or(Placement::Unbound, Placement::Fixed))
-        .name(&format!("shard-{index}"))
-        .io_memory(IO_MEMORY)
-        .preempt_timer(PREEMPT)
-        .spawn(main)
-        .map(drop)
-        .map_err(|error| {
-            StartError::new(&format!(
-                "shards: cannot start the executor of shard {index} ({error}); raise memlock (ulimit -l) or lower --shards"
-            ))
-        })
+    let run = move || {
+        // Before the executor first sleeps.
+        pulse.begin();
+        let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
+        let executor = LocalExecutorBuilder::new(placement)
+            .io_memory(IO_MEMORY)
+            .preempt_timer(PREEMPT)
+            .make();
+        match executor {
+            Ok(executor) => executor.run(async move { main().await }),
+            Err(error) => failed(no_executor(index, &error)),
+        }
+    };
+    let builder = thread::Builder::new().name(format!("shard-{index}"));
+    let started = builder.spawn(run).map(drop);
+    started.map_err(|error| no_executor(index, &error))
+}
+
+fn no_executor(index: u16, error: &dyn std::fmt::Display) -> StartError {
+    StartError::new(&format!(
+        "shards: cannot start the executor of shard {index} ({error}); raise memlock (ulimit -l) or lower --shards"
+    ))
 }
 
 /// Finds out whether a core's ring can be had, with a remedy if not.

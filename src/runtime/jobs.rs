@@ -53,7 +53,7 @@ impl<T: Send + 'static> Jobs<T> {
 mod tests {
     use super::*;
     use crate::runtime::{boot, park::Park};
-    use std::sync::mpsc;
+    use std::sync::{Arc, mpsc};
     use std::time::Duration;
 
     /// Without a heartbeat, which would end the sleep sooner or later.
@@ -76,7 +76,8 @@ mod tests {
             }
             tell.send(()).expect("the test waits");
         };
-        boot::start(0, None, main).expect("an executor can be had");
+        let failed = |error| panic!("an executor can be had: {error}");
+        boot::start(0, None, Arc::default(), main, failed).expect("a thread can be had");
         let ended = told.recv_timeout(Duration::from_secs(60));
         ended.expect("the core wakes up");
     }

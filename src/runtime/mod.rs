@@ -12,3 +12,4 @@ pub mod pressure;
 pub mod ring;
 pub mod sequencer;
 pub mod ticks;
+pub mod watchdog;

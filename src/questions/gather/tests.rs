@@ -13,7 +13,7 @@ use shards::command::Flags;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 fn cores(park: &Park, count: u16) -> Vec<Core> {
@@ -165,7 +165,8 @@ fn those_are_asked_who_are_to_be_and_requests_wait_if_they_are_to() {
         play(&mut cores(&park, 3));
         tell.send(()).expect("the test waits");
     };
-    boot::start(0, None, main).expect("an executor can be had");
+    let failed = |error| panic!("an executor can be had: {error}");
+    boot::start(0, None, Arc::default(), main, failed).expect("a thread can be had");
     let ended = told.recv_timeout(Duration::from_secs(60));
     ended.expect("it was played to its end");
 }
