@@ -148,6 +148,8 @@ const BLOCKING: &[&str] = &[
     "bzpopmin",
     "bzpopmax",
     "bzmpop",
+    "xread",
+    "xreadgroup",
 ];
 
 /// Create consumers although there is nothing to claim, which 7.0 does not: the histories

@@ -74,17 +74,34 @@ impl Histories {
         options
     }
 
+    /// Creates a group, and all consumers that it may have.
+    fn create(&mut self, key: &str, group: &str, id: &str) {
+        let entries_read = format!(" ENTRIESREAD {}", self.rng.below(30));
+        let at = self.one_of(&["$", "0", "0", id]);
+        let read = self.one_of(&["", "", &entries_read]);
+        self.say(&format!("XGROUP CREATE {key} @ {at} MKSTREAM{read}"), group);
+        for consumer in CONSUMERS {
+            self.say(&format!("XGROUP CREATECONSUMER {key} @ {consumer}"), group);
+        }
+    }
+
     fn next(&mut self) {
         let (key, group) = (self.one_of(KEYS), self.one_of(GROUPS));
         let (consumer, id) = (self.one_of(CONSUMERS), self.id());
         let idle = self.one_of(&["0", "0", "0", "10000000"]);
         let read = self.rng.below(30);
         let line = match self.rng.below(100) {
-            0..22 => {
+            0..18 => {
                 self.ms += self.rng.below(3);
                 format!("XADD {key} {}-* field value", self.ms)
             }
-            22..40 => {
+            18..28 => {
+                let count = self.rng.below(9);
+                let no_ack = self.one_of(&["", "", "", " NOACK"]);
+                let from = self.one_of(&[">", ">", ">", "0", &id]);
+                format!("XREADGROUP GROUP @ {consumer} COUNT {count}{no_ack} STREAMS {key} {from}")
+            }
+            28..40 => {
                 let (ids, options) = (self.ids(), self.options_of_claim());
                 format!("XCLAIM {key} @ {consumer} {idle} {ids} FORCE{options}")
             }
@@ -126,18 +143,7 @@ impl Histories {
             89 => format!("XSETID {key} {}", self.ms + 1),
             90 => format!("COPY {key} {} REPLACE", self.one_of(KEYS)),
             91 if self.rng.one_in(4) => format!("DEL {key}"),
-            _ => {
-                let at = self.one_of(&["$", "0", "0", &id]);
-                let read = self.one_of(&["", "", &format!(" ENTRIESREAD {read}")]);
-                self.say(
-                    &format!("XGROUP CREATE {key} @ {at} MKSTREAM{read}"),
-                    &group,
-                );
-                for consumer in CONSUMERS {
-                    self.say(&format!("XGROUP CREATECONSUMER {key} @ {consumer}"), &group);
-                }
-                return;
-            }
+            _ => return self.create(&key, &group, &id),
         };
         self.say(&line, &group);
     }

@@ -3,7 +3,7 @@
 //! to the same key waits behind them, so nobody finds them missing.
 
 use super::Site;
-use crate::command::{Args, Cargo, Long, OwnedArgs, Write};
+use crate::command::{Args, Cargo, KeySpec, Long, OwnedArgs, Write};
 use crate::order::batch::{Batch, Item};
 use crate::order::call::Call;
 use crate::order::locks::{Lock, Scope};
@@ -56,10 +56,13 @@ pub enum Unanswered {
 /// told apart.
 fn locked_keys<'a>(call: &Call, args: Args<'a>) -> Option<impl Iterator<Item = (&'a [u8], bool)>> {
     let mut found = Vec::new();
+    let is_read = |spec: &KeySpec| spec.access_of(args).contains(&"RO");
+    // Who writes and reads keys alone changes those: a group reads, says XREADGROUP's row.
+    let reads_alone = call.keys.iter().all(is_read);
     for spec in call.keys {
         let mut positions = Vec::new();
         spec.positions(args, &mut positions)?;
-        let write = call.write && !spec.access_of(args).contains(&"RO");
+        let write = call.write && (reads_alone || !is_read(spec));
         found.extend(positions.into_iter().map(|at| (at, write)));
     }
     let key = move |(at, write): (usize, bool)| Some((args.get(at)?, write));

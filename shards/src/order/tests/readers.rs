@@ -2,7 +2,7 @@
 
 use super::{Client, NOW, SHARDS, Scene, key_of, said};
 use crate::order::Unblock;
-use crate::types::{Random, UnixMs};
+use crate::types::{Random, Slices, UnixMs};
 
 /// A reply with one stream and one entry, whose only field has this value.
 fn entry(key: &str, shard: u16, id: &str, value: &str) -> String {
@@ -167,4 +167,32 @@ fn a_reader_ends_once() {
         let waits: usize = scene.nodes.iter().map(|node| node.waits().0).sum();
         assert_eq!(waits, 0, "{seed}");
     }
+}
+
+/// To read for a group is to write: it waits for who looks at what is pending.
+#[test]
+fn a_group_reads_behind_who_looks_at_what_is_pending() {
+    let mut scene = new();
+    for line in [
+        "XADD s@1 1 f v",
+        "XADD s@1 2 f v",
+        "XADD s@1 3 f v",
+        "XGROUP CREATE s@1 g 0",
+        "XREADGROUP GROUP g c COUNT 2 STREAMS s@1 >",
+    ] {
+        scene.ask(1, 9, line);
+    }
+    scene.settle();
+    scene.said();
+    scene.nodes[1].shard_mut().settings.slices = Slices { above: 1, step: 1 };
+    scene.ask(1, 1, "XPENDING s@1 g - + 9 c");
+    scene.ask(1, 2, "XREADGROUP GROUP g c STREAMS s@1 >");
+    scene.settle();
+    let replies = scene.said();
+    let reply_to = |client| {
+        let found = replies.iter().find(|reply| reply.0 == client);
+        found.map_or("", |reply| reply.1.as_str())
+    };
+    assert!(reply_to(1).starts_with("*2 *4 $3 1-0 "), "{replies:?}");
+    assert_eq!(reply_to(2), entry("s", 1, "3-0", "v"));
 }
