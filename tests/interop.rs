@@ -203,3 +203,29 @@ fn redis_py_script_expects_what_redis_does() {
     let out = redis_py(&redis, "pass word");
     assert!(out.ends_with("all well\n"), "{out}");
 }
+
+fn streams(server: &Server, password: &str) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/streams.py");
+    run(Command::new(python())
+        .arg(script)
+        .args([&server.port().to_string(), password]))
+}
+
+/// Job queues whose workers die, over all shards: every job is done once.
+#[test]
+fn streams_are_used_through_redis_py() {
+    for shards in [1, 4] {
+        let mut cordis = Server::cordis(shards, &["--requirepass", "pass word"]);
+        let out = streams(&cordis, "pass word");
+        assert!(out.ends_with("all well\n"), "{out}");
+        cordis.assert_alive();
+    }
+}
+
+/// The script must hold what it expects against the real server too.
+#[test]
+fn the_script_of_streams_expects_what_redis_does() {
+    let redis = Server::redis(&["--requirepass", "pass word"]);
+    let out = streams(&redis, "pass word");
+    assert!(out.ends_with("all well\n"), "{out}");
+}

@@ -46,8 +46,9 @@ pub struct Effects {
     awaited: bool,
     /// Keys that have appeared since, with the type of their value.
     appeared: Vec<(Box<[u8]>, Type)>,
-    /// Databases have changed places since: any key may have appeared.
-    swapped: bool,
+    /// Databases have changed places or been emptied since: any key may have appeared,
+    /// or be gone.
+    overturned: bool,
     pub(crate) watches: Watches,
     keep: Keep,
 }
@@ -73,7 +74,7 @@ impl Effects {
             is_replacing: false,
             awaited: false,
             appeared: Vec::new(),
-            swapped: false,
+            overturned: false,
             watches: Watches::new(seed),
             keep: Keep::new(seed),
         }
@@ -251,10 +252,8 @@ impl Effects {
     /// Redis, where several go in or out at once.
     #[inline]
     pub(crate) fn changed_times(&mut self, key: &[u8], event: Event, count: usize) {
-        if event == Event::SwapDb {
-            self.swap();
-        }
         if event == Event::SwapDb || event == Event::FlushDb {
+            self.overturn();
             self.is_common = true;
         }
         self.changes += count as u64;
@@ -274,10 +273,10 @@ impl Effects {
         self.changed = true;
     }
 
-    /// Any key may have appeared, and be another one.
+    /// Any key may have appeared, be another one, or be gone.
     #[cold]
-    fn swap(&mut self) {
-        self.swapped = self.awaited;
+    fn overturn(&mut self) {
+        self.overturned = self.awaited;
     }
 
     /// Tells those who watch a key.
@@ -346,12 +345,12 @@ impl Effects {
     /// Whether a key has appeared that somebody may wait for.
     #[inline]
     pub(crate) fn has_appeared(&self) -> bool {
-        self.swapped || !self.appeared.is_empty()
+        self.overturned || !self.appeared.is_empty()
     }
 
-    /// Whether databases have changed places. Forgets it.
-    pub(crate) fn take_swapped(&mut self) -> bool {
-        std::mem::take(&mut self.swapped)
+    /// Whether databases have changed places or been emptied. Forgets it.
+    pub(crate) fn take_overturned(&mut self) -> bool {
+        std::mem::take(&mut self.overturned)
     }
 
     /// The keys that have appeared, first come first.

@@ -56,6 +56,11 @@ impl<'a> Reading<'a> {
         );
         const NO_GROUP: CommandError =
             CommandError::Static("ERR Missing GROUP option for XREADGROUP");
+        // Of XREADGROUP, too.
+        const UNBALANCED: CommandError = CommandError::Static(
+            "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be \
+             specified.",
+        );
         let mut reading = Self {
             group: None,
             consumer: b"",
@@ -101,7 +106,7 @@ impl<'a> Reading<'a> {
         reading.first = at + 1;
         let left = args.len() - reading.first;
         if !left.is_multiple_of(2) {
-            return Err(unbalanced(grouped));
+            return Err(UNBALANCED);
         }
         reading.streams = left / 2;
         if grouped && reading.group.is_none() {
@@ -161,19 +166,6 @@ impl<'a> Reading<'a> {
         hasher.write(self.group.unwrap_or_default());
         Claim::Shares(hasher.finish())
     }
-}
-
-pub fn unbalanced(grouped: bool) -> CommandError {
-    CommandError::Static(match grouped {
-        false => {
-            "ERR Unbalanced 'xread' list of streams: for each stream key an ID or '$' must be \
-             specified."
-        }
-        true => {
-            "ERR Unbalanced 'xreadgroup' list of streams: for each stream key an ID or '>' must \
-             be specified."
-        }
-    })
 }
 
 /// Begins the reply: of so many streams, each is followed by its entries.

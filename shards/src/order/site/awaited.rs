@@ -130,7 +130,7 @@ impl Site {
 
     /// What has appeared that somebody may wait for.
     pub fn take_appeared(&mut self) -> Vec<(Box<[u8]>, Type)> {
-        if self.shard.effects().take_swapped() {
+        if self.shard.effects().take_overturned() {
             self.look_again();
         }
         self.shard.effects().take_appeared()

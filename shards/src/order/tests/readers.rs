@@ -196,3 +196,174 @@ fn a_group_reads_behind_who_looks_at_what_is_pending() {
     assert!(reply_to(1).starts_with("*2 *4 $3 1-0 "), "{replies:?}");
     assert_eq!(reply_to(2), entry("s", 1, "3-0", "v"));
 }
+
+/// Streams with a group each, `s@1` and `t@2`.
+fn with_groups() -> Scene {
+    let mut scene = new();
+    for key in ["s@1", "t@2", "u@1"] {
+        let home = key[2..].parse().unwrap();
+        scene.ask(home, 9, &format!("XGROUP CREATE {key} g $ MKSTREAM"));
+    }
+    scene.deliver_all();
+    scene.said();
+    scene
+}
+
+/// What the summary of XPENDING says, in one line.
+fn pending(scene: &mut Scene, key: &str) -> String {
+    let home = key[2..].parse().unwrap();
+    scene.ask(home, 999, &format!("XPENDING {key} g"));
+    let replies = scene.said();
+    replies
+        .iter()
+        .find(|reply| reply.0 == 999)
+        .unwrap()
+        .1
+        .clone()
+}
+
+/// Each entry goes to one consumer, and those who came first get the first.
+#[test]
+fn consumers_are_served_one_by_one_in_turn() {
+    for streams in ["s@1 u@1 > >", "s@1 t@2 > >"] {
+        for seed in 0..50 {
+            let (mut scene, mut random) = (with_groups(), Random::new(seed));
+            for client in 0..6u64 {
+                let home = (random.next() % 3) as u16;
+                let ask = format!("XREADGROUP GROUP g c{client} COUNT 1 BLOCK 0 STREAMS {streams}");
+                scene.ask(home, client, &ask);
+                scene.deliver_all();
+            }
+            assert_eq!(scene.said(), []);
+            for number in 1..=6 {
+                scene.ask(1, 100, &format!("XADD s@1 {number}-1 f v"));
+                if random.next().is_multiple_of(2) {
+                    scene.deliver_one_by_chance(&mut random);
+                }
+            }
+            scene.deliver_by_chance(&mut random);
+            scene.settle();
+            let replies = scene.said();
+            for client in 0..6 {
+                let heard = replies.iter().find(|reply| reply.0 == client).unwrap();
+                let id = format!("{}-1", client + 1);
+                assert_eq!(heard.1, entry("s", 1, &id, "v"), "{client} of {seed}");
+            }
+            assert!(pending(&mut scene, "s@1").starts_with("*4 :6 $3 1-1 $3 6-1 *6 "));
+        }
+    }
+}
+
+/// Where one stream cannot be read, nothing of another is claimed.
+#[test]
+fn nothing_is_claimed_beside_an_error() {
+    let mut scene = with_groups();
+    scene.ask(1, 9, "XADD s@1 1-1 f v");
+    scene.ask(2, 9, "SET x@2 v");
+    scene.said();
+    for (streams, error) in [
+        ("s@1 n@2 > >", "-NOGROUP No such key"),
+        ("s@1 n@1 > >", "-NOGROUP No such key"),
+        ("s@1 x@2 > >", "-WRONGTYPE"),
+        ("s@1 t@2 > $", "-ERR The $ ID is meaningless"),
+        ("s@1 t@2 > y", "-ERR Invalid stream ID"),
+    ] {
+        let ask = format!("XREADGROUP GROUP g c BLOCK 0 STREAMS {streams}");
+        scene.ask(0, 1, &ask);
+        scene.deliver_all();
+        let replies = scene.said();
+        assert!(replies[0].1.starts_with(error), "{streams}: {replies:?}");
+        assert_eq!(pending(&mut scene, "s@1"), "*4 :0 $-1 $-1 *-1");
+    }
+    scene.settle();
+}
+
+/// Whatever takes a stream or its group away ends the waiting of the group's consumers;
+/// those who only read wait for another one.
+#[test]
+fn consumers_are_told_that_their_group_is_gone() {
+    let gone = "-NOGROUP No such key";
+    for (ends, error) in [
+        ("DEL s@1", gone),
+        ("XGROUP DESTROY s@1 g", gone),
+        ("SET s@1 v", "-WRONGTYPE"),
+        ("RENAME s@1 r@1", gone),
+        ("RENAME s@1 r@2", gone),
+        ("RENAME w@1 s@1", "nothing"),
+        ("MOVE s@1 1", gone),
+        ("FLUSHDB", gone),
+        ("FLUSHALL", gone),
+        ("SWAPDB 0 1", gone),
+        ("PEXPIREAT s@1 1", gone),
+    ] {
+        for streams in ["s@1 u@1", "s@1 t@2"] {
+            let mut scene = with_groups();
+            scene.ask(1, 9, "XGROUP CREATE w@1 g $ MKSTREAM");
+            scene.said();
+            let ask = format!("XREADGROUP GROUP g c BLOCK 0 STREAMS {streams} > >");
+            scene.ask(0, 1, &ask);
+            scene.deliver_all();
+            scene.ask(2, 2, &format!("XREAD BLOCK 0 STREAMS {streams} $ $"));
+            scene.deliver_all();
+            assert_eq!(scene.said().iter().filter(|it| it.0 < 9).count(), 0);
+            scene.ask(0, 9, ends);
+            scene.settle();
+            let replies = scene.said();
+            let heard = replies.iter().find(|reply| reply.0 == 1);
+            match heard {
+                Some(reply) => assert!(reply.1.starts_with(error), "{ends}: {reply:?}"),
+                None => assert_eq!(error, "nothing", "{ends} of {streams}"),
+            }
+            assert!(
+                replies.iter().all(|reply| reply.0 != 2),
+                "{ends}: {replies:?}"
+            );
+        }
+    }
+}
+
+/// The time of a stream comes while nobody looks at it.
+#[test]
+fn consumers_are_told_that_their_stream_has_expired() {
+    for streams in ["s@1 u@1", "s@1 t@2"] {
+        let mut scene = with_groups();
+        scene.ask(1, 9, &format!("PEXPIREAT s@1 {}", NOW.0 + 10));
+        let ask = format!("XREADGROUP GROUP g c BLOCK 0 STREAMS {streams} > >");
+        scene.ask(0, 1, &ask);
+        scene.deliver_all();
+        scene.said();
+        scene.now = UnixMs(NOW.0 + 20);
+        let now = scene.now;
+        while scene.nodes[1].shard_mut().expire_due(now, 100).more {}
+        scene.nodes[1].serve(now);
+        scene.collect(1);
+        scene.settle();
+        let replies = scene.said();
+        assert!(replies[0].1.starts_with("-NOGROUP"), "{replies:?}");
+    }
+}
+
+/// A history is never waited for, and `>` beside it brings what is new.
+#[test]
+fn histories_are_read_beside_what_is_new() {
+    let mut scene = with_groups();
+    for (home, line) in [
+        (1, "XADD s@1 1-1 f v"),
+        (2, "XADD t@2 1-1 f w"),
+        (0, "XREADGROUP GROUP g c STREAMS s@1 >"),
+    ] {
+        scene.ask(home, 9, line);
+        scene.deliver_all();
+    }
+    scene.said();
+    let read = |scene: &mut Scene| {
+        scene.ask(0, 1, "XREADGROUP GROUP g c BLOCK 0 STREAMS s@1 t@2 0 >");
+        scene.settle();
+        scene.said().remove(0).1
+    };
+    let (first, second) = (entry("s", 1, "1-1", "v"), entry("t", 2, "1-1", "w"));
+    let (first, second) = (first.replacen("*1 ", "", 1), second.replacen("*1 ", "", 1));
+    assert_eq!(read(&mut scene), format!("*2 {first} {second}"));
+    assert_eq!(read(&mut scene), format!("*1 {first}"));
+    assert!(pending(&mut scene, "t@2").starts_with("*4 :1 "));
+}
