@@ -188,6 +188,7 @@ impl Job {
             full_at,
         };
         match reading.group {
+            None if !matches!(slice.found, Found::Entries(_)) => {}
             None => {
                 if let Some(stream) = ctx.db.lookup_as::<Stream>(key)? {
                     slice.read(&mut ctx.reply, &stream.entries);
