@@ -118,6 +118,7 @@ const UNSAFE_FILES: &[&str] = &[
     "shards/src/keyspace/table.rs",
     "shards/tests/memory.rs",
     "shards/tests/out_of_memory.rs",
+    "shards/tests/streams.rs",
     "src/runtime/memory.rs",
     "src/runtime/park.rs",
     "src/runtime/ring.rs",
