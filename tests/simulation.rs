@@ -27,6 +27,10 @@ mod graph;
 mod history;
 #[path = "simulation/network.rs"]
 mod network;
+#[path = "simulation/once.rs"]
+mod once;
+#[path = "simulation/readers.rs"]
+mod readers;
 #[path = "simulation/replay.rs"]
 mod replay;
 #[path = "support/rng.rs"]
@@ -439,4 +443,76 @@ fn what_is_seen_between_two_slices_is_noticed() {
         let (seed, wrong) = noticed.unwrap_or_else(|| panic!("{broken:?} goes unnoticed"));
         println!("{broken:?} in slices, seed {seed}: {wrong}");
     }
+}
+
+/// Requests of the usual dose of streams.
+const READERS: usize = 300_000;
+
+fn play_readers(seed: u64, broken: readers::Broken) -> ([usize; 3], Result<(), String>) {
+    let steps = 50 + Rng::new(!seed).below(4000);
+    let mut world = readers::Readers::new(seed, broken);
+    let judgement = world.run(steps);
+    ([world.requests, world.served, world.killed], judgement)
+}
+
+#[test]
+fn every_entry_goes_its_way_once() {
+    let test = "every_entry_goes_its_way_once";
+    let long = std::env::var_os("CORDIS_LONG").is_some_and(|value| value != "0");
+    let most = if long { READERS * 100 } else { READERS };
+    let mut counts = [0; 3];
+    let (first, runs) = (rng::seed(test), runs());
+    for seed in first..first.saturating_add(runs.unwrap_or(u64::MAX)) {
+        let (count, judgement) = play_readers(seed, readers::Broken::Nothing);
+        if let Err(wrong) = judgement {
+            panic!("{wrong}\nreplay with CORDIS_SEED={seed} cargo test --test simulation {test}");
+        }
+        counts
+            .iter_mut()
+            .zip(count)
+            .for_each(|(all, of)| *all += of);
+        if counts[0] >= most && runs.is_none() {
+            break;
+        }
+    }
+    let [requests, served, killed] = counts;
+    assert!(runs.is_some() || served > 0 && killed > 0, "{counts:?}");
+    println!("{test}: {requests} requests, {served} waited and were served, {killed} killed");
+}
+
+/// Breaks a rule until what the clients saw tells; or what is left behind, if what gets
+/// lost is no rule.
+fn notice_in_readers(broken: readers::Broken) {
+    let wrong = |seed| {
+        let wrong = play_readers(seed, broken).1.err();
+        let is_lost = matches!(broken, readers::Broken::LostBox(_));
+        wrong.filter(|wrong| is_lost || !wrong.contains("at rest"))
+    };
+    let noticed = (1..=PATIENCE).find_map(|seed| Some((seed, wrong(seed)?)));
+    let (seed, wrong) = noticed.unwrap_or_else(|| panic!("{broken:?} goes unnoticed by readers"));
+    println!("{broken:?} among readers, seed {seed}: {wrong}");
+}
+
+#[test]
+fn a_wait_that_begins_anew_with_each_entry_is_noticed() {
+    notice_in_readers(readers::Broken::StaysRelative);
+}
+
+#[test]
+fn an_entry_that_wakes_the_first_only_is_noticed() {
+    notice_in_readers(readers::Broken::WakesFirst);
+}
+
+#[test]
+fn a_group_that_forgets_is_noticed() {
+    notice_in_readers(readers::Broken::Forgets);
+    notice_in_readers(readers::Broken::LostRecord);
+}
+
+#[test]
+fn streams_whose_locks_are_not_kept_are_noticed() {
+    notice_in_readers(readers::Broken::EarlyGrant);
+    notice_in_readers(readers::Broken::EarlyRelease);
+    notice_in_readers(readers::Broken::SkippedLocks);
+    notice_in_readers(readers::Broken::LostBox(200));
 }

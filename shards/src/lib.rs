@@ -38,7 +38,7 @@ pub use log::{Record, Stamp};
 pub use number::parse_i64;
 pub use shard::{Request, Shard};
 pub use types::{
-    DbIndex, LongReplies, ReplyMax, Settings, ShardId, Slices, Slot, Span, Thresholds, Type,
+    Claim, DbIndex, LongReplies, ReplyMax, Settings, ShardId, Slices, Slot, Span, Thresholds, Type,
     UnixMs, Waiting,
 };
 pub use value::{Collection, Encoding, is_same, listpack, stream};

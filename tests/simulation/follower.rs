@@ -4,7 +4,7 @@
 use crate::replay::{Commands, number};
 use shards::command::OwnedArgs;
 use shards::order::{Call, LogMerge, Node};
-use shards::{DbIndex, Record, Settings, Shard, ShardId, Stamp, UnixMs, row};
+use shards::{DbIndex, Record, Row, Settings, Shard, ShardId, Stamp, UnixMs, row};
 
 /// The rule of merging that is broken, to see whether the checks notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ pub struct Follower {
     db: DbIndex,
 }
 
-const BEFORE_EVERYTHING: UnixMs = UnixMs(1);
+const BEFORE_EVERYTHING: UnixMs = UnixMs(i64::MIN);
 
 impl Follower {
     pub fn new(dbs: u16) -> Self {
@@ -155,12 +155,26 @@ impl Follower {
     }
 }
 
+/// The row of a request, of a container's its subcommand's.
+pub fn row_of<'a>(mut words: impl Iterator<Item = &'a [u8]>) -> Option<&'static Row> {
+    let row = row(words.next()?)?;
+    let name = |word: &[u8]| [row.name.as_bytes(), b"|", word].concat();
+    match row.subcommands {
+        [] => Some(row),
+        rows => {
+            let name = name(words.next()?);
+            rows.iter()
+                .find(|row| row.name.as_bytes().eq_ignore_ascii_case(&name))
+        }
+    }
+}
+
 fn ask(shard: &mut Shard, db: DbIndex, name: &[u8], words: &[&[u8]]) -> Vec<u8> {
-    let name = String::from_utf8_lossy(name).to_lowercase();
+    let named = [name].into_iter().chain(words.iter().skip(1).copied());
     let call = Call {
         db,
         no_touch: true,
-        ..Call::of(row(&name).unwrap())
+        ..Call::of(row_of(named).unwrap())
     };
     let args = OwnedArgs::new(words.iter().copied());
     let mut reply = Vec::new();

@@ -180,9 +180,11 @@ impl Transaction {
     }
 
     /// Whether nobody is left for whom it should take something. One that has not
-    /// waited was sent before its client went: it runs.
+    /// waited was sent before its client went: it runs. One that has asked for more has
+    /// taken already, and is to say what.
     pub fn is_in_vain(&self) -> bool {
-        self.retries.is_some() && self.unblocked == Some(Unblock::Gone)
+        let is_gone = self.retries.is_some() && self.unblocked == Some(Unblock::Gone);
+        is_gone && self.rounds.is_none()
     }
 
     /// Whether what it writes may be written in slices, so that it must be over before

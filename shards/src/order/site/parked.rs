@@ -57,8 +57,9 @@ pub enum Unanswered {
 fn locked_keys<'a>(call: &Call, args: Args<'a>) -> Option<impl Iterator<Item = (&'a [u8], bool)>> {
     let mut found = Vec::new();
     let is_read = |spec: &KeySpec| spec.access_of(args).contains(&"RO");
-    // Who writes and reads keys alone changes those: a group reads, says XREADGROUP's row.
-    let reads_alone = call.keys.iter().all(is_read);
+    // Who writes and reads keys alone, whatever its options, changes those: a group reads,
+    // says XREADGROUP's row.
+    let reads_alone = call.keys.iter().all(|spec| spec.access.0.contains(&"RO"));
     for spec in call.keys {
         let mut positions = Vec::new();
         spec.positions(args, &mut positions)?;

@@ -367,3 +367,75 @@ fn histories_are_read_beside_what_is_new() {
     assert_eq!(read(&mut scene), format!("*1 {first}"));
     assert!(pending(&mut scene, "t@2").starts_with("*4 :1 "));
 }
+
+/// A group may go on in slices under its locks: nobody else reads for it meanwhile, and
+/// what it was delivered has its place in the log before what others are.
+#[test]
+fn a_group_is_read_by_one_at_a_time() {
+    let mut scene = new();
+    for line in [
+        "XGROUP CREATE s@1 g 0 MKSTREAM",
+        "XGROUP CREATE t@1 g 0 MKSTREAM",
+        "XADD s@1 1-1 f v",
+        "XADD t@1 1-1 f v",
+    ] {
+        scene.ask(1, 9, line);
+    }
+    scene.said();
+    for node in &mut scene.nodes {
+        node.shard_mut().settings.slices = Slices { above: 1, step: 1 };
+        node.shard_mut().settings.long_replies.piece = 1;
+    }
+    scene.ask(1, 1, "XREADGROUP GROUP g one STREAMS s@1 t@1 > >");
+    assert_eq!(scene.said(), []);
+    assert!(scene.go_on(1), "the second stream is still to be read");
+    scene.ask(1, 2, "XREADGROUP GROUP g other STREAMS t@1 >");
+    scene.ask(1, 3, "XACK t@1 g 1-1");
+    scene.settle();
+    let replies = scene.said();
+    let reply = |client| &replies.iter().find(|reply| reply.0 == client).unwrap().1;
+    assert!(reply(1).starts_with("*2 "), "{}", reply(1));
+    assert_eq!((reply(2).as_str(), reply(3).as_str()), ("*-1", ":1"));
+}
+
+/// Who goes while it is being served has its reply, or has been delivered nothing.
+#[test]
+fn a_worker_that_goes_has_got_what_is_pending_with_it() {
+    let mut ends = [0, 0];
+    for boxes in 0..40 {
+        let mut scene = new();
+        for (home, line) in [
+            (1, "XGROUP CREATE s@1 g 0 MKSTREAM"),
+            (2, "XGROUP CREATE t@2 g 0 MKSTREAM"),
+            (0, "XREADGROUP GROUP g one BLOCK 0 STREAMS s@1 t@2 > >"),
+        ] {
+            scene.ask(home, u64::from(home), line);
+            scene.deliver_all();
+        }
+        let waiting = Client {
+            key: 0,
+            id: 0,
+            place: scene.asked,
+        };
+        scene.said();
+        scene.ask(1, 9, "XADD s@1 7-1 f v");
+        for _ in 0..boxes {
+            let full = |at: &u16| !scene.channels[usize::from(*at)].is_empty();
+            if let Some(at) = (0..SHARDS * SHARDS).find(full) {
+                scene.deliver(at / SHARDS, at % SHARDS);
+            }
+        }
+        scene.nodes[0].unblock(waiting, None, Unblock::Gone);
+        scene.collect(0);
+        scene.deliver_all();
+        scene.settle();
+        let replies = scene.said();
+        let reply = replies.iter().find(|reply| reply.0 == 0);
+        let is_served = reply.is_some_and(|reply| reply.1 == entry("s", 1, "7-1", "v"));
+        scene.ask(1, 9, "XACK s@1 g 7-1");
+        let acked = format!(":{}", u64::from(is_served));
+        assert_eq!(scene.said(), [said(9, &acked)], "{boxes}: {replies:?}");
+        ends[usize::from(is_served)] += 1;
+    }
+    assert!(ends[0] > 0 && ends[1] > 0, "{ends:?}");
+}
