@@ -106,11 +106,16 @@ impl Pieces {
         self.pieces.extend(other.pieces);
     }
 
+    /// Whether they do not fit one piece.
+    pub fn is_long(&self) -> bool {
+        self.bytes > PIECE_BYTES
+    }
+
     /// Writes the header of the array and, if they fit one piece, its elements;
     /// otherwise what is to follow is returned.
     pub fn reply(self, reply: &mut Reply<'_>) -> Vec<Vec<u8>> {
         reply.array(self.len);
-        if self.bytes > PIECE_BYTES {
+        if self.is_long() {
             return self.pieces;
         }
         self.pieces.iter().for_each(|piece| reply.raw(piece));

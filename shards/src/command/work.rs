@@ -156,10 +156,10 @@ impl Context<'_> {
         }
     }
 
-    /// Replies elements of which the header has been written: at once, where there are no
-    /// slices.
+    /// Replies elements of which the header has been written: at once, if they are not long
+    /// or there are no slices.
     pub fn reply_all(&mut self, pieces: Pieces) -> Outcome {
-        if self.cargo.divisible {
+        if self.cargo.divisible && pieces.is_long() {
             return self.reply_pieces(pieces, 0);
         }
         pieces.reply_elements(&mut self.reply);

@@ -50,6 +50,8 @@ pub struct Acking {
     /// So many ids are known to be some, and so many are done with.
     read: usize,
     at: usize,
+    /// So many groups there are (XACKDEL).
+    groups: usize,
     /// So many were pending.
     acked: usize,
     /// So many entries were deleted, and what became of each (XACKDEL).
@@ -85,14 +87,6 @@ impl Acking {
     }
 }
 
-/// Ids to go through in one call.
-fn some_ids(ctx: &Context<'_>) -> usize {
-    match ctx.cargo.divisible {
-        true => ctx.step(),
-        false => usize::MAX,
-    }
-}
-
 fn xack(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (key, name, ids) = (&args[1], &args[2], args.from(3));
     let mut acking = match ctx.work() {
@@ -106,7 +100,7 @@ fn xack(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
             Box::default()
         }
     };
-    let some = some_ids(ctx);
+    let some = ctx.slice_of(ids.len());
     if acking.read < ids.len() && acking.read_some(ids, some)? {
         return ctx.leave(Work::Ack(acking));
     }
@@ -132,15 +126,20 @@ fn xackdel(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         Some(Work::Ack(acking)) => acking,
         _ => {
             let stream = ctx.db.lookup_as::<Stream>(key)?;
-            let groups = stream.map_or(1, |stream| stream.groups.len());
+            let groups = stream.map_or(1, |stream| stream.groups.len().max(1));
             ctx.in_slices(ids.len().saturating_mul(groups), (0, 0))?;
-            let mut acking = Box::<Acking>::default();
+            let mut acking = Box::new(Acking {
+                groups,
+                ..Acking::default()
+            });
             let room = acking.fates.try_reserve_exact(ids.len());
             room.map_err(|_| CommandError::OutOfMemory)?;
             acking
         }
     };
-    let some = some_ids(ctx);
+    // Each group is asked about each id.
+    let all = ids.len().saturating_mul(acking.groups);
+    let some = (ctx.slice_of(all) / acking.groups).max(1);
     if acking.read < ids.len() && acking.read_some(ids, some)? {
         return ctx.leave(Work::Ack(acking));
     }

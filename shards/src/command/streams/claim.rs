@@ -189,11 +189,11 @@ impl Claiming {
         }
     }
 
-    /// Ids to go through in this call.
-    fn some(ctx: &Context<'_>) -> usize {
+    /// Of so many ids in all, how many to go through in this call.
+    fn some(ctx: &Context<'_>, all: usize) -> usize {
         match ctx.cargo.divisible {
-            true => ctx.step(),
-            false => TOGETHER,
+            true => ctx.slice_of(all),
+            false => all.min(TOGETHER),
         }
     }
 
@@ -348,7 +348,7 @@ impl Claiming {
 }
 
 /// Entries that are looked for by ids, mostly in their order: then the next one is near.
-struct Ascending<'a> {
+pub struct Ascending<'a> {
     entries: &'a Entries,
     /// What follows the last id that was looked for.
     behind: Option<Range<'a>>,
@@ -356,7 +356,7 @@ struct Ascending<'a> {
 }
 
 impl<'a> Ascending<'a> {
-    fn of(entries: &'a Entries) -> Self {
+    pub fn of(entries: &'a Entries) -> Self {
         Self {
             entries,
             behind: None,
@@ -364,7 +364,7 @@ impl<'a> Ascending<'a> {
         }
     }
 
-    fn find(&mut self, id: StreamId) -> Option<Entry<'a>> {
+    pub fn find(&mut self, id: StreamId) -> Option<Entry<'a>> {
         /// So many entries are passed over before it is sought anew.
         const PASSED_MAX: usize = 8;
         if let Some(behind) = self.behind.as_mut().filter(|_| id > self.last) {
@@ -531,7 +531,7 @@ impl Claiming {
 
     fn go_on_with_ids(mut self: Box<Self>, ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         let names = Names::of(args);
-        let (now, some) = (ctx.db.now(), Self::some(ctx));
+        let (now, some) = (ctx.db.now(), Self::some(ctx, args.len()));
         while !self.begun {
             if self.read_some(args, now, some)? {
                 if ctx.cargo.divisible {
@@ -593,6 +593,15 @@ fn parse_auto(args: Args<'_>) -> Result<(StreamId, usize, Terms), CommandError> 
     Ok((from, count, terms))
 }
 
+/// The group of a claim that is under way.
+fn group_in<'c>(
+    ctx: &'c mut Context<'_>,
+    names: Names<'_>,
+) -> Result<Option<&'c Group>, CommandError> {
+    let stream = ctx.db.lookup_as::<Stream>(names.key)?;
+    Ok(stream.and_then(|stream| stream.groups.get(names.group)))
+}
+
 fn xautoclaim(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     match ctx.work() {
         Some(Work::Reply(pieces, number)) => return ctx.reply_pieces(pieces, number),
@@ -621,16 +630,16 @@ impl Claiming {
         &self,
         ctx: &mut Context<'_>,
         names: Names<'_>,
-        some: usize,
     ) -> Result<Vec<StreamId>, CommandError> {
         let mut ids = Vec::new();
+        let group = group_in(ctx, names)?;
+        let pending = group.map_or(0, Group::pending_len);
+        let some = Self::some(ctx, self.looks.min(pending));
         let some = some
             .min(self.looks)
             .min(self.left.saturating_mul(LOOKS_PER_CLAIM));
-        let stream = ctx.db.lookup_as::<Stream>(names.key)?;
-        let group = stream.and_then(|stream| stream.groups.get(names.group));
-        if let (Some(group), Some(from)) = (group, self.next) {
-            ids.try_reserve_exact(some.min(group.pending_len()))
+        if let (Some(group), Some(from)) = (group_in(ctx, names)?, self.next) {
+            ids.try_reserve_exact(some.min(pending))
                 .map_err(|_| CommandError::OutOfMemory)?;
             ids.extend(group.pending_from(from).take(some).map(|record| record.id));
         }
@@ -639,28 +648,23 @@ impl Claiming {
 
     fn go_on_with_pending(mut self: Box<Self>, ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         let names = Names::of(args);
-        loop {
-            let some = Self::some(ctx);
-            let ids = match self.pending_ids(ctx, names, some) {
-                Ok(ids) => ids,
-                Err(error) => return self.give_up(ctx, names, error),
-            };
-            let passed = match self.claim_each(ctx, names, ids.iter().copied()) {
-                Ok(passed) => passed,
+        let next = loop {
+            let (ids, passed) = match self.claim_some(ctx, names) {
+                Ok(found) => found,
                 Err(error) => return self.give_up(ctx, names, error),
             };
             self.looks -= passed;
             if let Some(last) = passed.checked_sub(1).and_then(|last| ids.get(last)) {
                 self.next = last.next();
             }
-            if passed == 0 || self.left == 0 || self.looks == 0 {
-                break;
+            let next = self.pending_ids_behind(ctx, names)?;
+            if passed == 0 || self.left == 0 || self.looks == 0 || next.is_none() {
+                break next;
             }
             if ctx.cargo.divisible {
                 return ctx.leave(Work::Claim(self));
             }
-        }
-        let next = self.pending_ids_behind(ctx, names)?;
+        };
         self.changed(ctx, names);
         let protocol = ctx.reply.protocol();
         let mut all = Pieces::default();
@@ -675,14 +679,25 @@ impl Claiming {
         ctx.reply_all(all)
     }
 
+    /// Claims what can be claimed of some ids that are pending; which they were, and how
+    /// many of them it has gone through.
+    fn claim_some(
+        &mut self,
+        ctx: &mut Context<'_>,
+        names: Names<'_>,
+    ) -> Result<(Vec<StreamId>, usize), CommandError> {
+        let ids = self.pending_ids(ctx, names)?;
+        let passed = self.claim_each(ctx, names, ids.iter().copied())?;
+        Ok((ids, passed))
+    }
+
     /// The first id that is pending behind what was looked at.
     fn pending_ids_behind(
         &self,
         ctx: &mut Context<'_>,
         names: Names<'_>,
     ) -> Result<Option<StreamId>, CommandError> {
-        let stream = ctx.db.lookup_as::<Stream>(names.key)?;
-        let group = stream.and_then(|stream| stream.groups.get(names.group));
+        let group = group_in(ctx, names)?;
         let behind = self.next.zip(group).and_then(|(from, group)| {
             let mut behind = group.pending_from(from);
             behind.next()

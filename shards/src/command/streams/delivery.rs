@@ -4,6 +4,7 @@
 //! A claim needs memory. Where that runs out, the rest stays new: what is claimed is
 //! replied.
 
+use super::claim::Ascending;
 use super::range::{reply_entry, reply_id};
 use super::reading::{Reading, begin_stream, begin_streams};
 use crate::command::{Context, Outcome, Work};
@@ -124,8 +125,13 @@ impl Job {
             self.begin(&mut ctx.reply);
         }
         let begin = ctx.reply.written();
+        // What is pending is looked for, entry by entry.
+        let step = match reading.group {
+            Some(_) => ctx.step(),
+            None => ctx.long_step(),
+        };
         let (mut budget, room) = match ctx.cargo.divisible {
-            true => (ctx.long_step(), ctx.settings.long_replies.piece),
+            true => (step, ctx.settings.long_replies.piece),
             false => (usize::MAX, usize::MAX),
         };
         for (key, _) in reading.all().skip(self.at) {
@@ -392,13 +398,14 @@ impl Slice<'_, '_> {
             reply.array(count);
             self.left = Some(count);
         }
+        let mut entries = Ascending::of(entries);
         while self.takes_more(reply) {
             let next = self.found.id().next();
             let pending = next.and_then(|next| group.pending_of(to.consumer, next).next().copied());
             let Some(pending) = pending else {
                 break;
             };
-            match entries.get(pending.id) {
+            match entries.find(pending.id) {
                 Some(entry) => {
                     let deliveries = pending.deliveries.saturating_add(1);
                     to.claim(group, pending.id, deliveries, delivered)?;

@@ -340,10 +340,7 @@ fn delete_consumer(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
             pending
         }
     };
-    let some = match ctx.cargo.divisible {
-        true => ctx.step(),
-        false => usize::MAX,
-    };
+    let some = ctx.slice_of(pending.max(1));
     let more = edit_group(ctx, (key, name), |group| {
         let Some(id) = group.find_consumer(consumer) else {
             return false;
