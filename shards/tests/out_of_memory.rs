@@ -260,6 +260,10 @@ fn on_streams() -> Vec<Scenario> {
     let entries: Vec<Vec<String>> = (0..230).map(add).collect();
     let entries: Vec<&Vec<String>> = entries.iter().collect();
     let long = format!("XADD a 999 {} {}", "f".repeat(900), "v".repeat(5_000));
+    let group = words("XGROUP CREATE a g 0");
+    let all = words("XREADGROUP GROUP g c STREAMS a >");
+    let grouped = [&entries[..], &[&group]].concat();
+    let read = [&grouped[..], &[&all]].concat();
     vec![
         once(&[], &long),
         once(&entries, &long),
@@ -270,6 +274,10 @@ fn on_streams() -> Vec<Scenario> {
         once(&entries, "XTRIM a MAXLEN 20 DELREF"),
         once(&entries[..60], "XDEL a 5 6 7 8 9"),
         once(&entries, "COPY a b"),
+        once(&grouped, "XREADGROUP GROUP g c STREAMS a >"),
+        once(&grouped, "XREADGROUP GROUP g c COUNT 3 STREAMS a >"),
+        once(&grouped, "XREADGROUP GROUP g c NOACK STREAMS a >"),
+        once(&read, "XREADGROUP GROUP g c STREAMS a 0"),
     ]
 }
 
@@ -331,10 +339,22 @@ fn apply(shard: &mut Shard, row: &Row, args: Args<'_>, out: &mut Vec<u8>) -> boo
     }
 }
 
+/// The row of a request, that of its subcommand if it has one.
+fn row_of(args: Args<'_>) -> &'static Row {
+    let row = row(&args[0]).unwrap();
+    let mut subcommands = row.subcommands.iter();
+    let is_named = |sub: &&Row| {
+        let name = sub.name.rsplit('|').next().unwrap_or_default();
+        args.get(1)
+            .is_some_and(|arg| arg.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    subcommands.find(is_named).unwrap_or(row)
+}
+
 fn run(shard: &mut Shard, words: &[String]) {
     let args = OwnedArgs::new(words.iter().map(|word| word.as_bytes()));
     let mut out = Vec::new();
-    let done = apply(shard, row(&words[0]).unwrap(), args.args(), &mut out);
+    let done = apply(shard, row_of(args.args()), args.args(), &mut out);
     assert!(done, "{}", out.escape_ascii());
 }
 
@@ -372,7 +392,7 @@ fn replay(shard: &mut Shard) -> impl FnMut(&[u8]) {
             assert_eq!(status, Ok(Status::Complete));
             let args = Args::new(log, &spans);
             if !matches!(&args[0], b"SELECT" | b"MULTI" | b"EXEC") {
-                assert!(apply(shard, row(&args[0]).unwrap(), args, &mut Vec::new()));
+                assert!(apply(shard, row_of(args), args, &mut Vec::new()));
             }
         }
     }
@@ -391,7 +411,7 @@ fn play(scenario: &Scenario, allocation: usize) -> bool {
     primary.effects().record(true);
     let (before, changes) = (contents(&mut primary), primary.effects().changes());
     let args = OwnedArgs::new(scenario.request.iter().map(|word| word.as_bytes()));
-    let row = row(&scenario.request[0]).unwrap();
+    let row = row_of(args.args());
     let mut out = Vec::new();
     LEFT.set(Some(allocation));
     let done = apply(&mut primary, row, args.args(), &mut out);

@@ -1,8 +1,9 @@
 //! Streams that were found to have entries are read, or delivered to a consumer: at once,
 //! or slice by slice if there are many.
 //!
-//! A claim needs memory. Where that runs out, the rest stays new: what is claimed is
-//! replied.
+//! A claim needs memory. Where that runs out, the rest stays new; what is claimed is
+//! replied, or at least recorded: it is pending with the consumer, as it is for one whose
+//! connection has gone.
 
 use super::claim::Ascending;
 use super::range::{reply_entry, reply_id};
@@ -110,12 +111,17 @@ impl Job {
             let count = count_all(ctx, reading, &found);
             ctx.in_slices(count, (found.len(), 0))?;
         }
+        let mut delivered = Vec::new();
+        if reading.group.is_some() {
+            let reserved = delivered.try_reserve_exact(found.len());
+            reserved.map_err(|_| CommandError::OutOfMemory)?;
+        }
         Ok(Box::new(Self {
             found,
             is_part,
             at: 0,
             left: None,
-            delivered: Vec::new(),
+            delivered,
         }))
     }
 
@@ -136,19 +142,29 @@ impl Job {
         };
         for (key, _) in reading.all().skip(self.at) {
             let full_at = begin.saturating_add(room);
-            if self.read(ctx, reading, key, &mut budget, full_at)? {
-                return ctx.leave(Work::Streams(self));
+            match self.read(ctx, reading, key, &mut budget, full_at) {
+                Ok(true) => return ctx.leave(Work::Streams(self)),
+                Ok(false) => {}
+                Err(error) => {
+                    self.record(ctx, reading);
+                    return Err(error);
+                }
             }
             self.at += 1;
             self.left = None;
         }
+        self.record(ctx, reading);
+        Ok(())
+    }
+
+    /// Says what has changed, in place of the request.
+    fn record(&self, ctx: &mut Context<'_>, reading: &Reading<'_>) {
         if reading.group.is_some() {
             for ((key, _), delivered) in reading.all().zip(&self.delivered) {
                 record(ctx, reading, key, delivered);
             }
             ctx.propagate(&[]);
         }
-        Ok(())
     }
 
     fn begin(&self, reply: &mut Reply<'_>) {
@@ -214,19 +230,20 @@ impl Job {
     }
 }
 
-/// How many entries there are to read.
+/// How many entries there are to read, or more than are read at once.
 fn count_all(ctx: &mut Context<'_>, reading: &Reading<'_>, found: &[Found]) -> usize {
+    let most = reading.most().min(ctx.at_once().saturating_add(1));
     let mut count = 0usize;
     for ((key, _), found) in reading.all().zip(found) {
         if let Ok(Some(stream)) = ctx.db.lookup_as::<Stream>(key) {
             count = count.saturating_add(match found {
-                Found::Entries(id) => count_behind(&stream.entries, *id, reading.most()),
+                Found::Entries(id) => count_behind(&stream.entries, *id, most),
                 Found::Pending(id) => {
                     let group = reading.group.and_then(|group| stream.groups.get(group));
                     let consumer = group.and_then(|group| group.find_consumer(reading.consumer));
                     let both = group.zip(consumer);
                     both.map_or(0, |(group, consumer)| {
-                        count_pending(group, consumer, *id, reading.most())
+                        count_pending(group, consumer, *id, most)
                     })
                 }
                 Found::Nothing(_) | Found::Error(_) => 0,
@@ -365,10 +382,10 @@ impl Slice<'_, '_> {
                     self.write(reply, entries, |_, id| {
                         to.take(&mut group, id, delivered)?;
                         entries.advance(&mut group, id);
+                        delivered.group = Some((group.last_id, group.entries_read));
                         Ok(())
                     })?;
                     group.note_active(consumer, now);
-                    delivered.group = Some((group.last_id, group.entries_read));
                 }
                 Found::Pending(_) => {
                     self.write_pending(reply, &stream.entries, &mut group, &to, delivered)?;
@@ -480,29 +497,62 @@ fn record(ctx: &mut Context<'_>, reading: &Reading<'_>, key: &[u8], delivered: &
     if !ctx.is_recording() {
         return;
     }
-    let now = ctx.db.now().0.to_string();
-    for claims in delivered.claimed.chunk_by(|a, b| a.1 == b.1) {
-        let Some((_, deliveries)) = claims.first() else {
-            continue;
-        };
-        let count = deliveries.to_string();
-        let ids: Vec<IdText> = claims.iter().map(|(id, _)| id.text()).collect();
-        let mut parts: Vec<&[u8]> = vec![b"XCLAIM", key, group, consumer, b"0"];
-        parts.extend(ids.iter().map(IdText::as_bytes));
-        parts.extend([
-            &b"TIME"[..],
-            now.as_bytes(),
-            b"RETRYCOUNT",
-            count.as_bytes(),
-        ]);
-        parts.extend([&b"FORCE"[..], b"JUSTID"]);
-        ctx.propagate(&parts);
+    let same = delivered.claimed.chunk_by(|a, b| a.1 == b.1);
+    for claims in same.flat_map(|same| same.chunks(CLAIMS)) {
+        record_claims(ctx, key, (group, consumer), claims);
     }
     if let Some((id, entries_read)) = delivered.group {
-        let id = id.text();
-        let read = entries_read.map_or("-1".to_owned(), |read| read.to_string());
-        let words = [&b"XGROUP"[..], b"SETID", key, group, id.as_bytes()];
-        let read = [&b"ENTRIESREAD"[..], read.as_bytes()];
-        ctx.propagate(&[&words[..], &read[..]].concat());
+        let (id, mut number) = (id.text(), itoa::Buffer::new());
+        let read = entries_read.map_or("-1", |read| number.format(read));
+        ctx.propagate(&[
+            b"XGROUP",
+            b"SETID",
+            key,
+            group,
+            id.as_bytes(),
+            b"ENTRIESREAD",
+            read.as_bytes(),
+        ]);
     }
+}
+
+/// So many ids are named in one command.
+const CLAIMS: usize = 32;
+
+/// Leaves claims of entries that were delivered equally often.
+fn record_claims(
+    ctx: &mut Context<'_>,
+    key: &[u8],
+    (group, consumer): (&[u8], &[u8]),
+    claims: &[(StreamId, u64)],
+) {
+    let Some((_, deliveries)) = claims.first() else {
+        return;
+    };
+    let (mut time, mut count) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let now = time.format(ctx.db.now().0);
+    let ids: [IdText; CLAIMS] = std::array::from_fn(|at| {
+        let claim = claims.get(at);
+        claim.map_or(StreamId::MIN, |claim| claim.0).text()
+    });
+    let before = [&b"XCLAIM"[..], key, group, consumer, b"0"];
+    let behind = [
+        &b"TIME"[..],
+        now.as_bytes(),
+        b"RETRYCOUNT",
+        count.format(*deliveries).as_bytes(),
+        b"FORCE",
+        b"JUSTID",
+    ];
+    let ids = ids.iter().take(claims.len()).map(IdText::as_bytes);
+    let mut words = [&b""[..]; 5 + CLAIMS + 6];
+    let mut len = 0;
+    for (place, word) in words
+        .iter_mut()
+        .zip(before.into_iter().chain(ids).chain(behind))
+    {
+        *place = word;
+        len += 1;
+    }
+    ctx.propagate(&words[..len]);
 }

@@ -160,8 +160,8 @@ impl<'a> Reading<'a> {
 
     /// What the consumers of this group have in common while they wait.
     pub fn share(&self) -> Claim {
-        // Two groups that are taken for one are looked at more often than they need be,
-        // but not less: what one has not found the other is not asked for by this key.
+        // That two groups of one key have the same number is left out of account: its
+        // owner could do no more than have one wait for the other's entries.
         let mut hasher = std::hash::DefaultHasher::new();
         hasher.write(self.group.unwrap_or_default());
         Claim::Shares(hasher.finish())
