@@ -147,6 +147,8 @@ pub struct Readers {
     dropped: BTreeSet<u64>,
     once: Once,
     now: UnixMs,
+    /// Little is added: most who read wait, many for the same.
+    is_calm: bool,
     /// Counts what happens.
     instant: usize,
     pub requests: usize,
@@ -200,6 +202,7 @@ impl Readers {
             dropped: BTreeSet::new(),
             once: Once::default(),
             now: UnixMs(NOW),
+            is_calm: rng.one_in(2),
             instant: 0,
             requests: 0,
             served: 0,
@@ -231,7 +234,11 @@ impl Readers {
     fn role(&mut self, nth: usize, name: Option<String>) -> Role {
         let all = [(); 1 + STREAMS / 2].map(|()| self.rng.below(STREAMS));
         let some = 1 + self.rng.below(all.len());
-        let streams: BTreeSet<usize> = all.into_iter().take(some).collect();
+        let mut streams: BTreeSet<usize> = all.into_iter().take(some).collect();
+        if self.is_calm {
+            // Who waits for less waits for what others wait for, too.
+            streams = (0..some).collect();
+        }
         let streams: Vec<usize> = streams.into_iter().collect();
         if nth < ADDERS {
             Role::Adds
@@ -323,7 +330,8 @@ impl Readers {
     /// Somebody who has no request under way sends one.
     fn act(&mut self, index: usize) -> Result<(), String> {
         let id = self.people[index].id;
-        if self.asked.contains_key(&id) {
+        let adds = matches!(self.people[index].role, Role::Adds);
+        if self.asked.contains_key(&id) || self.is_calm && adds && !self.rng.one_in(10) {
             return Ok(());
         }
         let mut role = std::mem::replace(&mut self.people[index].role, Role::Adds);

@@ -380,6 +380,14 @@ impl Locks {
         claims.filter_map(|claim| Some(self.holdings.get(claim.holding as usize)?.ticket))
     }
 
+    /// Whether what was granted to a ticket is enough for this.
+    pub fn holds(&self, ticket: Ticket, lock: Lock) -> bool {
+        let number = self.tickets.get(&ticket);
+        let holding = number.and_then(|number| self.holdings.get(*number as usize));
+        let is_enough = |held: &Lock| held.scope == lock.scope && held.exclusive >= lock.exclusive;
+        holding.is_some_and(|holding| holding.missing == 0 && holding.locks.iter().any(is_enough))
+    }
+
     /// Whether somebody waits for what a ticket holds.
     pub fn is_awaited(&self, ticket: Ticket) -> bool {
         let holding = self.tickets.get(&ticket);

@@ -333,12 +333,13 @@ impl Site {
             let locks = self.locks_of(&waiter.call, waiter.args.args());
             // What is done under a ticket stands where that came: meanwhile others may have
             // used a key that it has not locked.
-            let free = |lock: &Lock| match lock.scope {
-                Scope::Key(other) if other != hash => match ticket {
-                    None => self.locks.allows(other, lock.exclusive),
-                    Some(ticket) => self.locks.holders(other).any(|holder| holder == ticket),
-                },
-                Scope::Key(_) | Scope::Shard => true,
+            // And one that was to read has no place in the log for who writes.
+            let free = |lock: &Lock| match (lock.scope, ticket) {
+                (Scope::Shard, _) => true,
+                (Scope::Key(_), Some(ticket)) => self.locks.holds(ticket, *lock),
+                (Scope::Key(other), None) => {
+                    other == hash || self.locks.allows(other, lock.exclusive)
+                }
             };
             if !locks.iter().all(free) {
                 // Another of its keys is another's. First come first served: it is

@@ -1,6 +1,6 @@
 //! Those who wait for entries of streams: who is served by what, and what ends it.
 
-use super::{Client, NOW, SHARDS, Scene, key_of, said};
+use super::{Client, NOW, SHARDS, Scene, key_of, said, text};
 use crate::order::Unblock;
 use crate::types::{Random, Slices, UnixMs};
 
@@ -438,4 +438,43 @@ fn a_worker_that_goes_has_got_what_is_pending_with_it() {
         ends[usize::from(is_served)] += 1;
     }
     assert!(ends[0] > 0 && ends[1] > 0, "{ends:?}");
+}
+
+/// Who waits for a group behind one who only reads needs locks of its own: under those of
+/// the other what it was delivered would come behind its acknowledgement in the log.
+#[test]
+fn a_group_is_served_under_locks_of_its_own() {
+    let mut served = 0;
+    for steps in 0..12 {
+        let mut scene = new();
+        scene.ask(1, 9, "XGROUP CREATE s@1 g 0 MKSTREAM");
+        scene.ask(1, 9, "XGROUP CREATE t@1 g 0 MKSTREAM");
+        for node in &mut scene.nodes {
+            let shard = node.shard_mut();
+            shard.settings.slices = Slices { above: 1, step: 1 };
+            shard.effects().record(true);
+        }
+        scene.ask(1, 1, "XREAD COUNT 2 BLOCK 0 STREAMS s@1 t@1 $ $");
+        scene.ask(1, 2, "XREADGROUP GROUP g c BLOCK 0 STREAMS s@1 t@1 > >");
+        // More than one slice for the worker, one for who reads before it.
+        let adds: Vec<String> = (1..=200)
+            .map(|number| format!("XADD s@1 {number}-1 f v"))
+            .collect();
+        scene.exec(1, 9, &adds);
+        let now = scene.now;
+        scene.nodes[1].serve(now);
+        for _ in 0..steps {
+            scene.go_on(1);
+        }
+        scene.ask(1, 3, "XACK s@1 g 1-1");
+        scene.settle();
+        let replies = scene.said();
+        let reply = replies.iter().find(|reply| reply.0 == 3).unwrap();
+        let log = text(&scene.nodes[1].shard_mut().effects().take());
+        let [claimed, acked] = ["XCLAIM", "XACK"].map(|name| log.find(name));
+        let is_behind = claimed.is_some() && acked > claimed;
+        assert!(is_behind == (reply.1 == ":1"), "{steps}: {reply:?}");
+        served += u64::from(is_behind);
+    }
+    assert!(served > 0);
 }
