@@ -28,7 +28,7 @@ pub static COMMANDS: &[Row] = &[
         complexity: "O(M*log(N)) with N the number of pending entries and M of those looked at, ten times the count at most",
         history: &[(
             "7.0.0",
-            "Added an element to the reply array, containing deleted entries the command cleared from the PEL",
+            "Replies which entries were not claimed because they are no more.",
         )],
         group: Family::Stream,
         arity: Arity::AtLeast(6),

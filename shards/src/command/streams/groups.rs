@@ -50,7 +50,7 @@ const DELETES: &[KeySpec] = &[KeySpec::at(2, &["RW", "delete"])];
 static SUBCOMMANDS: &[Row] = &[
     Row {
         flags: flags::WRITE.with(flags::DENYOOM),
-        history: &[("7.0.0", "Added the `entries_read` named argument.")],
+        history: &[("7.0.0", "Added ENTRIESREAD.")],
         ..row(
             "xgroup|create",
             (
@@ -105,7 +105,7 @@ static SUBCOMMANDS: &[Row] = &[
         )
     },
     Row {
-        history: &[("7.0.0", "Added the optional `entries_read` argument.")],
+        history: &[("7.0.0", "Added ENTRIESREAD.")],
         ..row(
             "xgroup|setid",
             (

@@ -53,7 +53,7 @@ const fn row(
 
 static SUBCOMMANDS: &[Row] = &[
     Row {
-        history: &[("7.2.0", "Added the `inactive` field.")],
+        history: &[("7.2.0", "Tells `inactive`.")],
         tips: &["nondeterministic_output"],
         ..row(
             "xinfo|consumers",
@@ -64,7 +64,7 @@ static SUBCOMMANDS: &[Row] = &[
         )
     },
     Row {
-        history: &[("7.0.0", "Added the `entries-read` and `lag` fields")],
+        history: &[("7.0.0", "Tells `entries-read` and `lag`.")],
         ..row(
             "xinfo|groups",
             ("key", Arity::Exactly(3)),
@@ -87,14 +87,14 @@ static SUBCOMMANDS: &[Row] = &[
     },
     Row {
         history: &[
-            ("6.0.0", "Added the `FULL` modifier."),
+            ("6.0.0", "Added FULL."),
             (
                 "7.0.0",
-                "Added the `max-deleted-entry-id`, `entries-added`, `recorded-first-entry-id`, `entries-read` and `lag` fields",
+                "Tells `max-deleted-entry-id`, `entries-added`, `recorded-first-entry-id`, `entries-read` and `lag`.",
             ),
             (
                 "7.2.0",
-                "Added the `active-time` field, and changed the meaning of `seen-time`.",
+                "Tells `active-time`; `seen-time` is that of every attempt.",
             ),
         ],
         ..row(

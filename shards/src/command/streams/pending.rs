@@ -19,10 +19,7 @@ pub static COMMANDS: &[Row] = &[Row {
     summary: "What a group was delivered and has not acknowledged: an overview, or entries one by one.",
     since: "5.0.0",
     complexity: "O(log(N)+M) with N the number of pending entries and M of those looked at; of consumers, without a range",
-    history: &[(
-        "6.2.0",
-        "Added the `IDLE` option and exclusive range intervals.",
-    )],
+    history: &[("6.2.0", "Added IDLE; ranges may exclude their ends.")],
     group: Family::Stream,
     arity: Arity::AtLeast(3),
     keys: &[KeySpec::first(&["RO", "access"])],
