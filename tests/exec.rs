@@ -52,6 +52,8 @@ const BLOCKING: &[&str] = &[
     "BZPOPMIN no1 no2 0",
     "BZPOPMAX no1 no2 no3 0",
     "BZMPOP 0 2 no1 no2 MAX",
+    "XREAD BLOCK 0 STREAMS no1 no2 $ 0",
+    "XREADGROUP GROUP g c BLOCK 0 STREAMS no1 no2 > >",
 ];
 
 #[test]
