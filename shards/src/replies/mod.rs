@@ -328,10 +328,16 @@ impl Replies {
         }
         let index = self.index(place);
         pieces.insert(0, reply.to_vec());
-        if let Some(waiting @ Place::Waiting { .. }) = self.order.get_mut(index) {
-            self.kept_bytes += bytes_of(&pieces);
-            *waiting = Place::Pieces(pieces);
-        }
+        let come_bytes = bytes_of(&pieces);
+        let mut all = match self.order.get_mut(index) {
+            Some(Place::Waiting { .. }) => Vec::new(),
+            // The end of a long reply may be long itself.
+            Some(Place::Flowing { pieces, .. }) => std::mem::take(pieces),
+            Some(Place::Ready(_) | Place::Pieces(_)) | None => return Ok(()),
+        };
+        all.append(&mut pieces);
+        self.order[index] = Place::Pieces(all);
+        self.kept_bytes += come_bytes;
         self.pop_ready()
     }
 

@@ -254,6 +254,34 @@ fn what_comes_of_a_reply_that_nobody_wants_is_dropped() {
     }
 }
 
+/// What comes last of a long reply may be so long that it comes in pieces.
+#[test]
+fn a_long_reply_may_have_a_long_end() {
+    for behind in [true, false] {
+        let mut replies = Replies::new();
+        let first = behind.then(|| replies.wait(false));
+        let long = replies.wait(false);
+        let last = replies.wait(false);
+        let flows = replies.answer_flowing(long, ticket(1), vec![b"a".to_vec()]);
+        assert_eq!(flows, Ok(true));
+        let pieces = vec![b"c".to_vec(), b"d".to_vec()];
+        assert_eq!(replies.answer_in_pieces(long, b"b", pieces), Ok(()));
+        replies.check_invariants();
+        assert_eq!(replies.answer(last, b"last"), Ok(()));
+        if let Some(first) = first {
+            assert_eq!(replies.answer(first, b"first,"), Ok(()));
+        }
+        assert!(!replies.is_waiting() && !replies.is_unread());
+        let expected: &[u8] = if behind {
+            b"first,abcdlast"
+        } else {
+            b"abcdlast"
+        };
+        assert_eq!(sent(&mut replies), expected);
+        replies.check_invariants();
+    }
+}
+
 #[test]
 fn long_messages_are_shared_and_short_ones_leave_together() {
     let message = Piece::shared(vec![b'm'; GATHERED_BYTES_MAX]);
