@@ -103,6 +103,14 @@ impl<'a> Reading<'a> {
                 _ => return Err(CommandError::Syntax),
             }
         }
+        // Where the keys are was found by the first such word that can stand before them
+        // (see the rows): a group of this name behind another option would have others
+        // taken for keys, and the request run where its streams do not belong.
+        let from = if grouped { 4 } else { 1 };
+        let mut before = args.iter().take(at).skip(from);
+        if before.any(|word| word.eq_ignore_ascii_case(b"STREAMS")) {
+            return Err(CommandError::Syntax);
+        }
         reading.first = at + 1;
         let left = args.len() - reading.first;
         if !left.is_multiple_of(2) {

@@ -478,3 +478,16 @@ fn a_group_is_served_under_locks_of_its_own() {
     }
     assert!(served > 0);
 }
+
+/// A group may be called as the word before the keys is, but where that hides them the
+/// request is refused: it has come to a shard to which they do not belong.
+#[test]
+fn a_group_that_hides_the_keys_is_refused() {
+    for (consumer, stream) in [("c@1", "s@2"), ("c@1", "s@0"), ("c@0", "s@1")] {
+        let mut scene = with_groups();
+        let ask = format!("XREADGROUP COUNT 1 GROUP STREAMS {consumer} STREAMS {stream} >");
+        scene.ask(0, 1, &ask);
+        scene.settle();
+        assert_eq!(scene.said(), [said(1, "-ERR syntax error")]);
+    }
+}
