@@ -1,25 +1,17 @@
 //! A value on its way from one key to another, of whatever shard or database.
 
 use super::entry::EntryRef;
-use super::{Db, Payload, StringRef, Ttl, ValueRef, View};
+use super::{Db, Payload, Ttl, View};
 use crate::counted;
 use crate::error::{CommandError, OutOfMemory};
 use crate::types::UnixMs;
-use crate::value::{Copying, Encoding, Type, Value, copy};
+use crate::value::{Copying, Owned, Type, Value, copy};
 
 /// A value without a key.
 #[derive(Debug)]
 pub struct Parcel {
-    value: Owned,
+    pub value: Owned,
     pub expire_at: Option<UnixMs>,
-}
-
-/// As [`Payload`], but its own.
-#[derive(Debug)]
-enum Owned {
-    Int(i64),
-    Flat(Type, Vec<u8>, Encoding),
-    Outside(Box<Value>, Encoding),
 }
 
 impl Parcel {
@@ -38,19 +30,14 @@ impl Parcel {
 
     /// It as it is looked at.
     pub fn view(&self) -> View<'_> {
-        let value = match &self.value {
-            Owned::Int(number) => ValueRef::String(StringRef::Int(*number)),
-            Owned::Flat(of, bytes, encoding) => ValueRef::of_flat(*of, *encoding, bytes),
-            Owned::Outside(value, _) => value.view(),
-        };
         View {
-            value,
+            value: self.value.view(),
             expire_at: self.expire_at,
         }
     }
 
     pub fn type_of(&self) -> Type {
-        self.view().value.type_of()
+        self.value.type_of()
     }
 }
 
