@@ -31,8 +31,8 @@ pub use effects::{Effects, Event, Notice, heard};
 pub use error::{CommandError, ProtocolError, until_nul};
 pub use keep::Keep;
 pub use keyspace::{
-    Db, ExpireProgress, Item, Keyspace, KeyspaceInfo, Located, Object, Parcel, Saved, StringRef,
-    Ttl, ValueRef, View, slot_of,
+    Db, ExpireProgress, Item, Keyspace, KeyspaceInfo, Loaded, Located, Object, Parcel, Saved,
+    StringRef, Ttl, Unloadable, ValueRef, View, slot_of,
 };
 pub use log::{Record, Stamp};
 pub use number::parse_i64;
@@ -41,4 +41,4 @@ pub use types::{
     Claim, DbIndex, LongReplies, ReplyMax, Settings, ShardId, Slices, Slot, Span, Thresholds, Type,
     UnixMs, Waiting,
 };
-pub use value::{Collection, Encoding, is_same, listpack, stream};
+pub use value::{Collection, Encoding, Owned, is_same, listpack, stream};

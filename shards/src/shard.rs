@@ -4,9 +4,10 @@ use crate::command::{Args, Cargo, Context, Handler, Others, Write};
 use crate::effects::Effects;
 use crate::error::{CommandError, OutOfMemory};
 use crate::keep::Keep;
-use crate::keyspace::{ExpireProgress, Keyspace, Located, Saved};
+use crate::keyspace::{ExpireProgress, Keyspace, Loaded, Located, Saved, Unloadable};
 use crate::resp::{Protocol, Reply, UNLIMITED};
 use crate::types::{Chance, DbIndex, Settings, Type, UnixMs};
+use crate::value::Owned;
 use std::ops::Range;
 
 /// One request for one shard.
@@ -311,6 +312,21 @@ impl Shard {
         self.dbs
             .iter_mut()
             .any(|keyspace| keyspace.free_some(budget))
+    }
+
+    /// Adds an entry that a file has to database `db`. See [`Keyspace::load`].
+    ///
+    /// # Errors
+    /// It cannot be there, and nothing has changed.
+    pub fn load(
+        &mut self,
+        now: UnixMs,
+        db: DbIndex,
+        key: &[u8],
+        value: Owned,
+        (expire_at, idle_s): (Option<UnixMs>, u64),
+    ) -> Result<Loaded, Unloadable> {
+        self.dbs[db.index()].load(now, key, value, expire_at, idle_s)
     }
 
     /// A snapshot begins: all that the shard holds now will be saved as it is now. None

@@ -30,6 +30,7 @@ mod replied;
 mod scanning;
 mod sets;
 mod sliced;
+pub mod snapshot;
 mod sort;
 mod spec;
 mod stored;

@@ -17,6 +17,7 @@ mod entry;
 mod expiry;
 mod graveyard;
 mod index;
+mod load;
 mod parcel;
 mod scan;
 mod slab;
@@ -28,6 +29,7 @@ mod view;
 
 pub use cut::Saved;
 pub use expiry::ExpireProgress;
+pub use load::{Loaded, Unloadable};
 pub use parcel::{Copied, Parcel};
 pub use scan::{Item, cursor_slot};
 pub use slots::slot_of;
@@ -35,7 +37,7 @@ pub use view::{Object, StringRef, Ttl, ValueRef, View};
 
 use crate::effects::Effects;
 use crate::error::CommandError;
-use crate::types::{Slot, UnixMs};
+use crate::types::{DbIndex, Slot, UnixMs};
 use crate::value::Value;
 use entry::{CLOCK_MASK, Draft, Payload};
 use graveyard::Graveyard;
@@ -595,9 +597,29 @@ impl Db<'_> {
         self.keyspace.is_empty()
     }
 
+    /// Figures for INFO, and for who begins a snapshot.
+    pub fn info(&self) -> KeyspaceInfo {
+        self.keyspace.info()
+    }
+
+    /// Whether there may be hashes whose fields have deadlines.
+    pub fn elements_expire(&self) -> bool {
+        self.keyspace.store.elements_expire()
+    }
+
     /// Deletes every key.
     pub fn clear(&mut self) {
         self.keyspace.clear();
+    }
+
+    /// See [`Keyspace::begin_cut`].
+    pub fn begin_cut(&mut self, db: DbIndex) {
+        self.keyspace.begin_cut(db);
+    }
+
+    /// See [`Keyspace::is_being_cut`].
+    pub fn is_being_cut(&self) -> bool {
+        self.keyspace.is_being_cut()
     }
 
     /// Exchanges everything with another database.

@@ -6,6 +6,7 @@ mod keys;
 mod long;
 mod moves;
 mod slices;
+mod snapshot;
 mod taking;
 
 use super::{Batch, Block, Call, Client, Manner, Node, Placement, Rest, Ticket};

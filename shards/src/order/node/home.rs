@@ -4,6 +4,7 @@
 use super::Node;
 use crate::command::{
     Args, Cargo, Decide, Decision, Errand, Further, Handler, OwnedArgs, Row, Run, Work, Write,
+    snapshot,
 };
 use crate::error::CommandError;
 use crate::keyspace::Parcel;
@@ -66,6 +67,16 @@ impl Node {
             _ => self.close_convoy(),
         }
         self.begin_composed(now, self.compose(client, call, row, args, owners), None);
+    }
+
+    /// Begins a snapshot on all shards, for the server itself or for a client with no
+    /// request under way. What there was at the cut comes through [`Node::replies`]; see
+    /// [`snapshot::Begun`].
+    pub fn cut(&mut self, now: UnixMs, client: Client) {
+        let call = Call::of(&snapshot::CUT);
+        let args = OwnedArgs::new([snapshot::CUT.name.as_bytes()]);
+        let all = Owners::default();
+        self.begin(now, client, call, &snapshot::CUT, args.args(), all);
     }
 
     /// Begins a transaction that is composed; `retries` if it has waited before.
