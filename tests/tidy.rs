@@ -16,9 +16,9 @@ const FILE_LINES_MAX: usize = 800;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Modules of the engine, each with the ones it may name. From left to right:
-/// `types, error, number, glob → {value, resp → log → effects} → keyspace → command →
+/// `types, error, number, glob → {value → rdb, resp → log → effects} → keyspace → command →
 /// shard → order`. A value knows no reply; the log is written as RESP, and
-/// `order` stands last because a node owns its shard. `rdb`, `pubsub`,
+/// `order` stands last because a node owns its shard. `pubsub`,
 /// `backlog` and `psync` have their places for when they come.
 const SHARDS_ARROWS: &[(&str, &[&str])] = &[
     ("counted", &[]),
@@ -35,7 +35,7 @@ const SHARDS_ARROWS: &[(&str, &[&str])] = &[
     (
         "keyspace",
         &[
-            "counted", "types", "error", "number", "glob", "value", "effects",
+            "counted", "types", "error", "number", "glob", "value", "rdb", "effects",
         ],
     ),
     ("rdb", &["types", "error", "number", "value"]),
