@@ -47,6 +47,8 @@ struct Scene {
     flows: Vec<(u16, u64, Ticket)>,
     /// Clients who were told that the rest of their reply is lost.
     lost: Vec<u64>,
+    /// How long the buffers were in which replies came.
+    piece_lens: Vec<usize>,
     /// Bytes of arguments and replies that have gone from node to node.
     shipped: usize,
     /// What the clocks show.
@@ -125,6 +127,7 @@ impl Scene {
             heard: BTreeMap::new(),
             flows: Vec::new(),
             lost: Vec::new(),
+            piece_lens: Vec::new(),
             shipped: 0,
             now: NOW,
             asked: 0,
@@ -235,7 +238,7 @@ impl Scene {
 
     fn collect(&mut self, home: u16) {
         let (replies, heard) = (&mut self.replies, &mut self.heard);
-        let waiting = &mut self.waiting;
+        let (waiting, piece_lens) = (&mut self.waiting, &mut self.piece_lens);
         let node = &mut self.nodes[usize::from(home)];
         node.replies(|replied| {
             if replied.client.is_only_counted() {
@@ -252,6 +255,8 @@ impl Scene {
                 replies.push((client, TOO_LONG.into()));
                 return;
             }
+            let pieces = replied.pieces.iter().map(Vec::len);
+            piece_lens.extend(pieces.chain([replied.reply.len()]));
             heard.entry(client).or_default().extend(replied.whole());
             match replied.rest {
                 Rest::Nothing | Rest::InVain => {

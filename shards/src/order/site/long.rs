@@ -36,6 +36,9 @@ use std::collections::{BTreeSet, VecDeque};
 /// A reply whose key goes by itself within so many milliseconds is hurried.
 const HURRY_MS: i64 = 1000;
 
+/// A piece of this length that is held back has another begin.
+const HELD_PIECE_BYTES: usize = 64 * 1024;
+
 /// A reply that is under way.
 struct LongReply {
     request: Parked,
@@ -49,7 +52,7 @@ struct LongReply {
     /// what is made without waiting for its client, who gets none of it if it is more than he
     /// may have.
     is_held: bool,
-    held: Vec<u8>,
+    held: Held,
     /// That was more than its client may have: nothing is kept of it.
     too_long: bool,
     /// What its pieces have taken so far.
@@ -57,6 +60,31 @@ struct LongReply {
     hurried: bool,
     /// The hash of its key, if that would go by itself: it stays until all is made.
     kept: Option<u64>,
+}
+
+/// What is held back of a reply, in pieces: in one buffer it would be copied again and
+/// again as it grows.
+#[derive(Default)]
+struct Held {
+    pieces: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Held {
+    /// Takes the last piece back while there is room in it.
+    fn open(&mut self) -> Vec<u8> {
+        let piece = self.pieces.pop_if(|piece| piece.len() < HELD_PIECE_BYTES);
+        let piece = piece.unwrap_or_default();
+        self.bytes -= piece.len();
+        piece
+    }
+
+    fn push(&mut self, piece: Vec<u8>) {
+        if !piece.is_empty() {
+            self.bytes += piece.len();
+            self.pieces.push(piece);
+        }
+    }
 }
 
 /// The long replies of one shard.
@@ -150,7 +178,7 @@ impl Site {
             cargo,
             is_out: false,
             is_held,
-            held: Vec::new(),
+            held: Held::default(),
             too_long: ran.too_long,
             ticks: ran.ticks,
             hurried: false,
@@ -203,7 +231,7 @@ impl Site {
         let Some(mut reply) = self.long.take(ticket) else {
             return false;
         };
-        let mut piece = std::mem::take(&mut reply.held);
+        let mut piece = reply.held.open();
         let before = piece.len();
         let request = &reply.request;
         let call = Call {
@@ -229,12 +257,15 @@ impl Site {
         reply.ticks += ran.ticks;
         if ran.failed {
             piece.drain(..before);
+            reply.held = Held::default();
         }
         if reply.is_held {
-            reply.too_long |= ran.too_long || piece.len() > self.reply_bytes_max();
+            let bytes = reply.held.bytes + piece.len();
+            reply.too_long |= ran.too_long || bytes > self.reply_bytes_max();
         }
         if reply.too_long {
             piece = Vec::new();
+            reply.held = Held::default();
         }
         if reply.cargo.more() {
             self.hand_on(&mut reply, ticket, piece);
@@ -246,6 +277,9 @@ impl Site {
             too_long: ran.too_long || reply.too_long,
             ..ran
         };
+        for piece in std::mem::take(&mut reply.held.pieces) {
+            self.hand_out(&reply, Rest::Follows(ticket), piece);
+        }
         let (home, client) = (reply.request.home, reply.request.client);
         let args = reply.request.args.args();
         self.answer_late(home, client, &call, args, ran, piece);
@@ -267,7 +301,7 @@ impl Site {
     /// more follows.
     fn hand_on(&mut self, reply: &mut LongReply, ticket: Ticket, piece: Vec<u8>) {
         if reply.is_held {
-            reply.held = piece;
+            reply.held.push(piece);
         } else if !piece.is_empty() {
             reply.is_out = true;
             self.hand_out(reply, Rest::Follows(ticket), piece);

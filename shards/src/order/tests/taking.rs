@@ -611,3 +611,33 @@ fn a_reply_that_is_too_long_in_all_is_none() {
         }
     }
 }
+
+/// A reply that is held back until its request is over lies in pieces, each of which is
+/// moved: one buffer for all of it was copied whenever it grew, and held up the shard.
+#[test]
+fn a_long_reply_that_was_held_back_comes_in_pieces() {
+    let longest = |scene: &Scene| {
+        let heard = scene.piece_lens.iter().copied();
+        (heard.clone().max().unwrap_or(0), heard.sum::<usize>())
+    };
+    for home in [0, 1] {
+        let mut scene = Scene::new();
+        scene.alone = true;
+        let element = "e".repeat(500);
+        for _ in 0..20 {
+            let line = format!("RPUSH l@0{}", format!(" {element}").repeat(100));
+            scene.ask(0, 9, &line);
+            scene.settle();
+        }
+        scene.said();
+        scene.piece_lens.clear();
+        scene.ask(home, 1, "LPOP l@0 2000");
+        scene.settle();
+        let (longest, all) = longest(&scene);
+        assert!(all > 1_000_000, "{all}");
+        assert!(longest < 300_000, "{longest}");
+        let replies = scene.said();
+        assert_eq!(replies.len(), 1);
+        assert_eq!(replies[0].1.matches(&element).count(), 2000);
+    }
+}
