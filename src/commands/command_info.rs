@@ -271,7 +271,7 @@ fn write_key_spec(reply: &mut Reply<'_>, spec: &KeySpec) {
             numbers(reply, "begin_search", "unknown", &[]);
             return numbers(reply, "find_keys", "unknown", &[]);
         }
-        Begin::Keyword { word, from } => {
+        Begin::Keyword { word, from } | Begin::Behind { word, from, .. } => {
             reply.bulk(b"begin_search");
             reply.map(2);
             reply.bulk(b"type");
@@ -500,6 +500,9 @@ fn write_arguments(reply: &mut Reply<'_>, arguments: &[Argument], specs: usize, 
 type KeyUse = (usize, &'static [&'static str]);
 
 fn key_uses(args: Args<'_>) -> Result<Vec<KeyUse>, CommandError> {
+    const NONE: Result<Vec<KeyUse>, CommandError> = Err(CommandError::Static(
+        "ERR Invalid arguments specified for command",
+    ));
     let fail = |text| Err(CommandError::Static(text));
     let Some(command) = registry().find_with_sub(args) else {
         return fail("ERR Invalid command specified");
@@ -520,12 +523,15 @@ fn key_uses(args: Args<'_>) -> Result<Vec<KeyUse>, CommandError> {
             if command.flags.has(flags::NO_MANDATORY_KEYS) {
                 return Ok(Vec::new());
             }
-            return fail("ERR Invalid arguments specified for command");
+            return NONE;
         }
         let words = spec.access_of(args);
         uses.extend(positions.into_iter().map(|at| (at, words)));
     }
-    Ok(uses)
+    match uses.is_empty() && !command.flags.has(flags::NO_MANDATORY_KEYS) {
+        true => NONE,
+        false => Ok(uses),
+    }
 }
 
 fn getkeys(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {

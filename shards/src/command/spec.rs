@@ -382,9 +382,15 @@ pub enum Begin {
     /// At this argument (the name is 0).
     Index(i32),
     /// After the first such keyword, looked for from argument `from` (negative: from the
-    /// end, backwards). If it is an option with one key, [`KeySpec::positions`] takes all
-    /// places where it stands.
+    /// end, backwards). [`KeySpec::positions`] takes all places where it stands.
     Keyword { word: &'static str, from: i32 },
+    /// As clients are told by [`Begin::Keyword`]; but that word may stand for something
+    /// else in front of it, and this finds the argument behind the right one.
+    Behind {
+        word: &'static str,
+        from: i32,
+        find: fn(Args<'_>) -> Option<usize>,
+    },
     /// Where no client could tell; this finds it.
     Unknown(fn(Args<'_>) -> Option<usize>),
     /// No client could tell, nor can the server: if this says so, a request may name any
@@ -445,16 +451,15 @@ impl KeySpec {
                 Some(())
             }
             Begin::Anywhere(_) => Some(()),
+            Begin::Behind { find, .. } => {
+                self.positions_from(i32::try_from(find(args)?).ok()?, args, out)
+            }
             // It need not be there. An option may be repeated, and then Redis stores
             // at the last (GEORADIUS); or it may be another's argument. Where a
             // request goes and what it locks takes in every key it may touch, and one
-            // too many does no harm. Keys up to the end of the request begin once.
+            // too many does no harm.
             Begin::Keyword { word, from } => {
-                let places = match self.find {
-                    Find::Range { last: 0.., .. } => usize::MAX,
-                    _ => 1,
-                };
-                for index in keywords(args, word, from).take(places) {
+                for index in keywords(args, word, from) {
                     self.positions_from(index + 1, args, out)?;
                 }
                 Some(())
@@ -463,14 +468,19 @@ impl KeySpec {
     }
 
     /// The positions of the keys as Redis names them: behind the first place of a
-    /// keyword, although the last may be the one that counts.
+    /// keyword, although another may be the one that counts. Only if there can be no key
+    /// it looks for the right one.
     pub fn named_positions(&self, args: Args<'_>, out: &mut Vec<usize>) -> Option<()> {
-        let Begin::Keyword { word, from } = self.begin else {
+        let (Begin::Keyword { word, from } | Begin::Behind { word, from, .. }) = self.begin else {
             return self.positions(args, out);
         };
-        match keywords(args, word, from).next() {
-            Some(index) => self.positions_from(index + 1, args, out),
-            None => Some(()),
+        let before = out.len();
+        if let Some(index) = keywords(args, word, from).next() {
+            self.positions_from(index + 1, args, out)?;
+        }
+        match self.begin {
+            Begin::Behind { .. } if out.len() == before => self.positions(args, out),
+            _ => Some(()),
         }
     }
 
@@ -570,13 +580,28 @@ mod tests {
         let (all, named) = found(&option, "X k STORE a store b");
         assert_eq!((all, named), (vec![3, 5], vec![3]));
         assert_eq!(found(&option, "X STORE STORE"), (vec![], vec![]));
-        // As XREAD's streams: a key may have the keyword's name.
-        let rest = keyword(Find::Range {
-            last: -1,
-            step: 1,
-            limit: 2,
-        });
-        let (all, named) = found(&rest, "X k STORE STORE b 0 0");
-        assert_eq!((all, named), (vec![3, 4], vec![3, 4]));
+    }
+
+    #[test]
+    fn keys_are_behind_the_right_one_of_words_that_clients_take_for_the_first() {
+        let row = |name| &crate::command::row(name).unwrap().keys[0];
+        let (xread, group) = (row("xread"), row("xreadgroup"));
+        let both = |all: &[usize]| (all.to_vec(), all.to_vec());
+        assert_eq!(found(xread, "XREAD STREAMS STREAMS b 0 0"), both(&[2, 3]));
+        assert_eq!(
+            found(xread, "XREAD COUNT STREAMS STREAMS s 0"),
+            (vec![4], vec![3]) // Its handler refuses it.
+        );
+        let hidden = "XREADGROUP COUNT 1 GROUP STREAMS c STREAMS s >";
+        assert_eq!(found(group, hidden), (vec![7], vec![5, 6]));
+        // A client finds no key, and Redis looks for the right place, too.
+        let early = "XREADGROUP STREAMS a b 0 0 STREAMS 0";
+        assert_eq!(found(group, early), both(&[2, 3, 4]));
+        let mut out = Vec::new();
+        for none in ["XREAD STREAMS", "XREAD OTHER STREAMS s 0", "XREAD COUNT 1 s"] {
+            let args = OwnedArgs::new(none.split(' ').map(str::as_bytes));
+            let _ = xread.positions(args.args(), &mut out);
+            assert_eq!(out, []);
+        }
     }
 }

@@ -14,9 +14,10 @@ use std::hash::Hasher;
 /// The keys behind the word STREAMS: half of what follows it.
 pub const fn streams(from: i32, access: &'static [&'static str]) -> KeySpec {
     KeySpec {
-        begin: Begin::Keyword {
+        begin: Begin::Behind {
             word: "STREAMS",
             from,
+            find: first_key,
         },
         find: Find::Range {
             last: -1,
@@ -26,6 +27,47 @@ pub const fn streams(from: i32, access: &'static [&'static str]) -> KeySpec {
         access: Access(access),
         notes: "",
         vary: None,
+    }
+}
+
+/// What may stand before the keys.
+enum ReadOption<'a> {
+    Block(&'a [u8]),
+    Count(&'a [u8]),
+    /// With the consumer.
+    Group(&'a [u8], &'a [u8]),
+    NoAck,
+    /// The keys follow.
+    Streams,
+}
+
+/// The option at an argument, and what stands behind it.
+fn option_at(args: Args<'_>, at: usize) -> Option<(ReadOption<'_>, usize)> {
+    let word = args.get(at)?;
+    let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
+    Some(match (args.get(at + 1), args.get(at + 2)) {
+        (Some(ms), _) if is(b"BLOCK") => (ReadOption::Block(ms), at + 2),
+        (Some(count), _) if is(b"COUNT") => (ReadOption::Count(count), at + 2),
+        (Some(_), _) if is(b"STREAMS") => (ReadOption::Streams, at + 1),
+        (Some(group), Some(consumer)) if is(b"GROUP") => {
+            (ReadOption::Group(group, consumer), at + 3)
+        }
+        _ if is(b"NOACK") => (ReadOption::NoAck, at + 1),
+        _ => return None,
+    })
+}
+
+/// Where the first key stands: a group, a consumer or a key may have the name of the
+/// option before it. There is none unless each key has an id.
+fn first_key(args: Args<'_>) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        match option_at(args, at)? {
+            (ReadOption::Streams, first) => {
+                return Some(first).filter(|first| (args.len() - first).is_multiple_of(2));
+            }
+            (_, behind) => at = behind,
+        }
     }
 }
 
@@ -68,50 +110,26 @@ impl<'a> Reading<'a> {
             count: 0,
             block: None,
             args,
-            first: 0,
+            first: 1,
             streams: 0,
         };
-        let mut at = 1;
         loop {
-            let word = args.get(at).ok_or(CommandError::Syntax)?;
-            let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
-            let (value, other) = (args.get(at + 1), args.get(at + 2));
-            match (value, other) {
-                (Some(ms), _) if is(b"BLOCK") => {
-                    reading.block = Some(deadline_ms(ms, now)?);
-                    at += 2;
-                }
-                (Some(count), _) if is(b"COUNT") => {
+            let (option, behind) = option_at(args, reading.first).ok_or(CommandError::Syntax)?;
+            reading.first = behind;
+            match option {
+                ReadOption::Block(ms) => reading.block = Some(deadline_ms(ms, now)?),
+                ReadOption::Count(count) => {
                     reading.count = usize::try_from(integer(count)?).unwrap_or(0);
-                    at += 2;
                 }
-                (Some(_), _) if is(b"STREAMS") => break,
-                (Some(group), Some(consumer)) if is(b"GROUP") => {
-                    if !grouped {
-                        return Err(GROUP);
-                    }
+                ReadOption::Group(..) if !grouped => return Err(GROUP),
+                ReadOption::Group(group, consumer) => {
                     (reading.group, reading.consumer) = (Some(group), consumer);
-                    at += 3;
                 }
-                _ if is(b"NOACK") => {
-                    if !grouped {
-                        return Err(NO_ACK);
-                    }
-                    reading.no_ack = true;
-                    at += 1;
-                }
-                _ => return Err(CommandError::Syntax),
+                ReadOption::NoAck if !grouped => return Err(NO_ACK),
+                ReadOption::NoAck => reading.no_ack = true,
+                ReadOption::Streams => break,
             }
         }
-        // Where the keys are was found by the first such word that can stand before them
-        // (see the rows): a group of this name behind another option would have others
-        // taken for keys, and the request run where its streams do not belong.
-        let from = if grouped { 4 } else { 1 };
-        let mut before = args.iter().take(at).skip(from);
-        if before.any(|word| word.eq_ignore_ascii_case(b"STREAMS")) {
-            return Err(CommandError::Syntax);
-        }
-        reading.first = at + 1;
         let left = args.len() - reading.first;
         if !left.is_multiple_of(2) {
             return Err(UNBALANCED);
