@@ -253,7 +253,8 @@ fn count_all(ctx: &mut Context<'_>, reading: &Reading<'_>, found: &[Found]) -> u
     count
 }
 
-fn count_behind(entries: &Entries, id: StreamId, most: usize) -> usize {
+/// How many entries are behind an id, up to a number.
+pub fn count_behind(entries: &Entries, id: StreamId, most: usize) -> usize {
     let next = id.next();
     next.map_or(0, |next| entries.count(next, StreamId::MAX, most))
 }
@@ -377,7 +378,9 @@ impl Slice<'_, '_> {
                 is_recording: self.is_recording,
             };
             match self.found {
-                Found::Entries(_) => {
+                Found::Entries(behind) => {
+                    // The same stream may stand before it in the request.
+                    *behind = group.last_id;
                     let entries = &stream.entries;
                     self.write(reply, entries, |_, id| {
                         to.take(&mut group, id, delivered)?;

@@ -233,6 +233,10 @@ fn what_is_much_is_done_in_slices() {
         ("XAUTOCLAIM s g d 0 0 COUNT 100".to_owned(), 30),
         ("XAUTOCLAIM s g e 2000 5 COUNT 3 JUSTID".to_owned(), 20),
         ("XGROUP DELCONSUMER s g c".to_owned(), 15),
+        (
+            "XREADGROUP GROUP other d COUNT 10 STREAMS s s s s s s > > 0 > > >".to_owned(),
+            30,
+        ),
         ("XINFO STREAM s FULL COUNT 0".to_owned(), 10),
         ("XINFO STREAM s FULL COUNT 3".to_owned(), 2),
         ("XINFO GROUPS s".to_owned(), 2),
@@ -264,4 +268,24 @@ fn what_is_much_is_done_in_slices() {
         assert!(slices >= least, "{line}: {slices} slices");
         assert_eq!(left(&mut other), left(&mut one), "{line}");
     }
+}
+
+/// A stream that is named more than once is read on each time.
+#[test]
+fn no_entry_is_delivered_twice_by_one_request() {
+    let mut engine = grouped(5);
+    let entry = |id: u64| format!("*2|$3|{id}-0|*2|$1|f|$2|v{id}|");
+    let of = |ids: &[u64]| {
+        let entries: String = ids.iter().map(|id| entry(*id)).collect();
+        format!("*2|$1|s|*{}|{entries}", ids.len())
+    };
+    let twice = format!("*2|{}{}", of(&[1, 2]), of(&[3, 4]));
+    let again = "XREADGROUP GROUP g c COUNT 2 STREAMS s s > >";
+    assert_eq!(engine.run(again), twice);
+    assert_eq!(engine.run(again), format!("*1|{}", of(&[5])));
+    assert_eq!(engine.run(again), "*-1|");
+    engine.run("XGROUP SETID s g 3");
+    let beside = "XREADGROUP GROUP g d STREAMS s s s > 0 >";
+    let both = of(&[4, 5]);
+    assert_eq!(engine.run(beside), format!("*2|{both}{both}"));
 }

@@ -10,7 +10,7 @@
 //! on several:     look ─▶ decide ─▶ deliver ─▶ decide
 //! ```
 
-use super::delivery::{Found, Job, look_at_all};
+use super::delivery::{Found, Job, count_behind, look_at_all};
 use super::ids;
 use super::reading::{Reading, first_error, has_more, reply_read, still_waits, streams};
 use crate::command::spec::{Arity, Group, InSlices, PartArgs, flags};
@@ -91,6 +91,39 @@ fn look(
     })
 }
 
+/// Of a stream that is named more than once each reads on behind those before: there may
+/// be nothing left for it.
+fn leave_to_earlier(ctx: &mut Context<'_>, reading: &Reading<'_>, found: &mut [Found]) -> Outcome {
+    if found.len() < 2 {
+        return Ok(());
+    }
+    let mut order: Vec<(&[u8], usize)> = Vec::new();
+    let reserved = order.try_reserve_exact(found.len());
+    reserved.map_err(|_| CommandError::OutOfMemory)?;
+    let keys = reading.all().zip(0..).zip(found.iter());
+    let new = keys.filter(|(_, found)| matches!(found, Found::Entries(_)));
+    order.extend(new.map(|(((key, _), number), _)| (key, number)));
+    order.sort_unstable();
+    for same in order.chunk_by(|one, other| one.0 == other.0) {
+        let Some(((key, first), others)) = same.split_first() else {
+            continue;
+        };
+        if others.is_empty() {
+            continue;
+        }
+        let id = found[*first].id();
+        let most = reading.most().saturating_mul(same.len());
+        let stream = ctx.db.lookup_as::<Stream>(key)?;
+        let all = stream.map_or(0, |stream| count_behind(&stream.entries, id, most));
+        for (before, (_, number)) in (1..).zip(others) {
+            if reading.most().saturating_mul(before) >= all {
+                found[*number] = Found::Nothing(id);
+            }
+        }
+    }
+    Ok(())
+}
+
 fn no_group(key: &[u8], group: &[u8]) -> CommandError {
     let parts: [&[u8]; 5] = [
         b"NOGROUP No such key '",
@@ -107,7 +140,8 @@ fn xreadgroup(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if let Some(job) = Job::begun(ctx) {
         return job.go_on(ctx, &reading);
     }
-    let found = look_at_all(&reading, |key, id| look(ctx, &reading, key, id))?;
+    let mut found = look_at_all(&reading, |key, id| look(ctx, &reading, key, id))?;
+    leave_to_earlier(ctx, &reading, &mut found)?;
     let has_any = found.iter().any(Found::has_any);
     // Where there is nothing, the consumer has tried all the same.
     Job::new(ctx, &reading, found, false)?.go_on(ctx, &reading)?;
@@ -139,7 +173,8 @@ fn xreadgroup_deliver(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if let Some(job) = Job::begun(ctx) {
         return job.go_on(ctx, &reading);
     }
-    let found = look_at_all(&reading, |key, id| look(ctx, &reading, key, id))?;
+    let mut found = look_at_all(&reading, |key, id| look(ctx, &reading, key, id))?;
+    leave_to_earlier(ctx, &reading, &mut found)?;
     Job::new(ctx, &reading, found, true)?.go_on(ctx, &reading)
 }
 
