@@ -148,7 +148,6 @@ const BLOCKING: &[&str] = &[
     "bzpopmin",
     "bzpopmax",
     "bzmpop",
-    "xread",
     "xreadgroup",
 ];
 

@@ -73,12 +73,20 @@ impl Generator {
 
     /// `count` requests; every command comes at least once if they suffice.
     pub fn stream(&mut self, count: usize) -> Vec<Request> {
-        let mut stream: Vec<Request> = (0..count).map(|_| self.next()).collect();
+        // Made in their order: ids of entries grow.
+        let mut places: Vec<Option<usize>> = vec![None; count];
         for index in 0..self.shapes.len().min(count) {
-            let at = self.rng.below(count);
-            stream[at] = self.one(index);
+            let mut at = self.rng.below(count);
+            while places[at].is_some() {
+                at = (at + 1) % count;
+            }
+            places[at] = Some(index);
         }
-        stream
+        let request = |place: Option<usize>| match place {
+            Some(index) => self.one(index),
+            None => self.next(),
+        };
+        places.into_iter().map(request).collect()
     }
 
     fn one(&mut self, index: usize) -> Request {
@@ -91,6 +99,9 @@ impl Generator {
         }
         let fixed = request.len();
         self.sequence(&name, &syntax, &mut request);
+        if name == "xread" && !self.rng.one_in(8) {
+            self.give_each_an_id(&mut request);
+        }
         // A damaged request may bring a score.
         let has_lexical_key = request
             .iter()
@@ -105,10 +116,33 @@ impl Generator {
         if ["xadd", "xtrim"].contains(&name.as_str()) {
             self.avoid_what_differs(&mut request, fixed);
         }
+        if name == "xread" {
+            avoid_what_waits(&mut request[fixed..]);
+        }
         if ["srandmember", "hrandfield", "zrandmember"].contains(&name.as_str()) {
             avoid_endless_counts(&mut request[fixed..]);
         }
         request
+    }
+
+    /// Has as many ids follow the streams of XREAD as there are streams.
+    fn give_each_an_id(&mut self, request: &mut Request) {
+        let is_word = |word: &Vec<u8>| word.eq_ignore_ascii_case(b"STREAMS");
+        let Some(at) = request.iter().position(is_word) else {
+            return;
+        };
+        request.truncate(at + 1);
+        let streams = 1 + self.rng.below(3);
+        for _ in 0..streams {
+            request.push(self.values.fill("xread", "key"));
+        }
+        for _ in 0..streams {
+            request.push(match self.rng.below(6) {
+                0 => b"0".to_vec(),
+                1 => b"$".to_vec(),
+                _ => self.values.fill("xread", "id"),
+            });
+        }
     }
 
     /// Ids of the clock are not the same on two servers, nor is where their nodes end.
@@ -196,6 +230,18 @@ impl Generator {
                 let other = fixed + self.rng.below(request.len() - fixed);
                 request.swap(at, other);
             }
+        }
+    }
+}
+
+/// A reader would wait for as long as chance says, and 7.0 does not know the id `+`.
+fn avoid_what_waits(args: &mut [Vec<u8>]) {
+    for arg in args {
+        if arg.eq_ignore_ascii_case(b"BLOCK") {
+            *arg = b"COUNT".to_vec();
+        }
+        if arg == b"+" {
+            *arg = b"$".to_vec();
         }
     }
 }
