@@ -215,11 +215,13 @@ impl Options {
     }
 }
 
-/// The id of CREATE and SETID; nothing for `$`, which is the last of the stream.
-fn id_or_last(text: &[u8]) -> Result<Option<StreamId>, CommandError> {
+/// The id of CREATE and SETID; nothing for `$`, which is the last of the stream. Only the
+/// latter takes `-` and `+`.
+fn id_or_last(text: &[u8], creates: bool) -> Result<Option<StreamId>, CommandError> {
     match until_nul(text) {
         b"$" => Ok(None),
-        _ => ids::strict(text, 0).map(Some),
+        _ if creates => ids::strict(text, 0).map(Some),
+        _ => ids::parse(text, 0).map(Some),
     }
 }
 
@@ -236,7 +238,7 @@ fn create(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if args.len() > WORDS_MAX {
         return Err(unfit(args, "XGROUP"));
     }
-    let id = id_or_last(&args[4])?;
+    let id = id_or_last(&args[4], true)?;
     let create = |stream: &mut Stream| {
         let id = id.unwrap_or_else(|| stream.entries.last_id());
         Ok(stream.groups.create(name, id, options.entries_read)?)
@@ -282,7 +284,7 @@ fn set_id(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if !matches!(args.len(), 5 | 7) {
         return Err(unfit(args, "XGROUP"));
     }
-    let id = id_or_last(&args[4])?;
+    let id = id_or_last(&args[4], false)?;
     ctx.db.edit(key, |stream: &mut Stream| {
         let id = id.unwrap_or_else(|| stream.entries.last_id());
         if let Some(mut group) = stream.groups.get_mut(name) {
