@@ -344,11 +344,11 @@ const CASES: &[Case] = &[
     Case("BZMPOP 0 2 none@0 z@1 MIN", Flat),
     Case("XREAD COUNT 10 STREAMS x@1 300", Flat),
     Case("XREAD COUNT 10 STREAMS x@1 none@0 300 0", Flat),
-    Case("XREAD STREAMS x@1 0", Linear),
+    Case("XREAD STREAMS x@1 none@0 0 0", Linear),
     Case("XREADGROUP GROUP g d COUNT 10 STREAMS y@1 >", Flat),
     Case("XREADGROUP GROUP g c COUNT 10 STREAMS y@1 100", Flat),
-    Case("XREADGROUP GROUP g d STREAMS y@1 >", Searched),
     Case("XREADGROUP GROUP g c STREAMS y@1 0", Searched),
+    Case("XREADGROUP GROUP g d STREAMS y@1 w@0 > 0", Searched),
     Case("XACK y@1 g 5 70", Flat),
     Case("XACK y@1 g 5 70 @ids", Linear),
     Case("XACKDEL y@1 g IDS 2 5 70", Flat),
@@ -649,6 +649,7 @@ impl Cores {
         self.ask(false, "XPENDING y@1 g");
         let pending = format!("*4\r\n:{size}\r\n");
         assert!(self.reply.starts_with(pending.as_bytes()));
+        self.ask(false, "XGROUP CREATE w@0 g 0 MKSTREAM");
         if request.contains("crowd") {
             self.ask(false, "XGROUP CREATE y@1 crowd 0");
             for number in 1..=size {

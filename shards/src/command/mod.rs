@@ -179,6 +179,8 @@ pub struct Decision<'a> {
     /// As [`Context::alone`].
     pub alone: bool,
     pub reply: Reply<'a>,
+    /// What follows the reply, if it is long: it is neither moved nor copied.
+    pub pieces: Vec<Vec<u8>>,
     /// What to write; empty for a command that only reads. Writes of one shard
     /// run in this order.
     pub writes: Vec<Write>,
@@ -301,6 +303,7 @@ impl<'a> Decision<'a> {
             now: UnixMs(0),
             alone: false,
             reply,
+            pieces: Vec::new(),
             writes: Vec::new(),
             parcel: None,
             put: None,

@@ -598,7 +598,11 @@ mod tests {
         let early = "XREADGROUP STREAMS a b 0 0 STREAMS 0";
         assert_eq!(found(group, early), both(&[2, 3, 4]));
         let mut out = Vec::new();
-        for none in ["XREAD STREAMS", "XREAD OTHER STREAMS s 0", "XREAD COUNT 1 s"] {
+        for none in [
+            "XREAD STREAMS",
+            "XREAD OTHER STREAMS s 0",
+            "XREAD COUNT 1 s",
+        ] {
             let args = OwnedArgs::new(none.split(' ').map(str::as_bytes));
             let _ = xread.positions(args.args(), &mut out);
             assert_eq!(out, []);

@@ -121,6 +121,31 @@ impl<'a> Reply<'a> {
         self.protocol
     }
 
+    /// What follows is written for this version.
+    pub fn speak(&mut self, protocol: Protocol) {
+        self.protocol = protocol;
+    }
+
+    /// Takes back what was written from a length of the buffer on: it goes another way.
+    ///
+    /// # Errors
+    /// There is no memory for it; it is gone.
+    pub fn take_from(&mut self, begin: usize) -> Result<Vec<u8>, CommandError> {
+        if begin == 0 {
+            return Ok(std::mem::take(self.out));
+        }
+        let mut taken = Vec::new();
+        let written = self.out.get(begin..).unwrap_or_default();
+        let reserved = taken.try_reserve_exact(written.len());
+        if reserved.is_ok() {
+            counted::copied(written.len());
+            taken.extend_from_slice(written);
+        }
+        self.out.truncate(begin);
+        reserved.map_err(|_| CommandError::OutOfMemory)?;
+        Ok(taken)
+    }
+
     /// Bytes in the buffer, those before this reply included.
     #[inline]
     pub fn written(&self) -> usize {

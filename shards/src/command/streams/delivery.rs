@@ -6,12 +6,13 @@
 //! connection has gone.
 
 use super::claim::Ascending;
+use super::parts::Part;
 use super::range::{reply_entry, reply_id};
 use super::reading::{Reading, begin_stream, begin_streams};
 use crate::command::{Context, Outcome, Work};
 use crate::effects::Event;
 use crate::error::{CommandError, OutOfMemory};
-use crate::resp::Reply;
+use crate::resp::{Protocol, Reply};
 use crate::types::UnixMs;
 use crate::value::Stream;
 use crate::value::stream::{ConsumerId, Entries, Group, IdText, StreamId};
@@ -63,8 +64,10 @@ pub fn look_at_all<'a>(
 #[derive(Debug)]
 pub struct Job {
     found: Vec<Found>,
-    /// It is the part of a shard: every key has an element, and the key is not replied.
-    is_part: bool,
+    /// It is the part of a shard: what is read is not replied, but handed on as a client
+    /// of this protocol is to read it; and what was read of each stream.
+    part_for: Option<Protocol>,
+    read: Vec<Vec<Vec<u8>>>,
     /// The stream that is being read, and how many of its entries are left, if its
     /// header has been written.
     at: usize,
@@ -104,21 +107,27 @@ impl Job {
         ctx: &mut Context<'_>,
         reading: &Reading<'_>,
         found: Vec<Found>,
-        is_part: bool,
+        part_for: Option<Protocol>,
     ) -> Result<Box<Self>, CommandError> {
         let most = reading.most().saturating_mul(found.len());
         if most > ctx.at_once() {
             let count = count_all(ctx, reading, &found);
             ctx.in_slices(count, (found.len(), 0))?;
         }
-        let mut delivered = Vec::new();
+        let (mut delivered, mut read) = (Vec::new(), Vec::new());
+        if part_for.is_some() {
+            let reserved = read.try_reserve_exact(found.len());
+            reserved.map_err(|_| CommandError::OutOfMemory)?;
+            read.extend(found.iter().map(|_| Vec::new()));
+        }
         if reading.group.is_some() {
             let reserved = delivered.try_reserve_exact(found.len());
             reserved.map_err(|_| CommandError::OutOfMemory)?;
         }
         Ok(Box::new(Self {
             found,
-            is_part,
+            part_for,
+            read,
             at: 0,
             left: None,
             delivered,
@@ -127,22 +136,26 @@ impl Job {
 
     /// Reads on; all, or a slice.
     pub fn go_on(mut self: Box<Self>, ctx: &mut Context<'_>, reading: &Reading<'_>) -> Outcome {
-        if self.at == 0 && self.left.is_none() {
-            self.begin(&mut ctx.reply);
+        match self.part_for {
+            Some(protocol) => ctx.reply.speak(protocol),
+            None if self.at == 0 && self.left.is_none() => self.begin(&mut ctx.reply),
+            None => {}
         }
-        let begin = ctx.reply.written();
         // What is pending is looked for, entry by entry.
         let step = match reading.group {
             Some(_) => ctx.step(),
             None => ctx.long_step(),
         };
-        let (mut budget, room) = match ctx.cargo.divisible {
+        let (mut budget, mut room) = match ctx.cargo.divisible {
             true => (step, ctx.settings.long_replies.piece),
             false => (usize::MAX, usize::MAX),
         };
         for (key, _) in reading.all().skip(self.at) {
+            let begin = ctx.reply.written();
             let full_at = begin.saturating_add(room);
-            match self.read(ctx, reading, key, &mut budget, full_at) {
+            let more = self.read(ctx, reading, key, &mut budget, full_at);
+            room = room.saturating_sub(ctx.reply.written() - begin);
+            match more.and_then(|more| self.put_aside(ctx, begin).map(|()| more)) {
                 Ok(true) => return ctx.leave(Work::Streams(self)),
                 Ok(false) => {}
                 Err(error) => {
@@ -154,7 +167,30 @@ impl Job {
             self.left = None;
         }
         self.record(ctx, reading);
+        match self.part_for {
+            Some(_) => ctx.hand_on(Work::Streams(self)),
+            None => Ok(()),
+        }
+    }
+
+    /// Of a part, takes back what was written of the stream that is being read.
+    fn put_aside(&mut self, ctx: &mut Context<'_>, begin: usize) -> Outcome {
+        if self.part_for.is_none() || ctx.reply.written() == begin {
+            return Ok(());
+        }
+        let written = ctx.reply.take_from(begin)?;
+        if let Some(read) = self.read.get_mut(self.at) {
+            let reserved = read.try_reserve(1);
+            reserved.map_err(|_| CommandError::OutOfMemory)?;
+            read.push(written);
+        }
         Ok(())
+    }
+
+    /// What was read, of a part.
+    pub fn into_parts(self) -> impl Iterator<Item = Part> {
+        let parts = self.found.into_iter().zip(self.read);
+        parts.map(|(found, pieces)| Part { found, pieces })
     }
 
     /// Says what has changed, in place of the request.
@@ -168,9 +204,6 @@ impl Job {
     }
 
     fn begin(&self, reply: &mut Reply<'_>) {
-        if self.is_part {
-            return reply.array(self.found.len());
-        }
         let count = self.found.iter().filter(|of| of.has_any()).count();
         if count > 0 {
             begin_streams(reply, count);
@@ -189,15 +222,7 @@ impl Job {
         let Some(found) = self.found.get_mut(self.at) else {
             return Ok(false);
         };
-        match found {
-            Found::Error(error) => ctx.reply.error(error),
-            Found::Nothing(id) if self.is_part && reading.group.is_none() => {
-                reply_id(&mut ctx.reply, *id);
-            }
-            Found::Nothing(_) if self.is_part => ctx.reply.null(),
-            _ => {}
-        }
-        if self.left.is_none() && found.has_any() && !self.is_part {
+        if self.left.is_none() && found.has_any() && self.part_for.is_none() {
             begin_stream(&mut ctx.reply, key);
         }
         let mut slice = Slice {

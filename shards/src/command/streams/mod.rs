@@ -3,12 +3,13 @@
 //! ```text
 //! ids ─▶ options ─▶ trim ─▶ add
 //!    ├─▶ range        delete
-//!    └─▶ reading ─▶ delivery ─▶ read, read_group
+//!    └─▶ reading ─▶ delivery ─▶ parts ─▶ read, read_group
 //! ```
 //!
 //! [`ids`] reads ids and the bounds of ranges, [`options`] the words that XADD and XTRIM
 //! have in common, and how to go about groups that still refer to what goes; [`reading`]
-//! the arguments of XREAD and XREADGROUP, [`delivery`] how what was found is replied.
+//! the arguments of XREAD and XREADGROUP, [`delivery`] how what was found is replied, and
+//! [`parts`] how that of several shards is.
 
 pub mod ack;
 pub mod add;
@@ -19,6 +20,7 @@ pub mod groups;
 pub mod ids;
 pub mod info;
 pub mod options;
+mod parts;
 pub mod pending;
 pub mod range;
 pub mod read;

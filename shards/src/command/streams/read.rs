@@ -2,16 +2,15 @@
 //!
 //! A request that finds nothing waits with ids of its own: what `$` means is decided
 //! when the wait begins. On several shards its keys are locked while they are read, and
-//! the home core puts together what each shard has.
+//! the home core puts together what each shard has ([`parts`](super::parts)).
 
 use super::delivery::{Found, Job, look_at_all};
-use super::reading::{
-    Reading, behind, first_error, has_more, reply_read, resolved, still_waits, streams,
-};
+use super::parts;
+use super::reading::{Reading, behind, has_more, resolved, still_waits, streams};
 use crate::command::spec::{Arity, Group, InSlices, PartArgs, flags};
 use crate::command::{Args, Context, Decision, Outcome, ROW, Row, Run};
 use crate::error::CommandError;
-use crate::resp::read;
+use crate::resp::Protocol;
 use crate::types::Claim;
 use crate::value::Stream;
 
@@ -58,11 +57,10 @@ fn xread(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         let instead = resolved(&reading, found.iter().map(Found::id));
         return reading.wait_or_reply(ctx.alone, &mut ctx.reply, instead, Claim::Reads);
     }
-    Job::new(ctx, &reading, found, false)?.go_on(ctx, &reading)
+    Job::new(ctx, &reading, found, None)?.go_on(ctx, &reading)
 }
 
-/// The part of a shard: for each key its error, its entries, or the id behind which
-/// there are none. Who waits is looked at in the same way, and goes on waiting while no
+/// The part of a shard: what its streams have, or what is wrong with them. Who waits is looked at in the same way, and goes on waiting while no
 /// key has anything.
 fn xread_look(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let reading = Reading::parse(args, false, ctx.db.now())?;
@@ -74,16 +72,16 @@ fn xread_look(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if !ctx.cargo.inner {
         return still_waits(ctx, found.iter().any(Found::has_any));
     }
-    Job::new(ctx, &reading, found, true)?.go_on(ctx, &reading)
+    // Entries are the same to all clients.
+    Job::new(ctx, &reading, found, Some(Protocol::Resp2))?.go_on(ctx, &reading)
 }
 
 fn xread_decide(decision: &mut Decision<'_>) -> Outcome {
     let reading = Reading::parse(decision.args, false, decision.now)?;
-    first_error(decision.read)?;
-    if reply_read(&mut decision.reply, &reading, decision.read) > 0 {
+    let mut parts = parts::of(decision)?;
+    if parts::reply(decision, &reading, &mut parts) > 0 {
         return Ok(());
     }
-    let id = |of: &&[u8]| super::ids::strict(read::bulk_text(of), 0).unwrap_or_default();
-    let instead = resolved(&reading, decision.read.iter().map(id));
+    let instead = resolved(&reading, parts.iter().map(|part| part.found.id()));
     reading.wait_or_reply(decision.alone, &mut decision.reply, instead, Claim::Reads)
 }

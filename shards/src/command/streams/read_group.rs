@@ -12,11 +12,12 @@
 
 use super::delivery::{Found, Job, count_behind, look_at_all};
 use super::ids;
-use super::reading::{Reading, first_error, has_more, reply_read, still_waits, streams};
+use super::parts;
+use super::reading::{Reading, has_more, still_waits, streams};
 use crate::command::spec::{Arity, Group, InSlices, PartArgs, flags};
 use crate::command::{Args, Ask, Context, Decision, Further, Outcome, OwnedArgs, ROW, Row, Run};
 use crate::error::{CommandError, until_nul};
-use crate::resp::read;
+use crate::resp::{Protocol, read};
 use crate::value::Stream;
 use crate::value::stream::StreamId;
 
@@ -144,7 +145,7 @@ fn xreadgroup(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     leave_to_earlier(ctx, &reading, &mut found)?;
     let has_any = found.iter().any(Found::has_any);
     // Where there is nothing, the consumer has tried all the same.
-    Job::new(ctx, &reading, found, false)?.go_on(ctx, &reading)?;
+    Job::new(ctx, &reading, found, None)?.go_on(ctx, &reading)?;
     match has_any {
         true => Ok(()),
         false => reading.wait_or_reply(ctx.alone, &mut ctx.reply, Vec::new(), reading.share()),
@@ -167,34 +168,55 @@ fn xreadgroup_look(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     still_waits(ctx, found.iter().any(Found::has_any))
 }
 
-/// Each stream has been looked at, and is locked: for each key its entries, or nothing.
-fn xreadgroup_deliver(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+/// Each stream has been looked at, and is locked: what was delivered of each is handed on.
+fn deliver(ctx: &mut Context<'_>, args: Args<'_>, protocol: Protocol) -> Outcome {
     let reading = Reading::parse(args, true, ctx.db.now())?;
     if let Some(job) = Job::begun(ctx) {
         return job.go_on(ctx, &reading);
     }
     let mut found = look_at_all(&reading, |key, id| look(ctx, &reading, key, id))?;
     leave_to_earlier(ctx, &reading, &mut found)?;
-    Job::new(ctx, &reading, found, true)?.go_on(ctx, &reading)
+    Job::new(ctx, &reading, found, Some(protocol))?.go_on(ctx, &reading)
+}
+
+fn deliver_resp2(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    deliver(ctx, args, Protocol::Resp2)
+}
+
+fn deliver_resp3(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    deliver(ctx, args, Protocol::Resp3)
 }
 
 fn xreadgroup_decide(decision: &mut Decision<'_>) -> Outcome {
     let reading = Reading::parse(decision.args, true, decision.now)?;
-    first_error(decision.first)?;
-    let is_looked_at = |of: &&[u8]| read::integer(of).is_some();
-    if decision.read.iter().all(is_looked_at) {
+    if decision.works.is_empty() {
+        first_error(decision.first)?;
         decision.further = Some(Further::Keys(asks(decision, &reading)));
         return Ok(());
     }
-    if reply_read(&mut decision.reply, &reading, decision.read) > 0 {
+    let mut parts = parts::of(decision)?;
+    if parts::reply(decision, &reading, &mut parts) > 0 {
         return Ok(());
     }
     let (alone, share) = (decision.alone, reading.share());
     reading.wait_or_reply(alone, &mut decision.reply, Vec::new(), share)
 }
 
+/// What is wrong with the first of the streams with which anything is.
+fn first_error(found: &[&[u8]]) -> Outcome {
+    match found.iter().find_map(|of| read::error(of)) {
+        Some(text) => Err(CommandError::Owned(text.into())),
+        None => Ok(()),
+    }
+}
+
 /// Has every shard deliver what its streams have.
 fn asks(decision: &Decision<'_>, reading: &Reading<'_>) -> Vec<Ask> {
+    // What is pending and no more is an array that is null.
+    let handler = match decision.reply.protocol() {
+        Protocol::Resp2 => deliver_resp2,
+        Protocol::Resp3 => deliver_resp3,
+    };
     let mut asks: Vec<Ask> = Vec::new();
     for (number, owner) in decision.owners.iter().enumerate() {
         match asks.iter_mut().find(|ask| ask.shard == *owner) {
@@ -202,7 +224,7 @@ fn asks(decision: &Decision<'_>, reading: &Reading<'_>) -> Vec<Ask> {
             None => asks.push(Ask {
                 shard: *owner,
                 keys: vec![number],
-                handler: xreadgroup_deliver,
+                handler,
                 args: OwnedArgs::default(),
             }),
         }

@@ -5,7 +5,7 @@ use crate::command::args::{deadline_ms, integer};
 use crate::command::spec::{Access, Begin, Find, KeySpec};
 use crate::command::{Args, Context, Outcome};
 use crate::error::{CommandError, until_nul};
-use crate::resp::{Protocol, Reply, read};
+use crate::resp::{Protocol, Reply};
 use crate::types::{Blocked, Claim, Type, UnixMs, Waiting};
 use crate::value::Stream;
 use crate::value::stream::StreamId;
@@ -209,22 +209,6 @@ pub fn begin_stream(reply: &mut Reply<'_>, key: &[u8]) {
     reply.bulk(key);
 }
 
-/// Replies what shards have read of the streams of a request: those with entries.
-pub fn reply_read(reply: &mut Reply<'_>, reading: &Reading<'_>, found: &[&[u8]]) -> usize {
-    let has = |of: &[u8]| matches!(read::read(of), Some((read::Read::Array(_), _)));
-    let count = found.iter().filter(|of| has(of)).count();
-    if count > 0 {
-        begin_streams(reply, count);
-    }
-    for ((key, _), entries) in reading.all().zip(found) {
-        if has(entries) {
-            begin_stream(reply, key);
-            reply.raw(entries);
-        }
-    }
-    count
-}
-
 /// Behind which id a stream is read, as XREAD is told. Of what `+` names, the last entry,
 /// the one before is said.
 pub fn behind(stream: Option<&Stream>, id: &[u8]) -> Result<StreamId, CommandError> {
@@ -273,12 +257,4 @@ pub fn still_waits(ctx: &Context<'_>, found: bool) -> Outcome {
         waiting: Waiting::to_take(Type::Stream, None),
         instead: Vec::new(),
     })))
-}
-
-/// What is wrong with the first of the streams with which anything is.
-pub fn first_error(found: &[&[u8]]) -> Outcome {
-    match found.iter().find_map(|of| read::error(of)) {
-        Some(text) => Err(CommandError::Owned(text.into())),
-        None => Ok(()),
-    }
 }

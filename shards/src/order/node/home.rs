@@ -26,6 +26,8 @@ pub(super) struct Decided {
     pub writes: Vec<PlannedWrite>,
     /// The reply is the write's.
     pub written_reply: bool,
+    /// What follows the reply.
+    pub pieces: Vec<Vec<u8>>,
     /// Nothing is decided yet.
     pub further: Option<Further>,
     /// The reply is longer than it may be: there is none.
@@ -382,7 +384,7 @@ impl Node {
             }
         }
         if planned.is_empty() {
-            self.end(now, &transaction, failed, out);
+            self.end_with(now, &transaction, (failed, out), decided.pieces);
             return;
         }
         let parent = transaction.parent;
@@ -543,7 +545,9 @@ impl Node {
         let (put, writes) = (decision.put.take(), std::mem::take(&mut decision.writes));
         let (errand, further) = (decision.errand.take(), decision.further.take());
         let written_reply = decision.written_reply || errand.is_some();
-        let is_cut = decision.reply.is_cut();
+        let pieces = std::mem::take(&mut decision.pieces);
+        let follows: usize = pieces.iter().map(Vec::len).sum();
+        let is_cut = decision.reply.is_cut() || follows > max.bytes;
         let lacks = |write: &Write| write.args.lack_memory();
         let lacks = writes.iter().any(lacks)
             || errand.iter().any(|errand| errand.args.lack_memory())
@@ -565,6 +569,7 @@ impl Node {
                 too_long: is_cut,
                 writes: plan(put, writes, errand, |key| self.owner(key)),
                 written_reply,
+                pieces: if is_cut { Vec::new() } else { pieces },
                 further,
             }),
             Err(error) => {

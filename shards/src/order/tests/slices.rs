@@ -22,6 +22,13 @@ const BEFORE: &[&str] = &[
     "XADD x@0 4 f v",
     "XADD x@0 5 f v",
     "XADD x@0 6 f v",
+    "XADD i@0 1 f v",
+    "XADD i@0 2 f v",
+    "XADD i@0 3 f v",
+    "XADD v@0 2 f v",
+    "XADD v@0 9 f v",
+    "XGROUP CREATE i@0 g 0",
+    "XGROUP CREATE v@0 g 0",
     "SET string@0 1",
     "SET old@0 1",
 ];
@@ -37,6 +44,11 @@ const HEAVY: &[&str] = &[
     "XADD x@0 MINID ~ 4 LIMIT 2 ACKED 7 f v",
     "XADD x@0 MINID 9 7 f v",
     "XADD x@0 MINID 4 ACKED 3 f v",
+    "XREAD STREAMS i@0 v@0 0 0",
+    "XREAD COUNT 1 STREAMS v@0 i@0 d@0 v@0 0 2 0 5",
+    "XREAD STREAMS i@0 v@0 string@0 0 0 0",
+    "XREADGROUP GROUP g c STREAMS i@0 v@0 > >",
+    "XREADGROUP GROUP g c COUNT 2 STREAMS v@0 i@0 v@0 i@0 v@0 > > 0 > >",
     "ZREMRANGEBYSCORE z@0 2 (6",
     "ZREMRANGEBYRANK z@0 0 -1",
     "ZREMRANGEBYLEX z@0 - +",
@@ -108,6 +120,8 @@ const HEAVY: &[&str] = &[
 /// What holds of every key afterwards.
 const AFTER: &[&str] = &[
     "XRANGE x@0 - +",
+    "XPENDING i@0 g - + 10",
+    "XPENDING v@0 g - + 10",
     "LRANGE l@0 0 -1",
     "LRANGE words@0 0 -1",
     "SMEMBERS s@0",
@@ -236,7 +250,7 @@ fn who_needs_a_key_of_it_waits_and_sees_all_of_it() {
         ("ZCARD z@0", ":2"),
         ("ZADD z@0 0 new", ":1"),
         ("MGET z@0 other@1", "*2 $-1 $-1"),
-        ("DBSIZE", ":13"),
+        ("DBSIZE", ":15"),
         ("FLUSHALL", "+OK"),
         ("SWAPDB 0 1", "+OK"),
         ("RENAME z@0 other@1", "+OK"),
@@ -285,7 +299,7 @@ fn it_is_judged_at_the_instant_of_its_beginning() {
         assert!(!shard.keep().holds_keys());
         assert_eq!(
             scene.answer(0, "DBSIZE"),
-            if line.len() > 20 { ":12" } else { ":11" }
+            if line.len() > 20 { ":14" } else { ":13" }
         );
     }
 }
@@ -433,6 +447,7 @@ fn spread(line: &str) -> String {
         ("t@0", "t@1"),
         ("u@0", "u@2"),
         ("y@0", "y@1"),
+        ("v@0", "v@1"),
         ("d@0", "d@2"),
     ];
     moved(line, &places)
@@ -634,6 +649,7 @@ fn a_reply_that_becomes_too_long_ends_work_on_its_way() {
         "SDIFF s@0 t@1",
         "ZUNION 2 z@0 y@1",
         "SORT l@0 GET w* GET #",
+        "XREAD STREAMS i@0 v@1 0 0",
     ] {
         let mut scene = apart();
         let whole = scene.answer(1, line);
