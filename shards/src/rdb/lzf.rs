@@ -238,19 +238,73 @@ pub fn decompress(bytes: &[u8], len: usize, out: &mut Vec<u8>) -> Result<(), Lzf
     }
     let start = out.len();
     out.try_reserve(len).map_err(|_| LzfError::OutOfMemory)?;
-    match expand(bytes, out, start.saturating_add(len)) {
-        Some(()) => Ok(()),
-        None => {
+    let end = start.saturating_add(len);
+    match expand(bytes, out, start..end, usize::MAX) {
+        Some(_) if out.len() == end => Ok(()),
+        _ => {
             out.truncate(start);
             Err(LzfError::Corrupt)
         }
     }
 }
 
-/// Writes a text behind what is there, until `end`; nothing if it is not that long.
-fn expand(mut bytes: &[u8], out: &mut Vec<u8>, end: usize) -> Option<()> {
-    let start = out.len();
-    while let Some((head, rest)) = bytes.split_first() {
+/// A text that is decompressed step by step.
+#[derive(Clone, Copy, Debug)]
+pub struct Inflater {
+    /// Up to here the compressed form was read.
+    at: usize,
+    len: usize,
+}
+
+impl Inflater {
+    /// To a text of so many bytes, from so many.
+    ///
+    /// # Errors
+    /// It cannot be that long.
+    pub fn new(packed: usize, len: usize) -> Result<Self, LzfError> {
+        match len > packed.saturating_mul(EXPANSION_MAX) {
+            true => Err(LzfError::Corrupt),
+            false => Ok(Self { at: 0, len }),
+        }
+    }
+
+    /// Appends about so many bytes more to the text, which holds what it was given before,
+    /// and nothing else; whether there are more. The bytes are the same all the time.
+    ///
+    /// # Errors
+    /// As of [`decompress`].
+    pub fn go_on(
+        &mut self,
+        bytes: &[u8],
+        text: &mut Vec<u8>,
+        budget: usize,
+    ) -> Result<bool, LzfError> {
+        let lacking = self.len.saturating_sub(text.len());
+        let room = text.try_reserve_exact(lacking);
+        room.map_err(|_| LzfError::OutOfMemory)?;
+        let rest = bytes.get(self.at..).unwrap_or_default();
+        let until = text.len().saturating_add(budget.max(1));
+        let left = expand(rest, text, 0..self.len, until).ok_or(LzfError::Corrupt)?;
+        self.at = bytes.len().saturating_sub(left);
+        match left {
+            0 if text.len() != self.len => Err(LzfError::Corrupt),
+            _ => Ok(left > 0),
+        }
+    }
+}
+
+/// Writes a text behind what is there, in a range of places, up to `until` or a bit
+/// farther. So many of the bytes are left; nothing if they are not right.
+fn expand(
+    mut bytes: &[u8],
+    out: &mut Vec<u8>,
+    range: std::ops::Range<usize>,
+    until: usize,
+) -> Option<usize> {
+    let std::ops::Range { start, end } = range;
+    while out.len() < until
+        && let Some((head, rest)) = bytes.split_first()
+    {
         let count = usize::from(head >> 5);
         if count == 0 {
             let (run, rest) = rest.split_at_checked(usize::from(*head).checked_add(1)?)?;
@@ -280,7 +334,7 @@ fn expand(mut bytes: &[u8], out: &mut Vec<u8>, end: usize) -> Option<()> {
             left = left.checked_sub(some)?;
         }
     }
-    (out.len() == end).then_some(())
+    Some(bytes.len())
 }
 
 #[cfg(test)]
@@ -296,10 +350,24 @@ mod tests {
         shorter.then_some(rest)
     }
 
+    /// The same, step by step.
+    fn inflated(bytes: &[u8], len: usize, budget: usize) -> Result<Vec<u8>, LzfError> {
+        let mut inflater = Inflater::new(bytes.len(), len)?;
+        let mut text = Vec::new();
+        while inflater.go_on(bytes, &mut text, budget)? {
+            assert!(text.len() <= len);
+        }
+        Ok(text)
+    }
+
     fn decompressed(bytes: &[u8], len: usize) -> Result<Vec<u8>, LzfError> {
         let mut out = b"before".to_vec();
         let result = decompress(bytes, len, &mut out);
         let rest = out.strip_prefix(b"before").unwrap().to_vec();
+        for budget in [1, 100, usize::MAX] {
+            let steps = inflated(bytes, len, budget);
+            assert_eq!(steps, result.map(|()| rest.clone()));
+        }
         match result {
             Ok(()) => Ok(rest),
             Err(error) => {

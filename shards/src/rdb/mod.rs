@@ -11,6 +11,10 @@
 //! | `format.rs` | opcodes, types, versions |
 //! | `crc64.rs` | the checksum |
 //! | `lzf.rs` | compression of texts |
+//! | `reader.rs` | lengths, numbers and texts, as they are read, and what may be wrong |
+//! | `form.rs` | which forms of values are read, and what each is made of |
+//! | `scan.rs` | a file, cut into entries |
+//! | `decode.rs` | values, made of their bytes |
 //! | `encode/text.rs` | lengths, numbers and texts, as they are written |
 //!
 //! Bytes only: files, and when they are written, are the server's. What is written is
@@ -27,9 +31,22 @@
 )]
 
 pub mod crc64;
+mod decode;
 mod encode;
+mod form;
 pub mod format;
+mod inflate;
 pub mod lzf;
+mod reader;
+mod scan;
 
 pub use crc64::Crc64;
+pub use decode::{Decoder, Terms, decode, plain_text};
 pub use encode::text::{put_len, put_number, put_text};
+pub use form::{Form, Version};
+pub use reader::{Fault, LoadError};
+pub use scan::{Entry, Item, Scanner, Skipped};
+
+#[cfg(test)]
+#[path = "../../tests/rdb/written.rs"]
+mod written;

@@ -68,6 +68,35 @@ impl Hash {
         Self::Listpack(Vec::new())
     }
 
+    /// One in a listpack, of fields and values by turns, or with deadlines (0: none)
+    /// behind them, if the earliest of these (`Some(None)`: there is none) is told. Each
+    /// field stands there once.
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub fn of_rows(
+        mut rows: Vec<u8>,
+        deadlines: Option<Option<UnixMs>>,
+    ) -> Result<Self, OutOfMemory> {
+        let Some(earliest) = deadlines else {
+            return Ok(Self::Listpack(rows));
+        };
+        rows.try_reserve_exact(TAIL)?;
+        put_tail(&mut rows, earliest.map_or(NEVER, |at| at.0));
+        Ok(Self::ListpackEx(rows))
+    }
+
+    /// Leaves the listpack, whatever the thresholds.
+    ///
+    /// # Errors
+    /// There is no memory; nothing has changed.
+    pub fn enlarge(&mut self, growth: &Growth<'_>) -> Result<(), OutOfMemory> {
+        match self {
+            Self::Table(_) => Ok(()),
+            Self::Listpack(_) | Self::ListpackEx(_) => self.make_table(growth),
+        }
+    }
+
     /// Says that fields are about to be set: `more` of them, the longest field
     /// or value of `longest` bytes. If that is too much for the encoding, it is
     /// changed at once.

@@ -94,6 +94,22 @@ fn width_of(number: i64) -> usize {
     }
 }
 
+/// The set of these numbers, which ascend.
+pub fn of_sorted(numbers: &[i64]) -> Result<Vec<u8>, OutOfMemory> {
+    debug_assert!(numbers.is_sorted_by(|one, other| one < other));
+    let ends = [numbers.first(), numbers.last()].into_iter().flatten();
+    let Some(width) = ends.map(|number| width_of(*number)).max() else {
+        return Ok(Vec::new());
+    };
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(1 + numbers.len() * width)?;
+    bytes.push(width as u8);
+    for number in numbers {
+        bytes.extend_from_slice(&number.to_le_bytes()[..width]);
+    }
+    Ok(bytes)
+}
+
 /// Adds a number; whether it is new. When memory is lacking, nothing has
 /// changed.
 pub fn insert(bytes: &mut Vec<u8>, number: i64) -> Result<bool, OutOfMemory> {
@@ -173,6 +189,10 @@ mod tests {
                 proptest::prop_assert_eq!(set.get(0), twin.first().copied());
                 proptest::prop_assert_eq!(set.get(set.len()), None);
                 proptest::prop_assert_eq!(set.contains(number), twin.contains(&number));
+                let sorted: Vec<i64> = twin.iter().copied().collect();
+                let fresh = of_sorted(&sorted).unwrap();
+                proptest::prop_assert!(Intset::new(&fresh).iter().eq(sorted.iter().copied()));
+                proptest::prop_assert!(fresh.len() <= bytes.len());
             }
         }
     }

@@ -160,6 +160,43 @@ impl List {
         self.view().len()
     }
 
+    /// An empty one that is long whatever it holds.
+    pub fn long() -> Self {
+        Self::Quicklist(Quicklist::default())
+    }
+
+    /// Adds an element at the back, whatever the limit.
+    ///
+    /// # Errors
+    /// There is no memory for it; nothing has changed.
+    pub fn append(&mut self, element: Element<'_>) -> Result<(), OutOfMemory> {
+        match self {
+            Self::Listpack(flat) => listpack::push_back(flat, element),
+            Self::Quicklist(list) => list.push(End::Back, element),
+        }
+    }
+
+    /// Turns it into a listpack if it could be one.
+    ///
+    /// # Errors
+    /// There is no memory for that.
+    pub fn fit(self, limit: Limit) -> Result<Self, OutOfMemory> {
+        let (bytes_max, _) = limit.limits();
+        match &self {
+            Self::Quicklist(list)
+                if list.fits_into(bytes_max - UNKEPT) && limit.allows(0, list.len()) =>
+            {
+                Ok(Self::Listpack(list.to_listpack()?))
+            }
+            _ => Ok(self),
+        }
+    }
+
+    /// Whether so many elements in so many bytes may be a listpack.
+    pub fn may_be_flat(limit: Limit, bytes: usize, count: usize) -> bool {
+        limit.allows(bytes, count)
+    }
+
     /// Turns it into a quicklist, if it may not be a listpack with so many
     /// elements and bytes more.
     fn prepare(&mut self, limit: Limit, count: usize, bytes: usize) -> Result<(), OutOfMemory> {

@@ -41,6 +41,14 @@ impl Owned {
         }
     }
 
+    /// A collection whose flat bytes these are; it is not empty.
+    pub fn flat(of: Type, bytes: Vec<u8>, encoding: Encoding) -> Self {
+        match bytes.len() {
+            0..Self::MOVED_FROM => Self::Flat(of, bytes, encoding),
+            _ => Self::Outside(Box::new(Value::from_flat(of, encoding, bytes)), encoding),
+        }
+    }
+
     pub fn view(&self) -> ValueRef<'_> {
         match self {
             Self::Int(number) => ValueRef::String(StringRef::Int(*number)),

@@ -59,6 +59,11 @@ impl Set {
         Ok(Self::Table(Box::new(Table::new(false, growth.seed)?)))
     }
 
+    /// One of these integers, which ascend, whatever the thresholds.
+    pub fn of_integers(integers: &[i64]) -> Result<Self, OutOfMemory> {
+        intset::of_sorted(integers).map(Self::Intset)
+    }
+
     /// Says that `more` members are about to be added: if they are too many for
     /// the encoding, it is changed at once.
     pub fn expect(&mut self, more: usize, growth: &Growth<'_>) -> Result<(), OutOfMemory> {

@@ -184,6 +184,17 @@ impl Zset {
         self.update(member, limits, |_| Some(score))
     }
 
+    /// Adds a member that is not there and comes behind all others, whatever the limits.
+    ///
+    /// # Errors
+    /// There is no memory; nothing has changed.
+    pub fn append(&mut self, member: &[u8], score: f64) -> Result<(), OutOfMemory> {
+        match self {
+            Self::Listpack(bytes) => small::insert(bytes, member, score),
+            Self::Skiplist(large) => large.add(member, score),
+        }
+    }
+
     fn enlarge(&mut self, seed: u64) -> Result<&mut Large, OutOfMemory> {
         if let Self::Listpack(bytes) = self {
             let mut large = Box::new(Large::new(seed)?);
