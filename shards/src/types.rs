@@ -207,6 +207,8 @@ pub struct Settings {
     pub slices: Slices,
     pub long_replies: LongReplies,
     pub reply_max: ReplyMax,
+    /// Whether texts are compressed in what is dumped (rdbcompression).
+    pub rdb_compression: bool,
     pub encodings: Thresholds,
 }
 
@@ -284,6 +286,7 @@ impl Default for Settings {
                 bytes: usize::MAX >> 1,
                 closes: false,
             },
+            rdb_compression: true,
             encodings: Thresholds {
                 list_max_listpack_size: -2,
                 hash_max_listpack_entries: 512,

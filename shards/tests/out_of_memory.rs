@@ -189,6 +189,8 @@ fn on_hashes() -> Vec<Scenario> {
         with(&[&large], many("HSETEX a FNX FIELDS 8", 600..608, pair)),
         with(&[&large], dated.clone()),
         with(&[&flat, &dated], fields("HPERSIST a FIELDS 6")),
+        once(&[&flat, &dated], "DUMP a"),
+        once(&[&large, &dated], "DUMP a"),
         with(
             &[&large, &dated],
             fields("HGETEX a PXAT 1700000008000 FIELDS 6"),
@@ -237,6 +239,9 @@ fn on_zsets() -> Vec<Scenario> {
 fn on_others() -> Vec<Scenario> {
     let large = many("RPUSH a", 0..600, text);
     let (few, other) = (words("RPUSH a 1 2 3"), words("RPUSH b 4"));
+    let long = many("SET a", 0..1, |_| {
+        "some of this text, ".repeat(9_000).replace(' ', "_")
+    });
     let several = many("MSET", 0..12, |it| format!("{} {}", it % 5, text(it * 2)));
     vec![
         with(
@@ -252,6 +257,7 @@ fn on_others() -> Vec<Scenario> {
         with(&[&few], many("RPUSH a", 0..60, text)),
         with(&[&few], words("LINSERT a BEFORE 2 new")),
         once(&[&few, &other], "LMOVE a b LEFT RIGHT"),
+        once(&[&long], "DUMP a"),
     ]
 }
 
@@ -278,6 +284,7 @@ fn on_streams() -> Vec<Scenario> {
         once(&grouped, "XREADGROUP GROUP g c COUNT 3 STREAMS a >"),
         once(&grouped, "XREADGROUP GROUP g c NOACK STREAMS a >"),
         once(&read, "XREADGROUP GROUP g c STREAMS a 0"),
+        once(&read, "DUMP a"),
     ]
 }
 
@@ -310,6 +317,9 @@ fn on_much() -> Vec<Scenario> {
         once(&[&list], "LPOP a 200"),
         once(&[&list], "LPOS a none COUNT 0"),
         once(&[&list], "COPY a b"),
+        once(&[&set], "DUMP a"),
+        once(&[&zset], "DUMP a"),
+        once(&[&list], "DUMP a"),
     ]
 }
 

@@ -666,6 +666,7 @@ pub static COMMANDS: &[&[Row]] = &[
     geo::search::COMMANDS,
     hyperloglogs::COMMANDS,
     keys::COMMANDS,
+    keys::dump::COMMANDS,
     keys::expiry::COMMANDS,
     keys::object::COMMANDS,
     keys::relocate::COMMANDS,

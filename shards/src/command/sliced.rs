@@ -8,7 +8,7 @@
 //! the part reads: its lock keeps writers out, and nothing expires meanwhile.
 
 use super::{Work, digest};
-use crate::error::CommandError;
+use crate::error::{CommandError, OutOfMemory};
 use crate::resp::{FRAME_BYTES, Protocol, Reply};
 
 /// From so many bytes on a piece is closed and another begun: growing it would
@@ -86,6 +86,22 @@ impl Pieces {
         self.bytes += written;
         self.len += 1;
         Ok(())
+    }
+
+    /// Adds bytes that are no element.
+    ///
+    /// # Errors
+    /// There is no memory for them; then there is nothing more to be done with all this.
+    pub fn write_bytes<T>(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<T, OutOfMemory>,
+    ) -> Result<T, CommandError> {
+        let piece = self.open_piece()?;
+        let before = piece.len();
+        let done = write(piece)?;
+        let written = piece.len() - before;
+        self.bytes += written;
+        Ok(done)
     }
 
     /// The last piece, or another one if that is full.

@@ -12,6 +12,7 @@
 //! more but for lack of memory.
 
 use super::choosing::Choosing;
+use super::keys::dump::Dumping;
 use super::replied::Replied;
 use super::scanning::Scanning;
 use super::stored::{Made, Stored};
@@ -50,6 +51,8 @@ pub enum Work {
     Selecting(Zset, usize),
     /// The copy of a value for another key.
     Clone(Box<Copying>),
+    /// A value that is being written as bytes.
+    Dump(Box<Dumping>),
     /// Elements at an end that are being replied, before they go.
     Taking(Replied),
     /// So many elements of a list are not what is looked for.

@@ -45,8 +45,121 @@ pub fn compress(text: &[u8], out: &mut Vec<u8>) -> Result<bool, OutOfMemory> {
     // The smaller a table the less there is to clear; each is soon full.
     match text.len() {
         0..=128 => Compressor::<128>::whole(&mut [0; 128], text, out),
-        129..=4096 => Compressor::<1024>::whole(&mut [0; 1024], text, out),
+        129..=1024 => Compressor::<1024>::whole(&mut [0; 1024], text, out),
+        1025..=4096 => Compressor::<4096>::whole(&mut [0; 4096], text, out),
         _ => Compressor::<8192>::whole(&mut [0; 8192], text, out),
+    }
+}
+
+/// Bytes of a text that a step looks at, at most.
+const STEP: usize = 16 << 10;
+
+/// Bytes of a piece of what is compressed in steps.
+const PIECE: usize = 64 << 10;
+
+/// From so many bytes on a text is given up that has not become shorter so far.
+const GIVEN_UP_FROM: usize = 256 << 10;
+
+/// And one that has more bytes when it is compressed: they are kept meanwhile.
+const KEPT_MAX: usize = 16 << 20;
+
+/// The compression of a long text, in steps, to pieces of memory, of up to [`KEPT_MAX`]
+/// bytes together.
+#[derive(Debug)]
+pub struct Steps {
+    table: Vec<u32>,
+    place: Place,
+    pieces: Vec<Vec<u8>>,
+    len: usize,
+}
+
+/// What a step has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    More,
+    Over,
+    /// The text has no form that is much shorter, as far as can be told, or that is too
+    /// long.
+    Longer,
+}
+
+impl Steps {
+    const SLOTS: usize = 8192;
+
+    /// Nothing is compressed yet.
+    pub fn new() -> Result<Self, OutOfMemory> {
+        let mut table = Vec::new();
+        table.try_reserve_exact(Self::SLOTS)?;
+        table.resize(Self::SLOTS, 0);
+        Ok(Self {
+            table,
+            place: Place::default(),
+            pieces: Vec::new(),
+            len: 0,
+        })
+    }
+
+    /// Bytes of the text that were looked at.
+    pub fn at(&self) -> usize {
+        self.place.at
+    }
+
+    /// Bytes that it is compressed to.
+    #[allow(clippy::len_without_is_empty)] // Never asked before it is over.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// What it is compressed to.
+    pub fn take_pieces(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.pieces)
+    }
+
+    /// Goes on by about so many bytes of the text, which is the same all the time.
+    pub fn go_on(&mut self, text: &[u8], bytes: usize) -> Result<Step, OutOfMemory> {
+        let most = text.len().saturating_sub(SAVED_MIN).min(TEXT_MAX);
+        let until = self.place.at.saturating_add(bytes.clamp(COPY_MAX, STEP));
+        let until = until.min(text.len());
+        // The worst is literals all the way, and a copy that goes on behind the end.
+        let needed = STEP.saturating_add(STEP / 16).saturating_add(1024);
+        let has_room = |piece: &Vec<u8>| piece.capacity().saturating_sub(piece.len()) >= needed;
+        if !self.pieces.last().is_some_and(has_room) {
+            let mut piece = Vec::new();
+            piece.try_reserve_exact(PIECE)?;
+            self.pieces.try_reserve(1)?;
+            self.pieces.push(piece);
+        }
+        let (Some(piece), Some(table)) = (self.pieces.last_mut(), self.table.first_chunk_mut())
+        else {
+            return Ok(Step::Longer);
+        };
+        let start = piece.len();
+        let end = start.saturating_add(most.saturating_sub(self.len));
+        let place = self.place;
+        let mut compressor = Compressor::<{ Self::SLOTS }> { table, place };
+        if !compressor.go_on(text, until, piece, end) {
+            return Ok(Step::Longer);
+        }
+        let Place { at, written } = compressor.place;
+        // The last few bytes were not looked at.
+        let at = if until == text.len() {
+            until
+        } else {
+            at.min(text.len())
+        };
+        if !put_literals(text, written..at, piece, end) {
+            return Ok(Step::Longer);
+        }
+        self.place = Place { at, written: at };
+        self.len = self.len.saturating_add(piece.len().saturating_sub(start));
+        if at == text.len() {
+            return Ok(Step::Over);
+        }
+        let hopeless = at >= GIVEN_UP_FROM && self.len.saturating_add(self.len / 32) >= at;
+        match hopeless || self.len > KEPT_MAX {
+            true => Ok(Step::Longer),
+            false => Ok(Step::More),
+        }
     }
 }
 

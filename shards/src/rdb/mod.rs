@@ -15,10 +15,13 @@
 //! | `form.rs` | which forms of values are read, and what each is made of |
 //! | `scan.rs` | a file, cut into entries |
 //! | `decode.rs` | values, made of their bytes |
-//! | `encode/text.rs` | lengths, numbers and texts, as they are written |
+//! | `encode.rs` | values, at once or in steps |
+//! | `encode/text.rs`, `long.rs` | lengths, numbers and texts, as they are written |
+//! | `encode/packed.rs`, `large.rs`, `stream.rs` | collections |
+//! | `encode/file.rs` | what stands in a file beside values |
 //!
 //! Bytes only: files, and when they are written, are the server's. What is written is
-//! what Redis 7.0 reads, unless a value needs more ([`format::version`]). Nothing here
+//! what Redis 7.0 reads, unless a value needs more ([`version_of`]). Nothing here
 //! panics, whatever the bytes: modules that read them deny indexing, unchecked
 //! arithmetic and casts that lose something.
 #![cfg_attr(
@@ -42,7 +45,11 @@ mod scan;
 
 pub use crc64::Crc64;
 pub use decode::{Decoder, Terms, decode, plain_text};
+pub use encode::file::{
+    Meta, aux, encode_entry, encode_entry_head, file_end, file_head, function, resize_db, select_db,
+};
 pub use encode::text::{put_len, put_number, put_text};
+pub use encode::{Encoder, elements_of, encode, type_of, version_of};
 pub use form::{Form, Version};
 pub use reader::{Fault, LoadError};
 pub use scan::{Entry, Item, Scanner, Skipped};

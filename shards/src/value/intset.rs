@@ -23,14 +23,15 @@ impl<'a> Intset<'a> {
         Self(bytes)
     }
 
-    fn split(self) -> (usize, &'a [u8]) {
+    /// The width, and all numbers as they lie there.
+    pub fn parts(self) -> (usize, &'a [u8]) {
         let (width, numbers) = self.0.split_first().unwrap_or((&2, &[]));
         (usize::from(*width), numbers)
     }
 
     #[inline]
     pub fn len(self) -> usize {
-        let (width, numbers) = self.split();
+        let (width, numbers) = self.parts();
         numbers.len() / width
     }
 
@@ -41,13 +42,13 @@ impl<'a> Intset<'a> {
     /// The number at `index`, from the smallest.
     #[inline]
     pub fn get(self, index: usize) -> Option<i64> {
-        let (width, numbers) = self.split();
+        let (width, numbers) = self.parts();
         numbers.get(index * width..(index + 1) * width).map(decode)
     }
 
     /// Where `number` is, or where it would be.
     pub fn find(self, number: i64) -> Result<usize, usize> {
-        let (width, numbers) = self.split();
+        let (width, numbers) = self.parts();
         let (mut from, mut to) = (0, numbers.len() / width);
         while from < to {
             counted::line();
@@ -68,7 +69,7 @@ impl<'a> Intset<'a> {
 
     /// All numbers, ascending.
     pub fn iter(self) -> impl DoubleEndedIterator<Item = i64> + Clone + 'a {
-        let (width, numbers) = self.split();
+        let (width, numbers) = self.parts();
         numbers.chunks_exact(width).map(decode)
     }
 }

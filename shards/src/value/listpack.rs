@@ -30,8 +30,8 @@
 
 mod element;
 
-pub use element::{Element, Wanted};
-pub(super) use element::{Encoded, end_of, read, start_before};
+pub use element::{Element, Encoded, Wanted};
+pub(super) use element::{end_of, read, start_before};
 
 use crate::counted;
 use crate::error::OutOfMemory;

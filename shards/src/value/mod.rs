@@ -31,6 +31,7 @@ pub use list::{End, Limit, List, ListRef, Purge};
 pub use listpack::Element;
 pub use long_double::LongDouble;
 pub use owned::Owned;
+pub use quicklist::Quicklist;
 pub use set::{Growth, Set, SetPlace, SetRef};
 pub use stream::Stream;
 pub use table::below;

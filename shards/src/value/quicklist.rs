@@ -108,6 +108,23 @@ impl Quicklist {
         self.bytes + self.nodes.capacity() * size_of::<Node>()
     }
 
+    /// How many rows of elements it has.
+    pub fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Row `number`: the elements as they lie there, and how many they are.
+    pub fn node(&self, number: usize) -> Option<(&[u8], usize)> {
+        let node = self.nodes.get(number)?;
+        Some((&node.bytes[node.start..], node.count))
+    }
+
+    /// The first element of row `number`.
+    pub fn first_of_node(&self, number: usize) -> Option<Element<'_>> {
+        let first = self.nodes.get(number)?.entries().next();
+        first.map(|(_, element)| element)
+    }
+
     /// Whether its flat form, count included, has at most so many bytes.
     pub fn fits_into(&self, bytes: usize) -> bool {
         let mut live = HEADER;

@@ -1,9 +1,10 @@
 //! Commands on keys of any type, and on whole databases.
 //!
 //! Deadlines are in [`expiry`], what looks for keys in [`scan`], and what looks
-//! at how values are kept in [`object`]; [`relocate`] has those that bring a value
+//! at how values are kept in [`object`]; [`dump`] makes bytes of them; [`relocate`] has those that bring a value
 //! to another key.
 
+pub mod dump;
 pub mod expiry;
 pub mod object;
 mod rebuild;

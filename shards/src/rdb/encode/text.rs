@@ -29,7 +29,7 @@ pub struct Few {
 
 impl Few {
     /// Two lengths and a byte.
-    const MAX: usize = 19;
+    pub const MAX: usize = 19;
 
     /// A length.
     #[inline]
@@ -137,7 +137,7 @@ pub fn compressed_head(compressed: usize, len: usize) -> Few {
 }
 
 /// A compressed text, if it has a form that is shorter.
-fn put_compressed(out: &mut Vec<u8>, text: &[u8]) -> Result<bool, OutOfMemory> {
+pub fn put_compressed(out: &mut Vec<u8>, text: &[u8]) -> Result<bool, OutOfMemory> {
     let start = out.len();
     // What its length will be is not known yet: that of the text takes no less.
     let head = compressed_head(text.len(), text.len());

@@ -113,6 +113,8 @@ pub struct Encoded<'a> {
     back_len: usize,
 }
 
+// None is empty.
+#[allow(clippy::len_without_is_empty)]
 impl<'a> Encoded<'a> {
     #[inline]
     pub fn new(element: Element<'a>) -> Self {
@@ -171,13 +173,15 @@ impl<'a> Encoded<'a> {
         bytes.extend_from_slice(self.back());
     }
 
+    /// What stands before its text.
     #[inline]
-    fn head(&self) -> &[u8] {
+    pub fn head(&self) -> &[u8] {
         &self.head[..self.head_len]
     }
 
+    /// What stands behind its text.
     #[inline]
-    fn back(&self) -> &[u8] {
+    pub fn back(&self) -> &[u8] {
         &self.back[..self.back_len]
     }
 }

@@ -169,6 +169,11 @@ impl Entries {
         self.nodes.iter()
     }
 
+    /// The nodes whose first id is this or one behind it, in order.
+    pub fn nodes_from(&self, first: StreamId) -> ordered::Iter<'_, Node> {
+        self.nodes.range_from(first)
+    }
+
     /// Adds an entry. Its id must be greater than [`Entries::last_id`].
     ///
     /// # Errors

@@ -37,7 +37,7 @@ pub use entries::{Entries, Range, RangeBack};
 pub use group::{Group, Pending};
 pub use groups::{GroupMut, Groups};
 pub use id::{IdText, StreamId};
-pub use node::{Entry, Fields, NodeLimits, Pairs, pairs};
+pub use node::{Entry, Fields, FieldsPlace, Node, NodeLimits, Pairs, pairs};
 pub use ordered::Iter;
 pub use trim::{References, Trim, TrimTo};
 

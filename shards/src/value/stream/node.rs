@@ -240,6 +240,20 @@ impl Node {
         usize::from(self.live)
     }
 
+    /// The first id that was put here.
+    #[inline]
+    pub fn first(&self) -> StreamId {
+        self.first
+    }
+
+    /// The names that entries may share.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &[u8]> + Clone + '_ {
+        let (bytes, mut at) = (&self.bytes[..], 0);
+        // Lossless: the number of things in memory.
+        let count = varint::take(bytes, &mut at) as usize;
+        (0..count).map(move |_| take_text(bytes, &mut at))
+    }
+
     /// The last id that was put here.
     #[inline]
     pub fn last(&self) -> StreamId {
@@ -652,6 +666,14 @@ impl PartialEq for Entry<'_> {
     }
 }
 
+/// A place among the fields of an entry.
+#[derive(Clone, Copy, Debug)]
+pub struct FieldsPlace {
+    names: usize,
+    rest: usize,
+    left: usize,
+}
+
 /// The fields and values of an entry, in order.
 #[derive(Clone, Debug)]
 pub struct Fields<'a> {
@@ -663,6 +685,30 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// Whether the names are those that the node's entries share.
+    pub fn are_shared(&self) -> bool {
+        self.names.is_some()
+    }
+
+    /// Where these fields begin among those of their entry.
+    pub fn place(&self) -> FieldsPlace {
+        FieldsPlace {
+            names: self.names.map_or(0, <[u8]>::len),
+            rest: self.rest.len(),
+            left: self.left,
+        }
+    }
+
+    /// The fields from a place on, of all that the entry has.
+    pub fn from(self, place: FieldsPlace) -> Self {
+        let last = |bytes: &'a [u8], len: usize| &bytes[bytes.len() - len..];
+        Self {
+            names: self.names.map(|names| last(names, place.names)),
+            rest: last(self.rest, place.rest),
+            left: place.left,
+        }
+    }
+
     /// What is behind the entry.
     fn rest_behind(&self) -> &'a [u8] {
         let (mut at, mut left) = (0, self.left);
