@@ -8,8 +8,8 @@
 #[path = "memory/streams.rs"]
 mod streams;
 
-use shards::command::{OwnedArgs, digest::DIGEST_VALUE};
-use shards::{Request, Settings, Shard, UnixMs, row};
+use shards::command::{Handler, OwnedArgs, digest::DIGEST_VALUE};
+use shards::{Args, Request, Row, Settings, Shard, UnixMs, row};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -76,8 +76,17 @@ fn flat() -> Shard {
 fn send<'w>(shard: &mut Shard, words: impl IntoIterator<Item = &'w [u8]>, out: &mut Vec<u8>) {
     let args = OwnedArgs::new(words);
     let args = args.args();
-    let handler = row(&args[0]).unwrap().run.whole();
-    let _ = shard.apply(NOW, &Request::new(handler, args), out);
+    let _ = shard.apply(NOW, &Request::new(handler_of(args), args), out);
+}
+
+/// What runs a request, or the subcommand that it names.
+fn handler_of(args: Args<'_>) -> Handler {
+    let command = row(&args[0]).unwrap();
+    let full = |sub: &Row| sub.name.split('|').nth(1).map(str::to_uppercase);
+    let named = args.get(1).unwrap_or_default();
+    let is = |sub: &&Row| full(sub).is_some_and(|name| name.as_bytes() == named);
+    let sub = command.subcommands.iter().find(is);
+    sub.unwrap_or(command).run.whole()
 }
 
 fn ask(shard: &mut Shard, line: &str) -> Vec<u8> {
@@ -607,7 +616,7 @@ fn many(shard: &mut Shard, count: usize, line: impl Fn(usize) -> String) {
 fn peak(shard: &mut Shard, line: &str) -> (usize, usize) {
     let args = OwnedArgs::new(line.split(' ').map(str::as_bytes));
     let args = args.args();
-    let handler = row(&args[0]).unwrap().run.whole();
+    let handler = handler_of(args);
     let mut out = Vec::new();
     let before = HELD.get();
     PEAK.set(before);
