@@ -314,6 +314,17 @@ impl Shard {
             .any(|keyspace| keyspace.free_some(budget))
     }
 
+    /// What is loaded from now on is not seen until it takes the place of what is there
+    /// (`command::exchange`).
+    pub fn prepare(&mut self) {
+        self.dbs.iter_mut().for_each(Keyspace::prepare);
+    }
+
+    /// What was loaded and not seen goes.
+    pub fn forget_prepared(&mut self) {
+        self.dbs.iter_mut().for_each(Keyspace::forget_prepared);
+    }
+
     /// Adds an entry that a file has to database `db`. See [`Keyspace::load`].
     ///
     /// # Errors

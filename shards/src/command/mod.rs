@@ -14,6 +14,7 @@ mod bitmaps;
 mod choosing;
 mod combining;
 pub mod digest;
+pub mod exchange;
 #[cfg(test)]
 mod freeing;
 mod geo;

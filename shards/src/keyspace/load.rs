@@ -45,7 +45,8 @@ impl Keyspace {
         idle_s: u64,
     ) -> Result<Loaded, Unloadable> {
         let home = self.home(&self.locate(key));
-        if self.store.find(home, key).is_some() {
+        let store = self.prepared.as_mut().unwrap_or(&mut self.store);
+        if store.find(home, key).is_some() {
             return Err(Unloadable::Duplicate);
         }
         if expire_at.is_some_and(|at| at <= now) {
@@ -63,7 +64,7 @@ impl Keyspace {
             clock: clock_of(now, idle_s),
             snapshot: false,
         };
-        let Self { store, hasher, .. } = self;
+        let hasher = &self.hasher;
         let prefix = |key: &[u8]| Position::of_hash(hash(hasher, key)).prefix;
         store.insert(home, draft, prefix)?;
         Ok(Loaded::Stored)

@@ -15,6 +15,7 @@ mod collections;
 mod cut;
 mod entry;
 mod expiry;
+mod fresh;
 mod graveyard;
 mod index;
 mod load;
@@ -79,6 +80,8 @@ pub struct Keyspace {
     hasher: ahash::RandomState,
     first_slot: u16,
     store: Store,
+    /// To take its place; see `fresh`.
+    prepared: Option<Store>,
     graveyard: Graveyard,
     /// Stores that were cleared while a snapshot had not walked them.
     leaving: Vec<Store>,
@@ -105,6 +108,7 @@ impl Keyspace {
             hasher,
             first_slot: slots.start,
             store: Store::new(slots.len()),
+            prepared: None,
             graveyard: Graveyard::default(),
             leaving: Vec::new(),
             walked: Vec::new(),
@@ -620,6 +624,16 @@ impl Db<'_> {
     /// See [`Keyspace::is_being_cut`].
     pub fn is_being_cut(&self) -> bool {
         self.keyspace.is_being_cut()
+    }
+
+    /// See [`Keyspace::renew`].
+    pub fn renew(&mut self) {
+        self.keyspace.renew();
+    }
+
+    /// See [`Keyspace::is_prepared`].
+    pub fn is_prepared(&self, key: &[u8]) -> bool {
+        self.keyspace.is_prepared(self.now, key)
     }
 
     /// Exchanges everything with another database.

@@ -2,6 +2,7 @@
 
 mod algebra;
 mod bounds;
+mod exchange;
 mod keys;
 mod long;
 mod moves;
@@ -10,6 +11,7 @@ mod snapshot;
 mod taking;
 
 use super::{Batch, Block, Call, Client, Manner, Node, Placement, Rest, Ticket};
+use crate::command::exchange::EXCHANGE;
 use crate::command::{
     Args, Arity, Begin, COMMANDS, Context, Group, KeySpec, OwnedArgs, ROW, Row, Run, Write, flags,
 };
@@ -62,7 +64,7 @@ struct Scene {
 }
 
 fn row(name: &str) -> &'static Row {
-    let mut rows = COMMANDS.iter().copied().flatten().chain([&JOIN]);
+    let mut rows = COMMANDS.iter().copied().flatten().chain([&JOIN, &EXCHANGE]);
     rows.find(|row| row.name.eq_ignore_ascii_case(name))
         .unwrap()
 }
