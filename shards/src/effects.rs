@@ -49,6 +49,8 @@ pub struct Effects {
     /// Databases have changed places or been emptied since: any key may have appeared,
     /// or be gone.
     overturned: bool,
+    /// A snapshot has begun since.
+    cut: bool,
     pub(crate) watches: Watches,
     keep: Keep,
 }
@@ -75,6 +77,7 @@ impl Effects {
             awaited: false,
             appeared: Vec::new(),
             overturned: false,
+            cut: false,
             watches: Watches::new(seed),
             keep: Keep::new(seed),
         }
@@ -351,6 +354,17 @@ impl Effects {
     /// Whether databases have changed places or been emptied. Forgets it.
     pub(crate) fn take_overturned(&mut self) -> bool {
         std::mem::take(&mut self.overturned)
+    }
+
+    /// A snapshot has begun.
+    pub(crate) fn note_cut(&mut self) {
+        self.cut = true;
+    }
+
+    /// Whether one has begun since this was last asked.
+    #[inline]
+    pub(crate) fn take_cut(&mut self) -> bool {
+        std::mem::take(&mut self.cut)
     }
 
     /// The keys that have appeared, first come first.

@@ -32,8 +32,8 @@ pub use effects::{Effects, Event, Notice, heard};
 pub use error::{CommandError, ProtocolError, until_nul};
 pub use keep::Keep;
 pub use keyspace::{
-    Db, ExpireProgress, Item, Keyspace, KeyspaceInfo, Loaded, Located, Object, Parcel, Saved,
-    StringRef, Ttl, Unloadable, ValueRef, View, slot_of,
+    Chunk, Db, ExpireProgress, Item, Keyspace, KeyspaceInfo, Loaded, Located, Object, Parcel,
+    StringRef, Ttl, Unloadable, ValueRef, View, Walked, slot_of,
 };
 pub use log::{Record, Stamp};
 pub use number::parse_i64;

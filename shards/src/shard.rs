@@ -4,7 +4,7 @@ use crate::command::{Args, Cargo, Context, Handler, Others, Write};
 use crate::effects::Effects;
 use crate::error::{CommandError, OutOfMemory};
 use crate::keep::Keep;
-use crate::keyspace::{ExpireProgress, Keyspace, Loaded, Located, Saved, Unloadable};
+use crate::keyspace::{self, Chunk, ExpireProgress, Keyspace, Loaded, Located, Unloadable, Walked};
 use crate::resp::{Protocol, Reply, UNLIMITED};
 use crate::types::{Chance, DbIndex, Settings, Type, UnixMs};
 use crate::value::Owned;
@@ -340,32 +340,78 @@ impl Shard {
         self.dbs[db.index()].load(now, key, value, expire_at, idle_s)
     }
 
-    /// A snapshot begins: all that the shard holds now will be saved as it is now. None
+    /// A snapshot begins: all that the shard holds now will be encoded as it is now. None
     /// may be under way.
     pub fn begin_cut(&mut self) {
         for (index, keyspace) in (0..).zip(&mut self.dbs) {
-            keyspace.begin_cut(DbIndex(index));
+            keyspace.begin_cut(DbIndex(index), &self.settings);
         }
     }
 
-    /// Goes on with the snapshot that is under way, over about `budget` entries; whether
-    /// there is more to walk.
-    pub fn walk_cut(&mut self, budget: usize) -> bool {
-        self.dbs
-            .iter_mut()
-            .any(|keyspace| keyspace.walk_cut(budget))
+    /// Whether a snapshot is not over: there is more to walk, or what was encoded was not
+    /// taken.
+    pub fn is_being_cut(&self) -> bool {
+        self.dbs.iter().any(Keyspace::is_being_cut)
     }
 
-    /// Takes what the snapshot has saved since it was last asked, in no order.
+    /// Whether a snapshot has more to walk.
+    pub(crate) fn is_being_walked(&self) -> bool {
+        self.dbs.iter().any(Keyspace::is_being_walked)
+    }
+
+    /// Goes on with the snapshot that is under way, by about as much as so many entries
+    /// take.
+    pub fn walk_cut(&mut self, budget: usize) -> Walked {
+        keyspace::walk(&mut self.dbs, budget)
+    }
+
+    /// Takes what the snapshot has encoded since it was last asked.
     ///
     /// # Errors
-    /// The snapshot lacks something for which there was no memory.
-    pub fn take_saved(&mut self) -> Result<Vec<Saved>, OutOfMemory> {
-        let mut all = Vec::new();
+    /// The snapshot lacks something for which there was no memory: it is to be abandoned.
+    pub fn take_chunks(&mut self) -> Result<Vec<Chunk>, OutOfMemory> {
+        keyspace::take_chunks(&mut self.dbs)
+    }
+
+    /// The snapshot that is under way is of no use: no more chunks come of it. It is over
+    /// when it has walked all there is, which takes little.
+    pub fn abandon_cut(&mut self) {
+        self.dbs.iter_mut().for_each(Keyspace::abandon_cut);
+    }
+
+    /// Whether a key has a large value, in whatever database, that a snapshot has not
+    /// encoded: whoever changes it before [`Shard::take_ended_keys`] names it has all of
+    /// it encoded in one piece.
+    pub(crate) fn is_unmet(&self, key: Located) -> bool {
+        self.dbs.iter().any(|keyspace| keyspace.is_unmet(key))
+    }
+
+    /// Has what a key holds encoded, by [`Shard::encode_large`].
+    pub(crate) fn begin_large(&mut self, key: Located) {
+        self.dbs
+            .iter_mut()
+            .for_each(|keyspace| keyspace.begin_large(key));
+    }
+
+    /// Takes a step of about so many elements; whether there was anything to do.
+    pub(crate) fn encode_large(&mut self, key: Located, elements: usize) -> bool {
+        let mut dbs = self.dbs.iter_mut();
+        dbs.any(|keyspace| keyspace.encode_large(key, elements))
+    }
+
+    /// Keys for whose values nobody need wait any more, unless they are unmet in another
+    /// database.
+    pub(crate) fn take_ended_keys(&mut self) -> Vec<Located> {
+        let mut ended = Vec::new();
         for keyspace in &mut self.dbs {
-            all.append(&mut keyspace.take_saved()?);
+            keyspace.take_ended(&mut ended);
         }
-        Ok(all)
+        ended
+    }
+
+    /// So many large values were encoded in one piece.
+    pub fn encoded_whole(&self) -> u64 {
+        self.dbs.iter().map(Keyspace::encoded_whole).sum()
     }
 
     /// The database `db`, for INFO, expiry and the tests' invariants.

@@ -273,6 +273,7 @@ impl Default for Settings {
             proto_max_bulk_len: 512 * 1024 * 1024,
             hll_sparse_max_bytes: 3000,
             keys_per_step: 256,
+            rdb_compression: true,
             slices: Slices {
                 above: 1024,
                 step: 256,
@@ -286,7 +287,6 @@ impl Default for Settings {
                 bytes: usize::MAX >> 1,
                 closes: false,
             },
-            rdb_compression: true,
             encodings: Thresholds {
                 list_max_listpack_size: -2,
                 hash_max_listpack_entries: 512,

@@ -614,14 +614,51 @@ fn a_snapshot_that_lacks_memory_is_lost_but_no_write_is() {
         let done = apply(&mut shard, row("SETRANGE").unwrap(), write.args(), &mut out);
         let all_there = LEFT.take().is_some();
         assert!(done);
-        while shard.walk_cut(100) {}
+        while shard.walk_cut(100).more {}
         shard.keyspace(DbIndex(0)).check_invariants();
-        let saved = shard.take_saved();
-        assert_eq!(saved.is_ok(), all_there);
-        if let Ok(saved) = saved {
-            assert_eq!((saved.len(), &saved[0].key[..]), (1, &b"a"[..]));
-            assert!(allocation > 2);
+        let chunks = shard.take_chunks();
+        assert_eq!(chunks.is_ok(), all_there);
+        if let Ok(chunks) = chunks {
+            assert_eq!((chunks.len(), chunks[0].keys), (1, 1));
+            assert!(allocation > 0);
             return;
+        }
+        assert!(
+            shard.is_being_cut() && shard.take_chunks().is_err(),
+            "until it is abandoned"
+        );
+        shard.abandon_cut();
+        while shard.walk_cut(100).more {}
+        assert!(!shard.is_being_cut());
+    }
+}
+
+/// A value that is encoded in steps, by the walk or after it was deleted.
+#[test]
+fn a_large_value_that_lacks_memory_loses_the_snapshot_alone() {
+    for deletes in [false, true] {
+        for allocation in 0.. {
+            let mut shard = Shard::new(1, 0..16_384, 7, Settings::default());
+            run(&mut shard, &words("SETRANGE a 300000 x"));
+            shard.settings.rdb_compression = false;
+            shard.begin_cut();
+            let del = OwnedArgs::new(words("DEL a").iter().map(|word| word.as_bytes()));
+            let mut out = Vec::with_capacity(100);
+            LEFT.set(Some(allocation));
+            if deletes {
+                assert!(apply(&mut shard, row("DEL").unwrap(), del.args(), &mut out));
+            }
+            while shard.walk_cut(100).more {}
+            let all_there = LEFT.take().is_some();
+            shard.keyspace(DbIndex(0)).check_invariants();
+            assert_eq!(shard.keyspace(DbIndex(0)).len(), usize::from(!deletes));
+            let chunks = shard.take_chunks();
+            assert_eq!(chunks.is_ok(), all_there, "{allocation}");
+            if let Ok(chunks) = chunks {
+                assert!(chunks.len() > 3 && allocation > 5);
+                assert_eq!(chunks.iter().filter(|chunk| !chunk.more).count(), 1);
+                break;
+            }
         }
     }
 }

@@ -124,8 +124,9 @@ fn cut(ctx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
         ..Begun::default()
     };
     for index in dbs {
+        let settings = ctx.settings;
         let (keys, fields_expire) = ctx.in_db(index, |db| {
-            db.begin_cut(index);
+            db.begin_cut(index, settings);
             let info = db.info();
             let (keys, expires) = (info.keys as u64, info.expires as u64);
             (Keys { keys, expires }, db.elements_expire())
@@ -135,6 +136,7 @@ fn cut(ctx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
             begun.dbs.insert(index, keys);
         }
     }
+    ctx.effects().note_cut();
     begun.write(&mut ctx.reply);
     Ok(())
 }

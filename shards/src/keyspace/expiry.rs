@@ -99,7 +99,8 @@ impl Keyspace {
         self.expired += expired as u64;
         // What stays keeps its slot due. Whoever comes back at once for nothing but
         // that would never end.
-        more &= expired > 0 || !effects.keep().holds_keys();
+        let stays = effects.keep().holds_keys() || self.store.is_being_cut();
+        more &= expired > 0 || !stays;
         let next = if more {
             Some(now)
         } else {
@@ -181,7 +182,9 @@ fn walk_line(
         let place = Store::place(walk.slot, place);
         let entry = store.entry(place);
         let at = entry.expire_at().map_or(NEVER, |at| at.0);
-        if effects.keep().holds(|| hash(due.hasher, entry.key())) {
+        // A large value that a snapshot has not encoded keeps its fields until then.
+        let stays = at > now.0 && store.is_unmet(place);
+        if stays || effects.keep().holds(|| hash(due.hasher, entry.key())) {
             let at = entry.due_at().map_or(NEVER, |at| at.0);
             walk.met = walk.met.min(at);
             step = next;
@@ -320,6 +323,9 @@ impl Db<'_> {
         let Some(place) = self.find(key) else {
             return;
         };
+        if self.keyspace.store.is_unmet(place) {
+            return;
+        }
         let keep = self.effects.keep();
         if !keep.holds(|| self.keyspace.hash(key)) {
             let until = keep.until(self.now);

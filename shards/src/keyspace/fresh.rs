@@ -86,10 +86,11 @@ mod tests {
         load(&mut keyspace, b"old");
         keyspace.prepare();
         load(&mut keyspace, b"new");
-        keyspace.begin_cut(crate::types::DbIndex(0));
+        let settings = crate::types::Settings::default();
+        keyspace.begin_cut(crate::types::DbIndex(0), &settings);
         keyspace.renew();
         assert!(keyspace.is_being_cut());
-        while keyspace.walk_cut(10) {}
+        while keyspace.walk_cut(10).more {}
         keyspace.check_invariants();
     }
 }

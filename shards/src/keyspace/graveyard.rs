@@ -89,10 +89,11 @@ impl Graveyard {
     }
 }
 
-/// Frees a value now, or puts it to those that are freed later if it is large.
+/// Frees a value now, or puts it to those that are freed later if it is large and there is
+/// memory for that.
 #[inline]
 pub fn bury(value: Value, later: &mut Vec<Value>) {
-    if value.heap_bytes() > DEFER_ABOVE {
+    if value.heap_bytes() > DEFER_ABOVE && later.try_reserve(1).is_ok() {
         later.push(value);
     }
 }

@@ -301,6 +301,22 @@ impl Index {
         self.after_line(from)
     }
 
+    /// Visits the entries whose position this is: one, as a rule.
+    pub fn visit_at(&self, at: Position, visit: &mut dyn FnMut(Place, EntryRef<'_>)) {
+        let branch = self.branch_of(at.prefix);
+        let table = self.table(branch);
+        if table.len() == 0 {
+            return;
+        }
+        let (home, mut step) = (table.home(at.tag), 0);
+        while let Some((next, spot)) = table.of_home(home, step) {
+            step = next;
+            if table.tag(spot) == at.tag {
+                visit(Place { branch, spot }, table.entry(spot));
+            }
+        }
+    }
+
     /// Where the home line after the one at `from` begins.
     pub fn after_line(&self, from: Position) -> Option<Position> {
         let branch = self.branch_of(from.prefix);

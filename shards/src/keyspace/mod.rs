@@ -28,7 +28,7 @@ mod strings;
 mod table;
 mod view;
 
-pub use cut::Saved;
+pub use cut::{Chunk, Walked, take_chunks, walk};
 pub use expiry::ExpireProgress;
 pub use load::{Loaded, Unloadable};
 pub use parcel::{Copied, Parcel};
@@ -38,7 +38,7 @@ pub use view::{Object, StringRef, Ttl, ValueRef, View};
 
 use crate::effects::Effects;
 use crate::error::CommandError;
-use crate::types::{DbIndex, Slot, UnixMs};
+use crate::types::{DbIndex, Settings, Slot, UnixMs};
 use crate::value::Value;
 use entry::{CLOCK_MASK, Draft, Payload};
 use graveyard::Graveyard;
@@ -85,8 +85,11 @@ pub struct Keyspace {
     graveyard: Graveyard,
     /// Stores that were cleared while a snapshot had not walked them.
     leaving: Vec<Store>,
-    /// What a snapshot has saved of stores that it has walked.
+    /// What a snapshot has encoded of stores that it has walked.
     walked: Vec<cut::Cut>,
+    /// See [`Keyspace::take_ended`] and [`Keyspace::encoded_whole`].
+    ended: Vec<Located>,
+    encoded_whole: u64,
     cycle: expiry::Cycle,
     hits: u64,
     misses: u64,
@@ -112,6 +115,8 @@ impl Keyspace {
             graveyard: Graveyard::default(),
             leaving: Vec::new(),
             walked: Vec::new(),
+            ended: Vec::new(),
+            encoded_whole: 0,
             cycle: expiry::Cycle::default(),
             hits: 0,
             misses: 0,
@@ -617,8 +622,8 @@ impl Db<'_> {
     }
 
     /// See [`Keyspace::begin_cut`].
-    pub fn begin_cut(&mut self, db: DbIndex) {
-        self.keyspace.begin_cut(db);
+    pub fn begin_cut(&mut self, db: DbIndex, settings: &Settings) {
+        self.keyspace.begin_cut(db, settings);
     }
 
     /// See [`Keyspace::is_being_cut`].

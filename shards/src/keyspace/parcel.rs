@@ -106,7 +106,7 @@ impl Db<'_> {
                 encoding,
             )),
         };
-        let outside = self.keyspace.store.remove(place);
+        let outside = self.keyspace.store.take(place);
         super::note_gone(self.effects, key, outside.as_deref());
         let value = value.unwrap_or_else(|| {
             let outside = outside.expect("what is neither a number nor inline lies outside");

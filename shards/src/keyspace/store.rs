@@ -11,13 +11,15 @@
 //! lowers it at once, removals leave it, the expiry cycle raises it. Slots
 //! exist from the first insertion on, so an unused database costs nothing.
 
-use super::cut::{Cut, Saved};
+mod walk;
+
+use super::cut::Cut;
 use super::entry::{Draft, EntryMut, EntryRef};
 use super::graveyard::bury;
 use super::index::{Index, Place as SlotPlace, Position};
 use super::slab::{OutOfMemory, Slab};
 use super::table::Table;
-use crate::types::{DbIndex, UnixMs};
+use crate::types::UnixMs;
 use crate::value::{Encoding, Value};
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -196,53 +198,13 @@ impl Store {
         })
     }
 
-    /// A snapshot begins; see `cut`.
-    pub fn begin_cut(&mut self, db: DbIndex) {
-        if self.len > 0 {
-            self.snapshot = !self.snapshot;
-            self.cut = Some(Box::new(Cut::new(db)));
+    /// As [`Store::changing`], for one that is about to be removed.
+    #[inline]
+    fn removing(&mut self, place: Place) {
+        let entry = self.slots[place.slot].index.entry_mut(place.place);
+        if entry.look().snapshot() != self.snapshot {
+            part(entry, self.snapshot, &mut self.cut);
         }
-    }
-
-    /// Whether a snapshot has not walked all of it.
-    pub fn is_being_cut(&self) -> bool {
-        self.cut.is_some()
-    }
-
-    /// What a snapshot that is under way has saved since this was last asked.
-    pub fn take_saved(&mut self) -> Option<Result<Vec<Saved>, OutOfMemory>> {
-        Some(self.cut.as_mut()?.take())
-    }
-
-    /// Saves what a snapshot has not met of about `budget` entries, in their order; what
-    /// it leaves when it has met all of them.
-    pub fn walk_cut(&mut self, mut budget: usize) -> Option<Cut> {
-        let (mut slot, mut position) = self.cut.as_ref()?.at;
-        let mut met = Vec::new();
-        budget = budget.max(1);
-        loop {
-            let Some(used) = self.used_slots(slot..self.slot_count).next() else {
-                break;
-            };
-            if used != slot {
-                (slot, position) = (used, Position::START);
-            }
-            let mut next = Some(position);
-            while let Some(at) = next {
-                if budget == 0 {
-                    self.cut.as_mut()?.at = (slot, at);
-                    return None;
-                }
-                let index = &self.slots[slot].index;
-                next = index.visit_line(at, &mut |place, _| met.push(place));
-                budget = budget.saturating_sub(1 + met.len());
-                for place in met.drain(..) {
-                    self.changing(Place { slot, place });
-                }
-            }
-            (slot, position) = (slot + 1, Position::START);
-        }
-        self.cut.take().map(|cut| *cut)
     }
 
     /// Adds an entry for a key that is not there.
@@ -272,8 +234,8 @@ impl Store {
         Ok(())
     }
 
-    /// Replaces an entry by `draft`, which has the same key. Returns the old
-    /// value if it lay outside.
+    /// Replaces an entry by `draft`, which has the same key. Returns the old value, as
+    /// [`Store::remove`] does.
     #[inline]
     pub fn replace(
         &mut self,
@@ -285,12 +247,21 @@ impl Store {
         let draft = draft.settle()?;
         let index = &mut self.slots[place.slot].index;
         let entry = index.entry_mut(place.place);
-        let mut entry = before_change(entry, self.snapshot, &mut self.cut);
         let (was_scattered, old) = (entry.look().is_scattered(), entry.look().expire_at());
-        let value = match entry.rewrite(draft) {
+        let is_met = entry.look().snapshot() == self.snapshot;
+        let rewritten = match is_met || !is_kept(&entry, &self.cut) {
+            true => before_change(entry, self.snapshot, &mut self.cut).rewrite(draft),
+            false => Err(draft),
+        };
+        let value = match rewritten {
             Ok(value) => value,
             Err(draft) => {
                 let fresh = draft.build(&mut self.slab)?;
+                // Nothing can fail any more that would leave it without its value.
+                let entry = index.entry_mut(place.place);
+                if entry.look().snapshot() != self.snapshot {
+                    part(entry, self.snapshot, &mut self.cut);
+                }
                 index.replace(place.place, fresh).free(&mut self.slab)
             }
         };
@@ -302,7 +273,8 @@ impl Store {
         Ok(value)
     }
 
-    /// Removes an entry. Returns its value if it lay outside.
+    /// Removes an entry. Returns its value if it lay outside; an empty one if a snapshot
+    /// has not encoded it and keeps it.
     #[inline]
     pub fn remove(&mut self, place: Place) -> Option<Box<Value>> {
         let value = self.remove_only(place);
@@ -310,10 +282,16 @@ impl Store {
         value
     }
 
+    /// As [`Store::remove`], with the value for somebody else: a snapshot encodes it before.
+    pub fn take(&mut self, place: Place) -> Option<Box<Value>> {
+        self.changing(place);
+        self.remove(place)
+    }
+
     /// As [`Store::remove`], but leaves the tables as large as they are, for a
     /// walk along a line; call [`Store::shrink`] afterwards.
     pub fn remove_only(&mut self, place: Place) -> Option<Box<Value>> {
-        self.changing(place);
+        self.removing(place);
         let entry = self.slots[place.slot].index.remove(place.place);
         let (expire_at, scattered) = (entry.look().expire_at(), entry.look().is_scattered());
         self.scattered -= usize::from(scattered);
@@ -623,6 +601,28 @@ fn before_change<'a>(entry: EntryMut<'a>, bit: bool, cut: &mut Option<Box<Cut>>)
     match entry.look().snapshot() == bit {
         true => entry,
         false => meet(entry, bit, cut),
+    }
+}
+
+/// Whether a snapshot keeps the value of an entry that it has not met when that goes.
+#[cold]
+fn is_kept(entry: &EntryMut<'_>, cut: &Option<Box<Cut>>) -> bool {
+    let cut = cut.as_ref().filter(|cut| cut.is_made());
+    cut.is_some_and(|cut| cut.is_large(entry.look()))
+}
+
+/// As [`before_change`], before an entry is removed that a snapshot has not met: a large
+/// value is handed over to it.
+#[cold]
+#[inline(never)]
+fn part(mut entry: EntryMut<'_>, bit: bool, cut: &mut Option<Box<Cut>>) {
+    if is_kept(&entry, cut)
+        && let Some(cut) = cut
+    {
+        cut.hand_over(&mut entry);
+        entry.set_snapshot(bit);
+    } else {
+        meet(entry, bit, cut);
     }
 }
 

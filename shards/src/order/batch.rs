@@ -4,7 +4,7 @@
 //! arena. The same box carries the replies back and is then used again.
 
 use super::call::Call;
-use super::locks::{Lock, Scope};
+use super::locks::Lock;
 use super::program::Task;
 use super::reply::{Ran, Rest};
 use super::ticket::{Client, Ticket};
@@ -320,10 +320,7 @@ impl Batch {
         let parts = self.items.iter().enumerate();
         parts.flat_map(|(index, item)| {
             let exclusive = matches!(item, Item::Part { call, .. } if call.write);
-            let lock = move |located: &Located| Lock {
-                scope: Scope::Key(located.hash),
-                exclusive,
-            };
+            let lock = move |located: &Located| Lock::of_key(*located, exclusive);
             self.located[self.keys(index)].iter().map(lock)
         })
     }

@@ -12,6 +12,12 @@
 //! waits for them, so the order of tickets stays that of stamps. A long read
 //! of a whole shard thus holds up writes only.
 //!
+//! A snapshot *stands ahead* on keys whose large values it encodes: it shares them, before
+//! all others, and waits for nobody. Who has been granted a key to write that it has not
+//! begun to write waits for it after all. To tickets on the whole shard it is not there:
+//! it follows the values wherever they go. While one is under way, something stands ahead
+//! all the time, so that whoever asks looks here.
+//!
 //! A read without a ticket holds nothing, so it passes what waits behind a read of
 //! the whole shard, but for writes of its own key and of all: what their clients sent
 //! after them may have run on other shards, so whoever has seen that must not find them missing
@@ -22,6 +28,8 @@
 //! alone holds costs a line of the table and no allocation.
 
 use super::ticket::Ticket;
+use crate::keyspace::Located;
+use crate::types::Slot;
 use hashbrown::hash_table::Entry;
 use hashbrown::{HashMap, HashTable};
 use slab::Slab;
@@ -32,9 +40,49 @@ use std::collections::VecDeque;
 pub struct Lock {
     pub scope: Scope,
     pub exclusive: bool,
+    /// That of the key, if it is to be written.
+    pub slot: Slot,
 }
 
 impl Lock {
+    /// Of a key.
+    pub fn of_key(key: Located, exclusive: bool) -> Self {
+        Self {
+            scope: Scope::Key(key.hash),
+            exclusive,
+            slot: key.slot,
+        }
+    }
+
+    /// Of a key that is only looked at.
+    pub fn to_read(hash: u64) -> Self {
+        Self {
+            scope: Scope::Key(hash),
+            exclusive: false,
+            slot: Slot(0),
+        }
+    }
+
+    /// Of the whole shard.
+    pub fn of_shard(exclusive: bool) -> Self {
+        Self {
+            scope: Scope::Shard,
+            exclusive,
+            slot: Slot(0),
+        }
+    }
+
+    /// The key that may be written under it.
+    pub fn written(&self) -> Option<Located> {
+        match self.scope {
+            Scope::Key(hash) if self.exclusive => Some(Located {
+                slot: self.slot,
+                hash,
+            }),
+            _ => None,
+        }
+    }
+
     /// Puts locks in order, each scope once: of what is read and written the latter
     /// counts.
     pub fn unite(locks: &mut Vec<Self>) {
@@ -127,6 +175,17 @@ impl Claims {
         !granted
     }
 
+    /// One comes before all others, to share. Who had the key to itself is no longer
+    /// granted it, and returned.
+    fn come_first(&mut self, claim: Claim) -> Option<u32> {
+        let holder = self.claims.front().filter(|_| self.granted > 0);
+        let alone = holder.filter(|holder| holder.exclusive);
+        let alone = alone.map(|holder| holder.holding);
+        self.granted += usize::from(alone.is_none());
+        self.claims.push_front(claim);
+        alone
+    }
+
     /// Whether the first claim that is not granted can be.
     fn next_is_free(&self) -> bool {
         let shared = |claim: &Claim| !claim.exclusive;
@@ -194,6 +253,8 @@ pub struct Locks {
     keys: HashTable<Queue>,
     holdings: Slab<Holding>,
     tickets: HashMap<Ticket, u32, ahash::RandomState>,
+    /// How many of the tickets stand ahead.
+    ahead: usize,
     whole: Option<Whole>,
     behind: VecDeque<Behind>,
     /// What tickets in `behind` are to write, and how many of them.
@@ -214,6 +275,7 @@ impl Default for Locks {
             holdings: Slab::new(),
             // Clients do not choose tickets: the seeds need not be secret.
             tickets: HashMap::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4)),
+            ahead: 0,
             whole: None,
             behind: VecDeque::new(),
             written_behind: HashMap::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4)),
@@ -230,6 +292,12 @@ impl Locks {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.tickets.is_empty()
+    }
+
+    /// Whether nobody holds or wants a lock but what stands ahead.
+    #[inline]
+    pub fn are_all_ahead(&self) -> bool {
+        self.tickets.len() == self.ahead
     }
 
     /// Whether a ticket has come and not gone.
@@ -285,10 +353,11 @@ impl Locks {
             Lock {
                 scope: Scope::Shard,
                 exclusive,
+                ..
             },
         ] = locks[..]
         {
-            let granted = self.whole.is_some() || self.tickets.is_empty();
+            let granted = self.whole.is_some() || self.are_all_ahead();
             match &mut self.whole {
                 Some(whole) => whole.beside.push(ticket),
                 None => {
@@ -417,7 +486,7 @@ impl Locks {
 
     /// Whether a request that concerns all keys may run now, without a ticket.
     pub fn allows_all(&self, exclusive: bool) -> bool {
-        self.tickets.is_empty()
+        self.are_all_ahead()
             || !exclusive
                 && !self.whole.as_ref().is_some_and(|whole| whole.exclusive)
                 && self.written_behind.is_empty()
@@ -473,12 +542,66 @@ impl Locks {
         }
         if let Some(whole) = &mut self.whole
             && !whole.granted
-            && self.tickets.len() == 1
+            && self.tickets.len() == self.ahead + 1
         {
             whole.granted = true;
             self.granted.push_back(whole.ticket);
             self.come_beside();
         }
+    }
+
+    /// A ticket stands ahead from now on, on this key if it names one. Who holds that to
+    /// write has not begun to, and waits for it.
+    pub fn stand_ahead(&mut self, ticket: Ticket, key: Option<u64>) {
+        self.ahead += 1;
+        let locks = key.map(Lock::to_read);
+        self.hold(ticket, locks.into_iter().collect(), 0);
+        let (Some(key), Some(holding)) = (key, self.tickets.get(&ticket)) else {
+            return;
+        };
+        let claim = Claim {
+            holding: *holding,
+            exclusive: false,
+        };
+        let same = |queue: &Queue| queue.key == key;
+        match self.keys.entry(key, same, |queue| queue.key) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Queue {
+                    key,
+                    only: claim,
+                    all: None,
+                });
+            }
+            Entry::Occupied(queue) => {
+                let spare = &mut self.spare;
+                let all = queue.into_mut().widen(|| spare.pop().unwrap_or_default());
+                if let Some(holder) = all.come_first(claim)
+                    && let Some(holding) = self.holdings.get_mut(holder as usize)
+                {
+                    holding.missing += 1;
+                }
+            }
+        }
+    }
+
+    /// A ticket that stands ahead goes; see [`Locks::release`].
+    pub fn stand_back(&mut self, ticket: Ticket) {
+        if let Some(number) = self.tickets.remove(&ticket) {
+            self.ahead -= 1;
+            for lock in self.holdings.remove(number as usize).locks {
+                if let Scope::Key(key) = lock.scope {
+                    self.leave(key, number);
+                }
+            }
+        }
+    }
+
+    /// The keys that a ticket may write here.
+    pub fn written_by(&self, ticket: Ticket) -> Vec<Located> {
+        let number = self.tickets.get(&ticket);
+        let holding = number.and_then(|number| self.holdings.get(*number as usize));
+        let locks = holding.iter().flat_map(|holding| &holding.locks);
+        locks.filter_map(Lock::written).collect()
     }
 
     /// Takes a ticket out of a key's queue and grants what follows.

@@ -15,7 +15,8 @@ use scattered::Scattered;
 
 use super::site::{Parked, Site, Stepped, Unanswered};
 use crate::command::{Args, InSlices, Row, Run};
-use crate::keyspace::Located;
+use crate::error::OutOfMemory;
+use crate::keyspace::{Chunk, Located};
 use crate::order::batch::{Batch, Item};
 use crate::order::call::Call;
 use crate::order::convoy::Convoy;
@@ -195,6 +196,7 @@ impl Node {
     /// of a long reply. If there are several, each in turn.
     pub fn go_on(&mut self, now: UnixMs) {
         self.site.go_on_hurried();
+        self.site.go_on_hurried_encoding();
         self.pump(now);
         if let Stepped::Over(over) = self.site.take_step() {
             if let Some(over) = over {
@@ -202,6 +204,35 @@ impl Node {
             }
             self.pump(now);
         }
+    }
+
+    /// Whether a snapshot is not over on this core: there is more to walk, or chunks were
+    /// not taken.
+    pub fn is_being_cut(&self) -> bool {
+        self.site.is_being_cut()
+    }
+
+    /// Takes a step of the walk of the snapshot that is under way, of some hundred
+    /// microseconds at most; whether there is more. To be called when there is room for what
+    /// it makes: what somebody waits for does not depend on it.
+    pub fn go_on_cut(&mut self, now: UnixMs) -> bool {
+        let more = self.site.go_on_cut();
+        self.pump(now);
+        more
+    }
+
+    /// Takes what the snapshot has encoded since it was last asked.
+    ///
+    /// # Errors
+    /// The snapshot lacks something for which there was no memory: it is to be abandoned.
+    pub fn take_chunks(&mut self) -> Result<Vec<Chunk>, OutOfMemory> {
+        self.site.take_chunks()
+    }
+
+    /// The snapshot that is under way is of no use: no more chunks come of it. It is over
+    /// when [`Node::is_being_cut`] says so: the walk goes on to its end, which takes little.
+    pub fn abandon_cut(&mut self) {
+        self.site.shard.abandon_cut();
     }
 
     /// Has a request run on the shard that owns its keys, after all that its client has
@@ -374,6 +405,7 @@ impl Node {
                     let ready = self.site.look(now, ticket);
                     self.hear(now, ready);
                 }
+                TicketKind::Snapshot => debug_assert!(false, "it never waits"),
                 TicketKind::Transaction | TicketKind::Program => {
                     let at = self.site.looks_at(ticket).unwrap_or(now);
                     if ticket.home == self.site.id {

@@ -14,6 +14,7 @@
 //! | `slices.rs` | goes on bit by bit |
 //! | `long.rs` | has a long reply |
 //! | `awaited.rs` | waits for a key to appear |
+//! | `snapshot.rs` | waits for what a snapshot is to encode first |
 //! | `instant.rs` | is judged as of an instant |
 
 mod awaited;
@@ -24,6 +25,7 @@ mod long;
 mod parked;
 mod parts;
 mod slices;
+mod snapshot;
 mod walk;
 
 pub(super) use awaited::Offer;
@@ -34,6 +36,7 @@ use instant::Looks;
 use long::LongReplies;
 pub(super) use parked::{Parked, Unanswered};
 use slices::Slice;
+use snapshot::Snapshot;
 
 use crate::command::{Args, Cargo};
 use crate::error::CommandError;
@@ -75,6 +78,7 @@ pub(super) struct Site {
     slices: VecDeque<Slice>,
     long: LongReplies,
     awaited: Awaited,
+    snapshot: Snapshot,
 }
 
 impl Site {
@@ -93,6 +97,7 @@ impl Site {
             slices: VecDeque::new(),
             long: LongReplies::new(hasher.clone()),
             awaited: Awaited::new(hasher),
+            snapshot: Snapshot::new(hasher.clone()),
         }
     }
 
@@ -143,16 +148,15 @@ impl Site {
             || self.awaited.may_be_served()
     }
 
-    /// The next ticket that has all its locks here.
-    #[inline]
-    pub fn next_granted(&mut self) -> Option<Ticket> {
-        self.locks.next_granted()
-    }
-
     /// What stands for a key in the locks: for that of every database, so that
     /// a request on the same key of two (MOVE, COPY) needs nothing special.
     pub fn hash(&self, key: &[u8]) -> u64 {
         self.shard.hash(key)
+    }
+
+    /// As [`Site::hash`], with the slot.
+    pub fn locate(&self, key: &[u8]) -> Located {
+        self.shard.locate(key)
     }
 
     /// Runs a request on this shard: whether it failed, or why there is no reply.
@@ -265,6 +269,9 @@ impl Site {
     /// wait for keys that appeared meanwhile.
     pub fn release_here(&mut self, ticket: Ticket) {
         self.shard.effects().end_ticket(ticket.id());
+        if self.shard.effects().take_cut() {
+            self.begin_snapshot();
+        }
         self.look_over(ticket);
         self.locks.release(ticket);
         if ticket.home == self.id

@@ -50,6 +50,8 @@ pub enum TicketKind {
     /// A key of its home's shard that is offered to somebody who waits for it, or is to
     /// be looked at for those who do.
     Key,
+    /// What a snapshot shares until it is encoded.
+    Snapshot,
 }
 
 /// What asks for locks: the core it belongs to and its number there, among those of

@@ -14,17 +14,12 @@ fn ticket(number: u32) -> Ticket {
 }
 
 fn key(key: u64, exclusive: bool) -> Lock {
-    Lock {
-        scope: Scope::Key(key),
-        exclusive,
-    }
+    let slot = Slot(0);
+    Lock::of_key(Located { slot, hash: key }, exclusive)
 }
 
 fn whole(exclusive: bool) -> Vec<Lock> {
-    vec![Lock {
-        scope: Scope::Shard,
-        exclusive,
-    }]
+    vec![Lock::of_shard(exclusive)]
 }
 
 fn release(locks: &mut Locks, number: u32) -> Vec<u32> {
@@ -161,4 +156,50 @@ fn no_reader_overtakes_a_write_of_its_key_behind_the_whole_shard() {
     assert!(!locks.allows(1, false));
     assert_eq!(release(&mut locks, 4), [5]);
     assert_eq!(release(&mut locks, 5), [0; 0]);
+}
+
+#[test]
+fn what_stands_ahead_waits_for_nobody_and_writers_wait_for_it() {
+    let mut locks = Locks::default();
+    locks.stand_ahead(ticket(100), None);
+    assert!(!locks.is_empty() && locks.are_all_ahead());
+    assert!(locks.allows(7, true) && locks.allows_all(true));
+    // A writer that has just been granted the key, and one behind it.
+    assert!(locks.lock(ticket(1), vec![key(7, true), key(8, true)]));
+    assert!(!locks.lock(ticket(2), vec![key(7, true)]));
+    let written = locks.written_by(ticket(1));
+    assert_eq!(
+        written.iter().map(|key| key.hash).collect::<Vec<_>>(),
+        [7, 8]
+    );
+    for (number, hash) in [(101, 7), (102, 8)] {
+        locks.stand_ahead(ticket(number), Some(hash));
+    }
+    assert!(!locks.allows(7, false) && locks.holders(7).eq([ticket(101)]));
+    locks.stand_back(ticket(101));
+    assert_eq!(locks.next_granted(), None, "it waits for the other key");
+    locks.stand_back(ticket(102));
+    assert_eq!(locks.next_granted(), Some(ticket(1)));
+    assert_eq!(release(&mut locks, 1), [2]);
+    assert_eq!(release(&mut locks, 2), [0; 0]);
+    // Beside readers, and not there for the whole shard.
+    assert!(locks.lock(ticket(3), vec![key(7, false)]));
+    locks.stand_ahead(ticket(103), Some(7));
+    locks.stand_ahead(ticket(104), Some(9));
+    assert!(locks.allows(7, false) && !locks.allows(7, true) && !locks.allows(9, true));
+    assert!(
+        !locks.lock(ticket(4), whole(true)),
+        "the reader is in its way"
+    );
+    assert_eq!(release(&mut locks, 3), [4]);
+    assert!(!locks.lock(ticket(5), vec![key(9, true)]));
+    locks.stand_ahead(ticket(105), Some(10));
+    assert_eq!(release(&mut locks, 4), [0; 0], "it has the key");
+    locks.stand_back(ticket(104));
+    assert_eq!(locks.next_granted(), Some(ticket(5)));
+    locks.release(ticket(5));
+    for number in [100, 103, 105] {
+        locks.stand_back(ticket(number));
+    }
+    assert!(locks.is_empty() && locks.are_all_ahead() && locks.keys.is_empty());
 }

@@ -10,7 +10,7 @@ use crate::error::CommandError;
 use crate::keyspace::Parcel;
 use crate::order::batch::Item;
 use crate::order::call::Call;
-use crate::order::locks::{Lock, Scope};
+use crate::order::locks::Lock;
 use crate::order::reply::Ran;
 use crate::order::split::{Owners, in_key_order, part_step};
 use crate::order::ticket::{Client, Ticket, TicketKind, number_of};
@@ -181,13 +181,12 @@ impl Node {
         exclusive: bool,
         args: Args<'_>,
     ) -> Vec<(ShardId, Lock)> {
-        let lock = |scope| Lock { scope, exclusive };
         if owners.shards.is_empty() {
-            let all = participants.iter();
-            return all.map(|shard| (*shard, lock(Scope::Shard))).collect();
+            let whole = Lock::of_shard(exclusive);
+            return participants.iter().map(|shard| (*shard, whole)).collect();
         }
         let keys = owners.positions.iter().filter_map(|at| args.get(*at));
-        let keys = keys.map(|key| lock(Scope::Key(self.site.hash(key))));
+        let keys = keys.map(|key| Lock::of_key(self.site.locate(key), exclusive));
         let mut locks = Vec::with_capacity(owners.shards.len());
         locks.extend(owners.shards.iter().copied().zip(keys));
         locks.sort_unstable_by_key(|(shard, lock)| (*shard, lock.scope));

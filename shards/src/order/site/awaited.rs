@@ -18,7 +18,7 @@ use crate::order::reply::Ran;
 use crate::order::ticket::{Client, Ticket, TicketKind};
 use crate::order::waiters::{Unblock, Waiter, Waiters, ending};
 use crate::resp::Reply;
-use crate::shard::{Request, Shard};
+use crate::shard::Request;
 use crate::types::{Blocked, Claim, DbIndex, ShardId, Type, UnixMs};
 use hashbrown::HashSet;
 use slab::Slab;
@@ -230,13 +230,12 @@ impl Site {
     }
 
     pub fn serve_key(&mut self, now: UnixMs, key: Box<[u8]>, of: Type) -> Option<Offer> {
-        let hash = self.hash(&key);
+        let located = self.locate(&key);
         self.next_waiter(now, &key, of, &mut Round::default())?;
-        if self.locks.allows(hash, true) {
+        if self.allows(located, true) {
             return self.serve_free(now, key, of, None);
         }
-        let (scope, exclusive) = (Scope::Key(hash), true);
-        self.queue_for(key, of, vec![Lock { scope, exclusive }]);
+        self.queue_for(key, of, vec![Lock::of_key(located, true)]);
         None
     }
 
@@ -337,9 +336,7 @@ impl Site {
             let free = |lock: &Lock| match (lock.scope, ticket) {
                 (Scope::Shard, _) => true,
                 (Scope::Key(_), Some(ticket)) => self.locks.holds(ticket, *lock),
-                (Scope::Key(other), None) => {
-                    other == hash || self.locks.allows(other, lock.exclusive)
-                }
+                (Scope::Key(other), None) => other == hash || self.is_lock_free(lock),
             };
             if !locks.iter().all(free) {
                 // Another of its keys is another's. First come first served: it is
@@ -416,20 +413,17 @@ impl Site {
     /// The first of a waiter's keys here that it can be offered: `key`, or one that it
     /// named before that and for which there is something, too.
     pub fn first_ready(&mut self, now: UnixMs, index: usize, key: &[u8], of: Type) -> Box<[u8]> {
-        let Self {
-            awaited,
-            shard,
-            locks,
-            ..
-        } = self;
-        let waiter = awaited.waiters.get(index);
+        let waiter = self.awaited.waiters.get(index);
         let db = waiter.call.db;
-        let mut named = waiter.args.args().iter().skip(1);
-        let first = named.find(|other| {
-            let is_free = |shard: &Shard| locks.allows(shard.hash(other), true);
-            *other == key || is_free(shard) && shard.holds(now, db, other, of)
-        });
-        first.unwrap_or(key).into()
+        let named = waiter.args.args().iter().skip(1);
+        let before = named.take_while(|other| *other != key);
+        let free: Vec<Box<[u8]>> = before
+            .filter(|other| self.allows_key(other, true))
+            .map(Box::from)
+            .collect();
+        let mut free = free.into_iter();
+        let first = free.find(|other| self.shard.holds(now, db, other, of));
+        first.unwrap_or_else(|| key.into())
     }
 
     /// Tells the home core of a waiter that there is something for it, which only a
@@ -463,8 +457,7 @@ impl Site {
         let ticket = held.unwrap_or_else(|| {
             let number = self.awaited.offers.insert((key.into(), of));
             let ticket = self.tickets.issue(TicketKind::Key, number);
-            let (scope, exclusive) = (Scope::Key(self.hash(key)), true);
-            let granted = self.try_lock(ticket, vec![Lock { scope, exclusive }]);
+            let granted = self.try_lock(ticket, vec![Lock::of_key(self.locate(key), true)]);
             assert!(granted, "the key was free just now");
             ticket
         });

@@ -75,29 +75,25 @@ impl Site {
             let Some(owners) = Owners::find(row, queued.args, |key| self.owner(key)) else {
                 continue;
             };
-            let lock = |scope| Lock {
-                scope,
-                exclusive: queued.write,
-            };
+            let whole = Lock::of_shard(queued.write);
             if owners.shards.is_empty() && matches!(row.run, Run::OneShard(_)) {
                 if row.flags.has(flags::READONLY) || queued.write {
-                    locks.push((self.id, lock(Scope::Shard)));
+                    locks.push((self.id, whole));
                 }
             } else if owners.shards.is_empty() {
                 let all = owners.participants(self.shards).into_iter();
-                locks.extend(all.map(|shard| (shard, lock(Scope::Shard))));
+                locks.extend(all.map(|shard| (shard, whole)));
             } else {
                 let keys = owners
                     .positions
                     .iter()
                     .filter_map(|at| queued.args.get(*at));
-                let keys = keys.map(|key| lock(Scope::Key(self.hash(key))));
+                let keys = keys.map(|key| Lock::of_key(self.locate(key), queued.write));
                 locks.extend(owners.shards.iter().copied().zip(keys));
             }
         }
         for key in block.watched.iter().flat_map(|watched| &watched.keys) {
-            let (scope, exclusive) = (Scope::Key(key.hash), false);
-            locks.push((key.shard, Lock { scope, exclusive }));
+            locks.push((key.shard, Lock::to_read(key.hash)));
         }
         united(locks)
     }

@@ -291,7 +291,7 @@ impl Site {
         if let Some(hash) = reply.kept {
             self.shard.keep().let_go(hash);
         }
-        if self.long.is_empty() {
+        if self.long.is_empty() && !self.snapshot.is_under_way() {
             self.locks.note_waits(false);
         }
         self.release_here(ticket);
@@ -361,6 +361,9 @@ impl Site {
                 Scope::Shard => self.long.replies.keys().copied().collect(),
             };
             holders.into_iter().for_each(|ticket| self.hurry(ticket));
+            if let Scope::Key(key) = scope {
+                self.hurry_encoding(key);
+            }
         }
     }
 

@@ -79,7 +79,7 @@ impl Site {
     /// Whether no lock is in a request's way. Asked of every request while
     /// there are locks, so it does not allocate for one with a single key.
     pub(super) fn is_free(&self, call: &Call, args: Args<'_>) -> bool {
-        let free = |key: &[u8]| self.locks.allows(self.hash(key), call.write);
+        let free = |key: &[u8]| self.allows_key(key, call.write);
         if let Some(at) = call.only_key() {
             return args.get(at).is_none_or(free);
         }
@@ -87,7 +87,7 @@ impl Site {
             return self.locks.allows_all(call.write);
         }
         match locked_keys(call, args) {
-            Some(mut keys) => keys.all(|(key, write)| self.locks.allows(self.hash(key), write)),
+            Some(mut keys) => keys.all(|(key, write)| self.allows_key(key, write)),
             None => true, // the handler refuses it
         }
     }
@@ -136,15 +136,11 @@ impl Site {
 
     /// The locks that a request on this shard alone needs.
     pub(super) fn locks_of(&self, call: &Call, args: Args<'_>) -> Vec<Lock> {
-        let lock = |(key, exclusive)| Lock {
-            scope: Scope::Key(self.hash(key)),
-            exclusive,
-        };
+        let lock = |(key, exclusive)| Lock::of_key(self.locate(key), exclusive);
         let mut locks: Vec<Lock> = match locked_keys(call, args) {
-            _ if call.keys.is_empty() || call.reaches_any_key(args) => vec![Lock {
-                scope: Scope::Shard,
-                exclusive: call.write,
-            }],
+            _ if call.keys.is_empty() || call.reaches_any_key(args) => {
+                vec![Lock::of_shard(call.write)]
+            }
             Some(keys) => keys.map(lock).collect(),
             None => Vec::new(), // the handler refuses it
         };

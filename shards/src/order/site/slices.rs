@@ -99,7 +99,7 @@ impl Site {
     /// Whether a part of a transaction, or a long reply, is to go on here.
     #[inline]
     pub fn has_slices(&self) -> bool {
-        !self.slices.is_empty() || self.long.are_hurried()
+        !self.slices.is_empty() || self.long.are_hurried() || self.snapshot.is_hurried()
     }
 
     /// Takes one step, of some ten microseconds, of what is not over; if there is
