@@ -18,10 +18,11 @@
 //! | | *NOPERM (ACL)* | categories, `keys` | the session's user |
 //! | | *MOVED (cluster)* | `keys` | who owns the slot |
 //! | | *OOM* | DENYOOM; of EXEC, its commands' | memory of the core |
-//! | | *MISCONF, NOREPLICAS, READONLY* | WRITE | last dump, replicas, role |
+//! | 5 | MISCONF | WRITE, NEEDS_DISK; of EXEC, its commands' | `Hindrances` |
+//! | | *NOREPLICAS, READONLY* | WRITE | replicas, role |
 //! | | *only (P)SUBSCRIBE and the like* | `group` | session |
 //! | | *MASTERDOWN* | STALE | the link to the primary |
-//! | | *LOADING* | LOADING, NO_ASYNC_LOADING | whether a dump is being read |
+//! | 6 | LOADING | LOADING; of EXEC, its commands' | `Hindrances` |
 //! | | *BUSY* | ALLOW_BUSY | whether a script runs too long |
 //! | | *not from a script* | NOSCRIPT, NO_MULTI | who asks |
 //!
@@ -32,8 +33,8 @@
 //! Single-key requests pass here, so a check that may refuse them is one look at a word
 //! of `Core` that its feature keeps up to date.
 
-use crate::commands::AnyRow;
-use crate::core::Core;
+use crate::commands::{AnyRow, transaction};
+use crate::core::{Core, Hindrances};
 use crate::session::Session;
 use shards::command::{Args, flags};
 use shards::{CommandError, until_nul};
@@ -86,7 +87,38 @@ pub fn admit(
         let text = "ERR Command not allowed inside a transaction";
         return Err(Refused::by(command, text));
     }
+    if core.hindrances != Hindrances::NONE
+        && let Some(text) = hindered(core.hindrances, session, command)
+    {
+        return Err(Refused::by(command, text));
+    }
     Ok(command)
+}
+
+/// Why a command cannot be run at this time.
+#[cold]
+fn hindered(
+    hindrances: Hindrances,
+    session: &Session,
+    command: &'static AnyRow,
+) -> Option<&'static str> {
+    let any = |is_meant: fn(&AnyRow) -> bool| {
+        is_meant(command) || transaction::queued(session, command).any(is_meant)
+    };
+    let needs_disk = command.flags.has(flags::NEEDS_DISK);
+    if hindrances.disk && (needs_disk || any(|row| row.flags.has(flags::WRITE))) {
+        return Some(
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to \
+             persist to disk. Commands that may modify the data set are disabled, because this \
+             instance is configured to report errors during writes if RDB snapshotting fails \
+             (stop-writes-on-bgsave-error option). Please check the Redis logs for details about \
+             the RDB error.",
+        );
+    }
+    if hindrances.loading && any(|row| !row.flags.has(flags::LOADING)) {
+        return Some("LOADING Redis is loading the dataset in memory");
+    }
+    None
 }
 
 /// Whether the client is somebody, or need not be. Who has given no password is

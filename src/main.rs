@@ -11,6 +11,7 @@ mod questions;
 mod runtime;
 mod server;
 mod session;
+mod snapshots;
 mod stats;
 
 use std::io::Write;

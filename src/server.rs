@@ -2,15 +2,20 @@
 
 use crate::commands::registry;
 use crate::config::{Authority, Config, StartError};
-use crate::core::{Core, Message, Parts, Shared};
+use crate::core::{
+    Conductor, Core, Hindrances, LoadFigures, Message, Parts, SaveFigures, Shared, Snapshots,
+};
 use crate::net::listener::Claimed;
 use crate::net::{driver, listener};
 use crate::runtime::mesh::{Mesh, connect};
 use crate::runtime::park::{Park, Pulse};
 use crate::runtime::ring::Ring;
 use crate::runtime::sequencer::{Sequencer, sequencers};
-use crate::runtime::{boot, clock, log, memory, ticks, watchdog};
+use crate::runtime::{boot, clock, log, memory, random, ticks, watchdog};
+use crate::snapshots::{loading, thread, writer};
 use socket2::Socket;
+use std::collections::VecDeque;
+use std::fs::File;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -49,6 +54,8 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
             "maxclients: lowered, because nofile (ulimit -n) is too low for more"
         );
     }
+    writer::remove_leftovers(&config.server.dir);
+    let changes = (0..config.server.shards).map(|_| AtomicU64::new(0));
     let shared = Arc::new(Shared {
         run_id: random_hex(),
         started_at: clock::now(),
@@ -59,10 +66,15 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
         next_client: AtomicU64::new(1),
         clients: AtomicU64::new(0),
         serving: AtomicBool::new(false),
+        end_asked: AtomicBool::new(false),
         stopping: AtomicBool::new(false),
+        changes: changes.collect(),
     });
     ticks::calibrate();
-    let readiness = start_cores(&config, claimed, &shared)?;
+    let dump = loading::find(&config)?;
+    let is_loading = dump.is_some();
+    let (started, loaded) = mpsc::channel();
+    let readiness = start_cores(&config, claimed, &shared, dump.map(|dump| (dump, started)))?;
     if !config.without_effect.is_empty() {
         let names = config.without_effect.join(" ");
         tracing::warn!("directives of Redis without effect here: {names}");
@@ -70,9 +82,18 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
     stop_on_signals(&shared)?;
     let startup_bytes = memory::allocated();
     shared.startup_bytes.store(startup_bytes, Ordering::Relaxed);
-    announce(&config, &addresses);
+    if !is_loading {
+        announce(&config, &addresses);
+    }
     // The first client finds the log written and signals attended to.
     shared.serving.store(true, Ordering::Relaxed);
+    // Nobody has anything to say if there was nothing to load, or not all was loaded.
+    let served = loaded.recv().unwrap_or(Ok(()));
+    if served.is_err() {
+        shared.stopping.store(true, Ordering::Relaxed);
+    } else if is_loading && !shared.stopping.load(Ordering::Relaxed) {
+        announce(&config, &addresses);
+    }
     // Each core says once more that it is there: at its end. The process does
     // not wait for the executors, which take seconds to wind down.
     for _ in 0..config.server.shards {
@@ -80,7 +101,9 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
             break;
         }
     }
-    Ok(())
+    // Of a dump that nobody wanted to wait for.
+    writer::remove_under_way();
+    served
 }
 
 /// Starts all cores and waits until each is ready. They serve as soon as
@@ -89,13 +112,21 @@ fn start_cores(
     config: &Config,
     claimed: Vec<Claimed>,
     shared: &Arc<Shared>,
+    dump: Option<ToLoad>,
 ) -> Result<mpsc::Receiver<Result<(), StartError>>, StartError> {
     let cpus = boot::cpus();
     let pinned = usize::from(config.server.shards) <= cpus.len();
-    let seed = u64::from_le_bytes(random());
+    let seed = random::number();
     let (ready, readiness) = mpsc::channel();
     let (addresses, claims): (Vec<SocketAddr>, Vec<Socket>) = claimed.into_iter().unzip();
     let mut claims = Some(claims);
+    let is_loading = dump.is_some();
+    let mut dump = dump;
+    let mut dumps = Some(thread::start().map_err(|error| {
+        StartError::new(&format!(
+            "dir: no thread for dumps can be had ({error}); raise nproc (ulimit -u)"
+        ))
+    })?);
     let pulses: Vec<Arc<Pulse>> = (0..config.server.shards).map(|_| Arc::default()).collect();
     watchdog::start(pulses.clone()).map_err(no_signals)?;
     for (mesh, sequencer) in connect(config.server.shards)
@@ -111,6 +142,10 @@ fn start_cores(
             addresses: addresses.clone(),
             // The claims are the first core's sockets.
             sockets: claims.take().unwrap_or_default(),
+            // It conducts.
+            dumps: dumps.take(),
+            dump: dump.take(),
+            is_loading,
             shared: Arc::clone(shared),
             seed,
             pulse: Arc::clone(pulse),
@@ -130,6 +165,9 @@ fn start_cores(
     Ok(readiness)
 }
 
+/// A dump to begin with, and who is to hear what comes of it.
+type ToLoad = (File, mpsc::Sender<Result<(), StartError>>);
+
 /// What a core is made of before it runs.
 struct Part {
     mesh: Mesh<Message>,
@@ -138,6 +176,10 @@ struct Part {
     addresses: Vec<SocketAddr>,
     /// Those that there are already, in the order of the addresses.
     sockets: Vec<Socket>,
+    dumps: Option<thread::Ends>,
+    dump: Option<ToLoad>,
+    /// Some core has a dump to load first.
+    is_loading: bool,
     shared: Arc<Shared>,
     seed: u64,
     pulse: Arc<Pulse>,
@@ -145,8 +187,9 @@ struct Part {
 }
 
 /// A core's life.
-async fn serve(part: Part) {
+async fn serve(mut part: Part) {
     let ready = part.ready.clone();
+    let dump = part.dump.take();
     match set_up(part) {
         Ok((mut core, (sockets, same), park)) => {
             // The executor's first park may take tens of milliseconds: before
@@ -160,6 +203,10 @@ async fn serve(part: Part) {
             let _ = ready.send(Ok(()));
             while !core.shared.serving.load(Ordering::Relaxed) {
                 boot::nap().await;
+            }
+            if let Some((dump, started)) = dump {
+                core.conductor().started = Some(started);
+                loading::begin(&mut core, dump);
             }
             driver::run(&mut core, &mut listeners, &park).await;
             // The kernel takes rings apart some time after the process has ended,
@@ -191,6 +238,8 @@ fn set_up(part: Part) -> Result<(Core, Sockets, Park), StartError> {
         config,
         addresses,
         mut sockets,
+        dumps,
+        is_loading,
         shared,
         pulse,
         seed,
@@ -206,8 +255,31 @@ fn set_up(part: Part) -> Result<(Core, Sockets, Park), StartError> {
     }
     let same: Result<Vec<_>, _> = sockets.iter().map(Socket::try_clone).collect();
     let same = same.map_err(|error| failed("a core's listening socket", error))?;
+    let alarm = park.alarm();
+    let alarm = alarm.map_err(|error| failed("a core's eventfd", error))?;
     mesh.publish_ring(ring.fd());
-    let core = Core::new(Parts {
+    let conductor = dumps.map(|(orders, reports)| Conductor {
+        orders,
+        reports,
+        alarm,
+        saving: None,
+        waiting: VecDeque::new(),
+        scheduled: false,
+        ending: None,
+        reload: None,
+        figures: SaveFigures::new(clock::now()),
+        loading: None,
+        read: None,
+        loaded: LoadFigures::default(),
+        started: None,
+        libraries: Vec::new(),
+        looked_at: clock::now(),
+    });
+    let snapshots = Snapshots {
+        conductor: conductor.map(Box::new),
+        ..Snapshots::default()
+    };
+    let mut core = Core::new(Parts {
         mesh,
         sequencer,
         ring,
@@ -215,8 +287,13 @@ fn set_up(part: Part) -> Result<(Core, Sockets, Park), StartError> {
         config,
         seed,
         row_flags: registry().flags(),
+        snapshots,
         shared,
     });
+    core.hindrances = Hindrances {
+        loading: is_loading,
+        ..Hindrances::NONE
+    };
     Ok((core, (sockets, same), park))
 }
 
@@ -243,26 +320,38 @@ fn abort_on_panic() {
 }
 
 /// SIGHUP has no effect, as in Redis: a terminal that closes, or whoever rotates logs
-/// and signals each writer, does not end the server.
+/// and signals each writer, does not end the server. Nor does a file that may not become
+/// longer, whose writer is told so.
 fn outlive_terminals() -> Result<(), StartError> {
-    let unread = Arc::new(AtomicBool::new(false));
-    let ignored = signal_hook::flag::register(signal_hook::consts::SIGHUP, unread);
-    ignored.map(drop).map_err(no_signals)
+    for signal in [signal_hook::consts::SIGHUP, libc::SIGXFSZ] {
+        let ignored = signal_hook::flag::register(signal, Arc::default());
+        ignored.map_err(no_signals)?;
+    }
+    Ok(())
 }
 
 fn no_signals(error: std::io::Error) -> StartError {
     StartError::new(&format!("signals: cannot be handled ({error})"))
 }
 
-/// SIGTERM and SIGINT end the server; every core sees it within a heartbeat.
+/// SIGTERM and SIGINT end the server, after a last dump if there are save points; the
+/// core that decides sees it within a heartbeat. Who sends SIGINT twice does not want to
+/// wait for that.
 fn stop_on_signals(shared: &Arc<Shared>) -> Result<(), StartError> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).map_err(no_signals)?;
     let shared = Arc::clone(shared);
     let wait = move || {
+        let mut asked = false;
         for signal in signals.forever() {
+            if asked && signal == SIGINT {
+                tracing::warn!("SIGINT once more: ending now");
+                writer::remove_under_way();
+                std::process::exit(1);
+            }
+            asked = true;
             tracing::info!(signal, "stopping");
-            shared.stopping.store(true, Ordering::Relaxed);
+            shared.end_asked.store(true, Ordering::Relaxed);
         }
     };
     std::thread::Builder::new()
@@ -272,16 +361,9 @@ fn stop_on_signals(shared: &Arc<Shared>) -> Result<(), StartError> {
     Ok(())
 }
 
-fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    let filled = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
-    assert_eq!(filled, Ok(N), "the kernel has random bytes for seeds");
-    bytes
-}
-
 /// Forty hexadecimal digits, as Redis's run id.
 fn random_hex() -> String {
-    random::<20>()
+    random::bytes::<20>()
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()

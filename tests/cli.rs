@@ -206,7 +206,7 @@ fn stock_files_of_redis_are_accepted() {
         .filter(|line| line.contains("without effect"))
         .collect();
     assert_eq!(named.len(), 1, "{log}");
-    for directive in ["daemonize", "rdbcompression", "hz", "activerehashing"] {
+    for directive in ["daemonize", "appendfsync", "hz", "activerehashing"] {
         assert!(named[0].contains(&format!(" {directive} ")), "{log}");
     }
 }

@@ -340,8 +340,8 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     // Each server has its own.
     ("port", ""),
     ("dir", ""),
-    // Dumps are not available yet.
-    ("save", ""),
+    // What comes from outside is always checked.
+    ("sanitize-dump-payload", "yes"),
 ];
 
 /// What redis-server 7.0 does not have: of 7.2, with the values of its redis.conf, or
@@ -362,7 +362,8 @@ fn defaults_are_those_of_redis() {
         reply.pairs().iter().map(text).collect()
     };
     let redis = all(&Server::redis(&["--save", "3600 1 300 100 60 10000"]));
-    let ours = all(&Server::cordis(2, &["--enable-debug-command", "yes"]));
+    let debug = ["--enable-debug-command", "yes"];
+    let ours = all(&Server::cordis_that_saves(2, &debug));
     for (name, value) in &ours {
         let other = OTHER_VALUES.iter().find(|(other, _)| other == name);
         let further = FURTHER_VALUES.iter().find(|(other, _)| other == name);

@@ -42,4 +42,4 @@ pub use types::{
     Claim, DbIndex, LongReplies, ReplyMax, Settings, ShardId, Slices, Slot, Span, Thresholds, Type,
     UnixMs, Waiting,
 };
-pub use value::{Collection, Encoding, Owned, is_same, listpack, stream};
+pub use value::{Collection, Encoding, Growth, Owned, is_same, listpack, stream};

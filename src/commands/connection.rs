@@ -27,7 +27,7 @@ pub static COMMANDS: &[ServerRow] = &[
         group: Group::Connection,
         waits: Waits::Never,
         arity: Arity::AtLeast(1),
-        flags: flags::FAST,
+        flags: flags::FAST.with(flags::NEEDS_DISK),
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
         run: ping,
         ..ROW

@@ -1,9 +1,10 @@
 //! DEBUG: for test suites. What has no meaning here answers like a subcommand
 //! that does not exist.
 
-use super::{Context, Flow, ROW, ServerRow, ok};
+use super::{Context, Flow, ROW, ServerRow, dumps, ok};
 use crate::config;
-use crate::core::{Answer, Core, Question, Whom};
+use crate::core::{Answer, Core, Question, ReloadOptions, Whom};
+use crate::snapshots::{CONDUCTOR, reload};
 use shards::command::{Args, Arity, Group, digest, flags};
 use shards::resp::Protocol;
 use shards::{CommandError, DbIndex, Request, Slices};
@@ -103,10 +104,15 @@ static SUBCOMMANDS: &[Sub] = &[
     },
     Sub {
         name: "reload",
+        args: ANY,
+        run: reload,
+    },
+    Sub {
+        name: "loadaof",
         args: 0,
         run: |_, _| {
             Err(CommandError::Static(
-                "ERR Error trying to save the DB: writing dumps is not available in this server",
+                "ERR The append-only log is not available in this server",
             ))
         },
     },
@@ -160,6 +166,12 @@ fn help(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
         "    true, false.",
         "QUICKLIST-PACKED-THRESHOLD <size>",
         "    Checks the size and does nothing: no encoding depends on it here.",
+        "RELOAD [option ...]",
+        "    Save the RDB on disk and reload it back to memory. Valid <option> values:",
+        "    * MERGE: conflicting keys will be loaded from RDB.",
+        "    * NOFLUSH: the existing database will not be removed before load, but",
+        "      conflicting keys end the load with an error.",
+        "    * NOSAVE: the database will be loaded from an existing RDB file.",
         "SET-ACTIVE-EXPIRE <0|1>",
         "    Setting it to 0 disables expiring keys in background when they are not",
         "    accessed (otherwise the Redis behavior). Setting it to 1 reenables back the",
@@ -171,6 +183,39 @@ fn help(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
     ];
     ctx.help("DEBUG", HELP);
     Ok(Flow::Done)
+}
+
+fn reload(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
+    let mut options = ReloadOptions {
+        save: true,
+        flush: true,
+        merge: false,
+    };
+    for word in args.iter().skip(2) {
+        let word_is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        match () {
+            () if word_is("merge") => options.merge = true,
+            () if word_is("noflush") => options.flush = false,
+            () if word_is("nosave") => options.save = false,
+            () => {
+                return Err(CommandError::Static(
+                    "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
+                ));
+            }
+        }
+    }
+    if ctx.connection().runs_block {
+        // It waits for all that is under way.
+        return Err(CommandError::Static(
+            "ERR DEBUG RELOAD is not allowed inside MULTI",
+        ));
+    }
+    let reload = Question::begin(move |core, asked| reload::ask(core, options, asked));
+    Ok(Flow::ask(
+        reload,
+        Whom::These(vec![CONDUCTOR]),
+        dumps::reply,
+    ))
 }
 
 fn sleep(_: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {

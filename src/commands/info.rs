@@ -2,7 +2,7 @@
 
 use super::{Context, Flow, ROW, ServerRow, registry};
 use crate::config::REDIS_VERSION;
-use crate::core::{Answer, Core, CoreStats, KeyspaceStats};
+use crate::core::{Answer, Core, CoreStats, DumpStats, KeyspaceStats, Progress};
 use crate::runtime::clock;
 use crate::runtime::memory::{self, Memory};
 use crate::session::Connection;
@@ -10,6 +10,7 @@ use crate::stats::{HZ, RowStats, Stats};
 use shards::command::{Args, Arity, Group, flags};
 use shards::{CommandError, DbIndex, UnixMs};
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 pub static COMMANDS: &[ServerRow] = &[ServerRow {
@@ -313,22 +314,77 @@ fn human(bytes: u64) -> String {
 }
 
 fn persistence(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
+    let CoreStats {
+        dumps: Some(DumpStats {
+            save,
+            load,
+            loading,
+        }),
+        changes,
+        saved_keys,
+        ..
+    } = &figures.sum
+    else {
+        return Ok(());
+    };
+    let now_s = figures.core.now.0 / 1000;
+    let perc = 100.0 * *saved_keys as f64 / save.keys.max(1) as f64;
+    let since_s = save
+        .background_since
+        .map(|since| (now_s - since.0 / 1000).max(0));
+    let status = if save.failed.is_some() { "err" } else { "ok" };
     write!(
         text,
-        "loading:0\r\nasync_loading:0\r\ncurrent_cow_peak:0\r\ncurrent_cow_size:0\r\n\
-         current_cow_size_age:0\r\ncurrent_fork_perc:0.00\r\n\
-         current_save_keys_processed:0\r\ncurrent_save_keys_total:0\r\nrdb_changes_since_last_save:{}\r\n\
-         rdb_bgsave_in_progress:0\r\nrdb_last_save_time:{}\r\nrdb_last_bgsave_status:ok\r\n\
-         rdb_last_bgsave_time_sec:-1\r\nrdb_current_bgsave_time_sec:-1\r\nrdb_saves:0\r\n\
-         rdb_last_cow_size:0\r\nrdb_last_load_keys_expired:0\r\nrdb_last_load_keys_loaded:0\r\n\
+        "loading:{}\r\nasync_loading:0\r\ncurrent_cow_peak:0\r\ncurrent_cow_size:0\r\n\
+         current_cow_size_age:0\r\ncurrent_fork_perc:{perc:.2}\r\n\
+         current_save_keys_processed:{saved_keys}\r\ncurrent_save_keys_total:{}\r\n\
+         rdb_changes_since_last_save:{}\r\nrdb_bgsave_in_progress:{}\r\n\
+         rdb_last_save_time:{}\r\nrdb_last_bgsave_status:{status}\r\n",
+        u8::from(loading.is_some()),
+        save.keys,
+        changes.saturating_sub(save.changes),
+        u8::from(since_s.is_some()),
+        save.last_save_s,
+    )?;
+    if let Some(why) = &save.failed {
+        write!(text, "rdb_last_bgsave_error:{}\r\n", why.escape_debug())?;
+    }
+    write!(
+        text,
+        "rdb_last_bgsave_time_sec:{}\r\nrdb_current_bgsave_time_sec:{}\r\nrdb_saves:{}\r\n\
+         rdb_last_cow_size:0\r\nrdb_last_load_keys_expired:{}\r\nrdb_last_load_keys_loaded:{}\r\n\
          aof_enabled:0\r\n\
          aof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0\r\n\
          aof_last_rewrite_time_sec:-1\r\naof_current_rewrite_time_sec:-1\r\n\
          aof_last_bgrewrite_status:ok\r\naof_rewrites:0\r\n\
          aof_rewrites_consecutive_failures:0\r\naof_last_write_status:ok\r\n\
          aof_last_cow_size:0\r\nmodule_fork_in_progress:0\r\nmodule_fork_last_cow_size:0\r\n",
-        figures.sum.changes,
-        figures.core.shared.started_at.0 / 1000,
+        save.last_took_s,
+        since_s.unwrap_or(-1),
+        save.saves,
+        load.expired,
+        load.keys,
+    )?;
+    loading
+        .as_ref()
+        .map_or(Ok(()), |progress| loading_progress(text, progress))
+}
+
+fn loading_progress(text: &mut String, progress: &Progress) -> std::fmt::Result {
+    let read = progress.read.load(Ordering::Relaxed);
+    let took_s = progress.began.elapsed().as_secs();
+    let total = progress.total.load(Ordering::Relaxed);
+    let left = total.saturating_sub(read);
+    let eta_s = (took_s * left).checked_div(read).unwrap_or(1);
+    write!(
+        text,
+        "loading_start_time:{}\r\nloading_total_bytes:{}\r\nloading_rdb_used_mem:{}\r\n\
+         loading_loaded_bytes:{read}\r\nloading_loaded_perc:{:.2}\r\n\
+         loading_eta_seconds:{eta_s}\r\n",
+        progress.began_at.0 / 1000,
+        total,
+        progress.memory.load(Ordering::Relaxed),
+        progress.percent(),
     )
 }
 
@@ -525,6 +581,19 @@ pub fn stats_here(core: &mut Core, histograms: bool) -> Answer {
         sum.unfreed += info.unfreed as u64;
         sum.freed += info.freed;
     }
+    sum.saved_keys = core.snapshots.walk.as_ref().map_or(0, |walk| walk.keys);
+    sum.dumps = core
+        .snapshots
+        .conductor
+        .as_ref()
+        .map(|conductor| DumpStats {
+            save: conductor.figures.clone(),
+            load: conductor.loaded,
+            loading: conductor
+                .loading
+                .as_ref()
+                .map(|(progress, _)| Arc::clone(progress)),
+        });
     let (keys, deadlines) = core.node.waits();
     (sum.waited_keys, sum.waiting_until) = (keys as u64, deadlines as u64);
     Answer::Stats(Box::new(sum))
@@ -573,6 +642,8 @@ impl CoreStats {
         self.waited_keys += other.waited_keys;
         self.waiting_until += other.waiting_until;
         self.unfreed += other.unfreed;
+        self.saved_keys += other.saved_keys;
+        self.dumps = self.dumps.take().or_else(|| other.dumps.clone());
         self.freed += other.freed;
         self.input_buffer_max = self.input_buffer_max.max(other.input_buffer_max);
         self.output_buffer_max = self.output_buffer_max.max(other.output_buffer_max);

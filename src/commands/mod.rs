@@ -6,6 +6,7 @@ mod client;
 mod command_info;
 mod connection;
 mod debug;
+mod dumps;
 mod info;
 mod latency;
 mod lolwut;
@@ -59,6 +60,7 @@ static SERVER_COMMANDS: &[&[ServerRow]] = &[
     client::COMMANDS,
     command_info::COMMANDS,
     server::COMMANDS,
+    dumps::COMMANDS,
     info::COMMANDS,
     slowlog::COMMANDS,
     latency::COMMANDS,

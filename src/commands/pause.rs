@@ -6,7 +6,7 @@
 //! included, runs to its end, and then the pause is answered.
 
 use super::{Context, Flow};
-use crate::core::{Answer, ClientPause, Core, Question, Whom};
+use crate::core::{Answer, ClientPause, Core, PausedBy, Question, Whom};
 use shards::command::Args;
 use shards::order::Unblock;
 use shards::{CommandError, UnixMs, parse_i64};
@@ -39,7 +39,11 @@ pub fn pause(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError
     let until = ctx.core.now.0.checked_add(timeout_ms);
     let until = UnixMs(until.ok_or(CommandError::Static("ERR timeout is out of range"))?);
     Ok(Flow::ask(
-        Question::Pause(ClientPause { until, all }),
+        Question::Pause(ClientPause {
+            by: PausedBy::Command,
+            until,
+            all,
+        }),
         Whom::All,
         super::ok,
     ))
@@ -50,7 +54,7 @@ pub fn unpause(_: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
 }
 
 fn unpause_here(core: &mut Core) -> Answer {
-    core.end_pause();
+    core.end_pause(PausedBy::Command);
     Answer::Done
 }
 

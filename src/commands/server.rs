@@ -1,4 +1,4 @@
-//! Commands about the server as a whole: CONFIG, TIME, SHUTDOWN.
+//! Commands about the server as a whole: CONFIG, TIME.
 
 use super::info::reset_here;
 use super::{Context, Flow, ServerRow, ok};
@@ -6,11 +6,10 @@ use crate::config::{self, Config};
 use crate::core::{Answer, Core};
 use crate::runtime::boot::raise_descriptor_limit;
 use crate::runtime::log;
-use crate::session::connection::Phase;
+use crate::snapshots::saving;
 use shards::command::{Args, Arity, Flags, Group, flags};
 use shards::{CommandError, Settings, ShardId};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const ADMIN: Flags = flags::ADMIN
@@ -37,18 +36,6 @@ pub static COMMANDS: &[ServerRow] = &[
         flags: flags::LOADING.with(flags::STALE).with(flags::FAST),
         tips: &["nondeterministic_output"],
         run: time,
-        ..ROW
-    },
-    ServerRow {
-        name: "shutdown",
-        syntax: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
-        summary: "End the server.",
-        since: "1.0.0",
-        complexity: "O(N) when saving, N being the number of keys; otherwise O(1).",
-        arity: Arity::AtLeast(1),
-        flags: ADMIN.with(flags::NO_MULTI).with(flags::ALLOW_BUSY),
-        history: &[("7.0.0", "Takes `NOW`, `FORCE` and `ABORT`.")],
-        run: shutdown,
         ..ROW
     },
 ];
@@ -196,6 +183,7 @@ fn configure_here(core: &mut Core, new: &Config) -> Answer {
         ..new.engine.clone()
     };
     core.time_as_configured();
+    saving::hinder(core);
     Answer::Done
 }
 
@@ -242,36 +230,5 @@ fn time(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
     reply.array(2);
     reply.bulk_integer(now.as_secs() as i64);
     reply.bulk_integer(i64::from(now.subsec_micros()));
-    Ok(Flow::Done)
-}
-
-fn shutdown(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
-    let (mut save, mut nosave, mut abort, mut modifiers) = (false, false, false, false);
-    for word in args.iter().skip(1) {
-        let word_is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-        match () {
-            () if word_is("nosave") => nosave = true,
-            () if word_is("save") => save = true,
-            () if word_is("now") || word_is("force") => modifiers = true,
-            () if word_is("abort") => abort = true,
-            () => return Err(CommandError::Syntax),
-        }
-    }
-    if (abort && (save || nosave || modifiers)) || (save && nosave) {
-        return Err(CommandError::Syntax);
-    }
-    if abort {
-        return Err(CommandError::Static("ERR No shutdown in progress."));
-    }
-    if save {
-        // Ending without the dump that was asked for would lose it.
-        tracing::warn!("SHUTDOWN SAVE: writing dumps is not available yet; use SHUTDOWN NOSAVE");
-        return Err(CommandError::Static(
-            "ERR Errors trying to SHUTDOWN. Check logs.",
-        ));
-    }
-    tracing::info!("SHUTDOWN: stopping");
-    ctx.connection().phase = Phase::Closing;
-    ctx.core.shared.stopping.store(true, Ordering::Relaxed);
     Ok(Flow::Done)
 }

@@ -262,13 +262,19 @@ pub fn enqueue(
 /// Whether a command may write, or what it is going to run.
 pub fn may_write(session: &Session, command: &AnyRow) -> bool {
     match &session.queue {
-        Some(queue) if command.in_multi == InMulti::RunsQueue => {
-            let commands = queue.block.rows();
-            let mut commands = commands.filter_map(|row| registry().by_number(row));
-            commands.any(|command| command.may_write)
+        Some(_) if command.in_multi == InMulti::RunsQueue => {
+            queued(session, command).any(|command| command.may_write)
         }
         _ => command.may_write,
     }
+}
+
+/// What a command is going to run beside itself: EXEC, what an open MULTI has queued.
+pub fn queued(session: &Session, command: &AnyRow) -> impl Iterator<Item = &'static AnyRow> {
+    let queue = session.queue.as_ref();
+    let queue = queue.filter(|_| command.in_multi == InMulti::RunsQueue);
+    let rows = queue.into_iter().flat_map(|queue| queue.block.rows());
+    rows.filter_map(|row| registry().by_number(row))
 }
 
 /// A command was refused before it ran: an open MULTI cannot be executed any

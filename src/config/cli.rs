@@ -15,7 +15,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
 use super::directive::ValueType;
-use super::directives::{SHARDS_MAX, directives, find, find_without_effect};
+use super::directives::{SHARDS_MAX, SaveLines, directives, find, find_without_effect};
 use super::file::{read, read_text, with_remedy};
 use super::words::{os_reason, quote, split};
 use super::{Config, StartError};
@@ -56,6 +56,7 @@ pub fn usable_cpus() -> u16 {
 }
 
 fn load_from(args: Vec<Vec<u8>>, mut config: Config) -> Result<Start, StartError> {
+    config.persistence.save_lines = SaveLines::First;
     let (gathered, others) = gather(args)?;
     let matches = match command().try_get_matches_from(gathered) {
         Ok(matches) => matches,
@@ -90,6 +91,7 @@ fn load_from(args: Vec<Vec<u8>>, mut config: Config) -> Result<Start, StartError
             StartError::new(&format!("--{shown}: {reason}"))
         })?;
     }
+    config.persistence.save_lines = SaveLines::Replace;
     check(&config)?;
     Ok(Start::Serve(Box::new(config)))
 }
@@ -386,8 +388,8 @@ mod tests {
                  give the path of a file that can be read",
             ),
             (
-                &["--save", "60", "1"],
-                "--save 60 1: writing dumps is not available yet, only \"\" is accepted",
+                &["--save", "60"],
+                "--save 60: Invalid save parameters; give pairs of seconds and changes, or \"\"",
             ),
             (
                 &["--logfile", "/nope/log"],

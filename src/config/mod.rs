@@ -27,11 +27,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use shards::{CommandError, Settings};
 
 pub use cli::{Start, load};
-pub use directives::{LogLevel, directives};
+pub use directives::{LogLevel, SavePoint, directives};
 pub use words::parse_memory;
 
 use directive::{DefaultValue, Directive, Mutability};
-use directives::{Clients, Logs, Network, Protection, Server};
+use directives::{Clients, Logs, Network, Persistence, Protection, Server};
 
 /// The version of Redis whose behaviour this server has.
 pub const REDIS_VERSION: &str = "7.2.4";
@@ -50,6 +50,7 @@ pub struct Config {
     pub clients: Clients,
     pub logs: Logs,
     pub protection: Protection,
+    pub persistence: Persistence,
     /// What the engine must know.
     pub engine: Settings,
 }
@@ -106,6 +107,7 @@ impl Config {
             clients: Clients::default(),
             logs: Logs::default(),
             protection: Protection::default(),
+            persistence: Persistence::default(),
             engine: Settings::default(),
         };
         for directive in directives() {
@@ -291,7 +293,7 @@ mod tests {
             [
                 pair("tcp-backlog", "511"),
                 pair("tcp-keepalive", "300"),
-                pair("save", "")
+                pair("save", "3600 1 300 100 60 10000")
             ]
         );
         assert_eq!(
@@ -510,15 +512,11 @@ mod tests {
     #[test]
     fn what_is_not_available_says_so() {
         let mut config = config();
-        for (name, value) in [
-            ("save", "60 1"),
-            ("appendonly", "yes"),
-            ("maxmemory", "1gb"),
-        ] {
+        for (name, value) in [("appendonly", "yes"), ("maxmemory", "1gb")] {
             let error = set(&mut config, &[(name, value)]).unwrap_err();
             assert!(error.contains("not available yet"), "{error}");
         }
-        for (name, value) in [("save", ""), ("appendonly", "no"), ("maxmemory", "0")] {
+        for (name, value) in [("appendonly", "no"), ("maxmemory", "0")] {
             assert_eq!(set(&mut config, &[(name, value)]), Ok(()));
         }
     }

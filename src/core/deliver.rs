@@ -35,6 +35,7 @@ impl Core {
             connections,
             stats,
             dirty,
+            own_replies,
             ..
         } = self;
         let (mut slow, mut unread) = (Vec::new(), Vec::new());
@@ -73,7 +74,7 @@ impl Core {
                 slow.push((client, row, ran.ticks, OwnedArgs::new(args.iter())));
             }
             let Some(connection) = connections.get_mut(client.key as usize) else {
-                return;
+                return keep_own(own_replies, client.key, reply, &pieces);
             };
             if connection.session.id != client.id {
                 return;
@@ -98,6 +99,21 @@ impl Core {
             self.note(client.connection(), client.id, row, ticks, request.args());
         }
         unread
+    }
+}
+
+/// Keeps a reply if it is to what the server has run by itself; who else it may be for is
+/// gone.
+#[cold]
+fn keep_own(own: &mut Vec<Vec<u8>>, key: u32, reply: &[u8], pieces: &[Vec<u8>]) {
+    if key == Core::OWN_KEY {
+        let pieces = pieces.iter().map(Vec::as_slice);
+        own.push(
+            std::iter::once(reply)
+                .chain(pieces)
+                .collect::<Vec<_>>()
+                .concat(),
+        );
     }
 }
 

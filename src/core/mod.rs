@@ -6,7 +6,9 @@
 mod asker;
 mod context;
 mod deliver;
+mod own;
 mod question;
+mod snapshot;
 mod spare_buffers;
 mod timing;
 
@@ -22,7 +24,7 @@ use crate::session::activity::Activity;
 use crate::stats::Stats;
 use crate::stats::latency::Events;
 use crate::stats::slowlog::SlowLog;
-use shards::command::Flags;
+use shards::command::{Flags, flags};
 use shards::order::{Block, Node};
 use shards::replies::OutputMax;
 use shards::{Shard, ShardId, UnixMs};
@@ -33,8 +35,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 pub use asker::Asker;
 pub use context::Context;
 pub use question::{
-    Answer, ClientPause, CoreStats, Finish, Gathering, Inquiry, Job, KeyspaceStats, Message,
-    PauseQuestion, Question, QuestionId, Whom,
+    Answer, ClientPause, CoreStats, DumpStats, Finish, Gathering, Inquiry, Job, KeyspaceStats,
+    Message, PauseQuestion, PausedBy, Question, QuestionId, Then, Whom,
+};
+pub use snapshot::{
+    Batch, BatchEntry, BatchValue, Conductor, Ending, Given, Hindrances, Load, LoadFigures,
+    LoadOrder, Loaded, Order, Piece, Progress, ReadFile, Reload, ReloadOptions, Report,
+    SaveFigures, SaveKind, SaveOrder, Saving, Snapshots, Walk,
 };
 pub use spare_buffers::SpareBuffers;
 
@@ -80,14 +87,21 @@ pub struct Core {
     pub secret: Vec<usize>,
     /// Keys expire also when nobody looks at them (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expire: bool,
-    /// CLIENT PAUSE is in force.
+    /// What is in force of `pauses`, until one of them ends.
     pub pause: Option<ClientPause>,
+    /// One of each cause.
+    pauses: Vec<ClientPause>,
     /// Connections whose next request waits for its end.
     pub paused: Vec<u32>,
     /// Who asks when what was under way before it is over.
     pub pause_questions: Vec<PauseQuestion>,
-    /// The flags of each row, by its number.
+    /// The flags of each row, by its number, and of what the server has run by itself.
     pub row_flags: Vec<Flags>,
+    /// Why commands of some kinds are refused at present.
+    pub hindrances: Hindrances,
+    pub snapshots: Snapshots,
+    /// Replies to what the server has had run by itself.
+    pub own_replies: Vec<Vec<u8>>,
     /// The time of this turn.
     pub now: UnixMs,
     /// Connections with something to send, to close or to go on with.
@@ -119,8 +133,12 @@ pub struct Shared {
     pub clients: AtomicU64,
     /// All is in place: cores take clients from here on.
     pub serving: AtomicBool,
-    /// The server is asked to stop; every core looks once per heartbeat.
+    /// A signal asks the server to end, once it has saved what is to be saved.
+    pub end_asked: AtomicBool,
+    /// The server stops; every core looks once per heartbeat.
     pub stopping: AtomicBool,
+    /// Changes that each shard has counted, as of its last tick.
+    pub changes: Box<[AtomicU64]>,
 }
 
 /// What a core is made of.
@@ -135,6 +153,7 @@ pub struct Parts {
     pub seed: u64,
     /// The flags of each row, by its number.
     pub row_flags: Vec<Flags>,
+    pub snapshots: Snapshots,
     pub shared: Arc<Shared>,
 }
 
@@ -148,9 +167,11 @@ impl Core {
             bell,
             config,
             seed,
-            row_flags,
+            mut row_flags,
+            snapshots,
             shared,
         } = parts;
+        row_flags.push(flags::SKIP_SLOWLOG);
         let (id, shards) = (mesh.id(), config.server.shards);
         let shard = Shard::new(
             config.server.databases,
@@ -184,9 +205,13 @@ impl Core {
             secret: Vec::new(),
             active_expire: true,
             pause: None,
+            pauses: Vec::new(),
             paused: Vec::new(),
             pause_questions: Vec::new(),
             row_flags,
+            hindrances: Hindrances::default(),
+            snapshots,
+            own_replies: Vec::new(),
             now: clock::now(),
             dirty: Vec::new(),
             spare_buffers: SpareBuffers::default(),
@@ -232,10 +257,48 @@ impl Core {
         self.connections[key as usize].session.queue = None;
     }
 
-    /// Lets the clients that a pause has held up go on.
-    pub fn end_pause(&mut self) {
-        self.pause = None;
-        self.node.shard_mut().keep().hold_all(false);
+    /// Has clients wait; of two pauses of one cause the longer and the stricter hold.
+    pub fn begin_pause(&mut self, new: ClientPause) {
+        match self.pauses.iter_mut().find(|pause| pause.by == new.by) {
+            Some(pause) => {
+                pause.until = pause.until.max(new.until);
+                pause.all |= new.all;
+            }
+            None => self.pauses.push(new),
+        }
+        // What is due is hidden, but the keys are as they were when it ends.
+        self.node.shard_mut().keep().hold_all(true);
+        self.sum_up_pauses();
+    }
+
+    /// Ends the pause of one cause, if there is one.
+    pub fn end_pause(&mut self, by: PausedBy) {
+        self.pauses.retain(|pause| pause.by != by);
+        self.sum_up_pauses();
+    }
+
+    /// Ends the pauses whose time has come.
+    pub fn end_pauses_due(&mut self) {
+        let now = self.now;
+        self.pauses.retain(|pause| pause.until > now);
+        self.sum_up_pauses();
+    }
+
+    /// Lets the clients go on that have been held up and are not any more.
+    fn sum_up_pauses(&mut self) {
+        self.pause = self
+            .pauses
+            .iter()
+            .copied()
+            .reduce(|one, other| ClientPause {
+                by: one.by,
+                until: one.until.min(other.until),
+                all: one.all || other.all,
+            });
+        if self.pause.is_none() {
+            self.node.shard_mut().keep().hold_all(false);
+        }
+        // Those that still have to wait are found to when they are asked again.
         for key in std::mem::take(&mut self.paused) {
             if let Some(connection) = self.connections.get_mut(key as usize) {
                 connection.paused = false;

@@ -1,6 +1,6 @@
 //! What travels between cores, and what they ask each other.
 
-use super::{Asker, Context, Core};
+use super::{Asker, Context, Core, LoadFigures, Loaded, Progress, SaveFigures};
 use crate::stats::Stats;
 use crate::stats::latency::Events;
 use crate::stats::slowlog::SlowEntry;
@@ -52,9 +52,19 @@ pub struct PauseQuestion {
 /// A time in which clients wait.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientPause {
+    pub by: PausedBy,
     pub until: UnixMs,
     /// All commands wait, not only those that may write.
     pub all: bool,
+}
+
+/// What has clients wait. One may end while another goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PausedBy {
+    /// CLIENT PAUSE.
+    Command,
+    /// The server, while it saves its last dump or exchanges what it holds.
+    Server,
 }
 
 impl ClientPause {
@@ -70,6 +80,8 @@ pub enum Answer {
     Done,
     Count(u64),
     Text(Vec<u8>),
+    Error(CommandError),
+    Loaded(Loaded),
     Stats(Box<CoreStats>),
     /// Newest first.
     Slow(Vec<SlowEntry>),
@@ -77,7 +89,7 @@ pub enum Answer {
 }
 
 /// What INFO needs to know of a core.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct CoreStats {
     pub stats: Stats,
     pub clients: u64,
@@ -99,6 +111,18 @@ pub struct CoreStats {
     pub freed: u64,
     pub input_buffer_max: usize,
     pub output_buffer_max: usize,
+    /// Of the core that conducts.
+    pub dumps: Option<DumpStats>,
+    /// Keys of the dump under way that this shard has given.
+    pub saved_keys: u64,
+}
+
+/// What there is to be told of dumps.
+#[derive(Clone)]
+pub struct DumpStats {
+    pub save: SaveFigures,
+    pub load: LoadFigures,
+    pub loading: Option<Arc<Progress>>,
 }
 
 /// One database on one shard.
@@ -119,6 +143,8 @@ pub type Job = Box<dyn FnOnce() -> Answer + Send>;
 pub enum Question {
     /// Each does this to itself, and answers what comes back.
     Do(Deed),
+    /// Each does this to itself, and answers by `gather::give_answer` when it can.
+    Begin(Beginning),
     /// CLIENT PAUSE. Counts those on which something has been under way since.
     Pause(ClientPause),
     /// The same of a pause that is known.
@@ -127,6 +153,9 @@ pub enum Question {
 
 /// What a core does to itself for another.
 pub type Deed = Box<dyn Fn(&mut Core) -> Answer + Send + Sync>;
+
+/// The same of what takes its time.
+pub type Beginning = Box<dyn Fn(&mut Core, QuestionId) + Send + Sync>;
 
 /// Whom a question is for.
 #[derive(Clone, Debug)]
@@ -153,21 +182,36 @@ impl Question {
     pub fn of(deed: impl Fn(&mut Core) -> Answer + Send + Sync + 'static) -> Self {
         Self::Do(Box::new(deed))
     }
+
+    /// Each core begins with this, and answers later.
+    pub fn begin(beginning: impl Fn(&mut Core, QuestionId) + Send + Sync + 'static) -> Self {
+        Self::Begin(Box::new(beginning))
+    }
 }
 
-/// A server command that waits for answers of cores.
+/// Answers of cores that somebody waits for.
 pub struct Gathering {
-    pub asker: Asker,
-    /// Of the reply, in the order of the connection; of no meaning within a block.
-    pub place: u32,
     /// Answers that have not come in yet.
     pub missing: u16,
     /// By core; those that are not asked have none.
     pub answers: Vec<Option<Answer>>,
-    pub finish: Finish,
-    pub request: OwnedArgs,
-    /// Later requests of the connection wait.
-    pub barrier: bool,
     /// It begins a pause: all are asked anew until none had anything under way.
     pub pauses: bool,
+    pub then: Then,
+}
+
+/// What becomes of answers.
+pub enum Then {
+    /// The reply to a command of the server.
+    Reply {
+        asker: Asker,
+        /// Of the reply, in the order of the connection; of no meaning within a block.
+        place: u32,
+        finish: Finish,
+        request: OwnedArgs,
+        /// Later requests of the connection wait.
+        barrier: bool,
+    },
+    /// What this core does next; no client has asked.
+    Do(fn(&mut Core, Vec<Answer>)),
 }

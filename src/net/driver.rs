@@ -24,6 +24,7 @@ use crate::questions::{gather, pause};
 use crate::runtime::clock;
 use crate::runtime::park::Park;
 use crate::runtime::ring::Completion;
+use crate::snapshots;
 use shards::ShardId;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -83,21 +84,14 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
                 complete(core, &mut scratch, listeners, completion);
             }
         }
-        if core.node.next_timeout().is_some() {
-            core.now = clock::now();
-            busy |= core.node.time_out(core.now);
-            core.deliver();
-        }
-        if let Some(pause) = core.pause {
-            core.now = clock::now();
-            if pause.until <= core.now {
-                core.end_pause();
-                busy = true;
-            }
-        }
+        busy |= end_due(core);
         if core.node.has_slices() {
             go_on(core);
             busy = true;
+        }
+        if core.snapshots.is_busy {
+            core.now = clock::now();
+            busy |= snapshots::turn(core);
         }
         if pace.ticks() {
             pace.more = background(core, listeners);
@@ -108,14 +102,38 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
             park.yield_now().await;
         }
         if !busy
+            && !core.snapshots.is_busy
             && !pace.lingers(core.jobs.are_running())
             && core.dirty.is_empty()
             && core.next_turn.is_empty()
         {
             sleep(core, park).await;
             pace.now = Instant::now();
+            if core.snapshots.awaits_report {
+                // It may have been woken for that.
+                pace.tick_now();
+            }
         }
     }
+}
+
+/// Ends what waits until a time that has come; whether there was any.
+#[inline]
+fn end_due(core: &mut Core) -> bool {
+    let mut any = false;
+    if core.node.next_timeout().is_some() {
+        core.now = clock::now();
+        any = core.node.time_out(core.now);
+        core.deliver();
+    }
+    if let Some(pause) = core.pause {
+        core.now = clock::now();
+        if pause.until <= core.now {
+            core.end_pauses_due();
+            any = true;
+        }
+    }
+    any
 }
 
 /// Everything to be sent goes down with the same call that waits for what comes next, if
@@ -126,11 +144,15 @@ fn submit(core: &mut Core, listeners: &Listeners, pace: &Pace, messages: bool, b
         && core.next_turn.is_empty()
         && !core.node.has_slices()
         && !core.node.has_incoming()
+        && !core.snapshots.works
         && !listeners.newcomers.is_settling();
     if behind > BEHIND_TURNS {
         // A core is kept from sending what it has a stamp for: let it run.
         core.ring.wait(1, BEHIND_WAIT);
-    } else if idle && pace.lingers(core.jobs.are_running()) && core.mesh.fall_asleep() {
+    } else if idle
+        && (core.snapshots.is_busy || pace.lingers(core.jobs.are_running()))
+        && core.mesh.fall_asleep()
+    {
         core.ring.wait(pace.plan.want, pace.plan.patience);
         core.mesh.wake_up();
     } else {
@@ -224,13 +246,14 @@ fn go_on(core: &mut Core) {
 fn background(core: &mut Core, listeners: &mut Listeners) -> bool {
     core.now = clock::now();
     listeners.rearm(core);
+    let noticed = snapshots::tick(core);
     upkeep::visit(core);
     let_go(core);
     let began = Instant::now();
     let (mut more, mut late) = (true, false);
     while more && began.elapsed() < SLICE {
         // As in Redis, nothing expires by itself during a pause.
-        let expires = core.pause.is_none() && core.active_expire;
+        let expires = core.pause.is_none() && core.active_expire && !core.hindrances.loading;
         if expires {
             let before = Instant::now();
             late = core.node.shard_mut().expire_due(core.now, EXPIRE_STEP).more;
@@ -246,5 +269,5 @@ fn background(core: &mut Core, listeners: &mut Listeners) -> bool {
     }
     core.stats.expiry_capped += u64::from(late);
     core.note_expire_cycle(began);
-    more
+    more || noticed
 }

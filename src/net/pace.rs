@@ -119,6 +119,11 @@ impl Pace {
         self.now >= self.next_tick
     }
 
+    /// A tick is due.
+    pub fn tick_now(&mut self) {
+        self.next_tick = self.now;
+    }
+
     /// Plans what to wait for until the next tick.
     pub fn tick(&mut self, activity: Activity) {
         let cpu = clock::thread_cpu();

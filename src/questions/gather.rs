@@ -11,7 +11,7 @@ mod tests;
 use super::pause;
 use crate::core::{
     Answer, Asker, Context, Core, Finish, Gathering, Inquiry, Job, Message, Question, QuestionId,
-    Whom,
+    Then, Whom,
 };
 use shards::command::{Args, OwnedArgs};
 use shards::{CommandError, ShardId};
@@ -33,14 +33,30 @@ pub fn ask(core: &mut Core, asker: Asker, ask: Inquiry, args: Args<'_>) {
 /// asker's command is part of.
 pub fn before_reply(core: &mut Core, asker: Asker, question: Question) {
     let client = core.connections[asker.key as usize].place_before(asker.key);
-    let asker = Asker {
-        within: None,
-        ..asker
+    let then = Then::Reply {
+        asker: Asker {
+            within: None,
+            ..asker
+        },
+        place: client.place,
+        finish: |_, _, _| Ok(()),
+        request: OwnedArgs::default(),
+        barrier: true,
     };
-    let finish: Finish = |_, _, _| Ok(());
-    let args = OwnedArgs::default();
-    let ticket = note(core, asker, client.place, finish, args, true);
+    let ticket = note(core, then);
     pose(core, ticket, question, &Whom::All);
+}
+
+/// Asks cores although no client wants to know; goes on with `then` when all have
+/// answered.
+pub fn ask_by_itself(
+    core: &mut Core,
+    question: Question,
+    whom: &Whom,
+    then: fn(&mut Core, Vec<Answer>),
+) {
+    let ticket = note(core, Then::Do(then));
+    pose(core, ticket, question, whom);
 }
 
 fn pose(core: &mut Core, ticket: u32, question: Question, whom: &Whom) {
@@ -73,6 +89,7 @@ fn send(core: &mut Core, ticket: u32, question: &Arc<Question>, cores: &[ShardId
 pub fn answer(core: &mut Core, question: &Question, asked: QuestionId) -> Option<Answer> {
     match question {
         Question::Do(deed) => return Some(deed(core)),
+        Question::Begin(beginning) => beginning(core, asked),
         Question::Pause(new) => pause::begin(core, *new, asked),
         Question::Still => pause::look(core, asked),
     }
@@ -109,29 +126,33 @@ fn await_answers(
         Some(_) => 0,
         None => connection.wait(),
     };
-    let request = OwnedArgs::new(args.iter());
-    note(core, asker, place, finish, request, barrier)
-}
-
-fn note(
-    core: &mut Core,
-    asker: Asker,
-    place: u32,
-    finish: Finish,
-    request: OwnedArgs,
-    barrier: bool,
-) -> u32 {
-    let gathering = Gathering {
+    let then = Then::Reply {
         asker,
         place,
+        finish,
+        request: OwnedArgs::new(args.iter()),
+        barrier,
+    };
+    note(core, then)
+}
+
+fn note(core: &mut Core, then: Then) -> u32 {
+    let gathering = Gathering {
         missing: 0,
         answers: (0..core.shards).map(|_| None).collect(),
-        finish,
-        request,
-        barrier,
         pauses: false,
+        then,
     };
     core.gatherings.insert(gathering) as u32
+}
+
+/// Answers a question that was begun with.
+pub fn give_answer(core: &mut Core, QuestionId { by, ticket }: QuestionId, answer: Answer) {
+    if by == core.id {
+        take_answer(core, ticket, by, answer);
+    } else {
+        core.mesh.send(by, Message::Answer { ticket, answer });
+    }
 }
 
 /// A core has answered a question.
@@ -160,15 +181,18 @@ fn pose_again(core: &mut Core, ticket: u32) {
 
 /// All answers are in.
 fn complete(core: &mut Core, gathering: Gathering) {
-    let Gathering {
-        asker,
-        place,
-        answers,
-        finish,
-        request,
-        barrier,
-        ..
-    } = gathering;
+    let Gathering { answers, then, .. } = gathering;
+    let answers: Vec<Answer> = answers.into_iter().flatten().collect();
+    let (asker, place, finish, request, barrier) = match then {
+        Then::Do(then) => return then(core, answers),
+        Then::Reply {
+            asker,
+            place,
+            finish,
+            request,
+            barrier,
+        } => (asker, place, finish, request, barrier),
+    };
     if core.client(asker.key, asker.id).is_none() {
         assert!(
             asker.within.is_none(),
@@ -176,7 +200,6 @@ fn complete(core: &mut Core, gathering: Gathering) {
         );
         return;
     }
-    let answers: Vec<Answer> = answers.into_iter().flatten().collect();
     let mut out = Vec::new();
     let mut ctx = Context {
         core,

@@ -25,11 +25,7 @@ use shards::ShardId;
 /// Has this core's clients wait; of two pauses the longer and the stricter hold. The
 /// answer follows.
 pub fn begin(core: &mut Core, new: ClientPause, asked: QuestionId) {
-    let pause = core.pause.get_or_insert(new);
-    pause.until = pause.until.max(new.until);
-    pause.all |= new.all;
-    // What is due is hidden, but the keys are as they were when it ends.
-    core.node.shard_mut().keep().hold_all(true);
+    core.begin_pause(new);
     look(core, asked);
 }
 
@@ -72,7 +68,7 @@ pub fn settle(core: &mut Core) {
         let settled = pausing.missing == 0 && (is_over || !has_writes);
         if settled {
             let busy = !is_over && (pausing.busy || pausing.changes != changes);
-            answer(core, pausing.asked, Answer::Count(u64::from(busy)));
+            gather::give_answer(core, pausing.asked, Answer::Count(u64::from(busy)));
         }
         !settled
     });
@@ -82,13 +78,5 @@ pub fn settle(core: &mut Core) {
     if asked_anew && core.shards == 1 {
         // There is nobody to hear from.
         settle(core);
-    }
-}
-
-fn answer(core: &mut Core, QuestionId { by, ticket }: QuestionId, answer: Answer) {
-    if by == core.id {
-        gather::take_answer(core, ticket, by, answer);
-    } else {
-        core.mesh.send(by, Message::Answer { ticket, answer });
     }
 }

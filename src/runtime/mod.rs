@@ -3,12 +3,14 @@
 
 pub mod boot;
 pub mod clock;
+pub mod disk;
 pub mod jobs;
 pub mod log;
 pub mod memory;
 pub mod mesh;
 pub mod park;
 pub mod pressure;
+pub mod random;
 pub mod ring;
 pub mod sequencer;
 pub mod ticks;

@@ -116,6 +116,18 @@ impl Bell {
     }
 }
 
+/// Wakes the loop of a core from any thread.
+#[derive(Clone)]
+pub struct Alarm(Arc<OwnedFd>);
+
+impl Alarm {
+    /// Ends the present sleep, or the next one.
+    pub fn ring(&self) {
+        // The only error is that the count is full, and then it is signalled.
+        let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
+    }
+}
+
 impl Park {
     /// Starts the tasks that wake. Must be called inside the core's executor.
     pub fn new(pulse: Arc<Pulse>) -> io::Result<Self> {
@@ -160,6 +172,11 @@ impl Park {
     /// What wakes this loop from within the core's executor.
     pub fn bell(&self) -> Bell {
         Bell(Rc::clone(&self.state))
+    }
+
+    /// What wakes this loop from anywhere.
+    pub fn alarm(&self) -> io::Result<Alarm> {
+        Ok(Alarm(Arc::new(self.eventfd.try_clone()?)))
     }
 
     /// The descriptor whose signal ends [`Park::park`].

@@ -75,8 +75,14 @@ pub fn mortal(program: &str) -> Command {
 }
 
 impl Server {
-    /// Cordis with `shards` shards and further options.
+    /// Cordis with `shards` shards and further options. It writes no dump unless they
+    /// say so.
     pub fn cordis(shards: u16, options: &[&str]) -> Self {
+        Self::cordis_that_saves(shards, &[&["--save", ""], options].concat())
+    }
+
+    /// Cordis that writes dumps as it does by itself.
+    pub fn cordis_that_saves(shards: u16, options: &[&str]) -> Self {
         let count = shards.to_string();
         let options = [&["--shards", count.as_str()], options].concat();
         let name = format!("cordis with {shards} shard(s)");
@@ -85,7 +91,12 @@ impl Server {
 
     /// Cordis with as many shards as it chooses itself.
     pub fn cordis_with_default_shards(options: &[&str]) -> Self {
-        Self::start("cordis", &[CORDIS], None, options)
+        Self::start(
+            "cordis",
+            &[CORDIS],
+            None,
+            &[&["--save", ""], options].concat(),
+        )
     }
 
     /// Cordis that reads a configuration file first.
@@ -181,7 +192,7 @@ impl Server {
                 return false;
             }
             // Whoever answers a port that was taken meanwhile is a stranger.
-            if self.listens() && self.answers().is_ok() {
+            if self.listens() && self.answers().unwrap_or(false) {
                 return true;
             }
             assert!(
@@ -194,12 +205,14 @@ impl Server {
         }
     }
 
-    fn answers(&self) -> std::io::Result<()> {
+    /// Whether it serves commands, and does not load a dump any more.
+    fn answers(&self) -> std::io::Result<bool> {
         let mut client = Client::try_connect(self.port)?;
         if let Some(password) = &self.password {
             client.try_call(&["AUTH", password])?;
         }
-        client.try_call(&["PING"]).map(drop)
+        let reply = client.try_call(&["PING"])?;
+        Ok(!reply.raw.starts_with(b"-LOADING "))
     }
 
     /// Whether this very process listens on the port: one of its descriptors

@@ -265,6 +265,8 @@ pub mod flags {
     pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 17);
     pub const PROTECTED: Flags = Flags(1 << 18);
     pub const TOUCHES_ARBITRARY_KEYS: Flags = Flags(1 << 19);
+    /// Refused, as writes are, while dumps cannot be written.
+    pub const NEEDS_DISK: Flags = Flags(1 << 20);
 
     /// Names of the flags that COMMAND INFO shows, in its order.
     pub const NAMES: &[(Flags, &str)] = &[

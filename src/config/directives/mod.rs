@@ -4,7 +4,7 @@
 //! the configuration. Only directives that have an effect in this server have a row; a
 //! name without one is unknown to CONFIG, and elsewhere refused unless its file lists it
 //! as one of Redis's that has no effect (`known`). Rows whose feature is still to come
-//! (`save`, `appendonly`, `maxmemory`, `replicaof`) accept the one value that is true
+//! (`appendonly`, `maxmemory`, `replicaof`) accept the one value that is true
 //! today, because clients and benchmarks ask for them.
 
 mod clients;
@@ -25,6 +25,7 @@ use super::known::Known;
 pub use clients::Clients;
 pub use logs::{LogLevel, Logs};
 pub use network::Network;
+pub use persistence::{Persistence, SaveLines, SavePoint};
 #[cfg(test)]
 pub use protection::AllowFrom;
 pub use protection::Protection;

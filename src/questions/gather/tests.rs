@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{Authority, Config};
-use crate::core::{Parts, Shared};
+use crate::core::{Parts, Shared, Snapshots};
 use crate::runtime::mesh::connect;
 use crate::runtime::park::Park;
 use crate::runtime::ring::Ring;
@@ -28,7 +28,9 @@ fn cores(park: &Park, count: u16) -> Vec<Core> {
         next_client: AtomicU64::new(1),
         clients: AtomicU64::new(0),
         serving: AtomicBool::new(true),
+        end_asked: AtomicBool::new(false),
         stopping: AtomicBool::new(false),
+        changes: Box::default(),
     });
     let ends = connect(count).into_iter().zip(sequencers(count));
     ends.map(|(mesh, sequencer)| {
@@ -40,6 +42,7 @@ fn cores(park: &Park, count: u16) -> Vec<Core> {
             config: config.clone(),
             seed: 1,
             row_flags: vec![Flags::default()],
+            snapshots: Snapshots::default(),
             shared: Arc::clone(&shared),
         })
     })
