@@ -474,6 +474,32 @@ fn small_values_are_dumped_as_redis_dumps_them() {
     assert!(same >= 40, "{same} of {}", ours.len());
 }
 
+/// A value that is dumped in slices is the same within a block, and after one.
+#[test]
+fn a_block_has_what_is_dumped_in_slices() {
+    let cordis = Server::cordis(2, &[]);
+    let mut client = cordis.connect();
+    let rng = &mut Rng::new(seed("blocks"));
+    send_all(&mut client, &[lists(rng), sets(rng)].concat());
+    for keys in [
+        ["list of huge", "set of long"],
+        ["set of many", "list of many"],
+    ] {
+        let dump = |key| words(&["DUMP", key]);
+        let [one, other] = keys.map(|key| client.call(&dump(key)).value());
+        assert!(one.bytes().len() > 100_000 || other.bytes().len() > 50_000);
+        client.call(&["MULTI"]);
+        client.call(&["DUMP", keys[0]]);
+        client.call(&["DUMP", "missing"]);
+        client.call(&["DUMP", keys[1]]);
+        client.call(&["DEL", keys[0], keys[1]]);
+        client.call(&["DUMP", keys[1]]);
+        let replies = client.call(&["EXEC"]).value();
+        let (null, two) = (Value::Null, Value::Integer(2));
+        assert_eq!(replies.items(), [one, null.clone(), other, two, null]);
+    }
+}
+
 /// A file of all values, and the same keys again in another database.
 fn file(cordis: &Server, compress: bool) -> Vec<u8> {
     let about = [

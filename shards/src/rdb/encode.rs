@@ -72,7 +72,9 @@ pub fn elements_of(value: ValueRef<'_>) -> usize {
         ValueRef::Set(SetRef::Table(table)) | ValueRef::Hash(HashRef::Table(table)) => {
             table.len().max(table.heap_bytes() / PRESSED_BYTES)
         }
-        ValueRef::Zset(zset @ ZsetRef::Skiplist(_)) => zset.len(),
+        ValueRef::Zset(ZsetRef::Skiplist(zset)) => {
+            zset.len().max(zset.heap_bytes() / PRESSED_BYTES)
+        }
         ValueRef::Stream(stream) => stream.heap_bytes() / PRESSED_BYTES,
         _ => 0,
     }
