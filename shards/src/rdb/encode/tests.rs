@@ -1,3 +1,6 @@
+//! What is written of values: the same at once and in steps, with what it is made of as the
+//! format says, and read back as what it was.
+
 use super::file::{encode_entry, encode_entry_head};
 use super::*;
 use crate::rdb::{Form, Meta, Terms, Version, decode, lzf};

@@ -1,3 +1,5 @@
+//! Files that are whole, torn, wrong or unknown, as a scanner takes them in.
+
 use super::*;
 use crate::rdb::written::{self, len, text};
 use crate::types::DbIndex;
