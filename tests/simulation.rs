@@ -38,6 +38,8 @@ mod replay;
 mod rng;
 #[path = "simulation/sets.rs"]
 mod sets;
+#[path = "simulation/snapshots.rs"]
+mod snapshots;
 #[path = "simulation/streams.rs"]
 mod streams;
 #[path = "simulation/tokens.rs"]
@@ -515,4 +517,52 @@ fn streams_whose_locks_are_not_kept_are_noticed() {
     notice_in_readers(readers::Broken::EarlyRelease);
     notice_in_readers(readers::Broken::SkippedLocks);
     notice_in_readers(readers::Broken::LostBox(200));
+}
+
+/// Requests of the usual dose of snapshots.
+const SNAPSHOTS: usize = 60_000;
+
+/// Plays a world of snapshots; how many requests and snapshots there were.
+fn play_snapshots(seed: u64, broken: snapshots::Broken) -> (usize, usize, Result<(), String>) {
+    let length = 100 + Rng::new(!seed).below(2000);
+    let mut world = snapshots::Snapshots::new(seed, broken);
+    let judgement = world.run(length).and_then(|()| world.check());
+    (world.requests, world.made.len(), judgement)
+}
+
+#[test]
+fn a_snapshot_is_an_instant_of_the_history() {
+    let test = "a_snapshot_is_an_instant_of_the_history";
+    let long = std::env::var_os("CORDIS_LONG").is_some_and(|value| value != "0");
+    let most = if long { SNAPSHOTS * 100 } else { SNAPSHOTS };
+    let (mut requests, mut made) = (0, 0);
+    let (first, runs) = (rng::seed(test), runs());
+    for seed in first..first.saturating_add(runs.unwrap_or(u64::MAX)) {
+        let (count, snapshots, judgement) = play_snapshots(seed, snapshots::Broken::Nothing);
+        if let Err(wrong) = judgement {
+            panic!("{wrong}\nreplay with CORDIS_SEED={seed} cargo test --test simulation {test}");
+        }
+        (requests, made) = (requests + count, made + snapshots);
+        if requests >= most && runs.is_none() {
+            break;
+        }
+    }
+    assert!(runs.is_some() || made > 50, "{made} snapshots");
+    println!("{test}: {requests} requests, {made} snapshots");
+}
+
+#[test]
+fn a_snapshot_that_is_no_instant_is_noticed() {
+    use snapshots::Broken;
+    for broken in [
+        Broken::Uncut,
+        Broken::SkippedLocks,
+        Broken::TornValue,
+        Broken::LostChunk,
+    ] {
+        let wrong = |seed| play_snapshots(seed, broken).2.err();
+        let noticed = (1..=PATIENCE).find_map(|seed| Some((seed, wrong(seed)?)));
+        let (seed, wrong) = noticed.unwrap_or_else(|| panic!("{broken:?} goes unnoticed"));
+        println!("{broken:?}, seed {seed}: {wrong}");
+    }
 }

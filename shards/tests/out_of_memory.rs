@@ -623,13 +623,8 @@ fn a_snapshot_that_lacks_memory_is_lost_but_no_write_is() {
             assert!(allocation > 0);
             return;
         }
-        assert!(
-            shard.is_being_cut() && shard.take_chunks().is_err(),
-            "until it is abandoned"
-        );
-        shard.abandon_cut();
-        while shard.walk_cut(100).more {}
-        assert!(!shard.is_being_cut());
+        let is_over = !shard.is_being_cut() || shard.take_chunks().is_ok();
+        assert!(!is_over, "until it is abandoned");
     }
 }
 
@@ -637,6 +632,7 @@ fn a_snapshot_that_lacks_memory_is_lost_but_no_write_is() {
 #[test]
 fn a_large_value_that_lacks_memory_loses_the_snapshot_alone() {
     for deletes in [false, true] {
+        let mut lost = 0;
         for allocation in 0.. {
             let mut shard = Shard::new(1, 0..16_384, 7, Settings::default());
             run(&mut shard, &words("SETRANGE a 300000 x"));
@@ -653,13 +649,19 @@ fn a_large_value_that_lacks_memory_loses_the_snapshot_alone() {
             shard.keyspace(DbIndex(0)).check_invariants();
             assert_eq!(shard.keyspace(DbIndex(0)).len(), usize::from(!deletes));
             let chunks = shard.take_chunks();
-            assert_eq!(chunks.is_ok(), all_there, "{allocation}");
+            // A value that cannot be freed later is freed at once.
+            assert!(chunks.is_ok() || !all_there, "{allocation}");
             if let Ok(chunks) = chunks {
-                assert!(chunks.len() > 3 && allocation > 5);
+                assert!(chunks.len() > 3);
                 assert_eq!(chunks.iter().filter(|chunk| !chunk.more).count(), 1);
+            } else {
+                lost += 1;
+            }
+            if all_there {
                 break;
             }
         }
+        assert!(lost > 5, "{lost}");
     }
 }
 

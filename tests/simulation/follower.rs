@@ -107,23 +107,51 @@ impl Follower {
     }
 
     pub fn play(&mut self, stream: &[u8]) -> Result<(), String> {
+        Commands(stream).try_for_each(|command| self.play_command(&command))
+    }
+
+    /// As [`Follower::play`]; `look` may look at it between blocks, and say that it has seen
+    /// enough.
+    pub fn play_blocks(
+        &mut self,
+        stream: &[u8],
+        look: &mut dyn FnMut(&mut Self) -> bool,
+    ) -> Result<(), String> {
+        let mut within = false;
         for command in Commands(stream) {
-            match command[0] {
-                b"MULTI" | b"EXEC" => {}
-                b"SELECT" => self.db = DbIndex(number(command[1])? as u16),
-                name => {
-                    // The number of the request may follow.
-                    let name = name.split(|byte| *byte == b' ').next().unwrap_or_default();
-                    let reply = ask(&mut self.shard, self.db, name, &command);
-                    if reply.starts_with(b"-") {
-                        let command = command.join(&b' ');
-                        let (command, reply) = (command.escape_ascii(), reply.escape_ascii());
-                        return Err(format!("a follower fails: {command}: {reply}"));
-                    }
+            self.play_command(&command)?;
+            within = match command[0] {
+                b"MULTI" => true,
+                b"EXEC" => false,
+                _ => within,
+            };
+            if !within && command[0] != b"SELECT" && look(self) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn play_command(&mut self, command: &[&[u8]]) -> Result<(), String> {
+        match command[0] {
+            b"MULTI" | b"EXEC" => {}
+            b"SELECT" => self.db = DbIndex(number(command[1])? as u16),
+            name => {
+                // The number of the request may follow.
+                let name = name.split(|byte| *byte == b' ').next().unwrap_or_default();
+                let reply = ask(&mut self.shard, self.db, name, command);
+                if reply.starts_with(b"-") {
+                    let command = command.join(&b' ');
+                    let (command, reply) = (command.escape_ascii(), reply.escape_ascii());
+                    return Err(format!("a follower fails: {command}: {reply}"));
                 }
             }
         }
         Ok(())
+    }
+
+    pub fn shard(&mut self) -> &mut Shard {
+        &mut self.shard
     }
 
     /// Whether it holds what the nodes hold, all of which is under these keys. `read` is

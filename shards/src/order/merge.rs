@@ -14,6 +14,9 @@
 //!   shards are complete up to there, so all parts are there, and they are emitted
 //!   as one block.
 //!
+//! The cut of a snapshot takes such a place on every shard and leaves it empty
+//! (`command/snapshot.rs`): a record of it would say where in the stream the snapshot stands.
+//!
 //! What expires is in the stream when it is found: a key is gone when its time has
 //! come, so who reads before that `DEL` may have missed the key already.
 
