@@ -83,6 +83,20 @@ fn measure(bencher: Bencher<'_, '_>, kind: Kind, compress: bool) {
     });
 }
 
+/// A long string of JSON, which is compressed in steps.
+#[divan::bench(args = [8_000, 20_000, 200_000])]
+fn long(bencher: Bencher<'_, '_>, len: usize) {
+    let text = json(len);
+    let mut out = Vec::with_capacity(2 * len);
+    bencher.counter(BytesCount::new(len)).bench_local(|| {
+        out.clear();
+        let value = ValueRef::String(StringRef::Bytes(&text));
+        let done = encode_entry(b"key", value, &Meta::default(), true, &mut out);
+        assert!(done.is_ok());
+        black_box(out.len())
+    });
+}
+
 #[divan::bench]
 fn checksum(bencher: Bencher<'_, '_>) {
     let bytes: Vec<u8> = (0..1_u32 << 20).map(|at| ((at * 31) >> 3) as u8).collect();
@@ -92,17 +106,22 @@ fn checksum(bencher: Bencher<'_, '_>) {
 }
 
 /// A text of JSON of so many bytes.
+fn json(len: usize) -> Vec<u8> {
+    let mut state = 7;
+    let mut all = Vec::new();
+    while all.len() < len {
+        all.extend(text(Kind::Words, &mut state));
+    }
+    all.truncate(len);
+    all
+}
+
 #[divan::bench(args = [64, 256, 1_024, 4_096, 65_536])]
 fn compressed(bencher: Bencher<'_, '_>, len: usize) {
-    let mut state = 7;
-    let mut text_of_all = Vec::new();
-    while text_of_all.len() < len {
-        text_of_all.extend(text(Kind::Words, &mut state));
-    }
-    text_of_all.truncate(len);
+    let text = json(len);
     let mut out = Vec::with_capacity(len);
     bencher.counter(BytesCount::new(len)).bench_local(|| {
         out.clear();
-        lzf::compress(black_box(&text_of_all), &mut out)
+        lzf::compress(black_box(&text), &mut out)
     });
 }

@@ -1,6 +1,6 @@
 //! What lies in one piece: listpacks, and sets of integers.
 
-use super::text::{Few, put, put_compressed, put_len, put_number, put_text};
+use super::text::{COMPRESSED_MAX, Few, put, put_compressed, put_len, put_number, put_text};
 use crate::error::OutOfMemory;
 use crate::number::float_text;
 use crate::rdb::format::{node, packed};
@@ -10,14 +10,11 @@ use crate::value::{
     listpack::{self, Listpack},
 };
 
-/// Longer pieces (bytes) are not compressed: that takes too long at once.
-const PRESSED_MAX: usize = 64 << 10;
-
 /// A text in pieces that is no number.
 fn put_blob(out: &mut Vec<u8>, parts: &[&[u8]], compress: bool) -> Result<(), OutOfMemory> {
     let len = parts.iter().map(|part| part.len());
     let len = len.fold(0, usize::saturating_add);
-    if compress && len <= PRESSED_MAX {
+    if compress && len <= COMPRESSED_MAX {
         let mut text = Vec::new();
         text.try_reserve_exact(len)?;
         parts.iter().for_each(|part| text.extend_from_slice(part));

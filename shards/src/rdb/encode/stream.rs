@@ -229,9 +229,7 @@ impl Huge {
         budget: &mut Budget,
         out: &mut Vec<u8>,
     ) -> Result<bool, OutOfMemory> {
-        let Some(entry) = node.next_live(&mut node.start()) else {
-            return Ok(false);
-        };
+        let entry = node.first_entry();
         if !self.measured {
             if self.measure(&entry, budget) {
                 return Ok(true);

@@ -12,6 +12,9 @@ const NUMBER_MAX: usize = 11;
 /// Texts above this length (bytes) are compressed.
 const COMPRESSED_ABOVE: usize = 20;
 
+/// And up to this one: of others it takes too long to do that at once.
+pub const COMPRESSED_MAX: usize = 64 << 10;
+
 /// Makes room and writes bytes.
 #[inline]
 pub fn put(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), OutOfMemory> {
@@ -136,8 +139,11 @@ pub fn compressed_head(compressed: usize, len: usize) -> Few {
     head
 }
 
-/// A compressed text, if it has a form that is shorter.
+/// A compressed text, if it has a form that is shorter and is not too long for that.
 pub fn put_compressed(out: &mut Vec<u8>, text: &[u8]) -> Result<bool, OutOfMemory> {
+    if text.len() > COMPRESSED_MAX {
+        return Ok(false);
+    }
     let start = out.len();
     // What its length will be is not known yet: that of the text takes no less.
     let head = compressed_head(text.len(), text.len());
@@ -222,7 +228,7 @@ mod tests {
             written(&[b'a'; 20], true),
             [&b"\x14"[..], &[b'a'; 20]].concat()
         );
-        for len in [21, 63, 64, 200, 16_383, 16_384, 2_000_000] {
+        for len in [21, 63, 64, 200, 16_383, 16_384, COMPRESSED_MAX] {
             let text = vec![b'a'; len];
             let plain = written(&text, false);
             assert_eq!(plain, [Few::of_len(len as u64).as_bytes(), &text].concat());
@@ -240,6 +246,8 @@ mod tests {
             lzf::decompress(body, len, &mut back).unwrap();
             assert_eq!(back, text);
         }
+        let long = vec![b'a'; COMPRESSED_MAX + 1];
+        assert_eq!(written(&long, true), written(&long, false));
         let random: Vec<u8> = (0u32..64)
             .map(|at| (at.pow(2).wrapping_mul(7_919) >> 3) as u8)
             .collect();

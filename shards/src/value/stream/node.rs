@@ -396,6 +396,16 @@ impl Node {
         }
     }
 
+    /// The first entry that lives. However many fields it has, they are not looked at.
+    pub fn first_entry(&self) -> Entry<'_> {
+        let head = self.head(self.start());
+        let fields = self.fields(&head);
+        Entry {
+            id: head.id,
+            fields,
+        }
+    }
+
     /// The next entry that lives, at `at` or behind, which moves behind it.
     #[inline]
     pub fn next_live(&self, at: &mut usize) -> Option<Entry<'_>> {
