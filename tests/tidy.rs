@@ -38,7 +38,7 @@ const SHARDS_ARROWS: &[(&str, &[&str])] = &[
             "counted", "types", "error", "number", "glob", "value", "rdb", "effects",
         ],
     ),
-    ("rdb", &["types", "error", "number", "value"]),
+    ("rdb", &["counted", "types", "error", "number", "value"]),
     (
         "command",
         &[
@@ -125,6 +125,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/runtime/park.rs",
     "src/runtime/ring.rs",
     "src/runtime/ticks.rs",
+    "tests/fuzz/fuzz_targets/rdb.rs",
 ];
 
 /// Words that mean that something is unfinished.

@@ -10,6 +10,8 @@
 
 #[path = "complexity/cases.rs"]
 mod cases;
+#[path = "complexity/large.rs"]
+mod large;
 
 use cases::Growth::{Flat, Linear, Searched};
 use cases::{BESIDE, CASES, Case, KNOWN};
@@ -100,12 +102,16 @@ impl Cores {
         keys.find(|key| owner(key) == ShardId(place)).unwrap()
     }
 
-    fn words(&self, line: &str) -> Vec<String> {
-        let ids = || (1..=self.size).map(|number| number.to_string()).collect();
+    fn words(&self, line: &str) -> Vec<Vec<u8>> {
+        let ids = || {
+            let ids = (1..=self.size).map(|number| number.to_string());
+            ids.map(String::into_bytes).collect()
+        };
         let word = |word: &str| match word.split_once('@') {
             Some(("", "ids")) => ids(),
-            Some((name, place)) => vec![self.key(name, place)],
-            None => vec![word.to_owned()],
+            Some(("", "hash" | "zset" | "text")) => vec![self.payload(&word[1..])],
+            Some((name, place)) => vec![self.key(name, place).into_bytes()],
+            None => vec![word.into()],
         };
         line.split(' ').flat_map(word).collect()
     }
@@ -116,7 +122,7 @@ impl Cores {
         let words = self.words(line);
         let row = row_of(&words).unwrap_or_else(|| panic!("no row for {line}"));
         assert!(row.arity.accepts(words.len()), "{line}");
-        let args = OwnedArgs::new(words.iter().map(String::as_bytes));
+        let args = OwnedArgs::new(words.iter().map(Vec::as_slice));
         let args = args.args();
         let home = usize::from(!far);
         let client = Client {
@@ -261,43 +267,18 @@ impl Cores {
     }
 }
 
-impl Cores {
-    /// A stream all of which is pending with one consumer of a group; and a group of many
-    /// consumers.
-    fn fill_groups(&mut self, size: usize, request: &str) {
-        for number in 1..=size {
-            self.ask(false, &format!("XADD y@1 {number} field v{number}"));
-        }
-        self.ask(false, "XGROUP CREATE y@1 g 0");
-        self.ask(false, "XGROUP CREATECONSUMER y@1 g idle");
-        self.ask(false, "XCLAIM y@1 g c 0 @ids FORCE JUSTID");
-        self.ask(false, "XPENDING y@1 g");
-        let pending = format!("*4\r\n:{size}\r\n");
-        assert!(self.reply.starts_with(pending.as_bytes()));
-        self.ask(false, "XGROUP CREATE w@0 g 0 MKSTREAM");
-        if request.contains("crowd") {
-            self.ask(false, "XGROUP CREATE y@1 crowd 0");
-            for number in 1..=size {
-                self.ask(
-                    false,
-                    &format!("XCLAIM y@1 crowd c{number} 0 {number} FORCE"),
-                );
-            }
-        }
-    }
-}
-
-fn row_of(words: &[String]) -> Option<&'static Row> {
+fn row_of(words: &[Vec<u8>]) -> Option<&'static Row> {
     let row = row(&words[0])?;
     if row.subcommands.is_empty() {
         return Some(row);
     }
-    let full = format!("{}|{}", row.name, words[1].to_lowercase());
+    let subcommand = String::from_utf8_lossy(&words[1]).to_lowercase();
+    let full = format!("{}|{subcommand}", row.name);
     row.subcommands.iter().find(|row| row.name == full)
 }
 
 fn row_of_case(case: &Case) -> &'static Row {
-    let words: Vec<String> = case.0.split(' ').map(str::to_owned).collect();
+    let words: Vec<Vec<u8>> = case.0.split(' ').map(Into::into).collect();
     row_of(&words).unwrap_or_else(|| panic!("no row for {}", case.0))
 }
 

@@ -1,6 +1,7 @@
 //! Arguments worth sending: few keys, so that commands meet; values and
 //! numbers at the edges.
 
+use super::payloads;
 use super::rng::Rng;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -222,7 +223,6 @@ impl Values {
             "id" | "max-deleted-id" if command.starts_with('x') => self.known_id(),
             "start" | "end" if command.starts_with('x') => self.bound_of_ids(),
             "threshold" if self.rng.one_in(2) => self.known_id(),
-            "entries-added" => self.number(),
             "score" if self.lexical => b"0".to_vec(),
             "score" | "weight" | "increment" if command.starts_with('z') => self.score(),
             "min" | "max" | "start" | "stop" if self.lexical => {
@@ -246,7 +246,7 @@ impl Values {
             "encoding" => self.one_of(&["u1", "i1", "u7", "i8", "u63", "i64", "i33", "u64"]),
             "increment" | "decrement" | "offset" | "start" | "end" | "stop" | "index" | "count"
             | "min-match-len" | "cursor" | "bit" | "min" | "max" | "len" | "maxlen" | "limit"
-            | "threshold" | "num-matches" => self.number(),
+            | "threshold" | "num-matches" | "entries-added" | "frequency" => self.number(),
             "numkeys" => self
                 .rng
                 .pick(&["1", "2", "2", "3", "0", "-1", "x"])
@@ -278,7 +278,18 @@ impl Values {
             "element" | "pivot" if !self.rng.one_in(3) => self.one_of(&["a", "b", "1", "-300"]),
             _ if is_key => self.key(command),
             _ if command.starts_with('x') => self.of_group(&name),
+            "ttl" | "serialized-value" => self.of_restore(&name),
             _ => self.value(),
+        }
+    }
+
+    /// Something for a placeholder of RESTORE.
+    fn of_restore(&mut self, name: &str) -> Vec<u8> {
+        match name {
+            "serialized-value" => payloads::any(&mut self.rng),
+            _ if self.rng.one_in(3) => self.time("milliseconds"),
+            _ if self.rng.one_in(3) => self.time("unix-time-milliseconds"),
+            _ => b"0".to_vec(),
         }
     }
 

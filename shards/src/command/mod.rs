@@ -671,6 +671,7 @@ pub static COMMANDS: &[&[Row]] = &[
     keys::expiry::COMMANDS,
     keys::object::COMMANDS,
     keys::relocate::COMMANDS,
+    keys::restore::COMMANDS,
     keys::scan::COMMANDS,
     memory::COMMANDS,
     lists::COMMANDS,

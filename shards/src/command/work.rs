@@ -18,7 +18,9 @@ use super::scanning::Scanning;
 use super::stored::{Made, Stored};
 use super::texts::Texts;
 use super::{Context, Outcome, Pieces, Sliced};
-use super::{apart, bitmaps, combining, geo, hashes, lists, sets, sort, streams, strings, zsets};
+use super::{
+    apart, bitmaps, combining, geo, hashes, keys, lists, sets, sort, streams, strings, zsets,
+};
 use crate::effects::Event;
 use crate::error::CommandError;
 use crate::value::{Copying, Purge, SetPlace, Zset, ZsetRemoval};
@@ -49,6 +51,8 @@ pub enum Work {
     Recording(Stored),
     /// A part of a sorted set, of which so many members are in it.
     Selecting(Zset, usize),
+    /// A payload that is being looked at.
+    Restore(Box<keys::restore::Job>),
     /// The copy of a value for another key.
     Clone(Box<Copying>),
     /// A value that is being written as bytes.

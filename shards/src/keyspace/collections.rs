@@ -198,6 +198,11 @@ impl Db<'_> {
         }
     }
 
+    /// Frees a value that no key holds, in slices if it is large.
+    pub fn bury_value(&mut self, value: Value) {
+        self.keyspace.graveyard.bury_part(value);
+    }
+
     /// Sets `key` to a collection, whatever it held; to nothing if it is empty.
     /// Whether the key exists afterwards.
     pub fn put_collection<C: Collection>(

@@ -3,7 +3,7 @@
 
 use super::entry::{CLOCK_MASK, Draft, Payload};
 use super::index::Position;
-use super::{Keyspace, hash};
+use super::{Db, Keyspace, hash};
 use crate::error::OutOfMemory;
 use crate::types::UnixMs;
 use crate::value::Owned;
@@ -68,6 +68,16 @@ impl Keyspace {
         let prefix = |key: &[u8]| Position::of_hash(hash(hasher, key)).prefix;
         store.insert(home, draft, prefix)?;
         Ok(Loaded::Stored)
+    }
+}
+
+impl Db<'_> {
+    /// Has a key be one that was used last so many seconds ago.
+    pub fn set_idle(&mut self, key: &[u8], idle_s: u64) {
+        let clock = clock_of(self.now, idle_s);
+        if let Some(place) = self.find(key) {
+            self.keyspace.store.touch(place, clock);
+        }
     }
 }
 

@@ -26,6 +26,7 @@ mod streams;
 use super::form::Form;
 use super::inflate::Inflating;
 use super::reader::{Fault, LoadError, Reader, Text};
+use crate::counted;
 use crate::types::UnixMs;
 use crate::value::{Growth, List, Owned, Value, copy};
 use making::{Fields, Making, Members, Scored};
@@ -35,6 +36,10 @@ use streams::Streaming;
 
 /// So many bytes are as much work as an element.
 const WORK_BYTES: usize = 256;
+
+/// To find a place for an element of a large collection is as much work as so many
+/// elements are that are only gone through.
+const FOUND: usize = 4;
 
 /// Bytes that a budget of elements may be spent on.
 fn bytes_of(budget: usize) -> usize {
@@ -56,12 +61,16 @@ pub struct Terms<'a> {
 /// They are no value of this form, and where. Or there is no memory.
 pub fn decode(form: Form, bytes: &[u8], terms: &Terms<'_>) -> Result<Option<Owned>, LoadError> {
     let mut decoder = Decoder::new(form);
-    let value = decoder.go_on(bytes, terms, usize::MAX)?;
+    let value = loop {
+        if let Some(value) = decoder.go_on(bytes, terms, usize::MAX)? {
+            break value;
+        }
+    };
     if decoder.at != bytes.len() {
         let kind = Fault::Corrupt("a value is followed by bytes that are not its own");
         return Err(LoadError::new(decoder.at, kind));
     }
-    Ok(value.flatten())
+    Ok(value)
 }
 
 /// The text that a value of this form is, if it is no more than that.
@@ -75,6 +84,41 @@ pub fn plain_text(form: Form, bytes: &[u8]) -> Option<&[u8]> {
         },
         _ => None,
     }
+}
+
+/// About how many elements the bytes say that there are to go through, or more. It may
+/// be anything: nothing was looked at.
+pub fn elements_told(form: Form, bytes: &[u8]) -> u64 {
+    /// The least that an element takes among others, about.
+    const ELEMENT: u64 = 8;
+    let mut reader = Reader::new(bytes, 0);
+    let (told, each) = match form {
+        Form::String => (text_len(&mut reader), WORK_BYTES as u64),
+        Form::List | Form::Set | Form::Zset | Form::ZsetText | Form::Hash | Form::HashValkey => {
+            (reader.length(), 1)
+        }
+        Form::HashDeadlines => (reader.ms().and_then(|_| reader.length()), 1),
+        Form::HashListpackEx => {
+            let len = reader.ms().and_then(|_| text_len(&mut reader));
+            (len, ELEMENT)
+        }
+        Form::Quicklist | Form::Quicklist2 | Form::Stream | Form::Stream2 | Form::Stream3 => {
+            (Ok(bytes.len() as u64), ELEMENT)
+        }
+        _ => (text_len(&mut reader), ELEMENT),
+    };
+    told.unwrap_or_default()
+        .checked_div(each)
+        .unwrap_or_default()
+}
+
+/// How long a text is when it is decompressed.
+fn text_len(reader: &mut Reader<'_>) -> Result<u64, Fault> {
+    Ok(match reader.text()? {
+        Text::Int(_) => 0,
+        Text::Raw(text) => text.len() as u64,
+        Text::Lzf(_, len) => len,
+    })
 }
 
 /// A value that is being decoded.
@@ -157,6 +201,7 @@ impl Decoder {
             State::Copying(place, text) => {
                 let end = place.end.min(place.start.saturating_add(bytes_of(budget)));
                 text.extend_from_slice(bytes.get(place.start..end).unwrap_or_default());
+                counted::copied(end.saturating_sub(place.start));
                 place.start = end;
                 if place.start < place.end {
                     return Ok(None);
@@ -253,7 +298,10 @@ impl Decoder {
                 return Ok(Some(Some(value)));
             }
             let row = rows.read(bytes, reader)?;
-            let cost = row.bytes().div_euclid(WORK_BYTES).saturating_add(1);
+            let each = if making.is_large() { FOUND } else { 1 };
+            let cost = row.bytes().div_euclid(WORK_BYTES).saturating_add(each);
+            counted::elements(1);
+            counted::copied(row.bytes());
             if row.deadline.is_none_or(|at| at > terms.now) {
                 making.add(&row, growth)?;
             }

@@ -2,6 +2,7 @@
 
 use super::lzf::{Inflater, LzfError};
 use super::reader::Fault;
+use crate::counted;
 use std::ops::Range;
 
 /// See the module.
@@ -27,7 +28,10 @@ impl Inflating {
     /// Goes on by about so many bytes; whether there are more.
     pub fn go_on(&mut self, bytes: &[u8], budget: usize) -> Result<bool, Fault> {
         let packed = bytes.get(self.place.clone()).unwrap_or_default();
-        Ok(self.inflater.go_on(packed, &mut self.text, budget)?)
+        let before = self.text.len();
+        let more = self.inflater.go_on(packed, &mut self.text, budget)?;
+        counted::copied(self.text.len().saturating_sub(before));
+        Ok(more)
     }
 
     /// The text, when there is no more.

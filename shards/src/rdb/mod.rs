@@ -44,7 +44,7 @@ mod reader;
 mod scan;
 
 pub use crc64::Crc64;
-pub use decode::{Decoder, Terms, decode, plain_text};
+pub use decode::{Decoder, Terms, decode, elements_told, plain_text};
 pub use encode::file::{
     Meta, aux, encode_entry, encode_entry_head, file_end, file_head, function, resize_db, select_db,
 };
@@ -56,4 +56,4 @@ pub use scan::{Entry, Item, Scanner, Skipped};
 
 #[cfg(test)]
 #[path = "../../tests/rdb/written.rs"]
-mod written;
+pub mod written;

@@ -1,14 +1,15 @@
 //! Commands on keys of any type, and on whole databases.
 //!
 //! Deadlines are in [`expiry`], what looks for keys in [`scan`], and what looks
-//! at how values are kept in [`object`]; [`dump`] makes bytes of them; [`relocate`] has those that bring a value
-//! to another key.
+//! at how values are kept in [`object`]. [`relocate`] has those that bring a value to
+//! another key; [`dump`] makes bytes of one, [`restore`] makes it of them.
 
 pub mod dump;
 pub mod expiry;
 pub mod object;
 mod rebuild;
 pub mod relocate;
+pub mod restore;
 pub mod scan;
 
 use super::spec::{Arity, Group, KeySpec, flags};

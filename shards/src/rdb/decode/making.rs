@@ -43,6 +43,17 @@ impl Making {
         }
     }
 
+    /// Whether elements are looked for in a table or a tree.
+    #[inline]
+    pub fn is_large(&self) -> bool {
+        matches!(
+            self,
+            Self::Set(Members::Large(_))
+                | Self::Zset(Scored::Large(_))
+                | Self::Hash(Fields::Large(_))
+        )
+    }
+
     /// What there is of it, if that is no longer compact.
     pub fn into_made(self) -> Option<Value> {
         match self {

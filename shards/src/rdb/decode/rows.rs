@@ -40,11 +40,14 @@ enum Blob {
     Own(Vec<u8>),
 }
 
+/// So many texts are begun at once.
+const TOGETHER: usize = 64;
+
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
     Row,
-    /// Nothing yet: a large text is being decompressed.
+    /// Nothing yet: a large text is being decompressed, or many have had nothing in them.
     Pause,
     End,
 }
@@ -139,7 +142,7 @@ impl Rows {
         reader: &mut Reader<'_>,
         budget: usize,
     ) -> Result<Next, Fault> {
-        loop {
+        for _ in 0..TOGETHER {
             if let Some((inflating, is_plain)) = &mut self.inflating {
                 if inflating.go_on(bytes, budget)? {
                     return Ok(Next::Pause);
@@ -165,6 +168,7 @@ impl Rows {
             self.left = left;
             self.read_blob(bytes, reader)?;
         }
+        Ok(Next::Pause)
     }
 
     /// Reads a text with elements.

@@ -127,6 +127,10 @@ impl Streaming {
             };
             self.left = left;
             self.read_node(reader)?;
+            *budget = budget.saturating_sub(1);
+            if *budget == 0 {
+                return Ok(true);
+            }
         }
     }
 

@@ -156,6 +156,9 @@ fn lists() {
             .is_none()
     );
     assert!(whole_and_sliced(Form::List, &len(0)).unwrap().is_none());
+    let many_empty = list(&vec![node(2, &empty); 300]);
+    let none = whole_and_sliced(Form::Quicklist2, &many_empty).unwrap();
+    assert!(none.is_none());
     for kind in [0, 3, 1 << 40] {
         let unknown = Fault::Corrupt("a list's node is of no known kind");
         refused(Form::Quicklist2, &list(&[node(kind, &row)]), unknown);

@@ -9,6 +9,7 @@
 //! The last number is how many elements precede it in the entry. `ms` and `seq` are
 //! counted from the key of the node.
 
+use crate::counted;
 use crate::number::parse_i64;
 use crate::rdb::decode::WORK_BYTES;
 use crate::rdb::decode::packed::Row;
@@ -108,6 +109,8 @@ impl Node {
             let before = self.row.at();
             self.entry(text, entries, limits)?;
             let passed = self.row.at().saturating_sub(before);
+            counted::elements(1);
+            counted::copied(passed);
             let cost = passed.div_euclid(WORK_BYTES).saturating_add(1);
             *budget = budget.saturating_sub(cost);
             if *budget == 0 {
