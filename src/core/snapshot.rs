@@ -55,6 +55,8 @@ pub struct Walk {
     pub unwritten: Arc<AtomicUsize>,
     /// Keys in what it has given.
     pub keys: u64,
+    /// Beside clients it goes on then.
+    pub rests_until: Instant,
     /// Who is to hear of the end.
     pub asked: QuestionId,
 }

@@ -91,7 +91,7 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
         }
         if core.snapshots.is_busy {
             core.now = clock::now();
-            busy |= snapshots::turn(core);
+            busy |= snapshots::turn(core, pace.has_traffic());
         }
         if pace.ticks() {
             pace.more = background(core, listeners);

@@ -106,7 +106,12 @@ impl Pace {
 
     /// Whether to wait in the ring rather than to park, where the end of jobs is heard of.
     pub fn lingers(&self, jobs: bool) -> bool {
-        self.more || !jobs && self.now.duration_since(self.last_traffic) < LINGER
+        self.more || !jobs && self.has_traffic()
+    }
+
+    /// There was something to do of late.
+    pub fn has_traffic(&self) -> bool {
+        self.now.duration_since(self.last_traffic) < LINGER
     }
 
     /// There is something to do.

@@ -31,9 +31,10 @@ pub const CONDUCTOR: ShardId = ShardId(0);
 /// Whether anything is due is looked at so often.
 const LOOK_MS: i64 = 100;
 
-/// Goes on with what is under way; whether there was anything to do.
+/// Goes on with what is under way; whether there was anything to do. `traffic` says that
+/// clients have asked for something of late.
 #[cold]
-pub fn turn(core: &mut Core) -> bool {
+pub fn turn(core: &mut Core, traffic: bool) -> bool {
     let mut works = false;
     for reply in std::mem::take(&mut core.own_replies) {
         match &core.conductor().reload {
@@ -42,7 +43,7 @@ pub fn turn(core: &mut Core) -> bool {
         }
         works = true;
     }
-    works |= walk::go_on(core) | loading::go_on(core);
+    works |= walk::go_on(core, traffic) | loading::go_on(core);
     let conductor = core.snapshots.conductor.as_ref();
     let awaits = conductor.is_some_and(|conductor| {
         let saving = conductor.saving.as_ref();

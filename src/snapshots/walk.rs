@@ -13,8 +13,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-/// What a turn may spend on it.
+/// What a turn may spend on it while no client asks for anything.
 const SLICE: Duration = Duration::from_micros(200);
+/// The same beside clients, and how long the shard is theirs alone after that: nobody waits
+/// for a dump as for a reply, and a machine has few CPUs for shards, writer and clients.
+const SLICE_BESIDE: Duration = Duration::from_micros(100);
+const REST: Duration = Duration::from_micros(200);
 /// Bytes of a shard that wait for the writer, but for what one step makes.
 const UNWRITTEN_MAX: usize = 4 << 20;
 
@@ -25,19 +29,26 @@ pub fn begin(core: &mut Core, to: Sender<Given>, unwritten: Arc<AtomicUsize>, as
         to,
         unwritten,
         keys: 0,
+        rests_until: Instant::now(),
         asked,
     });
     core.snapshots.is_busy = true;
 }
 
-/// Goes on for as long as others can wait; whether it did anything.
-pub fn go_on(core: &mut Core) -> bool {
+/// Goes on for as long as others can wait; whether it did anything. `traffic` says that
+/// there are others.
+pub fn go_on(core: &mut Core, traffic: bool) -> bool {
     let Some(mut walk) = core.snapshots.walk.take() else {
         return false;
     };
     let began = Instant::now();
     let mut worked = false;
-    while walk.unwritten.load(Ordering::Relaxed) < UNWRITTEN_MAX && began.elapsed() < SLICE {
+    let slice = match traffic {
+        true if began < walk.rests_until => Duration::ZERO,
+        true => SLICE_BESIDE,
+        false => SLICE,
+    };
+    while walk.unwritten.load(Ordering::Relaxed) < UNWRITTEN_MAX && began.elapsed() < slice {
         let more = core.node.go_on_cut(core.now);
         worked |= more | give(core, &mut walk);
         if !core.node.is_being_cut() {
@@ -49,6 +60,9 @@ pub fn go_on(core: &mut Core) -> bool {
         if !more {
             break;
         }
+    }
+    if worked {
+        walk.rests_until = Instant::now() + REST;
     }
     core.deliver();
     core.snapshots.walk = Some(walk);
