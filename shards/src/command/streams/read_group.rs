@@ -69,7 +69,11 @@ impl Wanted {
             b"$" => Err(LAST),
             b"+" => Err(FINAL),
             b">" => Ok(Self::New),
-            _ => Ok(Self::Pending(ids::strict(id, 0)?)),
+            _ => Ok(match ids::strict(id, 0)? {
+                // Redis knows `>` by this id.
+                StreamId::MAX => Self::New,
+                id => Self::Pending(id),
+            }),
         }
     }
 }
