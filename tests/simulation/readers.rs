@@ -329,9 +329,18 @@ impl Readers {
 
     /// Somebody who has no request under way sends one.
     fn act(&mut self, index: usize) -> Result<(), String> {
-        let id = self.people[index].id;
-        let adds = matches!(self.people[index].role, Role::Adds);
-        if self.asked.contains_key(&id) || self.is_calm && adds && !self.rng.one_in(10) {
+        if !self.is_calm || !matches!(self.people[index].role, Role::Adds) {
+            return self.request(index);
+        }
+        // Then all who add do so at once: somebody's turn is not over when the next comes.
+        if self.rng.one_in(20) {
+            (0..ADDERS).try_for_each(|adder| self.request(adder))?;
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, index: usize) -> Result<(), String> {
+        if self.asked.contains_key(&self.people[index].id) {
             return Ok(());
         }
         let mut role = std::mem::replace(&mut self.people[index].role, Role::Adds);
@@ -347,7 +356,8 @@ impl Readers {
     }
 
     fn add(&mut self) -> (Vec<String>, What) {
-        let mut streams = vec![self.rng.below(STREAMS)];
+        let streams = if self.is_calm { 2 } else { STREAMS };
+        let mut streams = vec![self.rng.below(streams)];
         if self.rng.one_in(3) {
             let others = (0..STREAMS).filter(|it| *it != streams[0]);
             let others: Vec<usize> = others.filter(|_| self.rng.one_in(2)).collect();
