@@ -270,6 +270,10 @@ fn on_streams() -> Vec<Scenario> {
     let all = words("XREADGROUP GROUP g c STREAMS a >");
     let grouped = [&entries[..], &[&group]].concat();
     let read = [&grouped[..], &[&all]].concat();
+    let claim = |command: &str, options: &str| {
+        let ids: Vec<String> = (21..81).map(|id| id.to_string()).collect();
+        words(format!("{command} {} {options}", ids.join(" ")).trim_end())
+    };
     vec![
         once(&[], &long),
         once(&entries, &long),
@@ -284,6 +288,14 @@ fn on_streams() -> Vec<Scenario> {
         once(&grouped, "XREADGROUP GROUP g c COUNT 3 STREAMS a >"),
         once(&grouped, "XREADGROUP GROUP g c NOACK STREAMS a >"),
         once(&read, "XREADGROUP GROUP g c STREAMS a 0"),
+        once(&grouped, "XGROUP CREATE a h 0"),
+        once(&grouped, "XGROUP CREATECONSUMER a g d"),
+        with(&grouped, claim("XCLAIM a g d 0", "FORCE JUSTID")),
+        with(&read, claim("XCLAIM a g d 0", "RETRYCOUNT 7")),
+        with(&read, claim("XACKDEL a g DELREF IDS 60", "")),
+        once(&read, "XAUTOCLAIM a g d 0 9 COUNT 60"),
+        once(&read, "XGROUP DELCONSUMER a g c"),
+        once(&read, "COPY a b"),
         once(&read, "DUMP a"),
     ]
 }
