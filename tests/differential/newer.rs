@@ -100,18 +100,8 @@ fn what_is_acknowledged_goes_with_regard_to_other_groups() {
         client.call(&["XGROUP", "CREATE", "s", "g", "0"]);
         client.call(&["XGROUP", "CREATE", "s", "h", "0"]);
         client.call(&["XREADGROUP", "GROUP", "g", "a", "STREAMS", "s", ">"]);
-        let some = [
-            "XREADGROUP",
-            "GROUP",
-            "h",
-            "b",
-            "COUNT",
-            "2",
-            "STREAMS",
-            "s",
-            ">",
-        ];
-        client.call(&some);
+        let some = "XREADGROUP GROUP h b COUNT 2 STREAMS s >";
+        client.call(&some.split(' ').collect::<Vec<_>>());
         for (request, reply) in [
             // Another group still has it, and nothing more to read of it.
             ("XACKDEL s g IDS 1 1", "*1\r\n:1\r\n"),
