@@ -73,8 +73,8 @@ def start(cpus, command):
 
 servers = [
     ("redis-server", *start("0", ["redis-server", "--save", "", "--appendonly", "no"]), False),
-    ("one shard", *start("0", [CORDIS, "--shards", "1"]), False),
-    ("two shards, one hop", *start("0,1", [CORDIS, "--shards", "2"]), False),
+    ("one shard", *start("0", [CORDIS, "--save", "", "--shards", "1"]), False),
+    ("two shards, one hop", *start("0,1", [CORDIS, "--save", "", "--shards", "2"]), False),
 ]
 servers.append(("two shards, spread", *servers[2][1:3], True))
 try:

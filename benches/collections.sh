@@ -17,7 +17,7 @@ cpu_us() { awk -v hz="$(getconf CLK_TCK)" '{ sub(/^.*\) /, ""); print ($12 + $13
 redis_port=$(free_port) cordis_port=$(free_port)
 taskset -c 0 redis-server --port "$redis_port" --bind 127.0.0.1 --save '' --appendonly no >/dev/null 2>&1 &
 redis_pid=$!
-taskset -c 0 target/release/cordis-server --port "$cordis_port" --bind 127.0.0.1 --shards 1 >/dev/null 2>&1 &
+taskset -c 0 target/release/cordis-server --port "$cordis_port" --bind 127.0.0.1 --save '' --shards 1 >/dev/null 2>&1 &
 cordis_pid=$!
 trap 'kill $redis_pid $cordis_pid 2>/dev/null; wait 2>/dev/null || true' EXIT
 for port in $redis_port $cordis_port; do

@@ -15,7 +15,7 @@ import time
 COUNT = 1_000_000
 SERVERS = [
     ["redis-server", "--save", "", "--appendonly", "no"],
-    ["target/release/cordis-server", "--shards", "1"],
+    ["target/release/cordis-server", "--save", "", "--shards", "1"],
 ]
 
 

@@ -50,7 +50,7 @@ cordis_port=$(free_port)
 taskset -c "$server_cpus" redis-server --port "$redis_port" --bind 127.0.0.1 --save '' --appendonly no --dir "$work" >"$work/redis.log" 2>&1 &
 redis_pid=$!
 pids+=("$redis_pid")
-taskset -c "$server_cpus" target/release/cordis-server --port "$cordis_port" --bind 127.0.0.1 --shards "$shards" --dir "$work" >"$work/cordis.log" 2>&1 &
+taskset -c "$server_cpus" target/release/cordis-server --port "$cordis_port" --bind 127.0.0.1 --save '' --shards "$shards" --dir "$work" >"$work/cordis.log" 2>&1 &
 cordis_pid=$!
 pids+=("$cordis_pid")
 wait_for "$redis_port"

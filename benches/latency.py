@@ -56,7 +56,7 @@ class Server:
             command = ["redis-server", *common, "--save", "", "--appendonly", "no", "--maxclients", "15000"]
         else:
             program = os.path.join(ROOT, "target/release/cordis-server")
-            command = [program, *common, "--shards", str(options.shards), "--maxclients", "15000"]
+            command = [program, *common, "--save", "", "--shards", str(options.shards), "--maxclients", "15000"]
         # Whatever else runs on this machine has the CPUs that the server leaves free.
         self.process = subprocess.Popen(
             ["nice", "-n", "-20", "taskset", "-c", options.server_cpus, *command], stdout=subprocess.DEVNULL)

@@ -51,7 +51,7 @@ class Server:
             self.port = probe.getsockname()[1]
         self.process = subprocess.Popen(
             ["taskset", "-c", cpus, "target/release/cordis-server", "--port", str(self.port),
-             "--bind", "127.0.0.1", "--shards", str(shards)], stdout=subprocess.DEVNULL)
+             "--bind", "127.0.0.1", "--save", "", "--shards", str(shards)], stdout=subprocess.DEVNULL)
         atexit.register(self.process.kill)
         for _ in range(100):
             try:

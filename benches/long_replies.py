@@ -95,7 +95,7 @@ def main():
     os.sched_setaffinity(0, {1})
     servers = [
         Server("redis-server", ["redis-server", "--save", ""]),
-        Server("cordis", ["target/release/cordis-server", "--shards", "1"]),
+        Server("cordis", ["target/release/cordis-server", "--save", "", "--shards", "1"]),
     ]
     try:
         for kind in KINDS:

@@ -18,7 +18,7 @@ import time
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 3
 SERVERS = {
     "redis-server": ["redis-server", "--save", ""],
-    "cordis": ["target/release/cordis-server", "--shards", "1"],
+    "cordis": ["target/release/cordis-server", "--save", "", "--shards", "1"],
 }
 
 

@@ -7,9 +7,11 @@ mod support;
 #[path = "persistence/trouble.rs"]
 mod trouble;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use support::client::{Client, Value};
 use support::server::{CORDIS, Server, TempDir, free_port, info_field, mortal};
 use support::state::{changes, difference_of_states};
@@ -385,4 +387,122 @@ fn clients_are_told_of_loading() {
     assert_eq!(info(&mut client, "loading"), "0");
     client.send(&["SHUTDOWN", "NOSAVE"]);
     assert!(server.wait().expect("it is ours").success());
+}
+
+/// Each connection's blocks are in the dump up to one of them, and each on all shards or
+/// on none.
+#[test]
+fn a_dump_under_load_is_of_one_instant() {
+    const WRITERS: usize = 3;
+    const KEYS: usize = 40;
+    let dir = TempDir::new();
+    let mset = |writer: usize, number: u64| {
+        let pairs = (0..KEYS).flat_map(|key| [format!("{writer}:{key}"), number.to_string()]);
+        ["MSET".to_owned()]
+            .into_iter()
+            .chain(pairs)
+            .collect::<Vec<_>>()
+    };
+    let server = cordis_in(dir.path(), 3, &[]);
+    fill(&mut server.connect());
+    let answered: [AtomicU64; WRITERS] = Default::default();
+    let over = AtomicBool::new(false);
+    let (before, after) = std::thread::scope(|scope| {
+        for (writer, answered) in answered.iter().enumerate() {
+            let (mut client, over) = (server.connect(), &over);
+            scope.spawn(move || {
+                for number in 1.. {
+                    ok(
+                        &mut client,
+                        &mset(writer, number)
+                            .iter()
+                            .map(String::as_str)
+                            .collect::<Vec<_>>(),
+                    );
+                    answered.store(number, Ordering::SeqCst);
+                    if over.load(Ordering::SeqCst) {
+                        return;
+                    }
+                }
+            });
+        }
+        let all = || answered.each_ref().map(|it| it.load(Ordering::SeqCst));
+        wait_until("all write", || all().iter().all(|number| *number > 10));
+        let mut client = server.connect();
+        let before = all();
+        let started = client.call(&["BGSAVE"]);
+        assert_eq!(started.raw, b"+Background saving started\r\n");
+        let after = all();
+        wait_for_dump(&mut client);
+        over.store(true, Ordering::SeqCst);
+        (before, after)
+    });
+    assert_eq!(names(dir.path()), ["dump.rdb"]);
+    drop(server);
+    let server = cordis_in(dir.path(), 2, &[]);
+    let mut client = server.connect();
+    for writer in 0..WRITERS {
+        let mut mget = vec!["MGET".to_owned()];
+        mget.extend((0..KEYS).map(|key| format!("{writer}:{key}")));
+        let reply = client.call(&mget).value();
+        let values: BTreeSet<String> = reply.items().iter().map(Value::text).collect();
+        assert_eq!(values.len(), 1, "a part of a MSET: {values:?}");
+        let number: u64 = values
+            .first()
+            .and_then(|it| it.parse().ok())
+            .expect("a number");
+        // One more may have been done and not answered.
+        let range = before[writer]..=after[writer] + 1;
+        assert!(range.contains(&number), "{number} is not in {range:?}");
+    }
+}
+
+/// Libraries of functions, which this server cannot run, are not lost.
+#[test]
+fn what_is_kept_of_redis_goes_back_to_it() {
+    let dir = TempDir::new();
+    let library = "#!lua name=lib\nredis.register_function('f', function() return 7 end)";
+    {
+        let redis = redis_in(dir.path());
+        let mut client = redis.connect();
+        assert_eq!(
+            client.call(&["FUNCTION", "LOAD", library]).raw,
+            b"$3\r\nlib\r\n"
+        );
+        ok(&mut client, &["SET", "a", "1"]);
+        ok(&mut client, &["SAVE"]);
+    }
+    {
+        let cordis = cordis_in(dir.path(), 2, &[]);
+        let mut client = cordis.connect();
+        ok(&mut client, &["SET", "b", "2"]);
+        ok(&mut client, &["DEBUG", "RELOAD"]);
+        ok(&mut client, &["SAVE"]);
+    }
+    let redis = redis_in(dir.path());
+    let mut client = redis.connect();
+    assert_eq!(client.call(&["FCALL", "f", "0"]).raw, b":7\r\n");
+    assert_eq!(
+        client.call(&["MGET", "a", "b"]).raw,
+        b"*2\r\n$1\r\n1\r\n$1\r\n2\r\n"
+    );
+}
+
+#[test]
+fn what_is_due_when_a_dump_is_loaded_is_not_there() {
+    let dir = TempDir::new();
+    {
+        let cordis = cordis_in(dir.path(), 2, &[]);
+        let mut client = cordis.connect();
+        // Whoever looks at it would delete it.
+        ok(&mut client, &["DEBUG", "SET-ACTIVE-EXPIRE", "0"]);
+        ok(&mut client, &["SET", "due", "v", "PX", "1"]);
+        ok(&mut client, &["SET", "stays", "v"]);
+        ok(&mut client, &["SAVE"]);
+    }
+    let server = cordis_in(dir.path(), 2, &[]);
+    let mut client = server.connect();
+    assert_eq!(client.call(&["DBSIZE"]).raw, b":1\r\n");
+    assert_eq!(info(&mut client, "rdb_last_load_keys_expired"), "1");
+    assert_eq!(info(&mut client, "rdb_last_load_keys_loaded"), "1");
 }
