@@ -38,6 +38,7 @@ use crate::error::OutOfMemory;
 use crate::rdb::{self, Encoder, Meta};
 use crate::types::{DbIndex, Settings};
 use crate::value::{Encoding, Value};
+use std::collections::VecDeque;
 
 /// From so many bytes on a chunk is closed.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -117,7 +118,11 @@ pub struct Cut {
     state: State,
     open: Chunk,
     closed: Vec<Chunk>,
-    large: Vec<Large>,
+    /// First those in the store, then those that were handed over, which may be many; of
+    /// those the first streams if any does.
+    large: VecDeque<Large>,
+    /// How many are in the store.
+    homes: usize,
     /// The last pieces of a value that streams.
     tail: Vec<Chunk>,
     /// Keys for whose values nobody need wait any more.
@@ -137,7 +142,8 @@ impl Cut {
             state: State::Made,
             open: Chunk::default(),
             closed: Vec::new(),
-            large: Vec::new(),
+            large: VecDeque::new(),
+            homes: 0,
             tail: Vec::new(),
             ended: Vec::new(),
             whole: 0,
@@ -214,17 +220,28 @@ impl Cut {
 
     /// The large value of an entry that is being encoded.
     fn number_of(&self, entry: EntryRef<'_>) -> Option<usize> {
-        if self.large.is_empty() || entry.outside().is_none() {
+        if self.homes == 0 || entry.outside().is_none() {
             return None;
         }
-        let is_it =
-            |large: &Large| matches!(large.at, Place::Home(..)) && *large.key == *entry.key();
-        self.large.iter().position(is_it)
+        let mut homes = self.large.iter().take(self.homes);
+        homes.position(|large| *large.key == *entry.key())
+    }
+
+    /// Takes one out; those behind it move up.
+    fn remove(&mut self, number: usize) -> Large {
+        self.homes -= usize::from(number < self.homes);
+        let large = self.large.remove(number);
+        large.expect("it is one of them")
+    }
+
+    /// Of which pieces may be there, or have been given away.
+    fn begun(&mut self) -> impl Iterator<Item = &mut Large> {
+        self.large.iter_mut().take(self.homes + 1)
     }
 
     /// Encodes the rest of a large value in one piece.
     fn finish(&mut self, number: usize, entry: EntryRef<'_>) -> Result<(), OutOfMemory> {
-        let mut large = self.large.remove(number);
+        let mut large = self.remove(number);
         self.whole += 1;
         let (value, compress) = (entry.value(), self.compress);
         let encoder = &mut large.encoder;
@@ -252,58 +269,71 @@ impl Cut {
         bytes.try_reserve(SPARE_BYTES)?;
         rdb::select_db(self.db, &mut bytes)?;
         rdb::encode_entry_head(key, value, &meta_of(entry), self.compress, &mut bytes)?;
-        self.large.push(Large {
+        let is_home = matches!(at, Place::Home(..));
+        let large = Large {
             key: crate::value::copy(key)?.into_boxed_slice(),
             at,
             encoder: Encoder::new(value),
             bytes,
             pieces: Vec::new(),
             streams: false,
-        });
+        };
+        self.homes += usize::from(is_home);
+        match is_home {
+            true => self.large.push_front(large),
+            false => self.large.push_back(large),
+        }
         Ok(())
     }
 
     /// The large value of an entry that is about to be removed is the snapshot's from now
     /// on; the entry has an empty one of its type instead.
     pub fn hand_over(&mut self, entry: &mut EntryMut<'_>) {
-        let mut number = self.number_of(entry.look());
-        if number.is_none() {
+        let known = self.number_of(entry.look());
+        if known.is_none() {
             let empty = Place::Left(Value::String(Vec::new()));
             if self.add_large(entry.look(), empty).is_err() {
                 return self.lose();
             }
-            number = self.large.len().checked_sub(1);
         }
-        let large = number.and_then(|number| self.large.get_mut(number));
-        let (Some(large), Some(value)) = (large, entry.outside()) else {
+        let last = self.large.len() - 1;
+        let Some(value) = entry.outside() else {
             return;
         };
         let empty = Value::from_flat(value.type_of(), Encoding::Listpack, Vec::new());
         let left = Place::Left(std::mem::replace(value, empty));
+        let large = &mut self.large[known.unwrap_or(last)];
         if let Place::Home(_, waited) = std::mem::replace(&mut large.at, left) {
             self.ended.extend(waited);
+        }
+        if let Some(number) = known {
+            let large = self.remove(number);
+            let streams = |large: &Large| large.streams;
+            let behind = self.large.get(self.homes).is_some_and(streams);
+            self.large.insert(self.homes + usize::from(behind), large);
         }
     }
 
     /// The large value that the walk is to go on with: one that streams, or one that was
     /// handed over and takes memory, or the first.
     pub fn next_large(&self) -> Option<usize> {
-        let find = |is: fn(&Large) -> bool| self.large.iter().position(is);
-        let left = || find(|large| matches!(large.at, Place::Left(_)));
+        let mut begun = self.large.iter().take(self.homes + 1);
+        let left = || (self.homes < self.large.len()).then_some(self.homes);
         let first = || (!self.large.is_empty()).then_some(0);
-        find(|large| large.streams).or_else(left).or_else(first)
+        let streams = begun.position(|large| large.streams);
+        streams.or_else(left).or_else(first)
     }
 
     /// The large value for which somebody waits by this key.
     pub fn waited_for(&self, key: Located) -> Option<usize> {
         let is_it =
             |large: &Large| matches!(large.at, Place::Home(_, Some(waited)) if waited == key);
-        self.large.iter().position(is_it)
+        self.large.iter().take(self.homes).position(is_it)
     }
 
     /// Nobody waits any more: the store cannot be reached.
     pub fn forget_waiting(&mut self) {
-        for large in &mut self.large {
+        for large in self.large.iter_mut().take(self.homes) {
             if let Place::Home(_, waited) = &mut large.at {
                 self.ended.extend(waited.take());
             }
@@ -363,7 +393,7 @@ impl Cut {
     }
 
     fn step_over(&mut self, number: usize) -> Step {
-        let large = self.large.remove(number);
+        let large = self.remove(number);
         match self.end(large) {
             Ok(left) => Step::Over(left),
             Err(_) => {
@@ -409,20 +439,20 @@ impl Cut {
 
     /// Whether pieces of a value have been given away, and not all of them.
     fn streams(&self) -> bool {
-        !self.tail.is_empty() || self.large.iter().any(|large| large.streams)
+        let mut begun = self.large.iter().take(self.homes + 1);
+        !self.tail.is_empty() || begun.any(|large| large.streams)
     }
 
     /// Gives away what is there of a value that streams; whether there will be more.
     fn give_stream(&mut self, to: &mut Vec<Chunk>) -> bool {
         to.append(&mut self.tail);
-        let large = self.large.iter_mut().find(|large| large.streams);
+        let large = self.begun().find(|large| large.streams);
         large.map(|large| to.append(&mut large.pieces)).is_some()
     }
 
     /// Has a value stream of which there are pieces, if there is one.
     fn begin_stream(&mut self, to: &mut Vec<Chunk>) -> bool {
-        let mut all = self.large.iter_mut();
-        let Some(large) = all.find(|large| !large.pieces.is_empty()) else {
+        let Some(large) = self.begun().find(|large| !large.pieces.is_empty()) else {
             return false;
         };
         large.streams = true;
@@ -433,7 +463,9 @@ impl Cut {
     /// Frees some of what nobody will take; whether there was any.
     pub fn free_some(&mut self) -> bool {
         self.open = Chunk::default();
-        let pieces = self.large.iter_mut().map(|large| &mut large.pieces);
+        let next = self.next_large();
+        let pieces = next.and_then(|number| self.large.get_mut(number));
+        let pieces = pieces.map(|large| &mut large.pieces);
         let mut all = [&mut self.closed, &mut self.tail].into_iter().chain(pieces);
         let Some(chunks) = all.find(|chunks| !chunks.is_empty()) else {
             return false;

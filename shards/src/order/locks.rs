@@ -449,6 +449,18 @@ impl Locks {
         claims.filter_map(|claim| Some(self.holdings.get(claim.holding as usize)?.ticket))
     }
 
+    /// Whether somebody has been granted a key to write.
+    pub fn is_held_alone(&self, key: u64) -> bool {
+        let queue = self.keys.find(key, |queue| queue.key == key);
+        queue.is_some_and(|queue| match &queue.all {
+            None => queue.only.exclusive,
+            Some(all) => {
+                let holder = all.claims.front().filter(|_| all.granted > 0);
+                holder.is_some_and(|holder| holder.exclusive)
+            }
+        })
+    }
+
     /// Whether what was granted to a ticket is enough for this.
     pub fn holds(&self, ticket: Ticket, lock: Lock) -> bool {
         let number = self.tickets.get(&ticket);
