@@ -230,9 +230,10 @@ impl Node {
     }
 
     /// The snapshot that is under way is of no use: no more chunks come of it. It is over
-    /// when [`Node::is_being_cut`] says so: the walk goes on to its end, which takes little.
+    /// when [`Node::is_being_cut`] says so: the walk goes on to its end, which takes little,
+    /// with [`Node::go_on`].
     pub fn abandon_cut(&mut self) {
-        self.site.shard.abandon_cut();
+        self.site.abandon_cut();
     }
 
     /// Has a request run on the shard that owns its keys, after all that its client has

@@ -43,6 +43,8 @@ pub(super) struct Snapshot {
     /// By the hash of their keys.
     encoded: HashMap<u64, Encoded, ahash::RandomState>,
     hurried: VecDeque<Located>,
+    /// Nobody takes what it makes: its walk goes on by itself.
+    abandoned: bool,
 }
 
 impl Snapshot {
@@ -51,6 +53,7 @@ impl Snapshot {
             standing: None,
             encoded: HashMap::with_hasher(hasher),
             hurried: VecDeque::new(),
+            abandoned: false,
         }
     }
 
@@ -59,10 +62,10 @@ impl Snapshot {
         self.standing.is_some()
     }
 
-    /// Whether somebody waits for a value to be encoded.
+    /// Whether somebody waits for a value to be encoded, or for the end of all this.
     #[inline]
     pub fn is_hurried(&self) -> bool {
-        !self.hurried.is_empty()
+        !self.hurried.is_empty() || self.abandoned
     }
 }
 
@@ -104,7 +107,14 @@ impl Site {
             }
             self.snapshot.hurried.clear();
         }
+        self.snapshot.abandoned &= self.is_being_cut();
         walked.more
+    }
+
+    /// The snapshot is of no use: its walk goes on as slices do.
+    pub fn abandon_cut(&mut self) {
+        self.shard.abandon_cut();
+        self.snapshot.abandoned = self.is_being_cut();
     }
 
     /// See [`Shard::take_chunks`](crate::Shard::take_chunks).
@@ -198,6 +208,9 @@ impl Site {
     /// turn.
     pub fn go_on_hurried_encoding(&mut self) {
         let Some(key) = self.snapshot.hurried.pop_front() else {
+            if self.snapshot.abandoned {
+                self.go_on_cut();
+            }
             return;
         };
         let step = self.shard.settings.slices.step;
