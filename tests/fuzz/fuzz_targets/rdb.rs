@@ -96,7 +96,9 @@ impl Source<'_> {
 
 /// The type and the bytes of a value.
 fn value(source: &mut Source<'_>) -> (u8, Vec<u8>) {
-    let number = [0, 1, 2, 3, 4, 5, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 25];
+    let number = [
+        0, 1, 2, 3, 4, 5, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 25,
+    ];
     let number = number[source.below(number.len())];
     let words = source.words(20);
     let bytes = match number {
@@ -105,23 +107,39 @@ fn value(source: &mut Source<'_>) -> (u8, Vec<u8>) {
             source.blob(&word)
         }
         1 | 2 => written::texts(words.len() as u64, &words),
-        3 => rows(&words, |word| [written::text(word), b"\x031.5".to_vec()].concat()),
+        3 => rows(&words, |word| {
+            [written::text(word), b"\x031.5".to_vec()].concat()
+        }),
         4 => written::texts(words.len() as u64 / 2, &words),
         5 => rows(&words, |word| {
             [written::text(word), source.score().to_le_bytes().to_vec()].concat()
         }),
         9 => source.blob(&written::zipmap(&words, 1)),
         10 | 12 | 13 => source.blob(&written::ziplist(&words, words.len() % 2 == 0)),
-        11 => source.blob(&written::intset(2 << source.below(3), &[-5, 0, 7, 90])),
-        14 => rows(&words, |word| written::raw(&written::ziplist(&[word], false))),
+        11 => {
+            let width = 2 << source.below(3);
+            source.blob(&written::intset(width, &[-5, 0, 7, 90]))
+        }
+        14 => rows(&words, |word| {
+            written::raw(&written::ziplist(&[word], false))
+        }),
         18 => rows(&words, |word| match source.byte() % 3 {
             0 => [written::len(1), written::raw(word)].concat(),
-            _ => [written::len(2), source.blob(&written::listpack(&[word, word]))].concat(),
+            _ => [
+                written::len(2),
+                source.blob(&written::listpack(&[word, word])),
+            ]
+            .concat(),
         }),
         15 | 19 | 21 => stream(source, number),
         22 => rows(&words, |word| {
             let at = i64::from(source.byte()) * 10_000 - 1;
-            [written::text(word), written::text(b"v"), at.to_le_bytes().to_vec()].concat()
+            [
+                written::text(word),
+                written::text(b"v"),
+                at.to_le_bytes().to_vec(),
+            ]
+            .concat()
         }),
         24 => {
             let rows = rows(&words, |word| {
@@ -131,7 +149,9 @@ fn value(source: &mut Source<'_>) -> (u8, Vec<u8>) {
             [CLOCK.0.to_le_bytes().to_vec(), rows].concat()
         }
         25 => {
-            let words = words.iter().flat_map(|word| [word.clone(), b"v".to_vec(), b"1000020".to_vec()]);
+            let words = words
+                .iter()
+                .flat_map(|word| [word.clone(), b"v".to_vec(), b"1000020".to_vec()]);
             let row = written::listpack(&words.collect::<Vec<_>>());
             [vec![0; 8], source.blob(&row)].concat()
         }
@@ -150,19 +170,41 @@ fn stream(source: &mut Source<'_>, number: u8) -> Vec<u8> {
     let head = [count, 0, 1].map(|it| it.to_string());
     let mut words: Vec<String> = head.into_iter().chain(["f".into(), "0".into()]).collect();
     for nth in 0..count {
-        let entry = ["2".to_owned(), nth.to_string(), "0".into(), "v".into(), "4".into()];
+        let entry = [
+            "2".to_owned(),
+            nth.to_string(),
+            "0".into(),
+            "v".into(),
+            "4".into(),
+        ];
         words.extend(entry);
     }
-    let node = [written::raw(&written::id((5, 0))), source.blob(&written::listpack(&words))];
+    let node = [
+        written::raw(&written::id((5, 0))),
+        source.blob(&written::listpack(&words)),
+    ];
     let mut bytes = [written::len(1), node.concat(), written::len(count)].concat();
     bytes.extend(written::short_id((50, 0)));
     if number > 15 {
-        bytes.extend([written::short_id((5, 0)), written::short_id((0, 0)), written::len(9)].concat());
+        bytes.extend(
+            [
+                written::short_id((5, 0)),
+                written::short_id((0, 0)),
+                written::len(9),
+            ]
+            .concat(),
+        );
     }
     let groups = source.below(3) as u64;
     bytes.extend(written::len(groups));
     for group in 0..groups {
-        bytes.extend([written::text(&[b'a' + group as u8]), written::short_id((6, 0))].concat());
+        bytes.extend(
+            [
+                written::text(&[b'a' + group as u8]),
+                written::short_id((6, 0)),
+            ]
+            .concat(),
+        );
         if number > 15 {
             bytes.extend(written::len(1));
         }
@@ -183,7 +225,8 @@ fn stream(source: &mut Source<'_>, number: u8) -> Vec<u8> {
 /// Damages bytes as the rest of the input says.
 fn damage(source: &mut Source<'_>, bytes: &mut Vec<u8>) {
     while !source.0.is_empty() {
-        let (what, place) = (source.byte(), usize::from(source.byte()) << 8 | usize::from(source.byte()));
+        let what = source.byte();
+        let place = usize::from(source.byte()) << 8 | usize::from(source.byte());
         let at = place % (bytes.len() + 1);
         match what % 7 {
             0 if at < bytes.len() => bytes[at] = source.byte(),
@@ -213,21 +256,33 @@ fn look(value: &Owned) {
         ValueRef::Zset(zset) => {
             let rows: Vec<_> = zset.iter().collect();
             assert!(rows.is_sorted_by(|one, other| one.1 <= other.1));
-            assert!(rows.iter().all(|row| row.0.with_bytes(|it| zset.score(it)) == Some(row.1)));
+            assert!(
+                rows.iter()
+                    .all(|row| row.0.with_bytes(|it| zset.score(it)) == Some(row.1))
+            );
         }
         ValueRef::Hash(hash) => {
             for field in hash.iter() {
                 let found = field.name.with_bytes(|name| hash.find(name));
                 assert_eq!(found, Some(field));
                 let earliest = hash.earliest();
-                assert!(field.expire_at.is_none_or(|at| earliest.is_some_and(|it| it <= at)));
+                assert!(
+                    field
+                        .expire_at
+                        .is_none_or(|at| earliest.is_some_and(|it| it <= at))
+                );
             }
         }
         ValueRef::Stream(stream) => stream.check_invariants(),
     }
 }
 
-fn sliced(form: Form, bytes: &[u8], terms: &Terms<'_>, budget: usize) -> Result<Option<Owned>, LoadError> {
+fn sliced(
+    form: Form,
+    bytes: &[u8],
+    terms: &Terms<'_>,
+    budget: usize,
+) -> Result<Option<Owned>, LoadError> {
     let mut decoder = Decoder::new(form);
     loop {
         if let Some(value) = decoder.go_on(bytes, terms, budget)? {
@@ -238,13 +293,20 @@ fn sliced(form: Form, bytes: &[u8], terms: &Terms<'_>, budget: usize) -> Result<
 
 fn check_decoding(form: Form, bytes: &[u8], budget: usize) {
     let settings = Settings::default();
-    let growth = Growth { thresholds: &settings.encodings, seed: 7 };
+    let growth = Growth {
+        thresholds: &settings.encodings,
+        seed: 7,
+    };
     let terms = Terms { growth, now: CLOCK };
     let before = NOW.load(Relaxed);
     PEAK.store(before, Relaxed);
     let whole = decode(form, bytes, &terms);
     let peak = PEAK.load(Relaxed) - before;
-    assert!(peak <= FACTOR * bytes.len() + CONSTANT, "{peak} of {}", bytes.len());
+    assert!(
+        peak <= FACTOR * bytes.len() + CONSTANT,
+        "{peak} of {}",
+        bytes.len()
+    );
     match (&whole, sliced(form, bytes, &terms, budget)) {
         (Ok(Some(whole)), Ok(Some(sliced))) => assert!(whole.view() == sliced.view()),
         (Ok(None), Ok(None)) => {}
@@ -304,11 +366,18 @@ fuzz_target!(|data: &[u8]| {
     let (budget, piece) = (1 + source.below(40), 1 + source.below(90));
     let (number, mut bytes) = value(&mut source);
     damage(&mut source, &mut bytes);
-    let version = Version { number: 12, is_valkey: number == 22 };
+    let version = Version {
+        number: 12,
+        is_valkey: number == 22,
+    };
     let form = Form::of(number, version).expect("it is one that is read");
     check_decoding(form, &bytes, budget);
     check_restore(number, &bytes);
-    let head = if number == 22 { "VALKEY080" } else { "REDIS0012" };
+    let head = if number == 22 {
+        "VALKEY080"
+    } else {
+        "REDIS0012"
+    };
     let key = written::text(b"key");
     let entry = [vec![number], key.clone(), bytes, vec![0], key.clone(), key].concat();
     let file = written::file(head, &[entry]);
