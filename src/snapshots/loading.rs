@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Batches that wait for a shard at most.
-const QUEUE: usize = 8;
+const QUEUE: usize = 64;
 /// What a turn may spend on it.
 const SLICE: Duration = Duration::from_micros(500);
 
