@@ -1,5 +1,5 @@
 //! Files that must be there whole after a crash.
-#![allow(unsafe_code)]
+#![allow(unsafe_code)] // One call of the kernel that no crate here wraps.
 
 use std::fs::File;
 use std::io;

@@ -156,28 +156,20 @@ const GROUP_1: &[Part] = {
     &[Text, Length, Length, PENDING, CONSUMERS]
 };
 
-const STREAM_2: &[Part] = {
-    use Part::{Length, Many, Text};
-    const GROUP: &[Part] = &[Text, Length, Length, Length, PENDING, CONSUMERS];
-    // The length, three ids, and how many were added.
-    &[
-        NODES,
-        Length,
-        Length,
-        Length,
-        Length,
-        Length,
-        Length,
-        Length,
-        Length,
-        Many(GROUP),
-    ]
-};
+const STREAM_2: &[Part] = &counted_stream({
+    use Part::{Length, Text};
+    &[Text, Length, Length, Length, PENDING, CONSUMERS]
+});
 
-const STREAM_3: &[Part] = {
-    use Part::{Length, Many, Text};
-    const GROUP: &[Part] = &[Text, Length, Length, Length, PENDING, CONSUMERS_3];
-    &[
+const STREAM_3: &[Part] = &counted_stream({
+    use Part::{Length, Text};
+    &[Text, Length, Length, Length, PENDING, CONSUMERS_3]
+});
+
+/// A stream with these groups: its nodes, its length, three ids, how many were added.
+const fn counted_stream(group: &'static [Part]) -> [Part; 10] {
+    use Part::{Length, Many};
+    [
         NODES,
         Length,
         Length,
@@ -187,9 +179,9 @@ const STREAM_3: &[Part] = {
         Length,
         Length,
         Length,
-        Many(GROUP),
+        Many(group),
     ]
-};
+}
 
 /// What a value of a form is that is not read.
 fn unread(number: u8) -> &'static str {

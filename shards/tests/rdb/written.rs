@@ -2,7 +2,7 @@
 //! tests, files of servers that are not at hand, and payloads to be damaged.
 
 #![allow(dead_code)] // Each who includes it needs a part.
-#![allow(clippy::cast_possible_truncation)]
+#![allow(clippy::cast_possible_truncation)] // Lengths here are those of small files.
 
 /// A number as text, if it is one in canonical form.
 fn number_of(text: &[u8]) -> Option<i64> {
