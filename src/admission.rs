@@ -20,9 +20,9 @@
 //! | | *OOM* | DENYOOM; of EXEC, its commands' | memory of the core |
 //! | 5 | MISCONF | WRITE, NEEDS_DISK; of EXEC, its commands' | `Hindrances` |
 //! | | *NOREPLICAS, READONLY* | WRITE | replicas, role |
-//! | | *only (P)SUBSCRIBE and the like* | `group` | session |
+//! | 6 | only (P\|S)SUBSCRIBE and the like | WHILE_LISTENING | session |
 //! | | *MASTERDOWN* | STALE | the link to the primary |
-//! | 6 | LOADING | LOADING; of EXEC, its commands' | `Hindrances` |
+//! | 7 | LOADING | LOADING; of EXEC, its commands' | `Hindrances` |
 //! | | *BUSY* | ALLOW_BUSY | whether a script runs too long |
 //! | | *not from a script* | NOSCRIPT, NO_MULTI | who asks |
 //!
@@ -37,6 +37,7 @@ use crate::commands::{AnyRow, transaction};
 use crate::core::{Core, Hindrances};
 use crate::session::Session;
 use shards::command::{Args, flags};
+use shards::resp::Protocol;
 use shards::{CommandError, until_nul};
 
 /// Why a command may not run.
@@ -87,12 +88,29 @@ pub fn admit(
         let text = "ERR Command not allowed inside a transaction";
         return Err(Refused::by(command, text));
     }
+    if session.listens
+        && session.protocol == Protocol::Resp2
+        && !command.flags.has(flags::WHILE_LISTENING)
+    {
+        return Err(Refused::new(command, only_listens(command)));
+    }
     if core.hindrances != Hindrances::NONE
         && let Some(text) = hindered(core.hindrances, session, command)
     {
         return Err(Refused::by(command, text));
     }
     Ok(command)
+}
+
+/// A client that listens in RESP2 could not tell a reply from a message.
+#[cold]
+fn only_listens(command: &AnyRow) -> CommandError {
+    let text = format!(
+        "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are \
+         allowed in this context",
+        command.full_name
+    );
+    CommandError::Owned(text.into_bytes().into())
 }
 
 /// Why a command cannot be run at this time.

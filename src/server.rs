@@ -13,6 +13,7 @@ use crate::runtime::ring::Ring;
 use crate::runtime::sequencer::{Sequencer, sequencers};
 use crate::runtime::{boot, clock, log, memory, random, ticks, watchdog};
 use crate::snapshots::{loading, thread, writer};
+use shards::pubsub::Audience;
 use socket2::Socket;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -57,6 +58,7 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
     writer::remove_leftovers(&config.server.dir);
     let changes = (0..config.server.shards).map(|_| AtomicU64::new(0));
     let shared = Arc::new(Shared {
+        audience: Arc::new(Audience::new(config.server.shards)),
         run_id: random_hex(),
         started_at: clock::now(),
         tcp_port: config.network.port,

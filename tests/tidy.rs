@@ -18,8 +18,8 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// Modules of the engine, each with the ones it may name. From left to right:
 /// `types, error, number, glob → {value → rdb, resp → log → effects} → keyspace → command →
 /// shard → order`. A value knows no reply; the log is written as RESP, and
-/// `order` stands last because a node owns its shard. `pubsub`,
-/// `backlog` and `psync` have their places for when they come.
+/// `order` stands last because a node owns its shard. `backlog`
+/// and `psync` have their places for when they come.
 const SHARDS_ARROWS: &[(&str, &[&str])] = &[
     ("counted", &[]),
     ("types", &[]),
@@ -56,11 +56,11 @@ const SHARDS_ARROWS: &[(&str, &[&str])] = &[
         "order",
         &[
             "counted", "types", "error", "number", "resp", "keep", "log", "effects", "keyspace",
-            "command", "shard",
+            "command", "shard", "pubsub",
         ],
     ),
-    ("replies", &["order"]),
-    ("pubsub", &["types"]),
+    ("replies", &["resp", "order", "pubsub"]),
+    ("pubsub", &["types", "error", "glob", "resp"]),
     ("backlog", &["types"]),
     ("psync", &["types", "backlog"]),
 ];

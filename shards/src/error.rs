@@ -137,6 +137,12 @@ impl CommandError {
         Self::Owned(parts.concat().into())
     }
 
+    /// The arguments do not fit the subcommand `word` of a container.
+    pub fn unfit_subcommand(word: &[u8], container: &str) -> Self {
+        let before = "ERR unknown subcommand or wrong number of arguments for '";
+        Self::quoting(before, word, &format!("'. Try {container} HELP."))
+    }
+
     /// The line for the client, code included.
     pub fn to_bytes(&self) -> Cow<'_, [u8]> {
         match self {

@@ -19,6 +19,7 @@ mod keyspace;
 mod log;
 mod number;
 pub mod order;
+pub mod pubsub;
 pub mod rdb;
 pub mod replies;
 pub mod resp;

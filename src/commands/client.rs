@@ -9,6 +9,7 @@ use crate::runtime::ring::BUFFER_BYTES;
 use crate::session::ClientFilter;
 use crate::session::connection::{Connection, Phase};
 use shards::command::{Args, Arity, Flags, Group, Waits, flags};
+use shards::pubsub::Kind;
 use shards::resp::Protocol;
 use shards::{CommandError, UnixMs, parse_i64};
 use std::fmt::Write;
@@ -350,7 +351,8 @@ fn setinfo(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> 
 fn info(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let running = running(ctx, args);
     let connection = &ctx.core.connections[ctx.key as usize];
-    let line = describe(connection, ctx.core.now, running);
+    let topics = topics(ctx.core, ctx.key);
+    let line = describe(connection, topics, ctx.core.now, running);
     ctx.reply().verbatim("txt", &line);
     Ok(Flow::Done)
 }
@@ -519,9 +521,10 @@ fn kill_one_finish(
 /// The lines of the matching clients of this core.
 fn list_here(core: &Core, filter: &ClientFilter, running: Running) -> Answer {
     let mut text = String::new();
-    for (_, connection) in &core.connections {
+    for (key, connection) in &core.connections {
         if connection.is_listed() && filter.matches(&connection.session) {
-            text.push_str(&describe(connection, core.now, running));
+            let topics = topics(core, key as u32);
+            text.push_str(&describe(connection, topics, core.now, running));
         }
     }
     Answer::Text(text.into_bytes())
@@ -553,13 +556,19 @@ fn kill_here(core: &mut Core, filter: &ClientFilter) -> Answer {
     Answer::Count(keys.len() as u64)
 }
 
+/// To how many channels, patterns and shard channels a client listens.
+fn topics(core: &Core, key: u32) -> [usize; 3] {
+    Kind::ALL.map(|kind| core.node.subscriptions().count(key, kind))
+}
+
 /// A client's line in CLIENT LIST.
-fn describe(connection: &Connection, now: UnixMs, running: Running) -> String {
+fn describe(connection: &Connection, topics: [usize; 3], now: UnixMs, running: Running) -> String {
     let session = &connection.session;
     let seconds = |since: UnixMs| (now.0 - since.0).max(0) / 1000;
     let mut flags = String::new();
     for (set, letter) in [
         // In Redis's order.
+        (session.listens, 'P'),
         (session.queue.is_some(), 'x'),
         (connection.is_blocked(), 'b'),
         (connection.phase == Phase::Closing, 'c'),
@@ -605,10 +614,13 @@ fn describe(connection: &Connection, now: UnixMs, running: Running) -> String {
     );
     writeln!(
         line,
-        "sub=0 psub=0 ssub=0 multi={multi} qbuf={} qbuf-free={free} argv-mem={args} \
+        "sub={} psub={} ssub={} multi={multi} qbuf={} qbuf-free={free} argv-mem={args} \
          multi-mem={multi_bytes} rbs={output} \
          rbp=0 obl={output} oll=0 omem=0 tot-mem={} events=r cmd={command} user=default redir=-1 \
          resp={resp} lib-name={} lib-ver={}",
+        topics[0],
+        topics[1],
+        topics[2],
         queued + request,
         size_of::<Connection>() + input + output + buffer,
         String::from_utf8_lossy(&session.lib_name),

@@ -27,7 +27,9 @@ pub static COMMANDS: &[ServerRow] = &[
         group: Group::Connection,
         waits: Waits::Never,
         arity: Arity::AtLeast(1),
-        flags: flags::FAST.with(flags::NEEDS_DISK),
+        flags: flags::FAST
+            .with(flags::NEEDS_DISK)
+            .with(flags::WHILE_LISTENING),
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
         run: ping,
         ..ROW
@@ -66,7 +68,7 @@ pub static COMMANDS: &[ServerRow] = &[
         group: Group::Connection,
         waits: Waits::Never,
         arity: Arity::AtLeast(1),
-        flags: HANDSHAKE,
+        flags: HANDSHAKE.with(flags::WHILE_LISTENING),
         in_multi: InMulti::Runs,
         run: quit,
         ..ROW
@@ -79,7 +81,7 @@ pub static COMMANDS: &[ServerRow] = &[
         group: Group::Connection,
         waits: Waits::Never,
         arity: Arity::Exactly(1),
-        flags: HANDSHAKE,
+        flags: HANDSHAKE.with(flags::WHILE_LISTENING),
         in_multi: InMulti::Runs,
         run: reset,
         ..ROW
@@ -116,6 +118,12 @@ pub static COMMANDS: &[ServerRow] = &[
 
 fn ping(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     match args.len() {
+        1 | 2 if ctx.session().listens && ctx.session().protocol == Protocol::Resp2 => {
+            let mut reply = ctx.reply();
+            reply.array(2);
+            reply.bulk(b"pong");
+            reply.bulk(args.get(1).unwrap_or_default());
+        }
         1 => ctx.reply().simple("PONG"),
         2 => ctx.reply().bulk(&args[1]),
         _ => return Err(CommandError::WrongArity("ping".into())),
@@ -152,6 +160,7 @@ fn quit(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
 fn reset(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
     let open = ctx.core.config.network.requirepass.is_empty();
     ctx.core.discard(ctx.key);
+    ctx.core.stop_listening(ctx.key);
     let session = ctx.session();
     session.db = DbIndex(0);
     session.protocol = Protocol::Resp2;

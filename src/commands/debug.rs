@@ -139,11 +139,7 @@ fn debug(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     };
     match SUBCOMMANDS.iter().find(named) {
         Some(sub) => (sub.run)(ctx, args),
-        None => Err(CommandError::quoting(
-            "ERR unknown subcommand or wrong number of arguments for '",
-            &args[1],
-            "'. Try DEBUG HELP.",
-        )),
+        None => Err(CommandError::unfit_subcommand(&args[1], "DEBUG")),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::runtime::memory::{self, Memory};
 use crate::session::Connection;
 use crate::stats::{HZ, RowStats, Stats};
 use shards::command::{Args, Arity, Group, flags};
+use shards::pubsub::Kind;
 use shards::{CommandError, DbIndex, UnixMs};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -398,6 +399,7 @@ fn stats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
     } = &figures.sum;
     let [commands, input, output, cycles, worked_us] = stats.rates.mean();
     let cycle_us = worked_us.checked_div(cycles).unwrap_or(0);
+    let [channels, patterns, shard_channels] = sum_of_topics(figures);
     let kib = |bytes: u64| bytes as f64 / 1024.0;
     write!(
         text,
@@ -411,8 +413,8 @@ fn stats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
          expired_stale_perc:0.00\r\nexpired_time_cap_reached_count:{}\r\n\
          expire_cycle_cpu_milliseconds:{}\r\nevicted_keys:0\r\nevicted_clients:0\r\ntotal_eviction_exceeded_time:0\r\n\
          current_eviction_exceeded_time:0\r\nkeyspace_hits:{hits}\r\n\
-         keyspace_misses:{misses}\r\npubsub_channels:0\r\npubsub_patterns:0\r\n\
-         pubsubshard_channels:0\r\nlatest_fork_usec:0\r\ntotal_forks:0\r\n\
+         keyspace_misses:{misses}\r\npubsub_channels:{channels}\r\npubsub_patterns:{patterns}\r\n\
+         pubsubshard_channels:{shard_channels}\r\nlatest_fork_usec:0\r\ntotal_forks:0\r\n\
          migrate_cached_sockets:0\r\nslave_expires_tracked_keys:0\r\n\
          active_defrag_hits:0\r\nactive_defrag_misses:0\r\nactive_defrag_key_hits:0\r\n\
          active_defrag_key_misses:0\r\ntotal_active_defrag_time:0\r\n\
@@ -594,9 +596,22 @@ pub fn stats_here(core: &mut Core, histograms: bool) -> Answer {
                 .as_ref()
                 .map(|(progress, _)| Arc::clone(progress)),
         });
+    let subscriptions = core.node.subscriptions();
+    sum.topics = Kind::ALL.map(|kind| subscriptions.hashes(kind).collect());
     let (keys, deadlines) = core.node.waits();
     (sum.waited_keys, sum.waiting_until) = (keys as u64, deadlines as u64);
     Answer::Stats(Box::new(sum))
+}
+
+/// How many channels, patterns and shard channels there are that anybody listens to, on
+/// whatever cores.
+fn sum_of_topics(figures: &Figures<'_>) -> [usize; 3] {
+    figures.sum.topics.each_ref().map(|hashes| {
+        let mut hashes = hashes.clone();
+        hashes.sort_unstable();
+        hashes.dedup();
+        hashes.len()
+    })
 }
 
 /// CONFIG RESETSTAT for this core.
@@ -635,6 +650,9 @@ impl CoreStats {
         self.clients += other.clients;
         self.blocked += other.blocked;
         self.client_bytes += other.client_bytes;
+        for (sum, topics) in self.topics.iter_mut().zip(&other.topics) {
+            sum.extend(topics);
+        }
         self.hits += other.hits;
         self.misses += other.misses;
         self.expired += other.expired;

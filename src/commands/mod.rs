@@ -12,6 +12,7 @@ mod latency;
 mod lolwut;
 mod memory;
 mod pause;
+mod pubsub;
 mod registry;
 pub mod run;
 mod server;
@@ -22,6 +23,7 @@ pub mod transaction;
 
 use crate::core::{Answer, Context, Core, Finish, Inquiry, Job, Question, Whom};
 use shards::command::{Args, Command};
+use shards::pubsub::Kind;
 use shards::resp::Protocol;
 use shards::{CommandError, Row};
 
@@ -45,6 +47,10 @@ pub enum Flow {
     /// This row of the engine is run in its place, on the arguments behind the
     /// command's name. Not in a block.
     Engine(&'static Row),
+    /// The arguments are a channel of this kind and what is to be published there.
+    Publish(Kind),
+    /// The reply is written, and clients are to be told something behind it.
+    Told,
     /// Nothing was done: the replies to earlier requests must be in first.
     Later,
     /// The reply has a place in the connection's order, and comes there.
@@ -61,6 +67,7 @@ static SERVER_COMMANDS: &[&[ServerRow]] = &[
     command_info::COMMANDS,
     server::COMMANDS,
     dumps::COMMANDS,
+    pubsub::COMMANDS,
     info::COMMANDS,
     slowlog::COMMANDS,
     latency::COMMANDS,

@@ -13,8 +13,7 @@ use shards::{CommandError, UnixMs, parse_i64};
 
 /// Refuses more words than a subcommand takes.
 fn too_many(args: Args<'_>) -> CommandError {
-    let before = "ERR unknown subcommand or wrong number of arguments for '";
-    CommandError::quoting(before, &args[1], "'. Try CLIENT HELP.")
+    CommandError::unfit_subcommand(&args[1], "CLIENT")
 }
 
 pub fn pause(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {

@@ -5,7 +5,7 @@
 //! nowhere else; the [`Asker`] knows where the reply goes. What concerns the order of a
 //! connection's requests is given back as [`Went`]: only requests have one.
 
-use super::{Flow, ServerRow};
+use super::{Flow, ServerRow, pubsub};
 use crate::core::{Asker, Context, Core, Inquiry, Question};
 use crate::questions::gather;
 use crate::runtime::ticks;
@@ -46,8 +46,21 @@ pub fn run(core: &mut Core, asker: Asker, row: &'static ServerRow, args: Args<'_
     if asker.within.is_some() {
         flow = flow.and_then(|flow| within_block(core, (asker, args), flow, &mut out));
     }
+    let mut tells = false;
+    if let Ok(Flow::Publish(kind)) = flow {
+        tells = true;
+        flow = match pubsub::publish(core, asker, kind, args, &mut out) {
+            Ok(true) => Ok(Flow::Done),
+            Ok(false) => Ok(Flow::Pending),
+            Err(error) => Err(error),
+        };
+    }
     let has_reply = match flow {
         Ok(Flow::Done) => true,
+        Ok(Flow::Told | Flow::Publish(_)) => {
+            tells = true;
+            true
+        }
         Ok(Flow::Ask(ask)) => {
             gather::ask(core, asker, ask, args);
             false
@@ -73,6 +86,9 @@ pub fn run(core: &mut Core, asker: Asker, row: &'static ServerRow, args: Args<'_
     ran(core, asker, began, secret, args);
     if has_reply {
         core.reply_now(asker, out);
+        if tells {
+            core.tell();
+        }
     } else {
         core.spare_buffers.keep(out);
     }
@@ -87,7 +103,7 @@ fn within_block(
     out: &mut Vec<u8>,
 ) -> Result<Flow, CommandError> {
     match flow {
-        Flow::Done | Flow::Wait(..) => Ok(flow),
+        Flow::Done | Flow::Wait(..) | Flow::Told | Flow::Publish(_) => Ok(flow),
         Flow::Ask(Inquiry {
             question: question @ Question::Pause(_),
             finish,

@@ -99,11 +99,7 @@ fn count_of(args: Args<'_>) -> Result<usize, CommandError> {
             .ok_or(CommandError::Static(
                 "ERR count should be greater than or equal to -1",
             ))?,
-        _ => {
-            let before = "ERR unknown subcommand or wrong number of arguments for '";
-            let after = "'. Try SLOWLOG HELP.";
-            return Err(CommandError::quoting(before, &args[1], after));
-        }
+        _ => return Err(CommandError::unfit_subcommand(&args[1], "SLOWLOG")),
     };
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }

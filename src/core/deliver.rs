@@ -1,10 +1,11 @@
 //! Replies that have come from shards, handed to the connections they are for.
 
-use super::Core;
+use super::{Asker, Core};
 use crate::runtime::ticks;
 use crate::session::Connection;
 use shards::command::OwnedArgs;
-use shards::order::{Replied, Rest, Ticket};
+use shards::order::{HeardWithin, Replied, Rest, Ticket};
+use shards::resp::{Protocol, Reply};
 
 impl Core {
     /// Hands out the replies that have come from shards.
@@ -24,6 +25,33 @@ impl Core {
                 self.node.drop_reply(self.now, ticket);
             }
         }
+        if self.node.has_told() {
+            self.tell();
+        }
+        while let Some(heard) = self.node.heard_within() {
+            self.published_within(&heard);
+        }
+    }
+
+    /// How many have heard what a command of a block has published is its reply.
+    #[cold]
+    fn published_within(&mut self, heard: &HeardWithin) {
+        let HeardWithin {
+            ticket,
+            client,
+            row,
+            heard,
+        } = *heard;
+        self.stats.ran(row, 0);
+        let mut out = Vec::new();
+        Reply::new(&mut out, Protocol::Resp2).integer(heard as i64);
+        let asker = Asker {
+            key: client.key,
+            id: client.id,
+            row,
+            within: Some(ticket),
+        };
+        self.reply_now(asker, out);
     }
 
     /// The replies that have come so far; gives those back of which nobody wants the

@@ -6,6 +6,7 @@
 mod asker;
 mod context;
 mod deliver;
+mod listeners;
 mod own;
 mod question;
 mod snapshot;
@@ -26,6 +27,7 @@ use crate::stats::latency::Events;
 use crate::stats::slowlog::SlowLog;
 use shards::command::{Flags, flags};
 use shards::order::{Block, Node};
+use shards::pubsub::Audience;
 use shards::replies::OutputMax;
 use shards::{Shard, ShardId, UnixMs};
 use slab::Slab;
@@ -120,6 +122,8 @@ pub struct Core {
 pub struct Shared {
     pub run_id: String,
     pub started_at: UnixMs,
+    /// On which cores somebody listens to a channel.
+    pub audience: Arc<Audience>,
     pub tcp_port: u16,
     /// What CONFIG SET changes.
     pub config: Authority,
@@ -179,10 +183,12 @@ impl Core {
             seed,
             config.engine.clone(),
         );
+        let mut node = Node::new(id, shards, shard, seed);
+        node.share_audience(Arc::clone(&shared.audience));
         let mut core = Self {
             id,
             shards,
-            node: Node::new(id, shards, shard, seed),
+            node,
             ring,
             mesh,
             sequencer,

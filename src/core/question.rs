@@ -80,6 +80,8 @@ pub enum Answer {
     Done,
     Count(u64),
     Text(Vec<u8>),
+    Names(Vec<Box<[u8]>>),
+    Counts(Vec<u64>),
     Error(CommandError),
     Loaded(Loaded),
     Stats(Box<CoreStats>),
@@ -95,6 +97,8 @@ pub struct CoreStats {
     pub clients: u64,
     /// Clients that wait in a blocking command or for the end of a pause.
     pub blocked: u64,
+    /// Hashes of what clients listen to, of each kind.
+    pub topics: [Vec<u64>; 3],
     /// What connections take.
     pub client_bytes: u64,
     /// Per database: keys, keys with a TTL, sum of known TTLs in ms.

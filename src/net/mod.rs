@@ -219,6 +219,7 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
                 core.node.drop_reply(core.now, ticket);
             }
             core.deliver();
+            core.stop_listening(key);
         }
     }
     let connection = &mut core.connections[key as usize];

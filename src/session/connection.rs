@@ -14,7 +14,8 @@ use crate::stats::Stats;
 use blocked::Blocked;
 use rustix::net::Shutdown;
 use shards::order::{Client, Ticket};
-use shards::replies::{Class, Lost, Output, OutputMax, Piece, Replies};
+use shards::pubsub::Told;
+use shards::replies::{Class, Lost, Output, OutputMax, Piece, Replies, Untold};
 use shards::resp::Partial;
 use shards::{Span, UnixMs};
 use std::os::fd::OwnedFd;
@@ -207,6 +208,19 @@ impl Connection {
     #[inline]
     pub fn output_bytes(&self) -> usize {
         self.replies.output_bytes()
+    }
+
+    /// The place that was taken last, if any reply is outstanding.
+    pub fn last_place(&self) -> Option<u32> {
+        self.replies.last_place()
+    }
+
+    /// Tells the client something that it has not asked for.
+    ///
+    /// # Errors
+    /// It cannot be told, and has to go.
+    pub fn tell(&mut self, told: &Told<'_>, max: OutputMax) -> Result<(), Untold> {
+        self.replies.tell(told, self.session.protocol, max.hard)
     }
 
     /// Whether replies are outstanding.

@@ -48,6 +48,8 @@ pub struct Session {
     pub active_at: UnixMs,
     /// Number of the row of the last command; see `commands::Registry`.
     pub last_command: Option<u16>,
+    /// It listens to channels.
+    pub listens: bool,
     /// An open MULTI.
     pub queue: Option<Box<Queue>>,
     /// What the client watches. The shards of the keys must be told when this goes.
@@ -73,6 +75,7 @@ impl Session {
             connected_at: now,
             active_at: now,
             last_command: None,
+            listens: false,
             queue: None,
             watched: None,
         }

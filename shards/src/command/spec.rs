@@ -267,6 +267,8 @@ pub mod flags {
     pub const TOUCHES_ARBITRARY_KEYS: Flags = Flags(1 << 19);
     /// Refused, as writes are, while dumps cannot be written.
     pub const NEEDS_DISK: Flags = Flags(1 << 20);
+    /// A client that listens to channels may send it in RESP2, too.
+    pub const WHILE_LISTENING: Flags = Flags(1 << 21);
 
     /// Names of the flags that COMMAND INFO shows, in its order.
     pub const NAMES: &[(Flags, &str)] = &[

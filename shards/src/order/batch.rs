@@ -13,6 +13,7 @@ use crate::command::{Args, Cargo, Write};
 use crate::counted;
 use crate::keyspace::Located;
 use crate::log::Stamp;
+use crate::pubsub::{Cause, Message, Push};
 use crate::types::{ShardId, Span, UnixMs, Waiting};
 use std::ops::Range;
 
@@ -132,6 +133,21 @@ pub(super) enum Item {
     Waits { client: Client },
     /// A client of the sender is to wait no longer.
     Unblock { client: Client, how: Unblock },
+    /// Tell this to whoever listens to its channel, and the sender how many those are if
+    /// it has a number for that. The cause is there if that is a client of the receiver.
+    Publish {
+        message: Message,
+        cause: Option<Cause>,
+        publication: Option<usize>,
+        heard: Option<u64>,
+    },
+    /// Tell this to a client of the receiver; its place is that of the request that has
+    /// `caused` it.
+    Tell {
+        to: Client,
+        caused: bool,
+        push: Push,
+    },
     /// The reply to an earlier request that had to wait. The arguments are the
     /// request, if it was slow.
     Late {

@@ -100,7 +100,7 @@ mod waiters;
 pub use batch::Batch;
 pub use call::Call;
 pub use merge::LogMerge;
-pub use node::{Node, Placement, ServerStep};
+pub use node::{HeardWithin, Node, Placement, Publisher, ServerStep};
 pub use program::{Block, Manner, Watched};
 pub use reply::{Ran, Replied, Rest};
 pub use split::Owners;

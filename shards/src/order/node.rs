@@ -6,11 +6,14 @@ mod drive;
 mod exec;
 mod home;
 mod incoming;
+mod publish;
 mod scattered;
 mod under_way;
 
 pub use drive::ServerStep;
 use incoming::Incoming;
+use publish::Publication;
+pub use publish::{HeardWithin, Publisher};
 use scattered::Scattered;
 
 use super::site::{Parked, Site, Stepped, Unanswered};
@@ -54,6 +57,12 @@ pub struct Node {
     /// Programs of which the server is to run a command.
     server_steps: VecDeque<Ticket>,
     scattered: Scattered,
+    /// Messages that not all nodes have told to their clients.
+    publications: Slab<Publication>,
+    /// How many have heard what blocks have published.
+    heard_within: Vec<HeardWithin>,
+    /// Of the names of channels.
+    topic_hasher: ahash::RandomState,
     /// [`Node::pump`] is at work further up.
     pumping: bool,
     incoming: Incoming,
@@ -73,6 +82,9 @@ impl Node {
             spare_owners: None,
             programs: Slab::new(),
             server_steps: VecDeque::new(),
+            publications: Slab::new(),
+            heard_within: Vec::new(),
+            topic_hasher: hasher.clone(),
             scattered: Scattered::new(hasher),
             pumping: false,
             incoming: Incoming::new(shards),
@@ -131,6 +143,7 @@ impl Node {
             && self.open.is_none()
             && self.convoys.is_empty()
             && self.programs.is_empty()
+            && self.publications.is_empty()
             && self.incoming.is_empty()
     }
 
@@ -302,6 +315,9 @@ impl Node {
         for index in 0..batch.items.len() {
             self.site.turn_to(&batch, index);
             match batch.items[index] {
+                Item::Publish { .. } | Item::Tell { .. } => {
+                    wants_answer |= self.site.receive_told(&mut batch.items[index]);
+                }
                 Item::Request { call, client, .. } => {
                     wants_answer |= self
                         .site
@@ -348,9 +364,15 @@ impl Node {
             // Before the next item: what a release let through comes first.
             self.pump(now);
         }
-        if !wants_answer {
-            return self.site.post.keep(batch);
+        if wants_answer {
+            self.send_back(now, from, batch);
+        } else {
+            self.site.post.keep(batch);
         }
+    }
+
+    /// A box goes back with its answers.
+    fn send_back(&mut self, now: UnixMs, from: ShardId, mut batch: Box<Batch>) {
         batch.answered = true;
         if from == self.site.id {
             self.take_answers(now, from, &mut batch);

@@ -14,12 +14,14 @@
 //! | `slices.rs` | goes on bit by bit |
 //! | `long.rs` | has a long reply |
 //! | `awaited.rs` | waits for a key to appear |
+//! | `hearing.rs` | tells clients something they have not asked for |
 //! | `snapshot.rs` | waits for what a snapshot is to encode first |
 //! | `instant.rs` | is judged as of an instant |
 
 mod awaited;
 mod block;
 mod exec;
+mod hearing;
 mod instant;
 mod long;
 mod parked;
@@ -48,12 +50,14 @@ use crate::order::post::Post;
 use crate::order::reply::Ran;
 use crate::order::ticket::{Ticket, TicketKind, Tickets};
 use crate::order::timing::Timing;
+use crate::pubsub::{Audience, Outgoing, Subscriptions};
 use crate::resp::{Protocol, Reply};
 use crate::shard::Shard;
 use crate::types::{ShardId, UnixMs};
 use hashbrown::HashMap;
 use slab::Slab;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Requests of a box whose memory is fetched together, before they run.
 const PREFETCHED: usize = 16;
@@ -79,6 +83,10 @@ pub(super) struct Site {
     long: LongReplies,
     awaited: Awaited,
     snapshot: Snapshot,
+    /// What clients of this core listen to.
+    pub subscriptions: Subscriptions,
+    /// What they are to be told.
+    pub told: Outgoing,
 }
 
 impl Site {
@@ -98,6 +106,8 @@ impl Site {
             long: LongReplies::new(hasher.clone()),
             awaited: Awaited::new(hasher),
             snapshot: Snapshot::new(hasher.clone()),
+            subscriptions: Subscriptions::new(id, hasher, Arc::new(Audience::new(shards))),
+            told: Outgoing::default(),
         }
     }
 

@@ -13,7 +13,13 @@
 
 use super::piece::Piece;
 use super::{Lost, Place, Replies, append};
+use crate::pubsub::{Body, Told};
+use crate::resp::Protocol;
 use std::collections::VecDeque;
+
+/// What a RESP3 push begins with, and what stands there for a client that speaks RESP2.
+const PUSH: u8 = b'>';
+const ARRAY: u8 = b'*';
 
 /// A message that is shorter is copied: its piece would take nearly as much.
 pub(super) const SHARED_BYTES_MIN: usize = 1 << 10;
@@ -24,6 +30,16 @@ pub enum Untold {
     NoMemory,
     /// More would wait for it than its class allows.
     BeyondLimit,
+}
+
+/// Writes a push as the client's protocol has it.
+#[inline]
+fn speak(push: &mut [u8], protocol: Protocol) {
+    if protocol == Protocol::Resp2
+        && let Some(first @ &mut PUSH) = push.first_mut()
+    {
+        *first = ARRAY;
+    }
 }
 
 /// Pushes that may not leave yet.
@@ -80,6 +96,42 @@ impl Replies {
         self.kept_bytes += message.len();
         self.outbox.pushes.push_back((behind, message));
         Ok(())
+    }
+
+    /// [`Replies::push`] of what many may be told. What is short is copied, what is long is
+    /// shared with the others.
+    pub fn tell(&mut self, told: &Told<'_>, protocol: Protocol, max: usize) -> Result<(), Untold> {
+        let cause = told.cause.map(|cause| cause.place);
+        let bytes = told.head.len() + told.body.len();
+        if self.output_bytes() + bytes > max {
+            return Err(Untold::BeyondLimit);
+        }
+        if let Body::Short(body) = told.body
+            && self.stands_behind(cause).is_none()
+        {
+            let before = self.out.len();
+            if !append(&mut self.out, told.head) || !append(&mut self.out, body) {
+                self.out.truncate(before);
+                return Err(Untold::NoMemory);
+            }
+            speak(&mut self.out[before..], protocol);
+            return Ok(());
+        }
+        let mut head = Vec::new();
+        let short = match &told.body {
+            Body::Short(body) => *body,
+            Body::Shared(_) => &[],
+        };
+        let room = head.try_reserve_exact(told.head.len() + short.len());
+        room.map_err(|_| Untold::NoMemory)?;
+        head.extend_from_slice(told.head);
+        head.extend_from_slice(short);
+        speak(&mut head, protocol);
+        self.push(Piece::Owned(head), cause, max)?;
+        match &told.body {
+            Body::Short(_) => Ok(()),
+            Body::Shared(body) => self.push(Piece::Shared((*body).clone()), cause, max),
+        }
     }
 
     /// The last place whose reply has come, or that of the cause or the last push, if

@@ -146,9 +146,7 @@ pub fn no_group_of(key: &[u8], group: &[u8]) -> CommandError {
 
 /// The arguments do not fit the subcommand.
 pub fn unfit(args: Args<'_>, container: &str) -> CommandError {
-    let before = "ERR unknown subcommand or wrong number of arguments for '";
-    let after = format!("'. Try {container} HELP.");
-    CommandError::quoting(before, args.get(1).unwrap_or_default(), &after)
+    CommandError::unfit_subcommand(args.get(1).unwrap_or_default(), container)
 }
 
 /// The group of this name; the look counts as a hit or a miss.

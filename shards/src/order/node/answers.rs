@@ -82,16 +82,28 @@ impl Node {
                         self.site.count(*client, done);
                     }
                 }
-                Item::Check {
-                    ticket,
-                    unchanged: Some(unchanged),
-                    ..
-                } => self.checked(now, *ticket, *unchanged),
-                _ => {}
+                other => self.take_word(now, other),
             }
         }
         batch.items = items;
         self.pump(now);
+    }
+
+    /// An answer that is no reply.
+    fn take_word(&mut self, now: UnixMs, item: &Item) {
+        match item {
+            Item::Check {
+                ticket,
+                unchanged: Some(unchanged),
+                ..
+            } => self.checked(now, *ticket, *unchanged),
+            Item::Publish {
+                publication: Some(publication),
+                heard: Some(heard),
+                ..
+            } => self.take_heard(*publication, *heard),
+            _ => {}
+        }
     }
 
     /// The reply to an earlier request has come, with the request if it was slow.

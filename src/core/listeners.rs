@@ -1,0 +1,65 @@
+//! Clients that listen, and what clients are told unasked.
+
+use super::Core;
+use crate::session::connection::Phase;
+use shards::pubsub::Kind;
+use shards::replies::{Class, Untold};
+
+impl Core {
+    /// What a client listens to has changed.
+    pub fn mind_subscriptions(&mut self, key: u32) {
+        let subscriptions = self.node.subscriptions();
+        let listens = Kind::ALL
+            .into_iter()
+            .any(|kind| subscriptions.count(key, kind) > 0);
+        let connection = &mut self.connections[key as usize];
+        connection.session.listens = listens;
+        connection.class = match listens {
+            true => Class::Pubsub,
+            false => Class::Normal,
+        };
+    }
+
+    /// A client has gone, or begins anew: it listens to nothing.
+    pub fn stop_listening(&mut self, key: u32) {
+        if self.connections[key as usize].session.listens {
+            self.node.subscriptions_mut().drop_client(key);
+            self.mind_subscriptions(key);
+        }
+    }
+
+    /// Hands out what clients are to be told. Who would be owed more than its class may be
+    /// is closed at once.
+    pub fn tell(&mut self) {
+        let Self {
+            node,
+            connections,
+            stats,
+            dirty,
+            spare_buffers,
+            output_max,
+            ..
+        } = self;
+        node.told(|told| {
+            let Some(connection) = connections.get_mut(told.to as usize) else {
+                return;
+            };
+            let is_meant = told.id.is_none_or(|id| id == connection.session.id);
+            if !is_meant || connection.phase != Phase::Open {
+                return;
+            }
+            if !connection.has_buffer() {
+                connection.lend_buffer(spare_buffers.take());
+            }
+            let max = output_max[connection.class as usize];
+            match connection.tell(&told, max) {
+                Ok(()) => {}
+                Err(Untold::BeyondLimit) => connection.close_at_limit(stats),
+                Err(Untold::NoMemory) => connection.close(),
+            }
+            if !std::mem::replace(&mut connection.dirty, true) {
+                dirty.push(told.to);
+            }
+        });
+    }
+}
