@@ -9,7 +9,7 @@ use crate::core::{Answer, Asker, Context, Core};
 use crate::session::connection::Pending;
 use shards::command::{Args, Arity, Flags, Group, KeySpec, Waits, flags};
 use shards::order::{Client, Publisher};
-use shards::pubsub::{Cause, Kind, Push};
+use shards::pubsub::{Cause, Kind, Push, Subscriptions};
 use shards::resp::{Protocol, Reply};
 use shards::{CommandError, glob};
 use std::collections::BTreeSet;
@@ -226,6 +226,11 @@ fn words(kind: Kind) -> (&'static [u8], &'static [u8]) {
 
 /// SUBSCRIBE and its kin.
 fn listen(ctx: &mut Context<'_>, args: Args<'_>, kind: Kind) -> Result<Flow, CommandError> {
+    // As in Redis, which has left it to the older two.
+    if kind == Kind::Sharded && ctx.connection().runs_block {
+        let text = "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client";
+        return Err(CommandError::Static(text));
+    }
     for name in args.iter().skip(1) {
         let key = ctx.key;
         ctx.core
@@ -234,6 +239,8 @@ fn listen(ctx: &mut Context<'_>, args: Args<'_>, kind: Kind) -> Result<Flow, Com
             .subscribe(key, kind, name)?;
         confirm(ctx, words(kind).0, Some(name), kind);
     }
+    let connection = ctx.connection();
+    connection.listens_within |= connection.runs_block;
     Ok(listens_now(ctx))
 }
 
@@ -249,32 +256,47 @@ fn leave(ctx: &mut Context<'_>, args: Args<'_>, kind: Kind) -> Result<Flow, Comm
         confirm(ctx, word, Some(name), kind);
     }
     if args.len() == 1 {
-        let mut any = false;
-        while let Some(name) = ctx.core.node.subscriptions().any_of(key, kind) {
-            ctx.core
-                .node
-                .subscriptions_mut()
-                .unsubscribe(key, kind, &name);
-            confirm(ctx, word, Some(&name), kind);
-            any = true;
-        }
-        if !any {
-            confirm(ctx, word, None, kind);
-        }
+        leave_all(ctx, kind);
     }
     Ok(listens_now(ctx))
 }
 
-/// To how many topics the client listens now, of the kinds that are counted with this one.
-fn confirm(ctx: &mut Context<'_>, word: &[u8], name: Option<&[u8]>, kind: Kind) {
-    let key = ctx.key;
-    let subscriptions = ctx.core.node.subscriptions();
+/// Ends all subscriptions of a kind that a client has.
+fn leave_all(ctx: &mut Context<'_>, kind: Kind) {
+    let (key, word) = (ctx.key, words(kind).1);
+    let protocol = ctx.session().protocol;
+    let subscriptions = ctx.core.node.subscriptions_mut();
+    let beside = counted(subscriptions, key, kind) - subscriptions.count(key, kind);
+    if subscriptions.count(key, kind) == 0 {
+        return confirm(ctx, word, None, kind);
+    }
+    let out = &mut *ctx.out;
+    subscriptions.unsubscribe_all(key, kind, |name, left| {
+        write_confirmation(
+            &mut Reply::new(out, protocol),
+            word,
+            Some(name),
+            left + beside,
+        );
+    });
+}
+
+/// To how many topics a client listens, of the kinds that are counted with this one.
+fn counted(subscriptions: &Subscriptions, key: u32, kind: Kind) -> usize {
     let count = |kind| subscriptions.count(key, kind);
-    let count = match kind {
+    match kind {
         Kind::Sharded => count(kind),
         Kind::Channel | Kind::Pattern => count(Kind::Channel) + count(Kind::Pattern),
-    };
-    let mut reply = ctx.reply();
+    }
+}
+
+/// Confirms what the client has asked for.
+fn confirm(ctx: &mut Context<'_>, word: &[u8], name: Option<&[u8]>, kind: Kind) {
+    let count = counted(ctx.core.node.subscriptions(), ctx.key, kind);
+    write_confirmation(&mut ctx.reply(), word, name, count);
+}
+
+fn write_confirmation(reply: &mut Reply<'_>, word: &[u8], name: Option<&[u8]>, count: usize) {
     reply.push(3);
     reply.bulk(word);
     match name {
@@ -285,21 +307,22 @@ fn confirm(ctx: &mut Context<'_>, word: &[u8], name: Option<&[u8]>, kind: Kind) 
 }
 
 /// What follows for the client from what it listens to now. What it has been confirmed is
-/// told it also if it wants no replies.
+/// told it also if it wants no replies, behind those that it has wanted.
 fn listens_now(ctx: &mut Context<'_>) -> Flow {
     ctx.core.mind_subscriptions(ctx.key);
     let connection = &ctx.core.connections[ctx.key as usize];
     if !connection.session.is_silent() {
         return Flow::Done;
     }
+    let last = connection.last_place();
     let to = Client {
         key: ctx.key,
         id: connection.session.id,
-        place: 0,
+        place: last.unwrap_or_default(),
     };
     let push = Push::new(b"", std::mem::take(ctx.out));
     let own = ctx.core.id;
-    ctx.core.node.tell(own, (to, false), push);
+    ctx.core.node.tell(own, (to, last.is_some()), push);
     Flow::Told
 }
 

@@ -214,13 +214,16 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
                 connection.close();
             }
         }
-        Phase::Closed => {
-            for ticket in connection.take_flows() {
-                core.node.drop_reply(core.now, ticket);
-            }
-            core.deliver();
-            core.stop_listening(key);
+        Phase::Closed => {}
+    }
+    let connection = &mut core.connections[key as usize];
+    if connection.phase == Phase::Closed {
+        for ticket in connection.take_flows() {
+            core.node.drop_reply(core.now, ticket);
         }
+        core.deliver();
+        // Its place may be another's next.
+        core.stop_listening(key);
     }
     let connection = &mut core.connections[key as usize];
     if !connection.receiving && connection.is_unwatched() {

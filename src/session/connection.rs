@@ -14,7 +14,7 @@ use crate::stats::Stats;
 use blocked::Blocked;
 use rustix::net::Shutdown;
 use shards::order::{Client, Ticket};
-use shards::pubsub::Told;
+use shards::pubsub::{Cause, Told};
 use shards::replies::{Class, Lost, Output, OutputMax, Piece, Replies, Untold};
 use shards::resp::Partial;
 use shards::{Span, UnixMs};
@@ -108,6 +108,9 @@ pub struct Connection {
     /// A block with commands of the server is under way. They run on this session, so
     /// it stays until they have, whatever becomes of the client.
     pub runs_block: bool,
+    /// It has its client listen: what that is told of it comes behind the block's reply,
+    /// which confirms it.
+    pub listens_within: bool,
 
     /// Received bytes that are not yet executed, from `partial.start` on.
     pub input: Vec<u8>,
@@ -147,6 +150,7 @@ impl Connection {
             blocked: None,
             gives_up: false,
             runs_block: false,
+            listens_within: false,
             input: Vec::new(),
             partial: Partial::default(),
             spans: Vec::new(),
@@ -220,7 +224,17 @@ impl Connection {
     /// # Errors
     /// It cannot be told, and has to go.
     pub fn tell(&mut self, told: &Told<'_>, max: OutputMax) -> Result<(), Untold> {
-        self.replies.tell(told, self.session.protocol, max.hard)
+        let protocol = self.session.protocol;
+        let block = self.listens_within.then(|| self.last_place()).flatten();
+        let Some(place) = block else {
+            return self.replies.tell(told, protocol, max.hard);
+        };
+        let mut told = told.clone();
+        told.cause = Some(Cause {
+            key: told.to,
+            place,
+        });
+        self.replies.tell(&told, protocol, max.hard)
     }
 
     /// Whether replies are outstanding.
@@ -348,6 +362,7 @@ impl Connection {
         if std::mem::take(&mut self.runs_block) {
             self.session.command_done();
         }
+        self.listens_within = false;
         self.impatient = false;
     }
 

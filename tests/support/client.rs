@@ -152,6 +152,25 @@ impl Client {
         }
     }
 
+    /// The replies that have come by now, and whether the server has closed. Waits for
+    /// nothing.
+    pub fn read_what_is_there(&mut self) -> (Vec<Reply>, bool) {
+        self.stream.set_nonblocking(true).expect("it can be set");
+        let error = loop {
+            if let Err(error) = self.receive(0) {
+                break error;
+            }
+        };
+        self.stream.set_nonblocking(false).expect("it can be set");
+        let mut replies = Vec::new();
+        while let Some(length) = frame_len(&self.received[self.consumed..]) {
+            let raw = self.received[self.consumed..][..length].to_vec();
+            self.consumed += length;
+            replies.push(Reply { raw });
+        }
+        (replies, error.kind() != io::ErrorKind::WouldBlock)
+    }
+
     /// Everything until the server closes, replies or not. A reset counts as
     /// closing: it is what a close with unread input looks like from here.
     pub fn read_to_end(&mut self) -> Vec<u8> {

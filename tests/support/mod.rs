@@ -9,6 +9,7 @@ pub mod client;
 pub mod commands;
 pub mod compare;
 pub mod generate;
+pub mod lines;
 pub mod payloads;
 pub mod rng;
 pub mod same;

@@ -71,6 +71,9 @@ struct Subscriber {
     topics: [HashTable<(u32, u32)>; 3],
 }
 
+/// Topics of one client for which memory is kept.
+const SPARE_TOPICS: usize = 64;
+
 /// What patterns begin with: how many bytes, and these.
 type Beginning = (u8, [u8; 8]);
 
@@ -133,6 +136,7 @@ impl Subscriptions {
         let hash = self.hash(kind, name);
         let topics = &mut self.kinds[kind as usize];
         let found = topics.find(hash, name);
+        self.subscribers.try_reserve(1).map_err(|_| OutOfMemory)?;
         let subscriber = self.subscribers.entry(client).or_default();
         let held = &mut subscriber.topics[kind as usize];
         let is = |topic: u32| move |entry: &(u32, u32)| entry.0 == topic;
@@ -176,6 +180,9 @@ impl Subscriptions {
             return false;
         };
         let ((_, position), _) = entry.remove();
+        if held.capacity() > SPARE_TOPICS && held.len() * 8 < held.capacity() {
+            held.shrink_to(held.len() * 2, |entry| spread(entry.0));
+        }
         self.leave(kind, topic, position);
         self.forget_if_idle(client);
         true
@@ -187,12 +194,23 @@ impl Subscriptions {
         subscriber.map_or(0, |it| it.topics[kind as usize].len())
     }
 
-    /// Some topic of a kind that a client listens to.
-    pub fn any_of(&self, client: u32, kind: Kind) -> Option<Box<[u8]>> {
-        let subscriber = self.subscribers.get(&client)?;
-        let (topic, _) = subscriber.topics[kind as usize].iter().next()?;
-        let topics = &self.kinds[kind as usize].topics;
-        Some(topics.get(*topic as usize)?.name.clone())
+    /// A client no longer listens to any topic of a kind; `tell` learns of each, and how many
+    /// are left.
+    pub fn unsubscribe_all(&mut self, client: u32, kind: Kind, mut tell: impl FnMut(&[u8], usize)) {
+        let Some(subscriber) = self.subscribers.get_mut(&client) else {
+            return;
+        };
+        // At once: to look for the next one in a table that empties takes ever longer.
+        let held = std::mem::take(&mut subscriber.topics[kind as usize]);
+        let mut left = held.len();
+        for (topic, position) in held {
+            left -= 1;
+            if let Some(Topic { name, .. }) = self.kinds[kind as usize].topics.get(topic as usize) {
+                tell(name, left);
+            }
+            self.leave(kind, topic, position);
+        }
+        self.forget_if_idle(client);
     }
 
     /// A client has gone, or listens to nothing any more.

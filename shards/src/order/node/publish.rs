@@ -125,6 +125,8 @@ impl Node {
     ) -> Result<(), OutOfMemory> {
         let ears = self.site.subscriptions.ears(kind, channel);
         if ears.is_empty() {
+            // What its client sends next follows this, and so what came before.
+            self.follow_convoy();
             self.have_heard(by, 0);
             return Ok(());
         }
