@@ -53,6 +53,8 @@ pub enum Flow {
     Told,
     /// Nothing was done: the replies to earlier requests must be in first.
     Later,
+    /// Nothing was done: it is the turn of others first.
+    NextTurn,
     /// The reply has a place in the connection's order, and comes there.
     Pending,
     /// The same, and until then the session is that of a block with commands of the

@@ -5,8 +5,8 @@
 //! not keep it back, as it keeps back no message.
 
 use super::{Flow, ROW, ServerRow};
-use crate::core::{Answer, Asker, Context, Core};
-use crate::session::connection::Pending;
+use crate::core::{Answer, Asker, Context, Core, TOLD_PER_TURN};
+use crate::session::connection::{Pending, TURN_BYTES};
 use shards::command::{Args, Arity, Flags, Group, KeySpec, Waits, flags};
 use shards::order::{Client, Publisher};
 use shards::pubsub::{Cause, Kind, Push, Subscriptions};
@@ -326,7 +326,7 @@ fn listens_now(ctx: &mut Context<'_>) -> Flow {
     Flow::Told
 }
 
-/// Publishes for a client; whether the reply is written.
+/// Publishes for a client; what is to follow.
 ///
 /// # Errors
 /// There is no memory for it.
@@ -336,7 +336,7 @@ pub fn publish(
     kind: Kind,
     args: Args<'_>,
     out: &mut Vec<u8>,
-) -> Result<bool, CommandError> {
+) -> Result<Flow, CommandError> {
     let [channel, text] = args.exactly()?;
     let Asker {
         key,
@@ -345,13 +345,17 @@ pub fn publish(
         within,
     } = asker;
     let connection = &mut *core.connections[key as usize];
+    if core.told > TOLD_PER_TURN && within.is_none() {
+        connection.spend(core.turn, TURN_BYTES);
+        return Ok(Flow::NextTurn);
+    }
     // Within a block all that came before is over, and what is told stands behind its reply.
     let block = within.map(|ticket| (ticket, connection.last_place().unwrap_or_default()));
     if core.shards == 1 || block.is_some() || !connection.is_waiting() {
         let cause = block.map(|(_, place)| Cause { key, place });
         if let Some(heard) = core.node.publish_here(kind, channel, text, cause)? {
             Reply::new(out, Protocol::Resp2).integer(heard as i64);
-            return Ok(true);
+            return Ok(Flow::Told);
         }
     }
     let by = match block {
@@ -376,7 +380,7 @@ pub fn publish(
         (Err(error), _) => return Err(error.into()),
     }
     core.deliver();
-    Ok(false)
+    Ok(Flow::Pending)
 }
 
 fn channels(args: Args<'_>, kind: Kind) -> Result<Flow, CommandError> {

@@ -20,6 +20,8 @@ pub enum Went {
     Within,
     /// Nothing was done: ask again when all earlier replies are in.
     Later,
+    /// Nothing was done: ask again in the next turn, which it has given the rest of this for.
+    NextTurn,
     /// Nothing was done: this row of the engine is to be run in its place, on the
     /// arguments behind the command's name.
     Engine(&'static Row),
@@ -48,12 +50,7 @@ pub fn run(core: &mut Core, asker: Asker, row: &'static ServerRow, args: Args<'_
     }
     let mut tells = false;
     if let Ok(Flow::Publish(kind)) = flow {
-        tells = true;
-        flow = match pubsub::publish(core, asker, kind, args, &mut out) {
-            Ok(true) => Ok(Flow::Done),
-            Ok(false) => Ok(Flow::Pending),
-            Err(error) => Err(error),
-        };
+        flow = pubsub::publish(core, asker, kind, args, &mut out);
     }
     let has_reply = match flow {
         Ok(Flow::Done) => true,
@@ -69,12 +66,15 @@ pub fn run(core: &mut Core, asker: Asker, row: &'static ServerRow, args: Args<'_
             gather::wait(core, asker, job, finish, args);
             false
         }
-        Ok(flow @ (Flow::Engine(_) | Flow::Pending | Flow::Block | Flow::Later)) => {
+        Ok(
+            flow @ (Flow::Engine(_) | Flow::Pending | Flow::Block | Flow::Later | Flow::NextTurn),
+        ) => {
             core.spare_buffers.keep(out);
             return match flow {
                 Flow::Engine(row) => Went::Engine(row),
                 Flow::Block => Went::Within,
                 Flow::Later => Went::Later,
+                Flow::NextTurn => Went::NextTurn,
                 _ => Went::On,
             };
         }
@@ -125,7 +125,7 @@ fn within_block(
             Err(CommandError::Owned(text.into_bytes().into()))
         }
         // What concerns the order of requests runs at once although a MULTI is open.
-        Flow::Pending | Flow::Block | Flow::Later => {
+        Flow::Pending | Flow::Block | Flow::Later | Flow::NextTurn => {
             debug_assert!(false, "it cannot be queued");
             Ok(Flow::Done)
         }

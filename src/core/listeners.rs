@@ -5,6 +5,13 @@ use crate::session::connection::Phase;
 use shards::pubsub::Kind;
 use shards::replies::{Class, Untold};
 
+/// More than so many clients who are told something in one turn are a crowd: a send takes
+/// some microseconds, and others are not to wait for thousands of them.
+pub const CROWD: usize = 64;
+
+/// Who publishes to more than so many clients in a turn goes on in the next.
+pub const TOLD_PER_TURN: usize = 4096;
+
 impl Core {
     /// What a client listens to has changed.
     pub fn mind_subscriptions(&mut self, key: u32) {
@@ -38,6 +45,8 @@ impl Core {
             dirty,
             spare_buffers,
             output_max,
+            crowd,
+            told: told_now,
             ..
         } = self;
         node.told(|told| {
@@ -57,7 +66,15 @@ impl Core {
                 Err(Untold::BeyondLimit) => connection.close_at_limit(stats),
                 Err(Untold::NoMemory) => connection.close(),
             }
-            if !std::mem::replace(&mut connection.dirty, true) {
+            *told_now += 1;
+            if connection.dirty || connection.in_crowd {
+                return;
+            }
+            if *told_now > CROWD {
+                connection.in_crowd = true;
+                crowd.push_back(told.to);
+            } else {
+                connection.dirty = true;
                 dirty.push(told.to);
             }
         });

@@ -31,11 +31,13 @@ use shards::pubsub::Audience;
 use shards::replies::OutputMax;
 use shards::{Shard, ShardId, UnixMs};
 use slab::Slab;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 pub use asker::Asker;
 pub use context::Context;
+pub use listeners::{CROWD, TOLD_PER_TURN};
 pub use question::{
     Answer, ClientPause, CoreStats, DumpStats, Finish, Gathering, Inquiry, Job, KeyspaceStats,
     Message, PauseQuestion, PausedBy, Question, QuestionId, Then, Whom,
@@ -108,6 +110,11 @@ pub struct Core {
     pub now: UnixMs,
     /// Connections with something to send, to close or to go on with.
     pub dirty: Vec<u32>,
+    /// Connections that were told something together with many others. They are sent it a
+    /// few at a time, behind all that is in `dirty`.
+    pub crowd: VecDeque<u32>,
+    /// So many clients were told something in this turn.
+    pub told: usize,
     /// Empty output buffers, to be used again.
     pub spare_buffers: SpareBuffers,
     /// Empty blocks, for the next MULTI.
@@ -220,6 +227,8 @@ impl Core {
             own_replies: Vec::new(),
             now: clock::now(),
             dirty: Vec::new(),
+            crowd: VecDeque::new(),
+            told: 0,
             spare_buffers: SpareBuffers::default(),
             spare_blocks: Vec::new(),
             shared,

@@ -272,6 +272,10 @@ fn serve(
             core.connections[key as usize].barrier = true;
             Step::Stall
         }
+        Went::NextTurn => {
+            core.stats.commands -= 1;
+            Step::Stall
+        }
         Went::Engine(row) => instead(core, key, command, row, args.from(1)),
     }
 }

@@ -42,6 +42,8 @@ const EXPIRE_STEP: usize = 256;
 const BEHIND_TURNS: u32 = 16;
 /// How long it waits for it after that.
 const BEHIND_WAIT: Duration = Duration::from_micros(50);
+/// How often a core looks what has become of a dump, while it has nothing else to do.
+const SNAPSHOT_WAIT: Duration = Duration::from_micros(300);
 /// Entries that are freed between two looks at the clock.
 const FREE_STEP: usize = 1024;
 
@@ -106,6 +108,7 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
             && !pace.lingers(core.jobs.are_running())
             && core.dirty.is_empty()
             && core.next_turn.is_empty()
+            && core.crowd.is_empty()
         {
             sleep(core, park).await;
             pace.now = Instant::now();
@@ -142,6 +145,8 @@ fn end_due(core: &mut Core) -> bool {
 fn submit(core: &mut Core, listeners: &Listeners, pace: &Pace, messages: bool, behind: u32) {
     let idle = !messages
         && core.next_turn.is_empty()
+        && core.crowd.is_empty()
+        && core.dirty.is_empty()
         && !core.node.has_slices()
         && !core.node.has_incoming()
         && !core.snapshots.works
@@ -153,11 +158,28 @@ fn submit(core: &mut Core, listeners: &Listeners, pace: &Pace, messages: bool, b
         && (core.snapshots.is_busy || pace.lingers(core.jobs.are_running()))
         && core.mesh.fall_asleep()
     {
-        core.ring.wait(pace.plan.want, pace.plan.patience);
+        let patience = patience(core, pace);
+        core.ring.wait(pace.plan.want, patience);
         core.mesh.wake_up();
     } else {
         core.ring.enter();
     }
+}
+
+/// For how long to wait in the ring: not beyond what is due meanwhile.
+fn patience(core: &Core, pace: &Pace) -> Duration {
+    let plan = pace.plan;
+    if plan.want > 1 {
+        return plan.patience;
+    }
+    if core.snapshots.is_busy {
+        return SNAPSHOT_WAIT;
+    }
+    let due = core.node.next_timeout().into_iter();
+    let due = due.chain(core.pause.map(|pause| pause.until)).min();
+    let due = due.map(|at| Duration::from_millis(u64::try_from(at.0 - core.now.0).unwrap_or(0)));
+    let patience = plan.patience.min(pace.until_tick());
+    patience.min(due.unwrap_or(plan.patience))
 }
 
 /// Parks in glommio until the ring, another core or the heartbeat has something.

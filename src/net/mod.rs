@@ -10,7 +10,7 @@ mod newcomers;
 mod pace;
 mod upkeep;
 
-use crate::core::Core;
+use crate::core::{CROWD, Core};
 use crate::dispatch::{self, Scratch};
 use crate::runtime::ring::{BUFFER_BYTES, Completion, End};
 use crate::session::connection::{BACKLOG_BYTES_MAX, Connection, Phase, TURN_BACKLOG_BYTES};
@@ -102,7 +102,7 @@ fn input_max(connection: &Connection, query_buffer_limit: usize) -> usize {
 
 fn sent_to(core: &mut Core, key: u32, buffer: Piece, sent: io::Result<usize>) {
     let connection = &mut core.connections[key as usize];
-    connection.sent();
+    connection.sent(core.turn);
     core.stats.writes += 1;
     match sent {
         Ok(bytes) if bytes == buffer.len() => core.stats.output_bytes += bytes as u64,
@@ -148,6 +148,7 @@ fn watch_ended(core: &mut Core, key: u32, end: End) {
 #[inline]
 pub fn flush(core: &mut Core, scratch: &mut Scratch) {
     core.turn = core.turn.wrapping_add(1);
+    core.told = 0;
     for key in std::mem::take(&mut core.next_turn) {
         if core.connections.contains(key as usize) {
             core.mark_dirty(key);
@@ -161,7 +162,19 @@ pub fn flush(core: &mut Core, scratch: &mut Scratch) {
         index += 1;
         dirty.append(&mut core.dirty);
     }
+    // A share of the crowd each turn, so that nobody else waits for all of it.
+    for _ in 0..CROWD {
+        let Some(key) = core.crowd.pop_front() else {
+            break;
+        };
+        if let Some(connection) = core.connections.get_mut(key as usize)
+            && std::mem::take(&mut connection.in_crowd)
+        {
+            flush_one(core, scratch, key);
+        }
+    }
     dirty.clear();
+    dirty.append(&mut core.dirty);
     core.dirty = dirty;
 }
 
@@ -185,7 +198,8 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
         } else {
             let buffer = connection.take_output();
             connection.session.active_at = core.now;
-            core.ring.send(key, connection.socket.as_fd(), buffer);
+            let soon = connection.sends(core.turn, buffer.len());
+            core.ring.send(key, connection.socket.as_fd(), buffer, soon);
         }
     }
     if let Some(ticket) = connection.wants_more() {

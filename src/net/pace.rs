@@ -9,7 +9,9 @@ use crate::runtime::pressure::Pressure;
 use crate::session::activity::Activity;
 use std::time::{Duration, Instant};
 
-/// After traffic, the core waits in its ring for so long before it parks.
+/// After traffic, the core waits in its ring for so long before it parks. To wake up
+/// meanwhile, only to find nothing, costs as much as a request: with one client that answers
+/// after half a millisecond, 20 us of CPU a message with 300 us, 13 with this.
 const LINGER: Duration = Duration::from_millis(5);
 /// Background work is looked at so often.
 const TICK: Duration = Duration::from_millis(10);
@@ -94,7 +96,7 @@ impl Pace {
             more: false,
             plan: Plan {
                 want: 1,
-                patience: COALESCE,
+                patience: LINGER,
             },
             last_traffic: now,
             last_tick: now,
@@ -122,6 +124,11 @@ impl Pace {
     /// Whether [`Pace::tick`] is due.
     pub fn ticks(&self) -> bool {
         self.now >= self.next_tick
+    }
+
+    /// How long it is until [`Pace::ticks`].
+    pub fn until_tick(&self) -> Duration {
+        self.next_tick.saturating_duration_since(self.now)
     }
 
     /// A tick is due.
@@ -170,6 +177,8 @@ impl Plan {
         let expected = u32::try_from(expected).unwrap_or(u32::MAX);
         let most = most.min(AWAITED_MAX);
         let want = if busy { expected.min(most).max(1) } else { 1 };
+        // What is waited for alone ends the wait whenever it comes.
+        let patience = if want == 1 { LINGER } else { patience };
         Self { want, patience }
     }
 }

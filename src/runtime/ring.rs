@@ -196,8 +196,11 @@ impl Ring {
     }
 
     /// Sends `buffer`. At most one send per socket may be under way.
-    pub fn send(&mut self, token: u32, socket: BorrowedFd<'_>, buffer: Piece) {
+    /// `soon`: the socket most probably has room for it, so [`Ring::wait`] may count on its
+    /// completion.
+    pub fn send(&mut self, token: u32, socket: BorrowedFd<'_>, buffer: Piece, soon: bool) {
         let socket = socket.as_raw_fd();
+        self.sends_queued += usize::from(soon);
         let index = self.sends.insert(Sending {
             token,
             buffer,
@@ -208,7 +211,6 @@ impl Ring {
     }
 
     fn push_send(&mut self, index: usize) {
-        self.sends_queued += 1;
         let sending = &self.sends[index];
         let rest = &sending.buffer[sending.offset..];
         // One send carries at most 1 GiB; the rest follows as after a short send.
@@ -283,7 +285,8 @@ impl Ring {
     }
 
     /// As [`Ring::enter`], waiting for `want` completions beside those of the
-    /// sends that are submitted with this, and not longer than `patience`.
+    /// sends that are submitted with this and most probably done at once, and not longer
+    /// than `patience`.
     pub fn wait(&mut self, want: u32, patience: Duration) {
         self.drain_backlog();
         let time = Timespec::from(patience);

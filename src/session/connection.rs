@@ -35,6 +35,9 @@ pub const OUTPUT_BYTES_SOFT: usize = 1 << 20;
 /// longer.)
 pub const TURN_BYTES: usize = 16 << 10;
 
+/// So much a socket takes at once, unless its client does not read.
+const SOON_BYTES: usize = 16 << 10;
+
 /// Unexecuted bytes from which on the socket of a connection that only waits
 /// for its turn is no longer read.
 pub const TURN_BACKLOG_BYTES: usize = 64 << 10;
@@ -74,6 +77,10 @@ pub struct Connection {
     /// The turn in which it last executed something, and how many bytes of it.
     turn: u32,
     executed: usize,
+    /// The turn in which it was last sent something, …
+    sent_in: u32,
+    /// … which the kernel did not take at once.
+    lags: bool,
     /// CLIENT KILL has named it: it is told what it waits for, and no more.
     pub killed: bool,
     /// Whether it ends is watched, because nothing is received from it. Once begun, that
@@ -95,6 +102,8 @@ pub struct Connection {
     pub impatient: bool,
     /// Is in the core's list of connections with something to do this turn.
     pub dirty: bool,
+    /// Is in the core's crowd.
+    pub in_crowd: bool,
     /// Has requests in `input` that wait for room or for a reply.
     pub stalled: bool,
     /// Later requests wait until the replies to earlier ones are complete.
@@ -134,6 +143,8 @@ impl Connection {
             share: Share::new(),
             turn: 0,
             executed: 0,
+            sent_in: 0,
+            lags: false,
             killed: false,
             watching: false,
             ends: false,
@@ -144,6 +155,7 @@ impl Connection {
             holding: false,
             impatient: false,
             dirty: false,
+            in_crowd: false,
             stalled: false,
             barrier: false,
             paused: false,
@@ -410,9 +422,18 @@ impl Connection {
         self.replies.take_output()
     }
 
+    /// So many bytes are given to the kernel in this turn; whether it most probably takes
+    /// them at once: few, and it did so before.
+    #[inline]
+    pub fn sends(&mut self, turn: u32, bytes: usize) -> bool {
+        self.sent_in = turn;
+        !self.lags && bytes <= SOON_BYTES
+    }
+
     /// The kernel has sent what it had, or given it up.
     #[inline]
-    pub fn sent(&mut self) {
+    pub fn sent(&mut self, turn: u32) {
+        self.lags = self.sent_in != turn;
         self.replies.sent();
     }
 

@@ -23,6 +23,7 @@ pub use audience::{Audience, Ears};
 pub use outgoing::{Body, Cause, Outgoing, Told};
 pub use subscriptions::Subscriptions;
 
+use crate::error::OutOfMemory;
 use bytes::Bytes;
 
 /// What can be subscribed to.
@@ -79,13 +80,11 @@ impl Message {
     ///
     /// # Errors
     /// There is no memory for it.
-    pub fn new(kind: Kind, channel: &[u8], text: &[u8]) -> Result<Self, crate::error::OutOfMemory> {
-        let mut body = Vec::new();
-        body.try_reserve_exact(channel.len() + text.len() + 2 * FRAME_BYTES)
-            .map_err(|_| crate::error::OutOfMemory)?;
-        append(&mut body, channel);
-        let (start, end) = (body.len() - 2 - channel.len(), body.len() - 2);
-        append(&mut body, text);
+    pub fn new(kind: Kind, channel: &[u8], text: &[u8]) -> Result<Self, OutOfMemory> {
+        let body = encode(channel, text)?;
+        // `$`, the length, and the end of that line.
+        let start = 3 + digits(channel.len());
+        let end = start + channel.len();
         let place = |at| u32::try_from(at).expect("a request is shorter than 4 GiB");
         Ok(Self {
             kind,
@@ -97,6 +96,19 @@ impl Message {
     fn channel(&self) -> &[u8] {
         &self.body[self.channel.0 as usize..self.channel.1 as usize]
     }
+}
+
+/// A channel and a text, as they stand in each push.
+fn encode(channel: &[u8], text: &[u8]) -> Result<Vec<u8>, OutOfMemory> {
+    let mut body = Vec::new();
+    body.try_reserve_exact(channel.len() + text.len() + 2 * FRAME_BYTES)?;
+    append(&mut body, channel);
+    append(&mut body, text);
+    Ok(body)
+}
+
+fn digits(number: usize) -> usize {
+    number.checked_ilog10().unwrap_or(0) as usize + 1
 }
 
 /// What a bulk string takes beside its bytes, at most.

@@ -3,7 +3,8 @@
 //! Heads, short bodies and receivers lie behind each other in memory that is used again,
 //! so a message takes no allocation.
 
-use super::Push;
+use super::{Message, Push, append};
+use crate::error::OutOfMemory;
 use bytes::Bytes;
 use std::ops::Range;
 
@@ -53,7 +54,7 @@ pub struct Told<'a> {
     pub body: Body<'a>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Kept {
     Short(Range<usize>),
     Shared(Bytes),
@@ -76,9 +77,38 @@ pub struct Outgoing {
     receivers: Vec<u32>,
 }
 
-/// A body of this message as it was kept for the first who are told.
-#[derive(Clone, Debug)]
-pub(super) struct Written(Option<Range<usize>>);
+/// A message that is being told: encoded when the first are told, and then kept for the
+/// others.
+#[derive(Debug)]
+pub(super) struct Text<'a> {
+    pub channel: &'a [u8],
+    text: Source<'a>,
+    kept: Option<Kept>,
+}
+
+#[derive(Debug)]
+enum Source<'a> {
+    Plain(&'a [u8]),
+    Encoded(&'a Bytes),
+}
+
+impl<'a> Text<'a> {
+    pub fn of(message: &'a Message) -> Self {
+        Self {
+            channel: message.channel(),
+            text: Source::Encoded(&message.body),
+            kept: None,
+        }
+    }
+
+    pub fn plain(channel: &'a [u8], text: &'a [u8]) -> Self {
+        Self {
+            channel,
+            text: Source::Plain(text),
+            kept: None,
+        }
+    }
+}
 
 impl Outgoing {
     /// Whether there is nothing to be told.
@@ -89,8 +119,8 @@ impl Outgoing {
 
     /// Tells one client, if it is still the one with this number.
     pub fn tell(&mut self, to: u32, id: u64, cause: Option<Cause>, push: &Push) {
-        let head = self.text(&push.head);
-        let body = self.body(&push.body, &mut Written(None));
+        let head = self.keep(&push.head);
+        let body = self.encoded(&push.body);
         let start = self.receivers.len();
         self.receivers.push(to);
         self.entries.push(Entry {
@@ -103,18 +133,20 @@ impl Outgoing {
     }
 
     /// Tells many, whose keys these are.
+    ///
+    /// # Errors
+    /// There is no memory for it, and they are not told.
     pub(super) fn tell_all(
         &mut self,
         to: &[u32],
-        (head, body): (&[&[u8]], &Bytes),
-        written: &mut Written,
+        head: impl FnOnce(&mut Vec<u8>),
+        text: &mut Text<'_>,
         cause: Option<Cause>,
-    ) {
+    ) -> Result<(), OutOfMemory> {
+        let body = self.body(text)?;
         let start = self.texts.len();
-        head.iter()
-            .for_each(|part| self.texts.extend_from_slice(part));
+        head(&mut self.texts);
         let head = start..self.texts.len();
-        let body = self.body(body, written);
         let start = self.receivers.len();
         self.receivers.extend_from_slice(to);
         self.entries.push(Entry {
@@ -124,25 +156,39 @@ impl Outgoing {
             id: None,
             cause,
         });
+        Ok(())
     }
 
-    fn text(&mut self, bytes: &[u8]) -> Range<usize> {
+    fn keep(&mut self, bytes: &[u8]) -> Range<usize> {
         let start = self.texts.len();
         self.texts.extend_from_slice(bytes);
         start..self.texts.len()
     }
 
-    /// Keeps a body, once for all who are told the same message.
-    fn body(&mut self, body: &Bytes, written: &mut Written) -> Kept {
-        if body.len() >= SHARED_BYTES_MIN {
-            return Kept::Shared(body.clone());
+    fn encoded(&mut self, body: &Bytes) -> Kept {
+        match body.len() >= SHARED_BYTES_MIN {
+            true => Kept::Shared(body.clone()),
+            false => Kept::Short(self.keep(body)),
         }
-        let range = match &written.0 {
-            Some(range) => range.clone(),
-            None => self.text(body),
+    }
+
+    /// The body of a message, kept once for all who are told it.
+    fn body(&mut self, message: &mut Text<'_>) -> Result<Kept, OutOfMemory> {
+        if let Some(kept) = &message.kept {
+            return Ok(kept.clone());
+        }
+        let kept = match message.text {
+            Source::Encoded(body) => self.encoded(body),
+            Source::Plain(text) if message.channel.len() + text.len() < SHARED_BYTES_MIN => {
+                let start = self.texts.len();
+                append(&mut self.texts, message.channel);
+                append(&mut self.texts, text);
+                Kept::Short(start..self.texts.len())
+            }
+            Source::Plain(text) => Kept::Shared(super::encode(message.channel, text)?.into()),
         };
-        written.0 = Some(range.clone());
-        Kept::Short(range)
+        message.kept = Some(kept.clone());
+        Ok(kept)
     }
 
     /// Hands out what there is to be told, in order, and forgets it.
@@ -172,12 +218,5 @@ impl Outgoing {
         receivers.clear();
         receivers.shrink_to(KEEP / size_of::<u32>());
         entries.shrink_to(KEEP / size_of::<Entry>());
-    }
-}
-
-impl Written {
-    /// Nobody was told yet.
-    pub fn nothing() -> Self {
-        Self(None)
     }
 }

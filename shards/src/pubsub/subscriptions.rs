@@ -16,7 +16,7 @@
 //! occurs, and is compared only with patterns that begin as its channel does.
 
 use super::audience::{Audience, CELLS, cell};
-use super::outgoing::{Cause, Outgoing, Written};
+use super::outgoing::{Cause, Outgoing, Text};
 use super::{Ears, Kind, Message, append};
 use crate::error::OutOfMemory;
 use crate::glob;
@@ -126,6 +126,39 @@ impl Subscriptions {
     #[inline]
     pub fn ears(&self, kind: Kind, channel: &[u8]) -> Ears {
         self.audience.of(kind, self.hash(kind, channel))
+    }
+
+    /// Tells a message that has come from some node to whoever listens here; how many
+    /// there are.
+    pub fn hear(&self, message: &Message, cause: Option<Cause>, out: &mut Outgoing) -> u64 {
+        let hash = self.hash(message.kind, message.channel());
+        let heard = self.publish(message.kind, hash, &mut Text::of(message), cause, out);
+        // It is encoded already.
+        heard.unwrap_or(0)
+    }
+
+    /// Tells a message to all who listen, if that can only be clients of this node; how many
+    /// there are.
+    ///
+    /// # Errors
+    /// There is no memory for it, and nobody is told.
+    pub fn publish_here(
+        &self,
+        kind: Kind,
+        (channel, text): (&[u8], &[u8]),
+        cause: Option<Cause>,
+        out: &mut Outgoing,
+    ) -> Result<Option<u64>, OutOfMemory> {
+        let hash = self.hash(kind, channel);
+        let ears = self.audience.of(kind, hash);
+        if ears.is_empty() {
+            return Ok(Some(0));
+        }
+        if !ears.are_only_of(self.node) {
+            return Ok(None);
+        }
+        self.publish(kind, hash, &mut Text::plain(channel, text), cause, out)
+            .map(Some)
     }
 
     /// A client listens to a topic from now on; false if it did before.
@@ -296,23 +329,31 @@ impl Subscriptions {
 
     /// Tells a message to all clients of this node that listen to its channel; how many
     /// there are, counted once for each topic, as in Redis.
-    pub fn publish(&self, message: &Message, cause: Option<Cause>, out: &mut Outgoing) -> u64 {
-        let Message { kind, body, .. } = message;
-        let channel = message.channel();
-        let mut written = Written::nothing();
+    ///
+    /// # Errors
+    /// There is no memory for it, and nobody is told.
+    fn publish(
+        &self,
+        kind: Kind,
+        hash: u64,
+        text: &mut Text<'_>,
+        cause: Option<Cause>,
+        out: &mut Outgoing,
+    ) -> Result<u64, OutOfMemory> {
+        let channel = text.channel;
         let mut heard = 0;
-        let topics = &self.kinds[*kind as usize];
-        if let Some(topic) = topics.find(self.hash(*kind, channel), channel) {
+        let topics = &self.kinds[kind as usize];
+        if let Some(topic) = topics.find(hash, channel) {
             let listeners = topics.topics[topic as usize].listeners.all();
             let head: &[u8] = match kind {
                 Kind::Sharded => b">3\r\n$8\r\nsmessage\r\n",
                 Kind::Channel | Kind::Pattern => b">3\r\n$7\r\nmessage\r\n",
             };
-            out.tell_all(listeners, (&[head], body), &mut written, cause);
+            out.tell_all(listeners, |out| out.extend_from_slice(head), text, cause)?;
             heard += listeners.len() as u64;
         }
-        if *kind != Kind::Channel {
-            return heard;
+        if kind != Kind::Channel || self.patterns.by_beginning.is_empty() {
+            return Ok(heard);
         }
         let patterns = &self.kinds[Kind::Pattern as usize].topics;
         for list in self.patterns.candidates(channel) {
@@ -321,17 +362,18 @@ impl Subscriptions {
                 if !glob::matches(name, channel) {
                     continue;
                 }
-                let mut pattern = Vec::with_capacity(name.len() + 16);
-                append(&mut pattern, name);
-                let head: [&[u8]; 2] = [b">4\r\n$8\r\npmessage\r\n", &pattern];
-                out.tell_all(listeners.all(), (&head, body), &mut written, cause);
+                let head = |out: &mut Vec<u8>| {
+                    out.extend_from_slice(b">4\r\n$8\r\npmessage\r\n");
+                    append(out, name);
+                };
+                out.tell_all(listeners.all(), head, text, cause)?;
                 heard += listeners.all().len() as u64;
             }
         }
-        heard
+        Ok(heard)
     }
 
-    /// Their names.
+    /// The names of a kind.
     pub fn names(&self, kind: Kind) -> impl Iterator<Item = &[u8]> {
         let topics = self.kinds[kind as usize].topics.iter();
         topics.map(|(_, topic)| &*topic.name)

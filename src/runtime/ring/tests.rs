@@ -83,7 +83,7 @@ fn receiving_begins_again_and_sends_end_where_there_was_no_room() {
                 0 => Piece::from(vec![2; PIECE]),
                 _ => shared.clone(),
             };
-            ring.send(token as u32, socket.as_fd(), piece);
+            ring.send(token as u32, socket.as_fd(), piece, true);
         }
         while bytes != [round * PIECE; PEERS] || sent != [round * PIECE; PEERS] {
             let mut completions = Vec::new();

@@ -100,15 +100,8 @@ impl Node {
         text: &[u8],
         cause: Option<Cause>,
     ) -> Result<Option<u64>, OutOfMemory> {
-        let ears = self.site.subscriptions.ears(kind, channel);
-        if ears.is_empty() {
-            return Ok(Some(0));
-        }
-        if !ears.are_only_of(self.site.id) {
-            return Ok(None);
-        }
-        let message = Message::new(kind, channel, text)?;
-        Ok(Some(self.site.hear(&message, cause)))
+        let (subscriptions, told) = (&self.site.subscriptions, &mut self.site.told);
+        subscriptions.publish_here(kind, (channel, text), cause, told)
     }
 
     /// Sends a message to all who listen, after all that its publisher has under way. One

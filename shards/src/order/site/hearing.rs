@@ -8,7 +8,7 @@ use crate::pubsub::{Cause, Message, Push};
 impl Site {
     /// Tells a message to those who listen here; how many there are.
     pub fn hear(&mut self, message: &Message, cause: Option<Cause>) -> u64 {
-        self.subscriptions.publish(message, cause, &mut self.told)
+        self.subscriptions.hear(message, cause, &mut self.told)
     }
 
     /// An item has come that is for clients; whether the sender wants to know how many

@@ -16,7 +16,7 @@ fn subscriptions() -> Subscriptions {
 fn told(subscriptions: &Subscriptions, kind: Kind, channel: &[u8]) -> (u64, Vec<(u32, String)>) {
     let message = Message::new(kind, channel, b"text").unwrap();
     let mut out = Outgoing::default();
-    let heard = subscriptions.publish(&message, None, &mut out);
+    let heard = subscriptions.hear(&message, None, &mut out);
     let mut told = Vec::new();
     out.drain(|it| {
         let super::super::Body::Short(body) = it.body else {
@@ -79,7 +79,7 @@ fn long_bodies_are_shared() {
     }
     let message = Message::new(Kind::Channel, b"c", &[b'x'; 5000]).unwrap();
     let mut out = Outgoing::default();
-    assert_eq!(all.publish(&message, None, &mut out), 3);
+    assert_eq!(all.hear(&message, None, &mut out), 3);
     let mut count = 0;
     out.drain(|it| match it.body {
         super::super::Body::Shared(bytes) => {
