@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use support::client::{Client, Reply, Value, encode};
 use support::rng::{Rng, seed};
-use support::server::Server;
+use support::server::{Server, info_field};
 use support::{Roles, long_run, wait_until, words};
 
 fn cordis() -> [Server; 2] {
@@ -595,5 +595,195 @@ fn vanish(server: &Server, rng: &mut Rng) {
             client.finish_sending();
             client.read_to_end();
         }
+    }
+}
+
+/// Lengths at which messages are kept, sent or shared in another way.
+const LENGTHS: [usize; 14] = [
+    0,
+    1,
+    900,
+    1000,
+    1001,
+    1002,
+    1003,
+    1023,
+    1024,
+    16_383,
+    16_384,
+    70_000,
+    1 << 20,
+    64 << 20,
+];
+
+/// Bytes of which each part looks different.
+fn text(length: usize, seed: u64) -> Vec<u8> {
+    let mut text = Rng::new(seed).bytes(length.min(1 << 16));
+    while text.len() < length {
+        let more = (length - text.len()).min(text.len());
+        text.extend_from_within(..more);
+        let last = text.len() - 1;
+        text[last] = text[last].wrapping_add(1);
+    }
+    text
+}
+
+#[test]
+fn messages_of_any_length_come_whole() {
+    let options = ["--client-output-buffer-limit", "pubsub 0 0 0"];
+    for server in [Server::cordis(1, &options), Server::cordis(4, &options)] {
+        let mut publishers: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+        let mut listeners: Vec<Client> =
+            (0..5).map(|n| listening(&server, 2 + n % 2, "c")).collect();
+        listeners[1].call(&["PSUBSCRIBE", "c*"]);
+        listeners[4].call(&["SSUBSCRIBE", "c"]);
+        for (n, length) in LENGTHS.into_iter().enumerate() {
+            let text = text(length, n as u64);
+            let publisher = &mut publishers[n % 4];
+            let heard = std::thread::scope(|scope| {
+                let text = &text;
+                for (n, client) in listeners.iter_mut().enumerate() {
+                    scope.spawn(move || {
+                        assert!(message(client) == *text, "{length}");
+                        if n == 1 {
+                            assert!(parts(&client.read())[3] == *text, "{length}");
+                        }
+                        if n == 4 {
+                            assert!(parts(&client.read())[2] == *text, "{length}");
+                        }
+                    });
+                }
+                let heard = publisher.call(&[b"PUBLISH", &b"c"[..], text]).integer();
+                let sharded = publisher.call(&[b"SPUBLISH", &b"c"[..], text]).integer();
+                (heard, sharded)
+            });
+            assert_eq!(heard, (6, 1), "{}", server.name);
+        }
+        // What is under way to several who do not read is there once.
+        let [mut stopped, mut other] = [listening(&server, 2, "big"), server.connect()];
+        let huge = text(64 << 20, 9);
+        other.call(&[b"PUBLISH", &b"big"[..], &huge]);
+        other.call(&[b"PUBLISH", &b"big"[..], &huge]);
+        let mut reading = listening(&server, 3, "big");
+        for n in 0..100 {
+            let n = n.to_string();
+            assert_eq!(other.call(&["PUBLISH", "c", &n]).integer(), 6);
+            for (at, client) in listeners.iter_mut().enumerate() {
+                assert_eq!(message(client), n.as_bytes());
+                if at == 1 {
+                    client.read();
+                }
+            }
+        }
+        // Nor does it hold up who reads the same channel.
+        assert_eq!(other.call(&["PUBLISH", "big", "small"]).integer(), 2);
+        assert_eq!(message(&mut reading), b"small");
+        assert!(message(&mut stopped) == huge && message(&mut stopped) == huge);
+        assert_eq!(message(&mut stopped), b"small", "{}", server.name);
+    }
+}
+
+/// What a field of INFO counts.
+fn info(client: &mut Client, section: &str, field: &str) -> u64 {
+    let text = client.call(&["INFO", section]).value().text();
+    let value = info_field(&text, field).expect("INFO has it");
+    value.parse().expect("it is a number")
+}
+
+/// Of a thousand who listen to `c`, so many do not read. They listen to `bulk`, too, and so
+/// do as many who read.
+const STOPPED: usize = 50;
+const READING: usize = 950;
+
+/// They go at their limit, the others miss nothing, and what is kept for all of them is
+/// kept once.
+#[test]
+fn who_does_not_read_is_dropped_at_the_limit_and_nobody_else_notices() {
+    const LENGTH: usize = 64 << 10;
+    /// So far the last reader may be behind.
+    const BEHIND: u64 = 8;
+    for shards in [1, 4] {
+        let server = Server::cordis(shards, &["--client-output-buffer-limit", "pubsub 1mb 0 0"]);
+        let both = |n: usize| {
+            let mut client = listening(&server, 2 + (n % 2) as u8, "c");
+            client.call(&["SUBSCRIBE", "bulk"]);
+            client
+        };
+        let mut stopped: Vec<Client> = (0..STOPPED).map(both).collect();
+        let mut listeners: Vec<Client> = (0..STOPPED).map(both).collect();
+        listeners.extend((STOPPED..READING).map(|_| listening(&server, 2, "c")));
+        let [mut publisher, mut observer] = [server.connect(), server.connect()];
+        let before = info(&mut observer, "memory", "used_memory");
+        let dropped = "client_output_buffer_limit_disconnections";
+        let (read, mut most, mut sent) = (AtomicU64::new(0), 0, 0);
+        std::thread::scope(|scope| {
+            while !listeners.is_empty() {
+                let rest = listeners.len().saturating_sub(STOPPED);
+                let (group, read, bulk) = (listeners.split_off(rest), &read, rest == 0);
+                scope.spawn(move || read_all(group, bulk.then_some(LENGTH), read));
+            }
+            while info(&mut observer, "stats", dropped) < STOPPED as u64 {
+                let mut text = sent.to_string().into_bytes();
+                let few = publisher.call(&[b"PUBLISH", &b"c"[..], &text]).integer() as usize;
+                assert!((READING..=READING + STOPPED).contains(&few), "{few}");
+                text.resize(LENGTH, b' ');
+                let heard = publisher.call(&[b"PUBLISH", &b"bulk"[..], &text]).integer() as usize;
+                assert!((STOPPED..=2 * STOPPED).contains(&heard), "{heard}");
+                sent += 1;
+                most = most.max(info(&mut observer, "memory", "used_memory"));
+                wait_until("those who read have read", || {
+                    read.load(Ordering::SeqCst) + BEHIND * READING as u64 >= sent * READING as u64
+                });
+            }
+            assert_eq!(
+                publisher.call(&["PUBLISH", "c", "end"]).integer() as usize,
+                READING
+            );
+        });
+        assert_eq!(read.into_inner(), sent * READING as u64, "{}", server.name);
+        assert_eq!(info(&mut observer, "stats", dropped), STOPPED as u64);
+        for client in &mut stopped {
+            // A part has come, and then the end.
+            let come = client.read_to_end();
+            assert!(come.len() < sent as usize * LENGTH, "{}", server.name);
+        }
+        assert_nobody_listens(&server);
+        // Each for itself would keep its megabyte.
+        let grown = most.saturating_sub(before);
+        println!("{}: {sent} messages, {grown} bytes more", server.name);
+        assert!(
+            grown < (STOPPED as u64) << 19,
+            "{}: {grown} bytes",
+            server.name
+        );
+    }
+}
+
+/// Reads by turns what comes to many connections, until the end, and has them leave; with
+/// each message one in bulk comes if that has a length.
+fn read_all(mut clients: Vec<Client>, bulk: Option<usize>, read: &AtomicU64) {
+    let mut over = false;
+    for n in 0.. {
+        for client in &mut clients {
+            let text = message(client);
+            over = text == b"end";
+            if over {
+                continue;
+            }
+            assert_eq!(number(&text), n);
+            if let Some(length) = bulk {
+                let text = message(client);
+                assert!(text.len() == length && number(text.trim_ascii_end()) == n);
+            }
+            read.fetch_add(1, Ordering::SeqCst);
+        }
+        if over {
+            break;
+        }
+    }
+    for client in &mut clients {
+        client.send(&["UNSUBSCRIBE", "bulk", "c"]);
+        let left = [client.read(), client.read()];
+        assert!(left.iter().all(|it| parts(it)[0] == b"unsubscribe"));
     }
 }
