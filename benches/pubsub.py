@@ -150,7 +150,7 @@ def part_memory():
             for index, connection in enumerate(connections):
                 names = range(index, count, clients)
                 subscribe(connection, "SUBSCRIBE", *(b"channel:%08d" % name for name in names))
-            time.sleep(2.5)
+            time.sleep(6)
             print(f"{count} channels, {clients:3} clients: {server.name} "
                   f"{(server.rss() - before) / count:.1f} bytes each", flush=True)
             server.end()
