@@ -217,7 +217,6 @@ fn features_that_are_missing_are_refused_by_name() {
         ("cluster-enabled", "yes"),
         ("aclfile", "/etc/users.acl"),
         ("unixsocket", "/tmp/no.sock"),
-        ("notify-keyspace-events", "KEA"),
         ("maxmemory-policy", "allkeys-lru"),
         ("tls-port", "6380"),
         ("rename-command", "FLUSHALL"),

@@ -296,6 +296,16 @@ fn writes_tell_of_what_redis_notifies() {
 }
 
 #[test]
+fn subscribers_are_sent_the_events_of_redis_on_one_shard() {
+    events::compare_what_is_sent(1);
+}
+
+#[test]
+fn subscribers_are_sent_the_events_of_redis_on_four_shards() {
+    events::compare_what_is_sent(4);
+}
+
+#[test]
 fn lists_of_clients_have_the_fields_of_redis() {
     let redis = Server::redis(&[]);
     let cordis = Server::cordis(2, &[]);

@@ -15,8 +15,11 @@
 //! learn of it.
 
 mod event;
+mod notices;
 
-pub use event::{Event, Notice, heard};
+pub use event::{Event, Notice, Notify};
+use notices::Notices;
+pub use notices::Notified;
 
 use crate::keep::Keep;
 use crate::log::{Log, Record, Stamp, Stream, TicketId};
@@ -51,7 +54,10 @@ pub struct Effects {
     overturned: bool,
     /// A snapshot has begun since.
     cut: bool,
-    pub(crate) watches: Watches,
+    /// Somebody is to be told of what happens to keys: who watches them, or is notified.
+    listens: bool,
+    watches: Watches,
+    notices: Notices,
     keep: Keep,
 }
 
@@ -78,7 +84,9 @@ impl Effects {
             appeared: Vec::new(),
             overturned: false,
             cut: false,
+            listens: false,
             watches: Watches::new(seed),
+            notices: Notices::default(),
             keep: Keep::new(seed),
         }
     }
@@ -108,6 +116,42 @@ impl Effects {
     /// Number of changes since start.
     pub fn changes(&self) -> u64 {
         self.changes
+    }
+
+    /// Which notices are collected from now on.
+    pub fn notify(&mut self, wanted: Notify) {
+        self.notices.wanted = match wanted.is_on() {
+            true => wanted,
+            false => Notify::default(),
+        };
+        self.listen();
+    }
+
+    /// Whether there are any since they were last taken.
+    #[inline]
+    pub(crate) fn has_notices(&self) -> bool {
+        !self.notices.list.is_empty()
+    }
+
+    /// What there is to notify of, in order.
+    pub fn take_notices(&mut self) -> Vec<Notified> {
+        std::mem::take(&mut self.notices.list)
+    }
+
+    fn listen(&mut self) {
+        self.listens = !self.watches.is_empty() || self.notices.wanted.is_on();
+    }
+
+    /// Who watches which keys.
+    pub(crate) fn watches(&self) -> &Watches {
+        &self.watches
+    }
+
+    /// Changes who watches what.
+    pub(crate) fn watch<T>(&mut self, change: impl FnOnce(&mut Watches) -> T) -> T {
+        let done = change(&mut self.watches);
+        self.listen();
+        done
     }
 
     /// Takes the records so far, up to the first of a ticket that is not over.
@@ -183,6 +227,7 @@ impl Effects {
     /// replaced.
     #[inline]
     pub(crate) fn finish<'a>(&mut self, request: impl ExactSizeIterator<Item = &'a [u8]>) {
+        debug_assert!(self.notices.is_settled(), "an event tells of it");
         if self.recording {
             if self.changed && !self.replaced {
                 self.write(request);
@@ -193,6 +238,7 @@ impl Effects {
 
     /// The request has failed; what it has recorded all the same stays.
     pub(crate) fn fail(&mut self) {
+        self.notices.settle();
         self.close_group();
     }
 
@@ -266,7 +312,9 @@ impl Effects {
 
     /// As [`Effects::changed_times`], but those who watch the key learn nothing.
     pub(crate) fn noticed(&mut self, key: &[u8], event: Event, count: usize) {
-        heard::note(self.db, key, event);
+        if self.listens {
+            self.notices.add(self.db, key, event);
+        }
         self.counts(count);
     }
 
@@ -282,13 +330,52 @@ impl Effects {
         self.overturned = self.awaited;
     }
 
-    /// Tells those who watch a key.
+    /// Tells those who watch a key, and those who are notified.
     #[inline]
     pub(crate) fn touched(&mut self, key: &[u8], event: Event) {
-        heard::note(self.db, key, event);
-        if !self.watches.is_empty() {
-            self.watches.touch(self.db, key);
+        if self.listens {
+            self.tell(key, event);
         }
+    }
+
+    #[inline(never)]
+    fn tell(&mut self, key: &[u8], event: Event) {
+        self.watches.touch(self.db, key);
+        self.notices.add(self.db, key, event);
+    }
+
+    /// A key has come to be there; an event is to tell by what.
+    #[inline]
+    pub(crate) fn created(&mut self, key: &[u8]) {
+        if self.listens {
+            self.notices.created(self.db, key);
+        }
+    }
+
+    /// A key has gone with the last element of its value; an event is to tell by what.
+    #[inline]
+    pub(crate) fn emptied(&mut self, key: &[u8]) {
+        if self.listens {
+            self.notices.emptied(self.db, key);
+        }
+    }
+
+    /// A key is back that was taken away for a moment.
+    pub(crate) fn put_back(&mut self) {
+        self.notices.settle();
+    }
+
+    /// A read has found no such key.
+    #[inline]
+    pub(crate) fn missed(&mut self, key: &[u8]) {
+        if self.listens {
+            self.notices.add(self.db, key, Event::KeyMiss);
+        }
+    }
+
+    /// The request at hand runs once more, and misses so many keys again.
+    pub(crate) fn forget_misses(&mut self, misses: usize) {
+        self.notices.forget_misses(misses);
     }
 
     /// Puts a command in place of the request, or nothing.
@@ -309,8 +396,8 @@ impl Effects {
 
     /// `key`, which has this hash, was found expired and is gone.
     pub(crate) fn expired(&mut self, key: &[u8], hash: impl FnOnce() -> u64) {
-        heard::note(self.db, key, Event::Expired);
         self.watches.pass(self.db, key, true);
+        self.notices.add(self.db, key, Event::Expired);
         if self.recording {
             let parts = [&b"DEL"[..], key].into_iter();
             self.log.write_of_key(hash, self.db, parts);
@@ -372,13 +459,18 @@ impl Effects {
         std::mem::take(&mut self.appeared)
     }
 
-    /// The time of these fields of the hash `key` had come, and they are gone.
+    /// The time of these fields of the hash `key` had come, and they are gone; the key with
+    /// them, if it is `emptied`.
     pub(crate) fn expired_fields(
         &mut self,
         key: &[u8],
         hash: impl FnOnce() -> u64,
         fields: &[Vec<u8>],
+        emptied: bool,
     ) {
+        if emptied {
+            self.emptied(key);
+        }
         self.touched(key, Event::HExpired);
         if self.recording {
             let mut parts = vec![&b"HDEL"[..], key];
@@ -520,7 +612,7 @@ mod tests {
         piece(&mut effects, ONE, "PEXPIREAT a 5");
         expire(&mut effects, b"a");
         expire(&mut effects, b"c");
-        effects.expired_fields(b"b", hash(b"b"), &[b"field".to_vec()]);
+        effects.expired_fields(b"b", hash(b"b"), &[b"field".to_vec()], false);
         effects.end_ticket(ONE);
         expire(&mut effects, b"a");
         effects.end_ticket(OTHER);

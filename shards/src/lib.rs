@@ -29,7 +29,7 @@ mod value;
 mod watch;
 
 pub use command::{Args, COMMANDS, Command, Context, Outcome, Row, row};
-pub use effects::{Effects, Event, Notice, heard};
+pub use effects::{Effects, Event, Notice, Notified, Notify};
 pub use error::{CommandError, ProtocolError, until_nul};
 pub use keep::Keep;
 pub use keyspace::{

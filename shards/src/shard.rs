@@ -251,22 +251,27 @@ impl Shard {
     /// A client watches no more on this shard; whether nothing that it watched
     /// has changed. What has expired meanwhile has changed.
     pub fn settle(&mut self, now: UnixMs, watcher: u64) -> bool {
-        for (index, key) in self.effects.watches.unchanged(watcher).unwrap_or_default() {
+        for (index, key) in self
+            .effects
+            .watches()
+            .unchanged(watcher)
+            .unwrap_or_default()
+        {
             self.effects.begin(index);
             let mut db = self.dbs[index.index()].at(now, false, &mut self.effects);
             db.expire(&key);
         }
-        self.effects.watches.remove(watcher)
+        self.effects.watch(|watches| watches.remove(watcher))
     }
 
     /// A client watches no more on this shard, whatever has changed.
     pub fn unwatch(&mut self, watcher: u64) {
-        self.effects.watches.remove(watcher);
+        self.effects.watch(|watches| watches.remove(watcher));
     }
 
     /// Whether no client watches a key of this shard.
     pub fn is_unwatched(&self) -> bool {
-        self.effects.watches.is_empty()
+        self.effects.watches().is_empty()
     }
 
     /// Where a key of this shard belongs; the same for all its databases.
@@ -436,6 +441,12 @@ impl Shard {
         let mut db = self.dbs[db.index()].at(now, false, &mut self.effects);
         db.lookup(key)
             .is_some_and(|view| view.value.type_of() == of)
+    }
+
+    /// Whether there is anything to notify of: [`Effects::take_notices`].
+    #[inline]
+    pub fn has_notices(&self) -> bool {
+        self.effects.has_notices()
     }
 
     /// The effects recorded so far.

@@ -338,6 +338,10 @@ pub fn publish(
     out: &mut Vec<u8>,
 ) -> Result<Flow, CommandError> {
     let [channel, text] = args.exactly()?;
+    if core.shards == 1 && core.has_notices() {
+        // They are told at once, too, and come before.
+        core.publish_notices();
+    }
     let Asker {
         key,
         id,

@@ -175,6 +175,10 @@ fn configure_here(core: &mut Core, new: &Config) -> Answer {
             tracing::warn!(%error, dir = %new.server.dir.display(), "cannot enter the folder");
         }
     }
+    if core.has_notices() {
+        // As it was configured when they came about.
+        core.publish_notices();
+    }
     core.config = new.clone();
     // No directive, but DEBUG has a say in it.
     let slices = core.node.shard_mut().settings.slices;
@@ -182,6 +186,7 @@ fn configure_here(core: &mut Core, new: &Config) -> Answer {
         slices,
         ..new.engine.clone()
     };
+    core.notify_as_configured();
     core.time_as_configured();
     saving::hinder(core);
     Answer::Done

@@ -7,6 +7,7 @@ mod asker;
 mod context;
 mod deliver;
 mod listeners;
+mod notify;
 mod own;
 mod question;
 mod snapshot;
@@ -235,6 +236,7 @@ impl Core {
             jobs: Jobs::new(bell),
         };
         core.time_as_configured();
+        core.notify_as_configured();
         core
     }
 
@@ -327,6 +329,10 @@ impl Core {
     pub fn publish(&mut self) {
         if self.shards == 1 {
             return;
+        }
+        if self.has_notices() {
+            // Who gets a reply of this turn finds that others have been notified.
+            self.publish_notices();
         }
         let Self {
             node,

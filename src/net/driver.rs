@@ -106,9 +106,7 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
         if !busy
             && !core.snapshots.is_busy
             && !pace.lingers(core.jobs.are_running())
-            && core.dirty.is_empty()
-            && core.next_turn.is_empty()
-            && core.crowd.is_empty()
+            && !has_more(core)
         {
             sleep(core, park).await;
             pace.now = Instant::now();
@@ -139,14 +137,21 @@ fn end_due(core: &mut Core) -> bool {
     any
 }
 
+/// Whether there is something to go on with in the next turn.
+#[inline]
+fn has_more(core: &Core) -> bool {
+    !core.dirty.is_empty()
+        || !core.next_turn.is_empty()
+        || !core.crowd.is_empty()
+        || core.has_notices()
+}
+
 /// Everything to be sent goes down with the same call that waits for what comes next, if
 /// there is nothing else to do.
 #[inline]
 fn submit(core: &mut Core, listeners: &Listeners, pace: &Pace, messages: bool, behind: u32) {
     let idle = !messages
-        && core.next_turn.is_empty()
-        && core.crowd.is_empty()
-        && core.dirty.is_empty()
+        && !has_more(core)
         && !core.node.has_slices()
         && !core.node.has_incoming()
         && !core.snapshots.works

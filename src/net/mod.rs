@@ -147,6 +147,9 @@ fn watch_ended(core: &mut Core, key: u32, end: End) {
 /// closes what is to be closed.
 #[inline]
 pub fn flush(core: &mut Core, scratch: &mut Scratch) {
+    if core.has_notices() {
+        core.publish_notices();
+    }
     core.turn = core.turn.wrapping_add(1);
     core.told = 0;
     for key in std::mem::take(&mut core.next_turn) {

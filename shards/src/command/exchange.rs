@@ -27,12 +27,12 @@ pub static EXCHANGE: Row = Row {
 fn exchange(ctx: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     let dbs: Vec<DbIndex> = (0..).map_while(|number| ctx.database(number)).collect();
     for index in dbs {
-        for key in ctx.effects().watches.in_db(index) {
+        for key in ctx.effects().watches().in_db(index) {
             let concerned = ctx.in_db(index, |db| {
                 db.deadline(&key).is_some() || db.is_prepared(&key)
             });
             if concerned {
-                ctx.effects().watches.touch(index, &key);
+                ctx.effects().watch(|watches| watches.touch(index, &key));
             }
         }
         ctx.in_db(index, |db| db.renew());

@@ -585,17 +585,17 @@ impl<'a> Context<'a> {
     /// Says that all keys of a database are about to go, and those of `other`
     /// to come in their place: to those who watch a key that is in either.
     pub fn overturned(&mut self, index: DbIndex, other: Option<DbIndex>) {
-        if self.effects().watches.is_empty() {
+        if self.effects().watches().is_empty() {
             return;
         }
         let now = self.db.now();
-        for key in self.effects().watches.in_db(index) {
+        for key in self.effects().watches().in_db(index) {
             // One that has expired was there when it was watched.
             let goes = self.in_db(index, |db| db.deadline(&key)).is_some();
             let comes = other.and_then(|other| self.in_db(other, |db| db.deadline(&key)));
             let comes = comes.is_some_and(|deadline| deadline.is_none_or(|at| at > now));
             if goes || comes {
-                self.effects().watches.touch(index, &key);
+                self.effects().watch(|watches| watches.touch(index, &key));
             }
         }
     }

@@ -2,10 +2,9 @@
 //!
 //! Redis tells some things twice: a SET with a deadline is a `set` and then an
 //! `expire`, so that event has two notices. Where the last element of a collection
-//! goes, the collection's event is followed by a `del`; as that depends on what is
-//! left and not on the event, it stands in no row.
-
-use crate::types::DbIndex;
+//! goes, the collection's event is followed by a `del`, and one that creates a key is
+//! preceded by a `new`; as both depend on what is there and not on the event, they stand
+//! in no row ([`Notices`](super::notices::Notices)).
 
 /// What happened to a key. What is notified of it, [`Event::notices`] says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +27,10 @@ pub enum Event {
     Expire,
     Persist,
     Expired,
+    /// A key has come to be there. Precedes the event that says by what.
+    New,
+    /// A read has found no such key.
+    KeyMiss,
     /// All keys of a database; nobody is notified.
     FlushDb,
     /// Two databases; nobody is notified.
@@ -91,7 +94,8 @@ pub struct Notice {
     pub word: &'static str,
 }
 
-/// Kinds of notices that clients choose between.
+/// Kinds of notices that clients choose between, in the order in which CONFIG GET names
+/// them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     Generic,
@@ -100,23 +104,91 @@ pub enum Class {
     Set,
     Hash,
     Zset,
-    Stream,
     Expired,
+    /// Of keys that had to go for want of memory.
+    Evicted,
+    Stream,
+    /// Of types that modules add.
+    Module,
+    New,
+    KeyMiss,
 }
 
+/// Their letters.
+const LETTERS: &[u8; 12] = b"g$lshzxetdnm";
+
 impl Class {
-    /// The letter that `notify-keyspace-events` has for it.
-    pub const fn letter(self) -> char {
-        match self {
-            Self::Generic => 'g',
-            Self::String => '$',
-            Self::List => 'l',
-            Self::Set => 's',
-            Self::Hash => 'h',
-            Self::Zset => 'z',
-            Self::Stream => 't',
-            Self::Expired => 'x',
+    const fn bit(self) -> u16 {
+        1 << self as u16
+    }
+}
+
+/// Which notices are wanted, and by which channels they are told: the value of
+/// `notify-keyspace-events`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notify(u16);
+
+impl Notify {
+    const BY_KEY: u16 = 1 << 14;
+    const BY_EVENT: u16 = 1 << 15;
+    /// What `A` stands for: all classes but the last two.
+    const ALL: u16 = Class::New.bit() - 1;
+
+    /// Reads letters; nothing if one is unknown.
+    pub fn parse(letters: &[u8]) -> Option<Self> {
+        let mut bits = letters.iter().map(|letter| match letter {
+            b'A' => Some(Self::ALL),
+            b'K' => Some(Self::BY_KEY),
+            b'E' => Some(Self::BY_EVENT),
+            _ => Some(1 << LETTERS.iter().position(|known| known == letter)?),
+        });
+        bits.try_fold(0, |sum, bits| Some(sum | bits?)).map(Self)
+    }
+
+    /// The letters, each once. `briefly`: as Redis shows them, which is silent about `n`
+    /// beside `A`.
+    pub fn letters(self, briefly: bool) -> String {
+        let has = |bits: u16| self.0 & bits == bits;
+        let mut letters = String::new();
+        if has(Self::ALL) {
+            letters.push('A');
         }
+        for (number, letter) in LETTERS.iter().enumerate().take(11) {
+            let in_all = has(Self::ALL) && (briefly || 1 << number & Self::ALL != 0);
+            if has(1 << number) && !in_all {
+                letters.push(char::from(*letter));
+            }
+        }
+        for (bits, letter) in [
+            (Self::BY_KEY, 'K'),
+            (Self::BY_EVENT, 'E'),
+            (Class::KeyMiss.bit(), 'm'),
+        ] {
+            if has(bits) {
+                letters.push(letter);
+            }
+        }
+        letters
+    }
+
+    /// Whether the channel of the key is told.
+    pub fn by_key(self) -> bool {
+        self.0 & Self::BY_KEY != 0
+    }
+
+    /// Whether the channel of the event is told.
+    pub fn by_event(self) -> bool {
+        self.0 & Self::BY_EVENT != 0
+    }
+
+    /// Whether there is a channel that is told anything.
+    pub fn is_on(self) -> bool {
+        let channels = Self::BY_KEY | Self::BY_EVENT;
+        self.0 & channels != 0 && self.0 & !channels != 0
+    }
+
+    pub(super) fn wants(self, class: Class) -> bool {
+        self.0 & class.bit() != 0
     }
 }
 
@@ -160,6 +232,8 @@ static NOTICES: &[(Event, &[Notice])] = &[
     (Event::Expire, &[notice(Class::Generic, "expire")]),
     (Event::Persist, &[notice(Class::Generic, "persist")]),
     (Event::Expired, &[notice(Class::Expired, "expired")]),
+    (Event::New, &[notice(Class::New, "new")]),
+    (Event::KeyMiss, &[notice(Class::KeyMiss, "keymiss")]),
     (Event::FlushDb, &[]),
     (Event::SwapDb, &[]),
     (Event::RenameFrom, &[notice(Class::Generic, "rename_from")]),
@@ -228,59 +302,6 @@ static NOTICES: &[(Event, &[Notice])] = &[
     ),
 ];
 
-/// What has happened to keys, for tests. Only where debug assertions are compiled in
-/// and only on a thread that has asked for it: in a release build there is nothing.
-pub mod heard {
-    use super::{DbIndex, Event};
-
-    /// A database, a key of it, and what happened to it.
-    pub type Heard = (DbIndex, Vec<u8>, Event);
-
-    #[cfg(debug_assertions)]
-    mod kept {
-        use super::Heard;
-        use std::cell::RefCell;
-
-        thread_local! {
-            static HEARD: RefCell<Option<Vec<Heard>>> = const { RefCell::new(None) };
-        }
-
-        pub fn note(heard: impl FnOnce() -> Heard) {
-            HEARD.with_borrow_mut(|kept| {
-                if let Some(kept) = kept {
-                    kept.push(heard());
-                }
-            });
-        }
-
-        pub fn take() -> Vec<Heard> {
-            HEARD.replace(Some(Vec::new())).unwrap_or_default()
-        }
-    }
-
-    #[cfg(not(debug_assertions))]
-    mod kept {
-        use super::Heard;
-
-        #[inline(always)]
-        pub fn note(_: impl FnOnce() -> Heard) {}
-
-        pub fn take() -> Vec<Heard> {
-            Vec::new()
-        }
-    }
-
-    /// What this thread has heard since it last asked; it listens from the first time on.
-    pub fn take() -> Vec<Heard> {
-        kept::take()
-    }
-
-    #[inline(always)]
-    pub(crate) fn note(db: DbIndex, key: &[u8], event: Event) {
-        kept::note(|| (db, key.to_vec(), event));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,5 +312,29 @@ mod tests {
             assert_eq!(*event as usize, at, "{event:?}");
         }
         assert_eq!(NOTICES.len(), Event::XGroupDelConsumer as usize + 1);
+    }
+
+    /// As redis-server 7.0.15 answers CONFIG GET.
+    #[test]
+    fn letters_are_shown_as_redis_does() {
+        for (given, shown) in [
+            ("KEA", "AKE"),
+            ("", ""),
+            ("g$lszhxetdnm", "Am"),
+            ("KEAnm", "AKEm"),
+            ("KEg$lshzxetd", "AKE"),
+            ("xK", "xK"),
+            ("mK", "Km"),
+            ("dKE", "dKE"),
+            ("EKngg", "gnKE"),
+        ] {
+            let notify = Notify::parse(given.as_bytes()).unwrap();
+            assert_eq!(notify.letters(true), shown, "{given}");
+            let again = notify.letters(false);
+            assert_eq!(Notify::parse(again.as_bytes()), Some(notify), "{again}");
+        }
+        for given in ["q", "K E", "kEA", "KEA\n", "\0"] {
+            assert_eq!(Notify::parse(given.as_bytes()), None, "{given:?}");
+        }
     }
 }

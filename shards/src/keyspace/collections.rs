@@ -21,8 +21,7 @@ impl Db<'_> {
         &mut self,
         key: &[u8],
     ) -> Result<Option<C::Ref<'_>>, CommandError> {
-        let place = self.find(key);
-        self.keyspace.count(place.is_some());
+        let place = self.find_counted(key);
         self.look_as::<C>(place)
     }
 
@@ -153,6 +152,7 @@ impl Db<'_> {
         if collection.is_empty() {
             let value = store.remove(place);
             self.keyspace.graveyard.bury(value);
+            self.effects.emptied(key);
             return Ok(result);
         }
         collection.trim();
@@ -185,6 +185,7 @@ impl Db<'_> {
             self.keep_scratch(collection.into_flat());
             let value = self.keyspace.store.remove(place);
             self.keyspace.graveyard.bury(value);
+            self.effects.emptied(key);
         } else {
             self.store_collection(home, Some(place), key, collection, Ttl::Keep)?;
         }

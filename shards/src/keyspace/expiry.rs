@@ -295,7 +295,7 @@ fn expire_fields(
     }
     left.gone = gone.len();
     if !gone.is_empty() {
-        effects.expired_fields(&key, || hash(hasher, &key), &gone);
+        effects.expired_fields(&key, || hash(hasher, &key), &gone, left.emptied);
     }
     left
 }

@@ -288,12 +288,6 @@ impl Keyspace {
         self.expired += 1;
         effects.expired(key, || hash(&self.hasher, key));
     }
-
-    #[inline]
-    fn count(&mut self, found: bool) {
-        self.hits += u64::from(found);
-        self.misses += u64::from(!found);
-    }
 }
 
 #[inline]
@@ -423,6 +417,24 @@ impl Db<'_> {
         Some(place)
     }
 
+    /// As [`Db::find`], for a reading command: counts a hit or a miss.
+    #[inline]
+    fn find_counted(&mut self, key: &[u8]) -> Option<Place> {
+        let Some(place) = self.find(key) else {
+            self.missed(key);
+            return None;
+        };
+        self.keyspace.hits += 1;
+        Some(place)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn missed(&mut self, key: &[u8]) {
+        self.keyspace.misses += 1;
+        self.effects.missed(key);
+    }
+
     /// Finds a key that has not expired, to be written. One that has is not there
     /// any more, whoever wants it to stay.
     #[inline]
@@ -484,22 +496,29 @@ impl Db<'_> {
         let keyspace = &mut *self.keyspace;
         keyspace.hits = (keyspace.hits + 1).saturating_sub(hits as u64);
         keyspace.misses = keyspace.misses.saturating_sub(misses as u64);
+        self.effects.forget_misses(misses);
     }
 
     /// Looks at a key for a reading command: counts a hit or a miss and
     /// refreshes the access time.
     #[inline]
     pub fn read(&mut self, key: &[u8]) -> Option<View<'_>> {
-        let place = self.find(key);
-        self.keyspace.count(place.is_some());
-        Some(self.view(place?))
+        let place = self.find_counted(key)?;
+        Some(self.view(place))
     }
 
     /// As [`Db::read`], without refreshing the access time (TTL, TYPE, EXISTS …).
     #[inline]
     pub fn peek(&mut self, key: &[u8]) -> Option<View<'_>> {
+        let place = self.find_counted(key)?;
+        Some(self.keyspace.store.entry(place).view())
+    }
+
+    /// As [`Db::peek`], but nobody is notified of a miss.
+    pub fn peek_quietly(&mut self, key: &[u8]) -> Option<View<'_>> {
         let place = self.find(key);
-        self.keyspace.count(place.is_some());
+        self.keyspace.hits += u64::from(place.is_some());
+        self.keyspace.misses += u64::from(place.is_none());
         Some(self.keyspace.store.entry(place?).view())
     }
 
@@ -567,6 +586,7 @@ impl Db<'_> {
             None => {
                 let prefix = |key: &[u8]| Position::of_hash(hash(hasher, key)).prefix;
                 store.insert(home, draft, prefix)?;
+                self.effects.created(key);
             }
         }
         Ok(())
@@ -582,6 +602,13 @@ impl Db<'_> {
         note_gone(self.effects, key, value.as_deref());
         self.keyspace.graveyard.bury(value);
         true
+    }
+
+    /// Deletes a key because the last element of its value is taken.
+    pub fn delete_emptied(&mut self, key: &[u8]) {
+        if self.delete(key) {
+            self.effects.emptied(key);
+        }
     }
 
     /// Sets or removes a key's deadline; whether the key is there.

@@ -129,6 +129,9 @@ impl Db<'_> {
             Owned::Outside(value, encoding) => {
                 self.put(key, Payload::Outside(value, encoding), ttl)
             }
-        }
+        }?;
+        // Whatever it has taken the place of: to Redis the key is a new one.
+        self.effects.created(key);
+        Ok(())
     }
 }

@@ -2,9 +2,10 @@
 
 use super::ROW;
 use crate::config::directive::{DefaultValue, Directive, Mutability, ValueType};
-use crate::config::known::{Known, any, only};
+use crate::config::known::{Known, any};
 use crate::config::words::{bytes_path, path_bytes};
 use crate::config::{Config, Reason};
+use shards::Notify;
 use std::path::PathBuf;
 
 /// What is noted of what happens: the log, slow commands, latencies.
@@ -21,6 +22,8 @@ pub struct Logs {
     pub latency_tracking: bool,
     /// Numbers from 0 to 100, as INFO names them.
     pub latency_percentiles: Vec<String>,
+    /// What clients are notified of.
+    pub notify_keyspace_events: Notify,
 }
 
 /// How much is logged; each level includes those after it.
@@ -131,12 +134,28 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         },
         ..ROW
     },
+    Directive {
+        name: "notify-keyspace-events",
+        doc: "Events of keys that clients are notified of, by letters; empty for none",
+        value: ValueType::Text {
+            what: "letters of Ag$lshzxeKEtmdn",
+            get: |c| c.logs.notify_keyspace_events.letters(true).into_bytes(),
+            set: set_notify,
+        },
+        ..ROW
+    },
 ];
+
+fn set_notify(config: &mut Config, letters: &[u8]) -> Result<(), Reason> {
+    let notify =
+        Notify::parse(letters).ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")?;
+    config.logs.notify_keyspace_events = notify;
+    Ok(())
+}
 
 pub(super) static WITHOUT_EFFECT: &[Known] = &[
     any("crash-log-enabled"),
     any("crash-memcheck-enabled"),
-    only("notify-keyspace-events", ""),
     any("syslog-enabled"),
     any("syslog-facility"),
     any("syslog-ident"),

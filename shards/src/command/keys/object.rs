@@ -90,9 +90,10 @@ const NO_LFU: CommandError = CommandError::Static(
 const SHARED: i64 = 2_147_483_647;
 const SHARED_NUMBERS: std::ops::Range<i64> = 0..10_000;
 
-/// What there is to tell about a key; a hit or a miss, as any look.
+/// What there is to tell about a key; a hit or a miss, as any look, but nobody is
+/// notified of a miss.
 fn object(ctx: &mut Context<'_>, key: &[u8]) -> Option<Object> {
-    ctx.db.peek(key)?;
+    ctx.db.peek_quietly(key)?;
     ctx.db.object(key)
 }
 
@@ -125,7 +126,7 @@ fn idletime(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 fn refcount(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let [_, key] = args.exactly()?;
-    let Some(view) = ctx.db.peek(key) else {
+    let Some(view) = ctx.db.peek_quietly(key) else {
         ctx.reply.null();
         return Ok(());
     };

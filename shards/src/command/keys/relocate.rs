@@ -209,10 +209,11 @@ fn gone(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
 /// The destination could not have it: as if nothing had happened.
 fn put_back(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let [key] = args.exactly()?;
-    match ctx.cargo.parcel.take() {
-        Some(parcel) => ctx.db.put_parcel(key, *parcel),
-        None => Ok(()),
+    if let Some(parcel) = ctx.cargo.parcel.take() {
+        ctx.db.put_parcel(key, *parcel)?;
     }
+    ctx.db.effects().put_back();
+    Ok(())
 }
 
 fn put_new(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {

@@ -410,7 +410,7 @@ fn take_some(
     }
     let count = taking.done;
     if count == len {
-        ctx.db.delete(key);
+        ctx.db.delete_emptied(key);
     } else {
         let limit = Limit::of(ctx.settings);
         let from = if end == End::Front { count } else { 0 };

@@ -213,7 +213,7 @@ impl Popping {
     fn remove_some(mut self: Box<Self>, ctx: &mut Context<'_>, key: &[u8]) -> Outcome {
         let count = self.choosing.replied.of;
         let Some(chosen) = self.choosing.chosen() else {
-            ctx.db.delete(key);
+            ctx.db.delete_emptied(key);
             ctx.changed_times(key, Event::SPop, count);
             ctx.propagate(&[b"DEL", key]);
             return Ok(());

@@ -135,7 +135,7 @@ fn push_looked_up(
     }
     let now = db.now();
     if let Some(field) = parts.field {
-        let value = match db.lookup_as::<Hash>(&key) {
+        let value = match db.read_as::<Hash>(&key) {
             Ok(Some(hash)) => hash.get(field, now),
             _ => None,
         };
@@ -145,7 +145,7 @@ fn push_looked_up(
         }
         return Ok(());
     }
-    match db.lookup_string(&key) {
+    match db.read_string(&key) {
         Ok(Some(StringRef::Int(number))) => {
             out.push(Some(itoa::Buffer::new().format(number).as_bytes()))?;
         }

@@ -608,7 +608,10 @@ fn xautoclaim(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         Some(Work::Claim(claiming)) => return claiming.go_on_with_pending(ctx, args),
         _ => {}
     }
-    let (from, count, terms) = parse_auto(args)?;
+    let (from, count, terms) = parse_auto(args).inspect_err(|_| {
+        // Redis has looked at the key by then.
+        ctx.db.read(&args[1]);
+    })?;
     let (key, name) = (&args[1], &args[2]);
     let pending = group_of(ctx, key, name)?.map(Group::pending_len);
     let pending = pending.ok_or_else(|| no_such_group(key, name))?;

@@ -26,8 +26,8 @@ fn watch(ctx: &mut Context<'_>, args: Args<'_>) -> Outcome {
         // it is noted.
         ctx.db.expire(key);
         let hidden = ctx.db.is_hidden(key);
-        let watches = &mut ctx.db.effects().watches;
-        watches.add(watcher, (db, key), hidden);
+        let effects = ctx.db.effects();
+        effects.watch(|watches| watches.add(watcher, (db, key), hidden));
     }
     ctx.reply.ok();
     Ok(())
