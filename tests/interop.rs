@@ -186,6 +186,29 @@ fn redis_py(server: &Server, password: &str) -> String {
         .args([&server.port().to_string(), password]))
 }
 
+fn caching(server: &Server) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/caching.py");
+    run(Command::new(python())
+        .arg(script)
+        .arg(server.port().to_string()))
+}
+
+#[test]
+fn caches_of_clients_hold_nothing_old() {
+    for shards in [1, 4] {
+        let mut cordis = Server::cordis(shards, &[]);
+        let out = caching(&cordis);
+        assert!(out.ends_with("all well\n"), "{out}");
+        cordis.assert_alive();
+    }
+}
+
+#[test]
+fn caching_script_expects_what_redis_does() {
+    let out = caching(&Server::redis(&[]));
+    assert!(out.ends_with("all well\n"), "{out}");
+}
+
 #[test]
 fn redis_py_notices_nothing() {
     for shards in [1, 4] {

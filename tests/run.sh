@@ -104,10 +104,10 @@ install_needed() {
             break
         fi
     done
-    if ! tests/.venv/bin/python -c 'import redis' 2> /dev/null; then
+    if ! tests/.venv/bin/python -c 'import coredis, redis.cache' 2> /dev/null; then
         rm -rf tests/.venv
         python3 -m venv tests/.venv || { install_packages && python3 -m venv tests/.venv; }
-        tests/.venv/bin/pip install --quiet --disable-pip-version-check 'redis>=5'
+        tests/.venv/bin/pip install --quiet --disable-pip-version-check 'redis>=5.3' 'coredis>=5'
     fi
     exec 9>&-
 }

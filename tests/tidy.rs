@@ -31,7 +31,8 @@ const SHARDS_ARROWS: &[(&str, &[&str])] = &[
     ("watch", &["types"]),
     ("keep", &["types"]),
     ("log", &["types", "resp"]),
-    ("effects", &["types", "watch", "keep", "log"]),
+    ("tracking", &["types", "resp"]),
+    ("effects", &["types", "watch", "tracking", "keep", "log"]),
     (
         "keyspace",
         &[
@@ -49,14 +50,15 @@ const SHARDS_ARROWS: &[(&str, &[&str])] = &[
     (
         "shard",
         &[
-            "types", "error", "value", "resp", "keep", "effects", "keyspace", "rdb", "command",
+            "types", "error", "value", "resp", "keep", "tracking", "effects", "keyspace", "rdb",
+            "command",
         ],
     ),
     (
         "order",
         &[
-            "counted", "types", "error", "number", "resp", "keep", "log", "effects", "keyspace",
-            "command", "shard", "pubsub",
+            "counted", "types", "error", "number", "resp", "keep", "log", "tracking", "effects",
+            "keyspace", "command", "shard", "pubsub",
         ],
     ),
     ("replies", &["resp", "order", "pubsub"]),

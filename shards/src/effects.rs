@@ -23,6 +23,7 @@ pub use notices::Notified;
 
 use crate::keep::Keep;
 use crate::log::{Log, Record, Stamp, Stream, TicketId};
+use crate::tracking::Tracking;
 use crate::types::{DbIndex, Type};
 use crate::watch::Watches;
 
@@ -54,22 +55,24 @@ pub struct Effects {
     overturned: bool,
     /// A snapshot has begun since.
     cut: bool,
-    /// Somebody is to be told of what happens to keys: who watches them, or is notified.
+    /// Somebody is to be told of what happens to keys: who watches or tracks them, or is
+    /// notified.
     listens: bool,
     watches: Watches,
+    pub(crate) tracking: Tracking,
     notices: Notices,
     keep: Keep,
 }
 
 impl Default for Effects {
     fn default() -> Self {
-        Self::new(0)
+        Self::new(0, true)
     }
 }
 
 impl Effects {
-    /// No effects yet. `seed` keys the hash of watched keys.
-    pub(crate) fn new(seed: u64) -> Self {
+    /// No effects yet. `seed` keys the hash of watched keys; one shard of all `is_first`.
+    pub(crate) fn new(seed: u64, is_first: bool) -> Self {
         Self {
             recording: false,
             changes: 0,
@@ -86,6 +89,7 @@ impl Effects {
             cut: false,
             listens: false,
             watches: Watches::new(seed),
+            tracking: Tracking::new(seed, is_first),
             notices: Notices::default(),
             keep: Keep::new(seed),
         }
@@ -138,8 +142,10 @@ impl Effects {
         std::mem::take(&mut self.notices.list)
     }
 
-    fn listen(&mut self) {
-        self.listens = !self.watches.is_empty() || self.notices.wanted.is_on();
+    /// Somebody may have begun or ceased to.
+    pub(crate) fn listen(&mut self) {
+        self.listens =
+            !self.watches.is_empty() || self.tracking.is_on() || self.notices.wanted.is_on();
     }
 
     /// Who watches which keys.
@@ -330,7 +336,7 @@ impl Effects {
         self.overturned = self.awaited;
     }
 
-    /// Tells those who watch a key, and those who are notified.
+    /// Tells those who watch or track a key, and those who are notified.
     #[inline]
     pub(crate) fn touched(&mut self, key: &[u8], event: Event) {
         if self.listens {
@@ -341,6 +347,10 @@ impl Effects {
     #[inline(never)]
     fn tell(&mut self, key: &[u8], event: Event) {
         self.watches.touch(self.db, key);
+        match event {
+            Event::FlushDb | Event::SwapDb => self.tracking.overturn(),
+            _ => self.tracking.touch(key),
+        }
         self.notices.add(self.db, key, event);
     }
 
@@ -396,7 +406,7 @@ impl Effects {
 
     /// `key`, which has this hash, was found expired and is gone.
     pub(crate) fn expired(&mut self, key: &[u8], hash: impl FnOnce() -> u64) {
-        self.watches.pass(self.db, key, true);
+        self.passes(key, true);
         self.notices.add(self.db, key, Event::Expired);
         if self.recording {
             let parts = [&b"DEL"[..], key].into_iter();
@@ -406,7 +416,15 @@ impl Effects {
 
     /// `key` was found expired and is no longer shown, but it is not gone yet.
     pub(crate) fn hidden(&mut self, key: &[u8]) {
-        self.watches.pass(self.db, key, false);
+        self.passes(key, false);
+    }
+
+    /// The time of a key has come: it is hidden, or has `gone`.
+    fn passes(&mut self, key: &[u8], gone: bool) {
+        if self.listens {
+            self.watches.pass(self.db, key, gone);
+            self.tracking.passes(key);
+        }
     }
 
     /// A key has come to hold a value of this type, in whatever database, or the value
@@ -471,7 +489,10 @@ impl Effects {
         if emptied {
             self.emptied(key);
         }
+        // Whoever looks, it is not he who has changed it.
+        let by = self.tracking.set_caller(None);
         self.touched(key, Event::HExpired);
+        self.tracking.set_caller(by);
         if self.recording {
             let mut parts = vec![&b"HDEL"[..], key];
             parts.extend(fields.iter().map(Vec::as_slice));
@@ -493,7 +514,7 @@ mod tests {
     const OTHER: TicketId = TicketId(2);
 
     fn recording() -> Effects {
-        let mut effects = Effects::new(1);
+        let mut effects = Effects::new(1, true);
         effects.record(true);
         effects.begin(DbIndex(0));
         effects

@@ -24,6 +24,7 @@ pub mod rdb;
 pub mod replies;
 pub mod resp;
 mod shard;
+pub mod tracking;
 mod types;
 mod value;
 mod watch;

@@ -6,6 +6,7 @@ use crate::error::{CommandError, OutOfMemory};
 use crate::keep::Keep;
 use crate::keyspace::{self, Chunk, ExpireProgress, Keyspace, Loaded, Located, Unloadable, Walked};
 use crate::resp::{Protocol, Reply, UNLIMITED};
+use crate::tracking::{Tracker, Tracking, Wish};
 use crate::types::{Chance, DbIndex, Settings, Type, UnixMs};
 use crate::value::Owned;
 use std::ops::Range;
@@ -64,7 +65,7 @@ impl Shard {
         let keyspace = |_| Keyspace::new(seed, slots.clone());
         Self {
             dbs: (0..dbs).map(keyspace).collect(),
-            effects: Effects::new(seed),
+            effects: Effects::new(seed, slots.start == 0),
             chance: Chance::new(seed, slots.start),
             onward: None,
             settings,
@@ -261,12 +262,35 @@ impl Shard {
             let mut db = self.dbs[index.index()].at(now, false, &mut self.effects);
             db.expire(&key);
         }
+        self.unwatch(watcher)
+    }
+
+    /// A client watches no more on this shard; whether nothing of it was seen to change.
+    pub fn unwatch(&mut self, watcher: u64) -> bool {
         self.effects.watch(|watches| watches.remove(watcher))
     }
 
-    /// A client watches no more on this shard, whatever has changed.
-    pub fn unwatch(&mut self, watcher: u64) {
-        self.effects.watch(|watches| watches.remove(watcher));
+    /// A client tracks keys, wherever it is connected. See [`Tracking::admit`].
+    pub fn track(&mut self, tracker: Tracker, wish: Wish) {
+        self.effects.tracking.admit(tracker, wish);
+        self.effects.listen();
+    }
+
+    /// It tracks no more.
+    pub fn untrack(&mut self, tracker: Tracker) {
+        self.effects.tracking.forget(tracker);
+        self.effects.listen();
+    }
+
+    /// Who tracks what on this shard.
+    #[inline]
+    pub fn tracking(&self) -> &Tracking {
+        &self.effects.tracking
+    }
+
+    /// See [`Shard::tracking`].
+    pub fn tracking_mut(&mut self) -> &mut Tracking {
+        &mut self.effects.tracking
     }
 
     /// Whether no client watches a key of this shard.

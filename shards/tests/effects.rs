@@ -638,6 +638,7 @@ fn blocks_leave_their_effects_together() {
                 db,
                 protocol: Protocol::Resp2,
                 no_touch: false,
+                tracks: Default::default(),
                 silent: false,
             };
             let mut reply = Vec::new();

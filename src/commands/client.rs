@@ -8,6 +8,7 @@ use crate::core::{Answer, Core};
 use crate::runtime::ring::BUFFER_BYTES;
 use crate::session::ClientFilter;
 use crate::session::connection::{Connection, Phase};
+use crate::session::tracking::{Mode, Tracking};
 use shards::command::{Args, Arity, Flags, Group, Waits, flags};
 use shards::pubsub::Kind;
 use shards::resp::Protocol;
@@ -15,7 +16,10 @@ use shards::{CommandError, UnixMs, parse_i64};
 use std::fmt::Write;
 use std::os::fd::AsRawFd;
 
-const PLAIN: Flags = flags::NOSCRIPT.with(flags::LOADING).with(flags::STALE);
+const PLAIN: Flags = flags::NOSCRIPT
+    .with(flags::LOADING)
+    .with(flags::STALE)
+    .with(flags::KEEPS_CACHING);
 const ADMIN: Flags = PLAIN.with(flags::ADMIN);
 
 pub static COMMANDS: &[ServerRow] = &[ServerRow {
@@ -164,7 +168,7 @@ static SUBCOMMANDS: &[ServerRow] = &[
         name: "client|tracking",
         syntax: "<ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] \
                  [OPTIN] [OPTOUT] [NOLOOP]",
-        summary: "Client-side caching: only OFF is available.",
+        summary: "Tell this connection when keys change of which it keeps copies, or no more.",
         since: "6.0.0",
         complexity: "O(1). Some options may introduce additional complexity.",
         arity: Arity::AtLeast(3),
@@ -227,7 +231,7 @@ static SUBCOMMANDS: &[ServerRow] = &[
         name: "client|help",
         summary: "Describe the subcommands.",
         since: "5.0.0",
-        flags: flags::LOADING.with(flags::STALE),
+        flags: flags::LOADING.with(flags::STALE).with(flags::KEEPS_CACHING),
         run: help,
         ..ROW
     },
@@ -274,8 +278,9 @@ const HELP: &[&str] = &[
     "    Suspend all, or just write, clients for <timeout> milliseconds.",
     "UNBLOCK <clientid> [TIMEOUT|ERROR]",
     "    Unblock the specified blocked client.",
-    "TRACKING OFF",
-    "    Server assisted client side caching is not available.",
+    "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
+    "         [OPTIN] [OPTOUT] [NOLOOP]",
+    "    Control server assisted client side caching.",
     "TRACKINGINFO",
     "    Report tracking status for the current connection.",
     "CACHING (YES|NO)",
@@ -566,11 +571,15 @@ fn describe(connection: &Connection, topics: [usize; 3], now: UnixMs, running: R
     let session = &connection.session;
     let seconds = |since: UnixMs| (now.0 - since.0).max(0) / 1000;
     let mut flags = String::new();
+    let is = |what: fn(&Tracking) -> bool| session.tracking.as_deref().is_some_and(what);
     for (set, letter) in [
         // In Redis's order.
         (session.listens, 'P'),
         (session.queue.is_some(), 'x'),
         (connection.is_blocked(), 'b'),
+        (session.tracking.is_some(), 't'),
+        (is(|it| it.broken), 'R'),
+        (is(|it| it.mode == Mode::Broadcast), 'B'),
         (connection.phase == Phase::Closing, 'c'),
         (session.no_evict, 'e'),
         (session.no_touch, 'T'),
@@ -616,13 +625,14 @@ fn describe(connection: &Connection, topics: [usize; 3], now: UnixMs, running: R
         line,
         "sub={} psub={} ssub={} multi={multi} qbuf={} qbuf-free={free} argv-mem={args} \
          multi-mem={multi_bytes} rbs={output} \
-         rbp=0 obl={output} oll=0 omem=0 tot-mem={} events=r cmd={command} user=default redir=-1 \
+         rbp=0 obl={output} oll=0 omem=0 tot-mem={} events=r cmd={command} user=default redir={} \
          resp={resp} lib-name={} lib-ver={}",
         topics[0],
         topics[1],
         topics[2],
         queued + request,
         size_of::<Connection>() + input + output + buffer,
+        session.redirection(),
         String::from_utf8_lossy(&session.lib_name),
         String::from_utf8_lossy(&session.lib_version),
     )

@@ -227,13 +227,14 @@ fn clients(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
         text,
         "connected_clients:{}\r\ncluster_connections:0\r\nmaxclients:{}\r\n\
          client_recent_max_input_buffer:{}\r\nclient_recent_max_output_buffer:{}\r\n\
-         blocked_clients:{}\r\ntracking_clients:0\r\nclients_in_timeout_table:{}\r\n\
+         blocked_clients:{}\r\ntracking_clients:{}\r\nclients_in_timeout_table:{}\r\n\
          total_blocking_keys:{}\r\ntotal_blocking_keys_on_nokey:0\r\n",
         figures.sum.clients,
         figures.core.config.network.maxclients,
         figures.sum.input_buffer_max,
         figures.sum.output_buffer_max,
         figures.sum.blocked,
+        figures.sum.trackers,
         figures.sum.waiting_until,
         figures.sum.waited_keys,
     )
@@ -418,8 +419,8 @@ fn stats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
          migrate_cached_sockets:0\r\nslave_expires_tracked_keys:0\r\n\
          active_defrag_hits:0\r\nactive_defrag_misses:0\r\nactive_defrag_key_hits:0\r\n\
          active_defrag_key_misses:0\r\ntotal_active_defrag_time:0\r\n\
-         current_active_defrag_time:0\r\ntracking_total_keys:0\r\ntracking_total_items:0\r\n\
-         tracking_total_prefixes:0\r\nunexpected_error_replies:0\r\n\
+         current_active_defrag_time:0\r\ntracking_total_keys:{}\r\ntracking_total_items:{}\r\n\
+         tracking_total_prefixes:{}\r\nunexpected_error_replies:0\r\n\
          total_error_replies:{}\r\nclient_query_buffer_limit_disconnections:{}\r\n\
          client_output_buffer_limit_disconnections:{}\r\ndump_payload_sanitizations:0\r\n\
          total_reads_processed:{}\r\ntotal_writes_processed:{}\r\n\
@@ -439,6 +440,9 @@ fn stats(text: &mut String, figures: &Figures<'_>) -> std::fmt::Result {
         stats.connections_rejected,
         stats.expiry_capped,
         stats.expiry_ns / 1_000_000,
+        figures.sum.tracked_keys,
+        figures.sum.tracked_copies,
+        figures.sum.tracked_prefixes,
         stats.errors,
         stats.query_limit_disconnections,
         stats.output_limit_disconnections,
@@ -600,6 +604,11 @@ pub fn stats_here(core: &mut Core, histograms: bool) -> Answer {
     sum.topics = Kind::ALL.map(|kind| subscriptions.hashes(kind).collect());
     let (keys, deadlines) = core.node.waits();
     (sum.waited_keys, sum.waiting_until) = (keys as u64, deadlines as u64);
+    let tracking = core.node.shard().tracking();
+    let (keys, copies) = tracking.counts();
+    (sum.tracked_keys, sum.tracked_copies) = (keys as u64, copies as u64);
+    sum.tracked_prefixes = tracking.prefixes() as u64;
+    sum.trackers = core.trackers.len() as u64;
     Answer::Stats(Box::new(sum))
 }
 
@@ -657,6 +666,10 @@ impl CoreStats {
         self.misses += other.misses;
         self.expired += other.expired;
         self.changes += other.changes;
+        self.trackers += other.trackers;
+        self.tracked_keys += other.tracked_keys;
+        self.tracked_copies += other.tracked_copies;
+        self.tracked_prefixes = self.tracked_prefixes.max(other.tracked_prefixes);
         self.waited_keys += other.waited_keys;
         self.waiting_until += other.waiting_until;
         self.unfreed += other.unfreed;

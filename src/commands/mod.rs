@@ -18,7 +18,7 @@ pub mod run;
 mod server;
 mod slowlog;
 mod syntax;
-mod tracking;
+pub mod tracking;
 pub mod transaction;
 
 use crate::core::{Answer, Context, Core, Finish, Inquiry, Job, Question, Whom};

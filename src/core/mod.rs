@@ -13,6 +13,7 @@ mod question;
 mod snapshot;
 mod spare_buffers;
 mod timing;
+mod tracking;
 
 use crate::config::{Authority, Config};
 use crate::runtime::clock;
@@ -49,6 +50,7 @@ pub use snapshot::{
     SaveFigures, SaveKind, SaveOrder, Saving, Snapshots, Walk,
 };
 pub use spare_buffers::SpareBuffers;
+pub use tracking::Trackers;
 
 /// Everything one core owns.
 pub struct Core {
@@ -105,6 +107,10 @@ pub struct Core {
     /// Why commands of some kinds are refused at present.
     pub hindrances: Hindrances,
     pub snapshots: Snapshots,
+    /// Who tracks keys.
+    pub trackers: Trackers,
+    /// What a command of the server asks once it has answers: set by its finish.
+    pub further: Option<Inquiry>,
     /// Replies to what the server has had run by itself.
     pub own_replies: Vec<Vec<u8>>,
     /// The time of this turn.
@@ -225,6 +231,8 @@ impl Core {
             row_flags,
             hindrances: Hindrances::default(),
             snapshots,
+            trackers: Trackers::default(),
+            further: None,
             own_replies: Vec::new(),
             now: clock::now(),
             dirty: Vec::new(),

@@ -6,6 +6,7 @@ use crate::stats::latency::Events;
 use crate::stats::slowlog::SlowEntry;
 use shards::command::{Args, OwnedArgs};
 use shards::order::Batch;
+use shards::tracking::Letter;
 use shards::{CommandError, ShardId, UnixMs};
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ use std::sync::Arc;
 pub enum Message {
     /// Requests, locks, grants and replies of the keyspace.
     Batch(Box<Batch>),
+    /// What trackers of keys are to be told by the receiver. It is in no order with boxes.
+    Letters(Vec<Letter>),
     /// Every core answers a question about itself or does something to itself.
     Ask {
         ticket: u32,
@@ -113,6 +116,12 @@ pub struct CoreStats {
     /// Keys and large values that were deleted and are to be freed, and that were.
     pub unfreed: u64,
     pub freed: u64,
+    /// Clients that track keys; keys of this shard that they track, how many copies there
+    /// are of these, and prefixes, which all shards know.
+    pub trackers: u64,
+    pub tracked_keys: u64,
+    pub tracked_copies: u64,
+    pub tracked_prefixes: u64,
     pub input_buffer_max: usize,
     pub output_buffer_max: usize,
     /// Of the core that conducts.

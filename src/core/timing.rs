@@ -32,6 +32,11 @@ impl Core {
         });
         self.node.shard_mut().settings.reply_max = reply_max(&self.config);
         self.output_max = Class::ALL.map(|class| output_max(&self.config, class));
+        let tracked_max = match self.config.clients.tracking_table_max_keys {
+            0 => usize::MAX,
+            keys => usize::try_from(keys.div_ceil(u64::from(self.shards))).unwrap_or(usize::MAX),
+        };
+        self.node.shard_mut().tracking_mut().limit(tracked_max);
         self.stats.tracking = self.config.logs.latency_tracking;
         if !self.stats.tracking {
             self.stats.forget_histograms();

@@ -54,7 +54,8 @@ pub(super) fn run(core: &mut Core, key: u32, parsed: &Parsed, args: Args<'_>) ->
                 return Step::Stall;
             }
             match serve(core, key, command, row, args) {
-                Step::Next => {}
+                Step::Next if command.flags.has(flags::KEEPS_CACHING) => {}
+                Step::Next => core.connections[key as usize].session.caching_over(),
                 Step::Stall => return Step::Stall,
                 Step::Within => return Step::Next,
             }
@@ -115,12 +116,17 @@ fn engine(
     }
     let session = &mut connection.session;
     session.last_command = Some(command.number);
+    let caller = match &session.tracking {
+        None => None,
+        Some(_) => session.caller(command.flags),
+    };
     let call = Call {
         handler: row.run.whole(),
         row: command.number,
         db: session.db,
         protocol: session.protocol,
         no_touch: session.no_touch,
+        caller,
         alone: true,
         write: command.flags.has(flags::WRITE),
         keys: command.keys,
@@ -169,6 +175,7 @@ fn refuse(core: &mut Core, key: u32, row: Option<&AnyRow>, error: &CommandError)
     Reply::new(out, protocol).error(error);
     connection.reply_written(before);
     connection.session.command_done();
+    connection.session.caching_over();
     core.mark_dirty(key);
 }
 
@@ -192,11 +199,7 @@ fn here(core: &mut Core, key: u32, call: &Call, args: Args<'_>) {
     }
     let out = connection.reply_buffer();
     let before = out.len();
-    match core
-        .node
-        .shard_mut()
-        .apply(core.now, &call.request(args), out)
-    {
+    match core.node.apply(core.now, call, args, out) {
         Ok(()) => {}
         Err(CommandError::Blocked(blocked)) => {
             let client = connection.client(key, Pending::Single);

@@ -17,7 +17,7 @@
 use super::listener::Listeners;
 use super::pace::Pace;
 use super::{complete, flush, let_go, upkeep};
-use crate::commands::transaction;
+use crate::commands::{tracking, transaction};
 use crate::core::{Core, Message, QuestionId};
 use crate::dispatch::Scratch;
 use crate::questions::{gather, pause};
@@ -46,6 +46,8 @@ const BEHIND_WAIT: Duration = Duration::from_micros(50);
 const SNAPSHOT_WAIT: Duration = Duration::from_micros(300);
 /// Entries that are freed between two looks at the clock.
 const FREE_STEP: usize = 1024;
+/// Keys that are forgotten of clients that have tracked them.
+const FORGET_STEP: usize = 256;
 
 /// Serves until the server is asked to stop.
 pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
@@ -67,7 +69,10 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
             transaction::run_server_steps(core);
         }
         pause::settle(core);
+        tracking::tell(core);
         flush(core, &mut scratch);
+        // What has run meanwhile; nothing has left before `submit`.
+        tracking::tell(core);
         listeners.newcomers.settle(core);
         core.publish();
         if !core.asked.is_empty() {
@@ -144,6 +149,7 @@ fn has_more(core: &Core) -> bool {
         || !core.next_turn.is_empty()
         || !core.crowd.is_empty()
         || core.has_notices()
+        || core.node.has_letters()
 }
 
 /// Everything to be sent goes down with the same call that waits for what comes next, if
@@ -237,6 +243,7 @@ fn handle(core: &mut Core, listeners: &mut Listeners, source: ShardId, message: 
     core.activity.messages += 1;
     match message {
         Message::Batch(batch) => core.node.receive(source, batch),
+        Message::Letters(letters) => tracking::deliver(core, letters),
         Message::Ask { ticket, question } => core.asked.push((source, ticket, question)),
         Message::Answer { ticket, answer } => gather::take_answer(core, ticket, source, answer),
         Message::Settle => listeners.newcomers.asked(core, source),
@@ -288,6 +295,11 @@ fn background(core: &mut Core, listeners: &mut Listeners) -> bool {
         }
         more = late;
         more |= core.node.shard_mut().free_some(FREE_STEP);
+        more |= core
+            .node
+            .shard_mut()
+            .tracking_mut()
+            .forget_some(FORGET_STEP);
     }
     // What has expired may be what somebody waits for.
     if core.node.has_appeared() {

@@ -10,6 +10,7 @@ mod newcomers;
 mod pace;
 mod upkeep;
 
+use crate::commands::tracking;
 use crate::core::{CROWD, Core};
 use crate::dispatch::{self, Scratch};
 use crate::runtime::ring::{BUFFER_BYTES, Completion, End};
@@ -261,7 +262,9 @@ fn let_client_go(core: &mut Core, key: u32) {
     }
     if std::mem::take(&mut connection.counted) {
         core.shared.clients.fetch_sub(1, Ordering::Relaxed);
+        tracking::untrack(core, key);
     }
+    let connection = &mut core.connections[key as usize];
     if !connection.receiving && !connection.watching && !connection.is_in_flight() {
         core.discard(key);
         core.connections.remove(key as usize);

@@ -103,6 +103,28 @@ pub fn wait(core: &mut Core, asker: Asker, job: Job, finish: Finish, args: Args<
     core.jobs.run(move || (ticket, job()));
 }
 
+/// A command has its answers and asks anew; its reply keeps its place.
+fn ask_further(
+    core: &mut Core,
+    (asker, place, request): (Asker, u32, OwnedArgs),
+    Inquiry {
+        question,
+        whom,
+        finish,
+        barrier,
+    }: Inquiry,
+) {
+    let then = Then::Reply {
+        asker,
+        place,
+        finish,
+        request,
+        barrier,
+    };
+    let ticket = note(core, then);
+    pose(core, ticket, question, &whom);
+}
+
 /// Gives the answers of finished jobs to those who wait for them.
 pub fn take_finished(core: &mut Core) {
     for (ticket, answer) in core.jobs.take() {
@@ -210,6 +232,9 @@ fn complete(core: &mut Core, gathering: Gathering) {
         true => Err(CommandError::OutOfMemory),
         false => finish(&mut ctx, request.args(), answers),
     };
+    if let Some(further) = core.further.take() {
+        return ask_further(core, (asker, place, request), further);
+    }
     if let Err(error) = finished {
         core.server_command_failed(asker, &error, &mut out);
     }

@@ -128,6 +128,8 @@ pub struct Connection {
     pub spans: Vec<Span>,
 
     replies: Replies,
+    /// Bytes that it was told unasked, and may not have been sent: at most so many.
+    told_bytes: usize,
 }
 
 impl Connection {
@@ -167,6 +169,7 @@ impl Connection {
             partial: Partial::default(),
             spans: Vec::new(),
             replies: Replies::new(),
+            told_bytes: 0,
         }
     }
 
@@ -311,6 +314,20 @@ impl Connection {
         self.replies.lend_buffer(buffer);
     }
 
+    /// Tells the client something that it has not asked for behind all that it is owed: a
+    /// reply that is still to come may be older. It waits for no blocking command that is
+    /// known to wait. Of what is told so no more than `max` bytes may wait.
+    pub fn push_late(&mut self, push: Piece, max: usize, stats: &mut Stats) {
+        self.told_bytes = self.told_bytes.min(self.output_bytes()) + push.len();
+        if self.told_bytes > max {
+            return self.close_at_limit(stats);
+        }
+        let behind = self.last_owed();
+        if self.replies.push_late(push, behind).is_err() {
+            self.close();
+        }
+    }
+
     /// Where the reply to the request at hand is to be written: call
     /// [`Connection::reply_written`] with the length from before.
     #[inline]
@@ -373,6 +390,7 @@ impl Connection {
         self.gives_up = false;
         if std::mem::take(&mut self.runs_block) {
             self.session.command_done();
+            self.session.caching_over();
         }
         self.listens_within = false;
         self.impatient = false;

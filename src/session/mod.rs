@@ -4,15 +4,19 @@ pub mod activity;
 pub mod connection;
 mod filter;
 pub mod queue;
+pub mod tracking;
 
 pub use connection::Connection;
 pub use filter::ClientFilter;
 
 use queue::Queue;
+use shards::command::{Flags, flags};
 use shards::order::{Manner, Watched};
 use shards::resp::Protocol;
+use shards::tracking::{Tracker, Tracks};
 use shards::{DbIndex, UnixMs};
 use std::net::SocketAddr;
+use tracking::Tracking;
 
 /// CLIENT REPLY: which replies are dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,6 +58,9 @@ pub struct Session {
     pub queue: Option<Box<Queue>>,
     /// What the client watches. The shards of the keys must be told when this goes.
     pub watched: Option<Box<Watched>>,
+    /// It keeps copies of keys, and is told when they change. All shards know of it, and
+    /// must be told when this goes.
+    pub tracking: Option<Box<Tracking>>,
 }
 
 impl Session {
@@ -78,6 +85,7 @@ impl Session {
             listens: false,
             queue: None,
             watched: None,
+            tracking: None,
         }
     }
 
@@ -93,8 +101,39 @@ impl Session {
             db: self.db,
             protocol: self.protocol,
             no_touch: self.no_touch,
+            tracks: self
+                .tracking
+                .as_ref()
+                .map_or_else(Tracks::default, |it| it.tracks()),
             silent: self.is_silent(),
         }
+    }
+
+    /// For whom a command with these flags runs, if that matters. What CLIENT CACHING has
+    /// said of it is over with that.
+    #[cold]
+    pub fn caller(&mut self, flags: Flags) -> Option<Tracker> {
+        let tracking = self.tracking.as_mut()?;
+        let tracks = tracking.tracks();
+        tracking.caching = false;
+        tracks.caller(flags.has(flags::WRITE), flags.has(flags::READONLY))
+    }
+
+    /// A command is over that CLIENT CACHING may have been said of. Within a MULTI that is
+    /// only EXEC.
+    #[inline]
+    pub fn caching_over(&mut self) {
+        if let Some(tracking) = &mut self.tracking
+            && self.queue.is_none()
+        {
+            tracking.caching = false;
+        }
+    }
+
+    /// The client that is told in its place: 0 for none, -1 if it does not track.
+    pub fn redirection(&self) -> i64 {
+        let tracking = self.tracking.as_ref();
+        tracking.map_or(-1, |it| it.redirect.map_or(0, |id| id.cast_signed()))
     }
 
     /// A command is over: `SKIP` counts down.

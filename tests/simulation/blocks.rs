@@ -717,6 +717,7 @@ fn manner(db: DbIndex) -> Manner {
         db,
         protocol: Protocol::Resp2,
         no_touch: false,
+        tracks: Default::default(),
         silent: false,
     }
 }

@@ -549,6 +549,7 @@ impl Readers {
             db: DbIndex(0),
             protocol: Protocol::Resp2,
             no_touch: false,
+            tracks: Default::default(),
             silent: false,
         };
         let (how, now) = ((1, manner), self.now);

@@ -361,6 +361,7 @@ impl Sets {
             db: DbIndex(0),
             protocol: Protocol::Resp2,
             no_touch: false,
+            tracks: Default::default(),
             silent: false,
         };
         let how = (NUMBER, manner);

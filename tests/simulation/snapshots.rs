@@ -524,6 +524,7 @@ impl Snapshots {
             db,
             protocol: Protocol::Resp2,
             no_touch: false,
+            tracks: Default::default(),
             silent: false,
         };
         let home = self.people[index].home;

@@ -270,6 +270,9 @@ pub mod flags {
     /// A client that listens to channels may send it in RESP2, too.
     pub const WHILE_LISTENING: Flags = Flags(1 << 21);
 
+    /// What CLIENT CACHING has said of the next command is said of the one after it.
+    pub const KEEPS_CACHING: Flags = Flags(1 << 22);
+
     /// Names of the flags that COMMAND INFO shows, in its order.
     pub const NAMES: &[(Flags, &str)] = &[
         (WRITE, "write"),

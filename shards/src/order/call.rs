@@ -4,6 +4,7 @@ use crate::command::{Args, Begin, Find, Handler, KeySpec, Row, flags, reach_any_
 use crate::keyspace::Located;
 use crate::resp::Protocol;
 use crate::shard::Request;
+use crate::tracking::Tracker;
 use crate::types::DbIndex;
 
 /// How a request is to be run: all of it but its arguments.
@@ -15,6 +16,9 @@ pub struct Call {
     pub db: DbIndex,
     pub protocol: Protocol,
     pub no_touch: bool,
+    /// Whose copies the keys become that it reads; or who need not be told of what it
+    /// changes.
+    pub caller: Option<Tracker>,
     /// A blocking command that may wait.
     pub alone: bool,
     /// May change keys: takes locks exclusively.
@@ -36,11 +40,18 @@ impl Call {
             db: DbIndex(0),
             protocol: Protocol::Resp2,
             no_touch: false,
+            caller: None,
             alone: false,
             write: row.flags.has(flags::WRITE),
             keys: row.keys,
             located: None,
         }
+    }
+
+    /// The same, but nobody keeps what it reads.
+    pub(super) fn unread(self) -> Self {
+        let caller = self.caller.filter(|_| self.write);
+        Self { caller, ..self }
     }
 
     /// The argument that `located` is about.

@@ -18,7 +18,7 @@ use scattered::Scattered;
 
 use super::site::{Parked, Site, Stepped, Unanswered};
 use crate::command::{Args, InSlices, Row, Run};
-use crate::error::OutOfMemory;
+use crate::error::{CommandError, OutOfMemory};
 use crate::keyspace::{Chunk, Located};
 use crate::order::batch::{Batch, Item};
 use crate::order::call::Call;
@@ -30,6 +30,7 @@ use crate::order::ticket::{Client, Ticket, TicketKind};
 use crate::order::timing::Timing;
 use crate::order::transaction::Transaction;
 use crate::shard::Shard;
+use crate::tracking::{Letter, by_core};
 use crate::types::{Blocked, ShardId, UnixMs};
 use slab::Slab;
 use std::collections::VecDeque;
@@ -151,6 +152,35 @@ impl Node {
     /// must wait; if so, [`Node::park`] it.
     pub fn must_wait(&self, call: &Call, args: Args<'_>) -> bool {
         self.site.must_wait(call, args)
+    }
+
+    /// Runs a request of one of this core's clients, for keys of this shard, in one
+    /// piece: see [`Shard::apply`].
+    #[inline]
+    pub fn apply(
+        &mut self,
+        now: UnixMs,
+        call: &Call,
+        args: Args<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), CommandError> {
+        self.site.begins(call);
+        let ran = self.site.shard.apply(now, &call.request(args), out);
+        self.site.ran(call, args);
+        ran
+    }
+
+    /// Whether [`Node::take_letters`] has any.
+    #[inline]
+    pub fn has_letters(&self) -> bool {
+        self.site.shard.tracking().has_letters()
+    }
+
+    /// What trackers of keys are to be told, by the cores on which they are. It is to be
+    /// on its way there before any reply leaves to what has caused it.
+    pub fn take_letters(&mut self) -> Vec<(ShardId, Vec<Letter>)> {
+        let letters = self.site.shard.tracking_mut().take_letters();
+        by_core(letters, self.site.shards)
     }
 
     /// Has a request of one of this core's clients wait.

@@ -7,7 +7,7 @@ use super::ticket::{Client, Ticket};
 use crate::command::{Args, Handler, OwnedArgs, Row, flags};
 use crate::keyspace::Located;
 use crate::resp::Protocol;
-use crate::shard::Request;
+use crate::tracking::{Tracker, Tracks};
 use crate::types::{DbIndex, ShardId, Span, UnixMs};
 use hashbrown::HashSet;
 use std::ops::Range;
@@ -18,6 +18,7 @@ pub struct Manner {
     pub db: DbIndex,
     pub protocol: Protocol,
     pub no_touch: bool,
+    pub tracks: Tracks,
     /// It wants no replies.
     pub silent: bool,
 }
@@ -31,6 +32,7 @@ impl Manner {
             db: self.db,
             protocol: self.protocol,
             no_touch: true,
+            caller: None,
             alone: false,
             write: false,
             keys: &[],
@@ -249,7 +251,7 @@ impl Block {
     }
 }
 
-impl<'a> Queued<'a> {
+impl Queued<'_> {
     /// As a request on one shard.
     pub fn call(&self, manner: Manner) -> Option<Call> {
         let Runs::Engine { row, located } = self.runs else {
@@ -261,6 +263,7 @@ impl<'a> Queued<'a> {
             db: manner.db,
             protocol: manner.protocol,
             no_touch: manner.no_touch,
+            caller: self.caller(manner),
             alone: false,
             write: self.write,
             keys: row.keys,
@@ -268,9 +271,13 @@ impl<'a> Queued<'a> {
         })
     }
 
-    /// What the engine is asked; nothing if it is the server's.
-    pub fn request(&self, manner: Manner) -> Option<Request<'a>> {
-        Some(self.call(manner)?.request(self.args))
+    /// For whom it runs, if that matters.
+    pub fn caller(&self, manner: Manner) -> Option<Tracker> {
+        let Runs::Engine { row, .. } = self.runs else {
+            return None;
+        };
+        let reads = row.flags.has(flags::READONLY);
+        manner.tracks.caller(self.write, reads)
     }
 }
 

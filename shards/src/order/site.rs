@@ -15,6 +15,7 @@
 //! | `long.rs` | has a long reply |
 //! | `awaited.rs` | waits for a key to appear |
 //! | `hearing.rs` | tells clients something they have not asked for |
+//! | `tracked.rs` | is of a client that keeps copies of what it reads |
 //! | `snapshot.rs` | waits for what a snapshot is to encode first |
 //! | `instant.rs` | is judged as of an instant |
 
@@ -28,6 +29,7 @@ mod parked;
 mod parts;
 mod slices;
 mod snapshot;
+mod tracked;
 mod walk;
 
 pub(super) use awaited::Offer;
@@ -184,7 +186,9 @@ impl Site {
         }
         let began = (self.timing.clock)();
         let request = call.request(args);
+        self.begins(call);
         let outcome = self.shard.apply_with(now, &request, cargo, out);
+        self.ran(call, args);
         match outcome {
             Err(CommandError::Blocked(blocked)) => return Err(Unanswered::Waits(blocked)),
             Err(CommandError::Long) => return Err(Unanswered::Long),

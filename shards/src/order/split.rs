@@ -1,6 +1,6 @@
 //! Cuts a request into one part per shard, and puts the replies together.
 
-use crate::command::{Args, Find, OwnedArgs, PartArgs, Row, Run, keys_of, reach_any_key};
+use crate::command::{Args, Find, KeySpec, OwnedArgs, PartArgs, Row, Run, keys_of, reach_any_key};
 use crate::keyspace::Located;
 use crate::resp::read;
 use crate::types::ShardId;
@@ -140,6 +140,17 @@ pub fn part_step(row: &Row) -> usize {
     match row.run {
         Run::EachShard { .. } => key_step(row),
         _ => 1,
+    }
+}
+
+/// Where the keys of a part stand of a request of a row that reads, then writes.
+pub fn keys_of_part(row: &'static Row) -> &'static [KeySpec] {
+    const ALL: &[KeySpec] = &[KeySpec::every(1, &["RO"])];
+    const BUT_THE_LAST: &[KeySpec] = &[KeySpec::range(-2, 1, &["RO"])];
+    match row.part_args {
+        PartArgs::Keys => ALL,
+        PartArgs::KeysAndLast => BUT_THE_LAST,
+        PartArgs::KeysAndIds | PartArgs::All => row.keys,
     }
 }
 

@@ -9,6 +9,7 @@ mod moves;
 mod slices;
 mod snapshot;
 mod taking;
+mod tracked;
 
 use super::{Batch, Block, Call, Client, Manner, Node, Placement, Rest, Ticket};
 use crate::command::exchange::EXCHANGE;
@@ -19,6 +20,7 @@ use crate::error::CommandError;
 use crate::keyspace::{StringRef, Ttl, slot_of};
 use crate::resp::Protocol;
 use crate::shard::Shard;
+use crate::tracking::{Letter, Tracks};
 use crate::types::{Blocked, DbIndex, Random, Settings, ShardId, Type, UnixMs, Waiting};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -61,6 +63,10 @@ struct Scene {
     stamp: u64,
     /// Clients that wait for a reply, each as often as it does.
     waiting: Vec<u64>,
+    /// For whom requests run.
+    tracks: Tracks,
+    /// Letters on their way, each with the core that it is for.
+    letters: VecDeque<(ShardId, Letter)>,
 }
 
 fn row(name: &str) -> &'static Row {
@@ -135,6 +141,8 @@ impl Scene {
             asked: 0,
             stamp: 0,
             waiting: Vec::new(),
+            tracks: Tracks::default(),
+            letters: VecDeque::new(),
         }
     }
 
@@ -156,6 +164,9 @@ impl Scene {
         let call = Call {
             alone: self.alone,
             db: self.db,
+            caller: self
+                .tracks
+                .caller(row.flags.has(flags::WRITE), row.flags.has(flags::READONLY)),
             ..Call::of(row)
         };
         self.asked += 1;
@@ -173,7 +184,7 @@ impl Scene {
             Placement::One(_) if node.must_wait(&call, args) => node.park(now, waiting, call, args),
             Placement::One(_) => {
                 let mut reply = Vec::new();
-                match node.shard_mut().apply(now, &call.request(args), &mut reply) {
+                match node.apply(now, &call, args, &mut reply) {
                     Err(CommandError::Long) => node.reply_at_length(now, waiting, call, args),
                     Err(CommandError::Blocked(why)) => node.wait(waiting, call, args, &why),
                     Err(CommandError::TooLong) => {
@@ -222,6 +233,7 @@ impl Scene {
             db: self.db,
             protocol: Protocol::Resp2,
             no_touch: false,
+            tracks: self.tracks,
             silent: false,
         };
         self.asked += 1;
@@ -269,6 +281,10 @@ impl Scene {
                 Rest::Lost => self.lost.push(client),
             }
         });
+        for (to, letters) in node.take_letters() {
+            self.letters
+                .extend(letters.into_iter().map(|letter| (to, letter)));
+        }
         let channels = &mut self.channels;
         self.stamp += u64::from(node.wants_stamp());
         node.outgoing(self.stamp, |target, batch| {

@@ -3,6 +3,7 @@
 
 use super::call::Call;
 use super::reply::Ran;
+use super::split::keys_of_part;
 use super::ticket::{Client, Ticket};
 use super::waiters::Unblock;
 use crate::command::merge::Parts;
@@ -138,6 +139,19 @@ pub struct PlannedWrite {
 }
 
 impl Transaction {
+    /// How its parts are run. What they read is remembered for a client that keeps
+    /// copies; what is read later is not.
+    pub fn first_call(&mut self) -> Call {
+        let mut call = self.call;
+        self.call = call.unread();
+        if let Then::Decide { row, .. } = self.then
+            && call.caller.is_some()
+        {
+            call.keys = keys_of_part(row);
+        }
+        call
+    }
+
     /// A transaction with these parts that locks nothing and has not begun. Its
     /// ticket is to be given.
     pub fn new(client: Client, call: Call, then: Then, parts: Vec<(ShardId, OwnedArgs)>) -> Self {

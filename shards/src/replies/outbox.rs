@@ -6,7 +6,9 @@
 //! - the reply to the command that has caused it, if one has;
 //! - all earlier pushes.
 //!
-//! And it stands before the replies to all requests that run after it. So the outbox
+//! And it stands before the replies to all requests that run after it. Only what is told
+//! *late* (an invalidation, which must not come before an older reply that is still on its
+//! way) stands behind all requests that have been made by then. So the outbox
 //! notes for each push the place that it stands behind, and it leaves with that. What
 //! stands behind no place leaves at once. Replies that are dropped (CLIENT REPLY) keep
 //! nobody from being told.
@@ -42,11 +44,21 @@ fn speak(push: &mut [u8], protocol: Protocol) {
     }
 }
 
+/// A push that may not leave yet.
+#[derive(Debug)]
+struct Push {
+    /// The place that it stands behind.
+    behind: u32,
+    /// It does not matter when it comes: earlier ones that are late keep nothing back.
+    is_late: bool,
+    message: Piece,
+}
+
 /// Pushes that may not leave yet.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    /// Each with the place that it stands behind, in their order.
-    pushes: VecDeque<(u32, Piece)>,
+    /// In the order of the places that they stand behind.
+    pushes: VecDeque<Push>,
 }
 
 impl Outbox {
@@ -58,13 +70,11 @@ impl Outbox {
     /// Whether something stands directly behind this place.
     #[inline]
     pub fn follows(&self, place: u32) -> bool {
-        self.pushes
-            .back()
-            .is_some_and(|(behind, _)| *behind == place)
+        self.pushes.back().is_some_and(|push| push.behind == place)
     }
 
     pub fn bytes(&self) -> usize {
-        self.pushes.iter().map(|(_, message)| message.len()).sum()
+        self.pushes.iter().map(|push| push.message.len()).sum()
     }
 
     pub fn clear(&mut self) {
@@ -73,7 +83,7 @@ impl Outbox {
 
     /// The places that pushes stand behind.
     pub fn places(&self) -> impl Iterator<Item = u32> {
-        self.pushes.iter().map(|(behind, _)| *behind)
+        self.pushes.iter().map(|push| push.behind)
     }
 }
 
@@ -89,13 +99,7 @@ impl Replies {
         let Some(behind) = self.stands_behind(cause) else {
             return self.send_push(message).map_err(|Lost| Untold::NoMemory);
         };
-        self.outbox
-            .pushes
-            .try_reserve(1)
-            .map_err(|_| Untold::NoMemory)?;
-        self.kept_bytes += message.len();
-        self.outbox.pushes.push_back((behind, message));
-        Ok(())
+        self.keep_push(behind, false, message)
     }
 
     /// [`Replies::push`] of what many may be told. What is short is copied, what is long is
@@ -134,13 +138,61 @@ impl Replies {
         }
     }
 
+    /// Tells the client something behind the reply for `behind`, whether that has come or
+    /// not. What else it is told does not wait for that.
+    pub fn push_late(&mut self, message: Piece, behind: Option<u32>) -> Result<(), Untold> {
+        let behind = behind.filter(|place| self.index(*place) < self.order.len());
+        match behind {
+            None => self.send_push(message).map_err(|Lost| Untold::NoMemory),
+            Some(behind) => self.keep_push(behind, true, message),
+        }
+    }
+
+    /// The reply for `place`, the last, will be long in coming: what was to be told behind
+    /// it need not wait for that.
+    pub fn let_pass(&mut self, place: u32) -> Result<(), Lost> {
+        let index = self.index(place);
+        let mut passed = Ok(());
+        let before = place.wrapping_sub(1);
+        let behind = |push: &&mut Push| push.behind == place;
+        let pushes = self.outbox.pushes.iter_mut().rev().take_while(behind);
+        let count = pushes.map(|push| push.behind = before).count();
+        if index == 0 {
+            let first = self.outbox.pushes.len() - count;
+            for push in self.outbox.pushes.split_off(first) {
+                self.kept_bytes -= push.message.len();
+                passed = passed.and(self.send_push(push.message));
+            }
+        }
+        passed
+    }
+
+    /// Keeps a push until the reply for `behind` has gone.
+    fn keep_push(&mut self, behind: u32, is_late: bool, message: Piece) -> Result<(), Untold> {
+        let first_place = self.first_place;
+        let pushes = &mut self.outbox.pushes;
+        pushes.try_reserve(1).map_err(|_| Untold::NoMemory)?;
+        let index = |place: u32| place.wrapping_sub(first_place);
+        let later = |push: &&Push| index(push.behind) > index(behind);
+        let at = pushes.len() - pushes.iter().rev().take_while(later).count();
+        self.kept_bytes += message.len();
+        let push = Push {
+            behind,
+            is_late,
+            message,
+        };
+        pushes.insert(at, push);
+        Ok(())
+    }
+
     /// The last place whose reply has come, or that of the cause or the last push, if
     /// that is a later one.
     fn stands_behind(&self, cause: Option<u32>) -> Option<u32> {
         let has_come = |place: &Place| !matches!(place, Place::Waiting { .. });
         let come = self.order.iter().rposition(has_come);
-        let pushed = self.outbox.places().last();
-        let others = [cause, pushed].into_iter().flatten();
+        let pushes = self.outbox.pushes.iter().rev();
+        let pushed = pushes.filter(|push| !push.is_late).map(|push| push.behind);
+        let others = cause.into_iter().chain(pushed.take(1));
         // What is not in the order any more has left.
         let waited = others
             .map(|place| self.index(place))
@@ -154,9 +206,9 @@ impl Replies {
     pub(super) fn pop_pushes(&mut self) -> Result<(), Lost> {
         let gone = self.first_place.wrapping_sub(1);
         let mut popped = Ok(());
-        while let Some((behind, _)) = self.outbox.pushes.front()
-            && *behind == gone
-            && let Some((_, message)) = self.outbox.pushes.pop_front()
+        while let Some(push) = self.outbox.pushes.front()
+            && push.behind == gone
+            && let Some(Push { message, .. }) = self.outbox.pushes.pop_front()
         {
             self.kept_bytes -= message.len();
             popped = popped.and(self.send_push(message));

@@ -211,6 +211,62 @@ fn a_push_stands_before_what_is_replied_later() {
     );
 }
 
+fn push_late(replies: &mut Replies, message: &str, behind: Option<u32>) {
+    let message = Piece::Owned(message.into());
+    assert_eq!(replies.push_late(message, behind), Ok(()));
+    replies.check_invariants();
+}
+
+/// An invalidation stands behind a read that is still under way, as that may bring an older
+/// value. Messages on channels do not wait for it.
+#[test]
+fn a_late_push_stands_behind_what_is_to_come_and_keeps_nothing_back() {
+    let mut replies = Replies::new();
+    push_late(&mut replies, "<0>", None);
+    let places = [(); 3].map(|()| replies.wait(false));
+    push_late(&mut replies, "<gone>", Some(places[0].wrapping_sub(1)));
+    push_late(&mut replies, "<c>", Some(places[2]));
+    push_late(&mut replies, "<b>", Some(places[1]));
+    push(&mut replies, "<1>", None);
+    assert_eq!(sent(&mut replies), b"<0><gone><1>");
+    push(&mut replies, "<2>", Some(places[0]));
+    push(&mut replies, "<3>", None);
+    push(&mut replies, "<4>", Some(places[1]));
+    replies.check_invariants();
+    assert_eq!(replies.answer(places[2], b"c"), Ok(()));
+    assert_eq!(replies.answer(places[0], b"a"), Ok(()));
+    assert_eq!(sent(&mut replies), b"a<2><3>");
+    assert_eq!(replies.answer(places[1], b"b"), Ok(()));
+    assert_eq!(sent(&mut replies), b"b<b><4>c<c>");
+    assert_eq!(replies.output_bytes(), 0);
+}
+
+/// Nor does it wait for a blocking command, once that is known to wait.
+#[test]
+fn a_late_push_passes_a_command_that_is_long_in_coming() {
+    for earlier in [false, true] {
+        let mut replies = Replies::new();
+        let first = earlier.then(|| replies.wait(false));
+        let long = replies.wait(false);
+        push_late(&mut replies, "<1>", Some(long));
+        push_late(&mut replies, "<2>", Some(long));
+        assert!(!replies.has_output());
+        assert_eq!(replies.let_pass(long), Ok(()));
+        replies.check_invariants();
+        if let Some(first) = first {
+            assert!(!replies.has_output());
+            assert_eq!(replies.answer(first, b"first"), Ok(()));
+            assert_eq!(sent(&mut replies), b"first<1><2>");
+        } else {
+            assert_eq!(sent(&mut replies), b"<1><2>");
+        }
+        assert_eq!(replies.let_pass(long), Ok(()));
+        assert_eq!(replies.answer(long, b"last"), Ok(()));
+        assert_eq!(sent(&mut replies), b"last");
+        assert_eq!(replies.output_bytes(), 0);
+    }
+}
+
 #[test]
 fn who_wants_no_replies_is_told_all_the_same() {
     let mut replies = Replies::new();
@@ -383,6 +439,8 @@ struct Owed {
     state: State,
     bytes: Vec<u8>,
     pushed: bool,
+    /// Nothing that comes later waits for it.
+    late: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -407,14 +465,22 @@ impl Twin {
             state,
             bytes,
             pushed: false,
+            late: false,
         });
         self.settle();
+    }
+
+    fn push_late(&mut self, message: &[u8]) {
+        self.add(None, State::Complete, message);
+        if let Some(last) = self.owed.back_mut() {
+            (last.pushed, last.late) = (true, true);
+        }
     }
 
     fn push(&mut self, message: &[u8], cause: Option<u32>) {
         let is_before = |owed: &Owed| {
             let has_come = !matches!(owed.state, State::Waiting { .. });
-            has_come || cause.is_some() && owed.place == cause
+            has_come && !owed.late || cause.is_some() && owed.place == cause
         };
         let before = self.owed.iter().rposition(is_before);
         let owed = Owed {
@@ -422,8 +488,12 @@ impl Twin {
             state: State::Complete,
             bytes: message.to_vec(),
             pushed: true,
+            late: false,
         };
-        self.owed.insert(before.map_or(0, |at| at + 1), owed);
+        let behind = before.map_or(0, |at| at + 1);
+        let beside = self.owed.range(behind..).take_while(|owed| owed.late);
+        let at = behind + beside.count();
+        self.owed.insert(at, owed);
         self.settle();
     }
 
@@ -540,9 +610,11 @@ impl Pair {
                     state: State::Waiting { silent: true },
                     bytes: Vec::new(),
                     pushed: false,
+                    late: false,
                 });
             }
-            100..115 => self.push(which, length, flag),
+            100..110 => self.push(which, length, flag),
+            110..115 => self.push_late(length),
             98 => self.replies.shed(),
             99 if which < 32 => self.go_away(),
             _ => {}
@@ -559,6 +631,14 @@ impl Pair {
         };
         assert_eq!(self.replies.push(piece, cause, ANY), Ok(()));
         self.twin.push(&message, cause);
+    }
+
+    fn push_late(&mut self, length: usize) {
+        let message = self.bytes(length + 1);
+        let behind = self.replies.last_place();
+        let piece = Piece::Owned(message.clone());
+        assert_eq!(self.replies.push_late(piece, behind), Ok(()));
+        self.twin.push_late(&message);
     }
 
     fn answer(&mut self, what: u8, which: u8, length: usize) {

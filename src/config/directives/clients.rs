@@ -2,7 +2,7 @@
 
 use super::ROW;
 use crate::config::directive::{DefaultValue, Directive, ValueType};
-use crate::config::known::{Known, any, only};
+use crate::config::known::{Known, only};
 use crate::config::words::{format_memory, parse_memory};
 use crate::config::{Config, Reason};
 use shards::parse_i64;
@@ -16,6 +16,9 @@ const REQUEST_BYTES_MAX: u64 = u32::MAX as u64;
 pub struct Clients {
     pub client_query_buffer_limit: usize,
     pub output_limits: OutputLimits,
+    /// Keys of all shards that are remembered for clients that keep copies of them; zero:
+    /// any number.
+    pub tracking_table_max_keys: u64,
 }
 
 /// Bounds of what may wait to be sent to a client.
@@ -86,12 +89,21 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         },
         ..ROW
     },
+    Directive {
+        name: "tracking-table-max-keys",
+        default: DefaultValue::Is("1000000"),
+        doc: "Keys that are remembered for client-side caching; 0 for any number",
+        value: ValueType::Integer {
+            min: 0,
+            max: i64::MAX,
+            get: |c| c.clients.tracking_table_max_keys as i64,
+            set: |c, n| c.clients.tracking_table_max_keys = n as u64,
+        },
+        ..ROW
+    },
 ];
 
-pub(super) static WITHOUT_EFFECT: &[Known] = &[
-    only("maxmemory-clients", "0"),
-    any("tracking-table-max-keys"),
-];
+pub(super) static WITHOUT_EFFECT: &[Known] = &[only("maxmemory-clients", "0")];
 
 fn get_output_limits(config: &Config) -> String {
     let limits = &config.clients.output_limits;

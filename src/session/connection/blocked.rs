@@ -34,10 +34,26 @@ impl Connection {
     /// The blocking command at `place` has begun to wait; whether there is something to do
     /// about it: its client has ended its side of the stream, or it would not be noticed.
     pub fn waits(&mut self, place: u32) -> bool {
-        if let Some(blocked) = &mut self.blocked {
-            blocked.waits |= blocked.place == place;
+        if let Some(blocked) = &mut self.blocked
+            && blocked.place == place
+        {
+            blocked.waits = true;
+            if self.replies.let_pass(place).is_err() {
+                self.close();
+            }
         }
         self.ends || !self.receiving
+    }
+
+    /// The last place for a reply that comes by itself.
+    pub(super) fn last_owed(&self) -> Option<u32> {
+        let last = self.replies.last_place()?;
+        match self.blocked {
+            Some(blocked) if blocked.waits && blocked.place == last => {
+                (self.replies.places() > 1).then(|| last.wrapping_sub(1))
+            }
+            _ => Some(last),
+        }
     }
 
     /// The blocking command that is under way: who waits, and on which shard

@@ -215,7 +215,7 @@ impl Node {
         transaction.locking = false;
         let parts = Rc::clone(&transaction.parts);
         transaction.missing = parts.len();
-        let (call, last) = (transaction.call, transaction.ends_with_parts());
+        let (call, last) = (transaction.first_call(), transaction.ends_with_parts());
         if parts.is_empty() {
             // Nothing to read, only destinations.
             let transaction = self.transactions.remove(ticket.index());

@@ -239,7 +239,9 @@ impl Node {
         else {
             return;
         };
-        let (client, ticket, call) = (transaction.client, transaction.ticket, transaction.call);
+        let (client, ticket) = (transaction.client, transaction.ticket);
+        // As in Redis, what it is served with after it has waited is no copy.
+        let call = transaction.call.unread();
         // Nobody else gets at its keys before every shard has noted them.
         self.site.begins_to_wait(client);
         if !blocked.instead.is_empty() {

@@ -172,7 +172,7 @@ impl Site {
         self.add_waiter(Waiter {
             home,
             client,
-            call,
+            call: call.unread(),
             args: OwnedArgs::with_instead(args, &blocked.instead),
             waiting: blocked.waiting,
             elsewhere: false,

@@ -127,7 +127,7 @@ impl Site {
         }
         let mut began = (self.timing.clock)();
         while let Some(queued) = task.block.get(running.next) {
-            let Some(request) = queued.request(task.manner) else {
+            let Some(call) = queued.call(task.manner) else {
                 running.next += 1;
                 continue;
             };
@@ -137,6 +137,8 @@ impl Site {
                 running.cargo.sliced = None;
             }
             let before = out.len();
+            let request = call.request(queued.args);
+            self.begins(&call);
             let outcome = match running.ticket {
                 Some(_) => {
                     let cargo = &mut running.cargo;
@@ -144,6 +146,7 @@ impl Site {
                 }
                 None => self.shard.apply(running.at, &request, out),
             };
+            self.ran(&call, queued.args);
             let ended = (self.timing.clock)();
             running.ticks += ended.saturating_sub(began);
             began = ended;

@@ -11,6 +11,7 @@ use crate::order::reply::Ran;
 use crate::order::split::Owners;
 use crate::order::ticket::{Client, Ticket};
 use crate::resp::Protocol;
+use crate::tracking::Tracks;
 use crate::types::{DbIndex, ShardId, UnixMs};
 
 /// Commands of a block whose memory is fetched together.
@@ -46,6 +47,7 @@ impl Site {
             db: DbIndex(0),
             protocol: Protocol::Resp2,
             no_touch: true,
+            tracks: Tracks::default(),
             silent: true,
         };
         let free = |queued: Queued<'_>| {

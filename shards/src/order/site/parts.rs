@@ -119,7 +119,9 @@ impl Site {
             effects.stand_at(|| batch.stamp_of(index));
             effects.begin_part(id, call.write);
             let known = &batch.located[keys];
+            self.begins(&call);
             let ran = self.shard.apply_known(now, &request, known, &mut out);
+            self.ran(&call, batch.args(index));
             self.shard.effects().end_part(id);
             let ended = (self.timing.clock)();
             let answer = ReplyEnd {

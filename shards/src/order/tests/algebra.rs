@@ -219,6 +219,7 @@ fn a_block_asks_for_more_under_its_own_locks() {
         db: scene.db,
         protocol: Protocol::Resp2,
         no_touch: false,
+        tracks: Default::default(),
         silent: false,
     };
     let client = Client {

@@ -39,6 +39,7 @@ fn exec(scene: &mut Scene, home: u16, client: u64, lines: &[&str]) {
         db: DbIndex(0),
         protocol: Protocol::Resp2,
         no_touch: false,
+        tracks: Default::default(),
         silent: false,
     };
     let node = &mut scene.nodes[usize::from(home)];

@@ -15,6 +15,7 @@ impl Scene {
             db: self.db,
             protocol: Protocol::Resp2,
             no_touch: false,
+            tracks: Default::default(),
             silent: false,
         };
         let waiting = Client {
