@@ -126,6 +126,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/runtime/memory.rs",
     "src/runtime/park.rs",
     "src/runtime/ring.rs",
+    "src/runtime/tcp.rs",
     "src/runtime/ticks.rs",
     "tests/fuzz/fuzz_targets/rdb.rs",
 ];

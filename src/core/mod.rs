@@ -70,6 +70,8 @@ pub struct Core {
     pub next_turn: Vec<u32>,
     /// Connections that hold replies back.
     pub holding: Vec<u32>,
+    /// Connections that are over a soft limit of output, or wait for their client's reading.
+    pub owed_much: VecDeque<u32>,
     /// How busy clients are.
     pub activity: Activity,
     /// When memory use was last looked at for its peak.
@@ -210,6 +212,7 @@ impl Core {
             turn: 0,
             next_turn: Vec::new(),
             holding: Vec::new(),
+            owed_much: VecDeque::new(),
             activity: Activity::default(),
             peak_noted_at: UnixMs(0),
             next_visit: 0,

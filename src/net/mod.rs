@@ -190,10 +190,9 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
     connection.dirty = false;
     let max = core.output_max[connection.class as usize];
     if connection.output_bytes() > max.soft || connection.over_soft_limit_since.is_some() {
-        let limits = &core.config.clients.output_limits;
-        let soft_s = limits.of(connection.class).soft_s;
-        connection.judge_output(max, soft_s, core.now, &mut core.stats);
+        upkeep::judge_output(core, key);
     }
+    let connection = &mut core.connections[key as usize];
     if !connection.is_in_flight() && connection.has_output() && connection.phase != Phase::Closed {
         if connection.holds_back() {
             if !std::mem::replace(&mut connection.holding, true) {
@@ -217,6 +216,10 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
         } else {
             dispatch::resume(core, scratch, key);
         }
+    }
+    let connection = &mut core.connections[key as usize];
+    if connection.waits_for_reader() {
+        upkeep::look_later(core, key);
     }
     let connection = &mut core.connections[key as usize];
     if connection.phase == Phase::Open && connection.is_over() {

@@ -13,5 +13,6 @@ pub mod pressure;
 pub mod random;
 pub mod ring;
 pub mod sequencer;
+pub mod tcp;
 pub mod ticks;
 pub mod watchdog;

@@ -7,11 +7,13 @@
 //! socket and for further requests.
 
 mod blocked;
+mod reader;
 
 use crate::session::Session;
 use crate::session::activity::Share;
 use crate::stats::Stats;
 use blocked::Blocked;
+use reader::Reader;
 use rustix::net::Shutdown;
 use shards::order::{Client, Ticket};
 use shards::pubsub::{Cause, Told};
@@ -27,7 +29,7 @@ pub use shards::replies::{Pending, SPARE_BYTES_MAX};
 const PLACES_MAX: usize = 256;
 
 /// Output bytes (filling, held and in flight) from which on a connection's
-/// further requests wait until the client has read.
+/// further requests wait until the client has read, if it does; see [`reader`].
 pub const OUTPUT_BYTES_SOFT: usize = 1 << 20;
 
 /// Bytes of requests that one connection may have executed in one turn of its
@@ -96,6 +98,12 @@ pub struct Connection {
     pub class: Class,
     /// Since when its output has been over the soft limit.
     pub over_soft_limit_since: Option<UnixMs>,
+    /// Is in the core's list of connections that are owed much.
+    pub owed_much: bool,
+    /// How its client reads, while something waits for that.
+    reader: Option<Reader>,
+    /// Output bytes from which on its further requests wait.
+    made_up_to: usize,
     /// Is in the core's list of connections that hold replies back.
     pub holding: bool,
     /// Holds nothing back until nothing is waiting: something takes long.
@@ -154,6 +162,9 @@ impl Connection {
             stopping_receive: false,
             class: Class::Normal,
             over_soft_limit_since: None,
+            owed_much: false,
+            reader: None,
+            made_up_to: OUTPUT_BYTES_SOFT,
             holding: false,
             impatient: false,
             dirty: false,
@@ -180,7 +191,7 @@ impl Connection {
             && !self.barrier
             && !self.paused
             && self.replies.places() < PLACES_MAX
-            && self.output_bytes() < OUTPUT_BYTES_SOFT
+            && self.output_bytes() < self.made_up_to
     }
 
     /// Something was received: a buffer `full` or not, and `more` may come unless receiving
@@ -401,7 +412,7 @@ impl Connection {
     pub fn wants_more(&mut self) -> Option<Ticket> {
         match self.phase {
             Phase::Closed => None,
-            _ => self.replies.wants_more(),
+            _ => self.replies.wants_more(self.flows_up_to()),
         }
     }
 
@@ -576,6 +587,7 @@ mod tests {
         let max = OutputMax {
             hard: 100,
             soft: 10,
+            to_pass: Some(100),
         };
         let mut judge = |bytes: usize, now_ms| {
             connection.phase = Phase::Open;

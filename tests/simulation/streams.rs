@@ -16,7 +16,7 @@ use crate::network::Network;
 use crate::rng::Rng;
 use shards::command::OwnedArgs;
 use shards::order::{Call, Client, Node, Placement, Rest};
-use shards::replies::Pending;
+use shards::replies::{OUTPUT_BYTES_LOW, Pending};
 use shards::{CommandError, LongReplies, Settings, Shard, ShardId, UnixMs, row};
 use std::collections::BTreeMap;
 
@@ -275,7 +275,7 @@ impl Streams {
     /// Somebody has read what came and wants more.
     fn read_on(&mut self, index: usize) -> Result<(), String> {
         let home = self.people[index].home;
-        if let Some(ticket) = self.people[index].line.replies.wants_more() {
+        if let Some(ticket) = self.people[index].line.replies.wants_more(OUTPUT_BYTES_LOW) {
             self.nodes[home].ask(NOW, ticket);
         }
         self.hand_out(home)

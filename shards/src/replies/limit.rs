@@ -36,6 +36,9 @@ pub struct OutputMax {
     pub hard: usize,
     /// Beyond it for some time, too. Not above `hard`, which it is if there is none.
     pub soft: usize,
+    /// The highest that is configured, if one is: a client that is to be judged must be
+    /// able to pass it.
+    pub to_pass: Option<usize>,
 }
 
 /// How much waits.
@@ -54,12 +57,18 @@ impl OutputMax {
             1..=COUNTED_MIN => UNCOUNTED,
             limit => limit.saturating_add(UNCOUNTED),
         };
-        let hard = counted(hard).min(memory);
-        let soft = counted(soft).min(hard);
         let bytes = |limit| usize::try_from(limit).unwrap_or(usize::MAX);
+        let hard_max = counted(hard).min(memory);
+        let soft_max = counted(soft).min(hard_max);
+        let to_pass = match (hard, soft) {
+            (0, 0) => None,
+            (0, _) => Some(bytes(soft_max)),
+            _ => Some(bytes(hard_max)),
+        };
         Self {
-            hard: bytes(hard),
-            soft: bytes(soft),
+            hard: bytes(hard_max),
+            soft: bytes(soft_max),
+            to_pass,
         }
     }
 

@@ -44,8 +44,9 @@ use outbox::Outbox;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Bytes that may be sent now below which the next piece of a long reply is asked for.
-const OUTPUT_BYTES_LOW: usize = 128 << 10;
+/// Bytes that may be sent now below which the next piece of a long reply is asked for,
+/// while its client reads.
+pub const OUTPUT_BYTES_LOW: usize = 128 << 10;
 
 /// Bytes of replies that are sent although others are on their way.
 const HOLD_BYTES: usize = 16 << 10;
@@ -393,16 +394,16 @@ impl Replies {
         matches!(self.order.front(), Some(Place::Flowing { .. }))
     }
 
-    /// Whether the client has read so much that the next piece of a long reply is
-    /// to be asked for: whose. Replies in later places do not count: they cannot leave
-    /// before this one has ended.
+    /// Whether the client has read so much that less than `low` bytes can be sent, and the
+    /// next piece of a long reply is to be asked for: whose. Replies in later places do
+    /// not count: they cannot leave before this one has ended.
     #[inline]
-    pub fn wants_more(&mut self) -> Option<Ticket> {
+    pub fn wants_more(&mut self, low: usize) -> Option<Ticket> {
         if !self.is_unread() {
             return None;
         }
         let pieces: usize = self.pieces.iter().map(|piece| piece.len()).sum();
-        if self.out.len() + self.in_flight + pieces >= OUTPUT_BYTES_LOW {
+        if self.out.len() + self.in_flight + pieces >= low {
             return None;
         }
         match self.order.front_mut() {

@@ -123,12 +123,20 @@ fn a_long_reply_is_asked_for_as_it_is_read() {
         let flows = replies.answer_flowing(place, ticket(3), piece());
         assert_eq!(flows, Ok(true));
     }
-    assert_eq!(replies.wants_more(), None, "it has not read yet");
+    assert_eq!(
+        replies.wants_more(OUTPUT_BYTES_LOW),
+        None,
+        "it has not read yet"
+    );
     replies.take_output();
-    assert_eq!(replies.wants_more(), None, "nor is it known to have");
+    assert_eq!(
+        replies.wants_more(OUTPUT_BYTES_LOW),
+        None,
+        "nor is it known to have"
+    );
     replies.sent();
-    assert_eq!(replies.wants_more(), Some(ticket(3)));
-    assert_eq!(replies.wants_more(), None, "once");
+    assert_eq!(replies.wants_more(OUTPUT_BYTES_LOW), Some(ticket(3)));
+    assert_eq!(replies.wants_more(OUTPUT_BYTES_LOW), None, "once");
     assert_eq!(replies.answer(place, b"end"), Ok(()));
     assert_eq!(sends(&mut replies).len(), 2);
     assert!(!replies.is_waiting());
@@ -688,7 +696,7 @@ impl Pair {
             }
             _ => None,
         };
-        assert_eq!(self.replies.wants_more(), asked.map(ticket));
+        assert_eq!(self.replies.wants_more(OUTPUT_BYTES_LOW), asked.map(ticket));
     }
 
     /// The client goes away, whatever is under way.
