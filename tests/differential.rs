@@ -118,6 +118,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "xackdel",
         "new in Redis 8.2: streams/group_tests.rs of the engine",
     ),
+    ("monitor", "tells of others' commands: tests/monitor.rs"),
     ("config|rewrite", "writes a file: tests/cli.rs"),
     (
         "debug",

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use support::client::encode;
@@ -57,6 +57,32 @@ fn redis_cli_reads_and_writes() {
     );
     assert!(redis_cli(&cordis, &["INCR", "a"]).contains("ERR value is not an integer"));
     assert!(redis_cli(&cordis, &["INFO", "server"]).contains("redis_version:7.2.4"));
+}
+
+/// What redis-cli prints of the first lines that a monitor is told.
+#[test]
+fn redis_cli_monitors() {
+    for server in [Server::redis(&[]), Server::cordis(4, &[])] {
+        let mut cli = Command::new("redis-cli")
+            .args(["-p", &server.port().to_string(), "monitor"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("redis-cli is installed (tests/run.sh)");
+        let out = cli.stdout.take().expect("it is piped");
+        let mut lines = BufReader::new(out).lines();
+        let mut next = || lines.next().expect("it goes on").expect("it is text");
+        assert_eq!(next(), "OK");
+        let mut client = server.connect();
+        client.call(&["SET", "key", "a \"b\"\n"]);
+        client.call(&["MGET", "key", "b", "c", "d"]);
+        let line = next();
+        assert!(line.ends_with(r#"] "SET" "key" "a \"b\"\n""#), "{line}");
+        let line = next();
+        assert!(line.ends_with(r#"] "MGET" "key" "b" "c" "d""#), "{line}");
+        cli.kill().expect("it is ours");
+        cli.wait().expect("it is ours");
+    }
 }
 
 #[test]

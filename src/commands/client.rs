@@ -6,9 +6,9 @@
 use super::{Context, Flow, ServerRow, pause, registry, tracking};
 use crate::core::{Answer, Core};
 use crate::runtime::ring::BUFFER_BYTES;
-use crate::session::ClientFilter;
 use crate::session::connection::{Connection, Phase};
 use crate::session::tracking::{Mode, Tracking};
+use crate::session::{ClientFilter, Monitoring};
 use shards::command::{Args, Arity, Flags, Group, Waits, flags};
 use shards::pubsub::Kind;
 use shards::resp::Protocol;
@@ -574,6 +574,7 @@ fn describe(connection: &Connection, topics: [usize; 3], now: UnixMs, running: R
     let is = |what: fn(&Tracking) -> bool| session.tracking.as_deref().is_some_and(what);
     for (set, letter) in [
         // In Redis's order.
+        (session.monitoring == Monitoring::Yes, 'O'),
         (session.listens, 'P'),
         (session.queue.is_some(), 'x'),
         (connection.is_blocked(), 'b'),

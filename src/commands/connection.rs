@@ -1,7 +1,7 @@
 //! Commands about the connection itself.
 
 use super::client::{BAD_NAME, is_printable};
-use super::{Context, Flow, ROW, ServerRow, tracking};
+use super::{Context, Flow, ROW, ServerRow, monitor, tracking};
 use crate::config::REDIS_VERSION;
 use crate::session::connection::Phase;
 use shards::command::{Args, Arity, Flags, Group, InMulti, Waits, flags};
@@ -162,6 +162,7 @@ fn reset(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
     ctx.core.discard(ctx.key);
     ctx.core.stop_listening(ctx.key);
     tracking::untrack(ctx.core, ctx.key);
+    monitor::end(ctx.core, ctx.key);
     let session = ctx.session();
     session.db = DbIndex(0);
     session.protocol = Protocol::Resp2;

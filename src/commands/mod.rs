@@ -11,6 +11,7 @@ mod info;
 mod latency;
 mod lolwut;
 mod memory;
+pub mod monitor;
 mod pause;
 mod pubsub;
 mod registry;
@@ -74,6 +75,7 @@ static SERVER_COMMANDS: &[&[ServerRow]] = &[
     slowlog::COMMANDS,
     latency::COMMANDS,
     memory::COMMANDS,
+    monitor::COMMANDS,
     acl::COMMANDS,
     debug::COMMANDS,
     lolwut::COMMANDS,

@@ -70,6 +70,9 @@ pub fn run(core: &mut Core, asker: Asker, row: &'static ServerRow, args: Args<'_
             flow @ (Flow::Engine(_) | Flow::Pending | Flow::Block | Flow::Later | Flow::NextTurn),
         ) => {
             core.spare_buffers.keep(out);
+            if core.has_detours && matches!(flow, Flow::Pending) {
+                core.monitor((asker.key, asker.id), asker.row, args, &secret);
+            }
             return match flow {
                 Flow::Engine(row) => Went::Engine(row),
                 Flow::Block => Went::Within,
@@ -138,6 +141,7 @@ fn ran(core: &mut Core, asker: Asker, began: u64, secret: Vec<usize>, args: Args
     let took = ticks::now().saturating_sub(began);
     core.stats.ran(asker.row, ticks::to_ns(took));
     if took >= core.noteworthy_ticks {
+        core.monitor((asker.key, asker.id), asker.row, args, &secret);
         core.secret = secret;
         core.note(asker.key, asker.id, asker.row, took, args);
     }

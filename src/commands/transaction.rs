@@ -145,8 +145,9 @@ fn watch(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     Ok(Flow::Pending)
 }
 
-fn exec(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
+fn exec(ctx: &mut Context<'_>, args: Args<'_>) -> Result<Flow, CommandError> {
     let (key, core) = (ctx.key, &mut *ctx.core);
+    let is_monitored = core.is_monitored();
     let connection = &mut *core.connections[key as usize];
     let session = &mut connection.session;
     let Some(queue) = &mut session.queue else {
@@ -167,8 +168,10 @@ fn exec(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
         None => Pending::Transaction,
     };
     let serves = queue.block.has_server_commands();
+    // What it runs must be seen before monitors can be told.
+    let reports = is_monitored && (serves || queue.block.watched.is_some());
     let manner = session.manner();
-    if serves && connection.is_waiting() {
+    if (serves || reports) && connection.is_waiting() {
         return Ok(Flow::Later);
     }
     let session = &mut connection.session;
@@ -177,21 +180,31 @@ fn exec(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
     };
     let how = (session.last_command.unwrap_or_default(), manner);
     core.stats.commands += queue.block.len() as u64;
+    if reports {
+        core.begin_monitored_block(key, (how.0, args), &queue.block);
+    } else if is_monitored {
+        core.monitor_block(key, &queue.block);
+    }
+    let connection = &mut *core.connections[key as usize];
     match owner {
         Some(owner) if owner == core.id && (core.shards == 1 || !connection.is_waiting()) => {
-            return Ok(exec_here(ctx, how, queue.block));
+            return Ok(exec_here(ctx, how, queue.block, reports));
         }
         Some(owner) => {
             if connection.waits_for(Pending::Transaction) {
                 core.node.follow_convoy();
             }
-            let client = connection.client(key, pending);
+            let client = match reports {
+                true => connection.client_of_monitored_block(key, pending),
+                false => connection.client(key, pending),
+            };
             core.node.exec_there(owner, client, how, queue.block);
         }
         None => {
-            let client = match serves {
-                true => connection.client_of_block(key),
-                false => connection.client(key, pending),
+            let client = match (serves, reports) {
+                (true, _) => connection.client_of_block(key),
+                (false, true) => connection.client_of_monitored_block(key, pending),
+                (false, false) => connection.client(key, pending),
             };
             core.node.exec(core.now, client, how, queue.block);
             core.deliver();
@@ -201,28 +214,41 @@ fn exec(ctx: &mut Context<'_>, _: Args<'_>) -> Result<Flow, CommandError> {
             }
         }
     }
-    Ok(Flow::Pending)
+    Ok(match reports {
+        true => Flow::Block,
+        false => Flow::Pending,
+    })
 }
 
 /// All keys are on this core: the block runs now, unless one of them is locked.
-fn exec_here(ctx: &mut Context<'_>, how: (u16, Manner), block: Box<Block>) -> Flow {
+fn exec_here(ctx: &mut Context<'_>, how: (u16, Manner), block: Box<Block>, reports: bool) -> Flow {
     let key = ctx.key;
     let Core {
         node,
         connections,
-        spare_blocks,
         now,
         ..
     } = &mut *ctx.core;
     let connection = &mut *connections[key as usize];
     let id = connection.session.id;
     let whose = Client { key, id, place: 0 };
-    let who = (whose, || connection.client(key, Pending::Single));
+    let client = || match reports {
+        true => connection.client_of_monitored_block(key, Pending::Single),
+        false => connection.client(key, Pending::Single),
+    };
+    let who = (whose, client);
     let over = node.exec_here(*now, who, how, block, ctx.out);
     let Some(mut block) = over else {
         ctx.core.deliver();
-        return Flow::Pending;
+        return match reports {
+            true => Flow::Block,
+            false => Flow::Pending,
+        };
     };
+    if reports {
+        ctx.core.monitored_block_ran(key, ctx.out);
+    }
+    let spare_blocks = &mut ctx.core.spare_blocks;
     if spare_blocks.len() < SPARE_BLOCKS {
         block.clear();
         spare_blocks.push(block);
@@ -312,6 +338,7 @@ fn run_server_step(core: &mut Core, step: &ServerStep) {
         row: step.row,
         within: Some(step.ticket),
     };
+    core.monitor_up_to_step(asker.key);
     assert!(
         core.client(asker.key, asker.id).is_some(),
         "a session stays until its block is over"

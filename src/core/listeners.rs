@@ -1,9 +1,10 @@
 //! Clients that listen, and what clients are told unasked.
 
 use super::Core;
+use super::monitor::LINE;
 use crate::session::connection::Phase;
 use shards::pubsub::Kind;
-use shards::replies::{Class, Untold};
+use shards::replies::Untold;
 
 /// More than so many clients who are told something in one turn are a crowd: a send takes
 /// some microseconds, and others are not to wait for thousands of them.
@@ -21,10 +22,7 @@ impl Core {
             .any(|kind| subscriptions.count(key, kind) > 0);
         let connection = &mut self.connections[key as usize];
         connection.session.listens = listens;
-        connection.class = match listens {
-            true => Class::Pubsub,
-            false => Class::Normal,
-        };
+        connection.class = connection.session.class();
     }
 
     /// A client has gone, or begins anew: it listens to nothing.
@@ -55,6 +53,9 @@ impl Core {
             };
             let is_meant = told.id.is_none_or(|id| id == connection.session.id);
             if !is_meant || connection.phase != Phase::Open {
+                return;
+            }
+            if told.head == LINE && !connection.session.hears_commands() {
                 return;
             }
             if !connection.has_buffer() {

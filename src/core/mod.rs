@@ -7,6 +7,7 @@ mod asker;
 mod context;
 mod deliver;
 mod listeners;
+mod monitor;
 mod notify;
 mod own;
 mod question;
@@ -40,6 +41,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 pub use asker::Asker;
 pub use context::Context;
 pub use listeners::{CROWD, TOLD_PER_TURN};
+use monitor::Monitors;
 pub use question::{
     Answer, ClientPause, CoreStats, DumpStats, Finish, Gathering, Inquiry, Job, KeyspaceStats,
     Message, PauseQuestion, PausedBy, Question, QuestionId, Then, Whom,
@@ -88,7 +90,7 @@ pub struct Core {
     /// From so many ticks on a command is looked at: for SLOWLOG or LATENCY.
     pub noteworthy_ticks: u64,
     /// How much may wait for clients, by the numbers of their classes.
-    pub output_max: [OutputMax; 3],
+    pub output_max: [OutputMax; 4],
     /// When the command before ended, in ticks, if nothing was done since;
     /// otherwise 0.
     pub lap: u64,
@@ -100,7 +102,10 @@ pub struct Core {
     pub pause: Option<ClientPause>,
     /// One of each cause.
     pauses: Vec<ClientPause>,
-    /// Connections whose next request waits for its end.
+    /// A request may have to wait for the end of a pause, or somebody monitors it.
+    pub has_detours: bool,
+    monitors: Monitors,
+    /// Connections whose next request waits for the end of a pause.
     pub paused: Vec<u32>,
     /// Who asks when what was under way before it is over.
     pub pause_questions: Vec<PauseQuestion>,
@@ -177,6 +182,16 @@ pub struct Parts {
     pub shared: Arc<Shared>,
 }
 
+/// The node of a core, with an empty shard.
+fn node(id: ShardId, config: &Config, seed: u64, shared: &Shared) -> Node {
+    let shards = config.server.shards;
+    let (slots, settings) = (id.slots(shards), config.engine.clone());
+    let shard = Shard::new(config.server.databases, slots, seed, settings);
+    let mut node = Node::new(id, shards, shard, seed);
+    node.share_audience(Arc::clone(&shared.audience));
+    node
+}
+
 impl Core {
     /// A core with an empty shard that serves nobody yet.
     pub fn new(parts: Parts) -> Self {
@@ -193,18 +208,10 @@ impl Core {
         } = parts;
         row_flags.push(flags::SKIP_SLOWLOG);
         let (id, shards) = (mesh.id(), config.server.shards);
-        let shard = Shard::new(
-            config.server.databases,
-            id.slots(shards),
-            seed,
-            config.engine.clone(),
-        );
-        let mut node = Node::new(id, shards, shard, seed);
-        node.share_audience(Arc::clone(&shared.audience));
         let mut core = Self {
             id,
             shards,
-            node,
+            node: node(id, &config, seed, &shared),
             ring,
             mesh,
             sequencer,
@@ -223,12 +230,14 @@ impl Core {
             slow_log: SlowLog::default(),
             events: Events::default(),
             noteworthy_ticks: u64::MAX,
-            output_max: [OutputMax::new(0, 0, u64::MAX); 3],
+            output_max: [OutputMax::new(0, 0, u64::MAX); 4],
             lap: 0,
             secret: Vec::new(),
             active_expire: true,
             pause: None,
             pauses: Vec::new(),
+            has_detours: false,
+            monitors: Monitors::default(),
             paused: Vec::new(),
             pause_questions: Vec::new(),
             row_flags,
@@ -326,6 +335,7 @@ impl Core {
         if self.pause.is_none() {
             self.node.shard_mut().keep().hold_all(false);
         }
+        self.mind_detours();
         // Those that still have to wait are found to when they are asked again.
         for key in std::mem::take(&mut self.paused) {
             if let Some(connection) = self.connections.get_mut(key as usize) {
@@ -335,9 +345,15 @@ impl Core {
         }
     }
 
+    /// Whether requests have to take a detour may have changed.
+    fn mind_detours(&mut self) {
+        self.has_detours = self.pause.is_some() || self.is_monitored();
+    }
+
     /// Sends everything that this turn has for other cores and wakes who sleeps.
     #[inline]
     pub fn publish(&mut self) {
+        self.tell_monitors();
         if self.shards == 1 {
             return;
         }

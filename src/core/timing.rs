@@ -30,6 +30,9 @@ impl Core {
             clock: ticks::now,
             slow: self.noteworthy_ticks,
         });
+        if self.is_monitored() {
+            self.noteworthy_ticks = 0;
+        }
         self.node.shard_mut().settings.reply_max = reply_max(&self.config);
         self.output_max = Class::ALL.map(|class| output_max(&self.config, class));
         let tracked_max = match self.config.clients.tracking_table_max_keys {

@@ -8,8 +8,9 @@ use crate::commands::run::{Went, run as run_server};
 use crate::commands::{AnyRow, RowOf, ServerRow, transaction};
 use crate::core::{Asker, Core};
 use crate::runtime::ticks;
+use crate::session::Monitoring;
 use crate::session::connection::Pending;
-use shards::command::{Args, InMulti, Waits, flags};
+use shards::command::{Args, InMulti, Run, Waits, flags};
 use shards::order::{Call, Placement};
 use shards::resp::Reply;
 use shards::{CommandError, Located, Row, ShardId};
@@ -32,14 +33,13 @@ pub(super) fn run(core: &mut Core, key: u32, parsed: &Parsed, args: Args<'_>) ->
             return Step::Next;
         }
     };
-    if let Some(pause) = &core.pause
-        && pause.holds(transaction::may_write(&connection.session, command))
+    let queues = connection.session.queue.is_some();
+    if core.has_detours
+        && let Some(step) = detour(core, key, command, args)
     {
-        core.connections[key as usize].paused = true;
-        core.paused.push(key);
-        return Step::Stall;
+        return step;
     }
-    if connection.session.queue.is_some() && command.in_multi == InMulti::IsQueued {
+    if queues && command.in_multi == InMulti::IsQueued {
         enqueue(core, key, command, parsed.located, args);
         return Step::Next;
     }
@@ -63,6 +63,48 @@ pub(super) fn run(core: &mut Core, key: u32, parsed: &Parsed, args: Args<'_>) ->
     }
     core.connections[key as usize].session.command_done();
     Step::Next
+}
+
+/// What a request that has been admitted passes while somebody pauses or monitors clients;
+/// what becomes of it, if it does not go on.
+#[cold]
+fn detour(core: &mut Core, key: u32, command: &'static AnyRow, args: Args<'_>) -> Option<Step> {
+    if core.connections[key as usize].session.monitoring == Monitoring::Yes {
+        // Lines about what it has sent before come before this reply.
+        core.tell_monitors();
+    }
+    let session = &core.connections[key as usize].session;
+    let is_about_keys = command.may_write || command.flags.has(flags::READONLY);
+    if session.monitoring == Monitoring::Yes && is_about_keys {
+        // To Redis, a monitor is a kind of replica.
+        let error = CommandError::Static("ERR Replica can't interact with the keyspace");
+        refuse(core, key, Some(command), &error);
+        return Some(Step::Next);
+    }
+    if let Some(pause) = &core.pause
+        && pause.holds(transaction::may_write(session, command))
+    {
+        core.connections[key as usize].paused = true;
+        core.paused.push(key);
+        return Some(Step::Stall);
+    }
+    let is_queued = session.queue.is_some() && command.in_multi == InMulti::IsQueued;
+    let who = (key, session.id);
+    if let RowOf::Engine(row) = &command.row
+        && !is_queued
+        && !waits_alone(core, key, row, args)
+    {
+        core.monitor(who, command.number, args, &[]);
+    }
+    None
+}
+
+/// Whether a request cannot be sent before earlier ones are answered: one that goes from
+/// shard to shard takes another path than requests and transactions.
+fn waits_alone(core: &mut Core, key: u32, row: &'static Row, args: Args<'_>) -> bool {
+    matches!(row.run, Run::ByCursor(_))
+        && core.connections[key as usize].is_waiting()
+        && matches!(core.node.place(row, args), Placement::Several(_))
 }
 
 /// A command for the open MULTI.
@@ -108,7 +150,7 @@ fn engine(
         Placement::Several(_) => (Pending::Transaction, None),
     };
     // The steps of a walk take another path than requests and transactions.
-    let alone = owner.is_none() && matches!(row.run, shards::command::Run::ByCursor(_));
+    let alone = owner.is_none() && matches!(row.run, Run::ByCursor(_));
     if alone && connection.is_waiting() {
         // Trying again before the replies are in would be in vain, for ever.
         connection.barrier = true;

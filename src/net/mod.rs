@@ -10,7 +10,7 @@ mod newcomers;
 mod pace;
 mod upkeep;
 
-use crate::commands::tracking;
+use crate::commands::{monitor, tracking};
 use crate::core::{CROWD, Core};
 use crate::dispatch::{self, Scratch};
 use crate::runtime::ring::{BUFFER_BYTES, Completion, End};
@@ -153,6 +153,7 @@ pub fn flush(core: &mut Core, scratch: &mut Scratch) {
     }
     core.turn = core.turn.wrapping_add(1);
     core.told = 0;
+    core.tell_monitors();
     for key in std::mem::take(&mut core.next_turn) {
         if core.connections.contains(key as usize) {
             core.mark_dirty(key);
@@ -245,6 +246,7 @@ fn flush_one(core: &mut Core, scratch: &mut Scratch, key: u32) {
         core.deliver();
         // Its place may be another's next.
         core.stop_listening(key);
+        monitor::end(core, key);
     }
     let connection = &mut core.connections[key as usize];
     if !connection.receiving && connection.is_unwatched() {

@@ -7,6 +7,7 @@
 
 use crate::core::Core;
 use crate::runtime::clock;
+use crate::session::Monitoring;
 use crate::session::connection::Phase;
 use shards::ShardId;
 
@@ -33,8 +34,9 @@ pub fn visit(core: &mut Core) {
         let quiet_ms = core.now.0 - connection.session.active_at.0;
         let timed_out = core.config.network.timeout_s > 0
             && quiet_ms > i64::from(core.config.network.timeout_s) * 1000
-            // Who listens need not say anything.
+            // Who listens or monitors need not say anything.
             && !connection.session.listens
+            && connection.session.monitoring == Monitoring::No
             && (!connection.is_waiting() || connection.is_unread())
             // What it has waited for is about to be sent, or to be executed.
             && !connection.dirty

@@ -9,6 +9,12 @@ pub fn now() -> UnixMs {
     UnixMs(time.tv_sec * 1000 + time.tv_nsec / 1_000_000)
 }
 
+/// The same in microseconds since 1970.
+pub fn now_us() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1000
+}
+
 /// CPU time that the calling thread has used.
 pub fn thread_cpu() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);

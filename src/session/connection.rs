@@ -11,6 +11,7 @@ mod reader;
 
 use crate::session::Session;
 use crate::session::activity::Share;
+use crate::session::monitored::MonitoredBlock;
 use crate::stats::Stats;
 use blocked::Blocked;
 use reader::Reader;
@@ -128,6 +129,8 @@ pub struct Connection {
     /// It has its client listen: what that is told of it comes behind the block's reply,
     /// which confirms it.
     pub listens_within: bool,
+    /// A block under way of which monitors are told as it runs.
+    pub monitored_block: Option<Box<MonitoredBlock>>,
 
     /// Received bytes that are not yet executed, from `partial.start` on.
     pub input: Vec<u8>,
@@ -176,6 +179,7 @@ impl Connection {
             gives_up: false,
             runs_block: false,
             listens_within: false,
+            monitored_block: None,
             input: Vec::new(),
             partial: Partial::default(),
             spans: Vec::new(),
@@ -301,6 +305,14 @@ impl Connection {
         self.client_at(key, place)
     }
 
+    /// The same for one of which monitors are told as it runs.
+    pub fn client_of_monitored_block(&mut self, key: u32, pending: Pending) -> Client {
+        let client = self.client(key, pending);
+        self.barrier = true;
+        self.runs_block = true;
+        client
+    }
+
     /// Takes a place before all others, for something that they are to wait for.
     pub fn place_before(&mut self, key: u32) -> Client {
         let place = self.replies.wait_before();
@@ -356,14 +368,14 @@ impl Connection {
     #[inline]
     pub fn answer(&mut self, place: u32, reply: &[u8]) {
         let answered = self.replies.answer(place, reply);
-        self.answered(answered);
+        self.answered(answered, reply);
     }
 
     /// [`Connection::answer`] with a reply that goes on with these pieces.
     #[inline]
     pub fn answer_in_pieces(&mut self, place: u32, reply: &[u8], pieces: Vec<Vec<u8>>) {
         let answered = self.replies.answer_in_pieces(place, reply, pieces);
-        self.answered(answered);
+        self.answered(answered, reply);
     }
 
     /// A piece of the reply for `place` has come, and more may be asked for; false
@@ -382,14 +394,14 @@ impl Connection {
             self.barrier = true;
             self.impatient = true;
         }
-        self.answered(answered.map(|_| ()));
+        self.answered(answered.map(|_| ()), &[]);
         flows
     }
 
     /// What follows from an answer. When the last that was outstanding has come, further
     /// requests are free to run.
     #[inline]
-    fn answered(&mut self, answered: Result<(), Lost>) {
+    fn answered(&mut self, answered: Result<(), Lost>, reply: &[u8]) {
         if answered.is_err() {
             self.close();
         }
@@ -402,6 +414,9 @@ impl Connection {
         if std::mem::take(&mut self.runs_block) {
             self.session.command_done();
             self.session.caching_over();
+            if let Some(block) = &mut self.monitored_block {
+                block.ends(reply);
+            }
         }
         self.listens_within = false;
         self.impatient = false;

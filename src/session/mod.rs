@@ -3,6 +3,7 @@
 pub mod activity;
 pub mod connection;
 mod filter;
+pub mod monitored;
 pub mod queue;
 pub mod tracking;
 
@@ -12,6 +13,7 @@ pub use filter::ClientFilter;
 use queue::Queue;
 use shards::command::{Flags, flags};
 use shards::order::{Manner, Watched};
+use shards::replies::Class;
 use shards::resp::Protocol;
 use shards::tracking::{Tracker, Tracks};
 use shards::{DbIndex, UnixMs};
@@ -27,6 +29,16 @@ pub struct Muted {
     pub this: bool,
     /// The one to the command after that; of a block, to the one after EXEC.
     pub next: bool,
+}
+
+/// MONITOR: whether a client is told of commands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Monitoring {
+    #[default]
+    No,
+    /// Not all cores know yet.
+    Begins,
+    Yes,
 }
 
 /// The state of one client that commands can see and change.
@@ -54,6 +66,7 @@ pub struct Session {
     pub last_command: Option<u16>,
     /// It listens to channels.
     pub listens: bool,
+    pub monitoring: Monitoring,
     /// An open MULTI.
     pub queue: Option<Box<Queue>>,
     /// What the client watches. The shards of the keys must be told when this goes.
@@ -83,6 +96,7 @@ impl Session {
             active_at: now,
             last_command: None,
             listens: false,
+            monitoring: Monitoring::No,
             queue: None,
             watched: None,
             tracking: None,
@@ -93,6 +107,20 @@ impl Session {
     #[inline]
     pub fn is_silent(&self) -> bool {
         self.muted.off || self.muted.this
+    }
+
+    /// Whose limits of output are its own.
+    pub fn class(&self) -> Class {
+        match (self.listens, self.monitoring) {
+            (true, _) => Class::Pubsub,
+            (false, Monitoring::Yes) => Class::Monitor,
+            (false, _) => Class::Normal,
+        }
+    }
+
+    /// Whether lines about commands are for it, which are replies to CLIENT REPLY.
+    pub fn hears_commands(&self) -> bool {
+        self.monitoring == Monitoring::Yes && !self.muted.off
     }
 
     /// How a block of this client is to be run, and answered.

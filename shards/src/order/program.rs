@@ -232,6 +232,14 @@ impl Block {
         self.commands.iter().any(|command| command.write)
     }
 
+    /// Its commands: their rows, their arguments, and whether the server runs them.
+    pub fn commands(&self) -> impl Iterator<Item = (u16, Args<'_>, bool)> {
+        self.iter().map(|queued| {
+            let serves = matches!(queued.runs, Runs::Server { .. });
+            (queued.row, queued.args, serves)
+        })
+    }
+
     /// The numbers of its commands' rows.
     pub fn rows(&self) -> impl Iterator<Item = u16> {
         self.commands.iter().map(|command| command.row)

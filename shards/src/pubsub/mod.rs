@@ -50,7 +50,7 @@ pub struct Push {
 }
 
 impl Push {
-    /// `head` begins with `>`, which is `*` for clients that speak RESP2, or is empty;
+    /// `head` begins with `>`, which is `*` for clients that speak RESP2, or is something else;
     /// `body` is what all share who are told.
     pub fn new(head: &'static [u8], body: Vec<u8>) -> Self {
         Self {

@@ -1,24 +1,27 @@
 //! How much may wait to be sent to a client.
 
-/// The classes of clients that `client-output-buffer-limit` knows.
+/// The classes of clients that have limits of their own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Class {
     #[default]
     Normal,
     Replica,
     Pubsub,
+    /// Which the directive does not name: a client in MONITOR mode.
+    Monitor,
 }
 
 impl Class {
     /// In the order of their numbers.
-    pub const ALL: [Self; 3] = [Self::Normal, Self::Replica, Self::Pubsub];
+    pub const ALL: [Self; 4] = [Self::Normal, Self::Replica, Self::Pubsub, Self::Monitor];
 
-    /// As the directive has it.
+    /// As the directive has it, if it does.
     pub fn name(self) -> &'static str {
         match self {
             Self::Normal => "normal",
             Self::Replica => "replica",
             Self::Pubsub => "pubsub",
+            Self::Monitor => "monitor",
         }
     }
 }

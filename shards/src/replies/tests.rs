@@ -419,6 +419,15 @@ fn a_limit_is_of_a_class_and_of_bytes() {
         let small = OutputMax::new(limit, 0, u64::MAX);
         assert_eq!(small.hard, hard, "{limit}");
     }
+    assert_eq!(free.to_pass, None, "which nobody has set");
+    for (hard, soft, to_pass) in [
+        (1 << 20, 0, mib.hard),
+        (1 << 20, 1, mib.hard),
+        (0, 1 << 18, mib.soft),
+    ] {
+        let max = OutputMax::new(hard, soft, u64::MAX);
+        assert_eq!(max.to_pass, Some(to_pass), "{hard} {soft}");
+    }
     assert!((0..).zip(Class::ALL).all(|(n, class)| class as usize == n));
 }
 

@@ -46,6 +46,11 @@ impl OutputLimits {
             Class::Normal => self.normal,
             Class::Replica => self.replica,
             Class::Pubsub => self.pubsub,
+            // In Redis these are normal clients, which have no limit unless one is set.
+            Class::Monitor if self.normal.hard_bytes == 0 && self.normal.soft_bytes == 0 => {
+                self.pubsub
+            }
+            Class::Monitor => self.normal,
         }
     }
 }
