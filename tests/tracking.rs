@@ -74,7 +74,8 @@ const SCRIPTS: &[&str] = &[
      1; r ?; a ?; a GET K; a SET K 1; r ?; a CLIENT TRACKING OFF; a CLIENT TRACKING ON \
      BCAST REDIRECT #r; a CLIENT TRACKING ON REDIRECT #r; w SET K 1; r ?; a CLIENT TRACKING \
      ON BCAST PREFIX L REDIRECT #r; w MSET K 1; r ?; r ENDS; a CLIENT TRACKINGINFO; w SET K \
-     1; a UNTIL broken_redirect CLIENT TRACKINGINFO; a HELLO 3; a CLIENT TRACKING ON BCAST; \
+     1; a UNTIL broken_redirect CLIENT TRACKINGINFO; a HELLO 3; a CLIENT TRACKING OFF; \
+     a CLIENT TRACKING ON BCAST; \
      a CLIENT TRACKINGINFO; w SET M 1; a ?",
     "a HELLO 3; r HELLO 3; a CLIENT TRACKING ON REDIRECT #r; b HELLO 3; b CLIENT TRACKING \
      ON REDIRECT #r BCAST; a GET K; w FLUSHALL; r NEXT; r NEXT; r ?; a ?",
@@ -83,6 +84,11 @@ const SCRIPTS: &[&str] = &[
      __redis__:invalidate; a GET K; w SET K 1; r NEXT; a GET K; w FLUSHALL; r NEXT; r \
      UNSUBSCRIBE; a GET K; w SET K 1; r PING; r SUBSCRIBE other; a GET K; w SET K 1; r \
      NEXT; r PING",
+    // All that within a block.
+    "r HELLO 3; a MULTI; a CLIENT TRACKING ON REDIRECT #r; a GET K; a CLIENT TRACKING ON \
+     BCAST; a CLIENT TRACKING ON REDIRECT 99999999; a EXEC; a CLIENT TRACKINGINFO; w SET K 1; \
+     r ?; a MULTI; a CLIENT TRACKING OFF; a GET K; a CLIENT TRACKING ON BCAST NOLOOP PREFIX L; \
+     a SET L 1; a EXEC; w SET K 2; r ?; a HELLO 3; a ?; w SET L 2; a ?",
     // Who waits is told meanwhile.
     "a HELLO 3; a CLIENT TRACKING ON; a GET K; a WAITS BLPOP L 0; w SET K 1; a NEXT; w \
      RPUSH L 1; a NEXT; a ?; w XADD M 1-1 f v; \
@@ -472,6 +478,33 @@ fn who_is_told_in_anothers_place_may_be_on_any_core() {
         assert!(format!("{info:?}").contains("broken_redirect"));
         drop(listener);
     }
+}
+
+/// What is told while a tracker moves from one core to another may be lost on the way.
+#[test]
+fn who_is_told_elsewhere_from_now_on_begins_anew() {
+    let cordis = Server::cordis(4, &[]);
+    let mut reader = cordis.connect();
+    let mut places = BTreeSet::new();
+    let mut targets: Vec<(Client, String)> = Vec::new();
+    for _ in 0..16 {
+        let mut target = cordis.connect_with(3);
+        let id = target.call(&["CLIENT", "ID"]).to_string();
+        targets.push((target, id));
+    }
+    for (target, id) in &mut targets {
+        let on = ["CLIENT", "TRACKING", "ON", "REDIRECT", id];
+        assert_eq!(reader.call(&on).to_string(), "OK");
+        let mut pushes = Vec::new();
+        call_beside(target, &["PING"], &mut pushes);
+        assert!(pushes.iter().all(|push| push.items()[1] == Value::Null));
+        places.insert(pushes.len());
+    }
+    assert!(places.contains(&1), "not all are on one core");
+    let (target, _) = targets.last_mut().expect("there are some");
+    reader.call(&["GET", "k"]);
+    cordis.connect().call(&["SET", "k", "1"]);
+    assert_eq!(told(target).len(), 1);
 }
 
 /// What a client that reads nothing is told does not grow for ever.

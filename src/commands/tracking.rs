@@ -8,7 +8,7 @@ use crate::core::{Answer, Core, Message, Question, Whom};
 use crate::questions::gather;
 use crate::session::tracking::{Mode, Tracking};
 use shards::command::Args;
-use shards::tracking::{Tracker, Wish, overlap};
+use shards::tracking::{Letter, Tracker, Wish, overlap};
 use shards::{CommandError, ShardId, parse_i64};
 
 /// What CLIENT TRACKING is given after ON or OFF.
@@ -184,7 +184,10 @@ fn switch(
     }
     let mode = check(&options, ctx.session().tracking.as_deref())?;
     let own = (ctx.key, ctx.session().id);
-    let (tracker, mut prefixes, caching) = match ctx.session().tracking.take() {
+    let told_on = redirect.map_or(ctx.core.id, |(core, _)| core);
+    let before = ctx.session().tracking.take();
+    let moves = before.as_ref().is_some_and(|it| it.told_on != told_on);
+    let (tracker, mut prefixes, caching) = match before {
         Some(before) => (before.tracker, before.prefixes, before.caching),
         None => (ctx.core.number_tracker(own), Vec::new(), false),
     };
@@ -196,7 +199,7 @@ fn switch(
     prefixes.sort_unstable();
     prefixes.dedup();
     let wish = Wish {
-        told_on: redirect.map_or(ctx.core.id, |(core, _)| core),
+        told_on,
         noloop: options.noloop,
         prefixes: (mode == Mode::Broadcast).then(|| prefixes.clone()),
     };
@@ -208,6 +211,8 @@ fn switch(
         tracker,
         mode,
         noloop: options.noloop,
+        told_on,
+        moves,
         redirect: redirect.map(|(_, (_, id))| id),
         broken: false,
         caching,
@@ -218,7 +223,21 @@ fn switch(
         core.node.shard_mut().track(tracker, wish.clone());
         Answer::Done
     };
-    Ok(Flow::ask_all(begin, ok))
+    Ok(Flow::ask_all(begin, begun))
+}
+
+/// All cores know of a client that tracks. If it is told on another core than before, that
+/// may not have known of it when it was to tell it something: it is told of all keys.
+fn begun(ctx: &mut Context<'_>, _: Args<'_>, _: Vec<Answer>) -> Result<(), CommandError> {
+    if let Some(tracking) = &mut ctx.session().tracking
+        && std::mem::take(&mut tracking.moves)
+    {
+        let letter = Letter::of_all(tracking.tracker);
+        let to = tracking.told_on;
+        send(ctx.core, to, vec![letter]);
+    }
+    ctx.reply().ok();
+    Ok(())
 }
 
 /// A client tracks no more, if it has: its number, which all cores are to forget.
@@ -255,16 +274,20 @@ pub fn tell(core: &mut Core) {
 #[cold]
 fn tell_letters(core: &mut Core) {
     for (to, letters) in core.node.take_letters() {
-        if to == core.id {
-            deliver(core, letters);
-        } else {
-            core.mesh.send(to, Message::Letters(letters));
-        }
+        send(core, to, letters);
+    }
+}
+
+fn send(core: &mut Core, to: ShardId, letters: Vec<Letter>) {
+    if to == core.id {
+        deliver(core, letters);
+    } else {
+        core.mesh.send_urgent(to, Message::Letters(letters));
     }
 }
 
 /// Letters have come for trackers that are told on this core.
-pub fn deliver(core: &mut Core, letters: Vec<shards::tracking::Letter>) {
+pub fn deliver(core: &mut Core, letters: Vec<Letter>) {
     for tracker in core.take_letters(letters) {
         let home = tracker.home(core.shards);
         let broken = Question::of(move |core| {

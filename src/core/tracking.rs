@@ -6,7 +6,7 @@
 //! be in the order of anything, because it is put behind all that its client is still
 //! owed.
 
-use super::Core;
+use super::{CROWD, Core};
 use crate::session::connection::{Connection, Phase};
 use shards::ShardId;
 use shards::replies::{Class, Piece};
@@ -108,6 +108,9 @@ impl Core {
         let Some(connection) = self.client(key, id).filter(|it| it.phase != Phase::Closed) else {
             return !redirected;
         };
+        if connection.phase != Phase::Open {
+            return true;
+        }
         let is_pubsub = connection.class == Class::Pubsub;
         let piece = match connection.session.protocol {
             Protocol::Resp3 => Piece::Shared(letter.message.clone()),
@@ -148,11 +151,22 @@ impl Core {
             connections,
             stats,
             output_max,
+            crowd,
+            told,
             ..
         } = self;
         let connection: &mut Connection = &mut connections[key as usize];
         let max = output_max[Class::Pubsub as usize].hard;
         connection.push_late(piece, max, stats);
-        self.mark_dirty(key);
+        *told += 1;
+        if connection.dirty || connection.in_crowd {
+            return;
+        }
+        if *told > CROWD {
+            connection.in_crowd = true;
+            crowd.push_back(key);
+        } else {
+            self.mark_dirty(key);
+        }
     }
 }

@@ -217,11 +217,16 @@ fn drain_messages(core: &mut Core, listeners: &mut Listeners) -> bool {
     if core.shards == 1 {
         return false;
     }
+    let urgent = core.mesh.receive_urgent();
     let mut any = core.mesh.send_overdue();
     if !any {
         core.sequencer.shut();
     }
     let frontier = core.sequencer.frontier();
+    for message in urgent.into_iter().flatten() {
+        any = true;
+        handle(core, listeners, core.id, message);
+    }
     for index in 0..core.shards {
         let source = ShardId(index);
         while let Some(message) = core.mesh.receive(source) {

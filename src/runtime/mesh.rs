@@ -5,6 +5,9 @@
 //! that is full is not an error: what does not fit waits in the sender's
 //! `overdue` list and goes out first next turn.
 //!
+//! What must be there before anything else that its sender does has an effect does not
+//! take that way: it is *urgent*, and goes into a queue without bound that all share.
+//!
 //! Sleeping without losing a message (Dekker's pattern): the sleeper publishes
 //! `asleep`, fences, and looks at its queues once more before it waits; the
 //! sender pushes, fences, and rings if it sees `asleep`. One of the two always
@@ -17,6 +20,7 @@ use std::collections::VecDeque;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering, fence};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// Messages in one queue. A message is a batch of up to a turn's commands.
 const QUEUE_LEN: usize = 256;
@@ -25,6 +29,8 @@ const QUEUE_LEN: usize = 256;
 #[derive(Debug)]
 struct Peer {
     asleep: AtomicBool,
+    /// Something urgent has been sent to it since it has last looked.
+    urgent: AtomicBool,
     /// File descriptor of its ring; -1 until it has one.
     ring: AtomicI32,
 }
@@ -36,6 +42,9 @@ pub struct Mesh<T> {
     /// Indexed by core; nothing at the own index.
     to: Vec<Option<Producer<T>>>,
     from: Vec<Option<Consumer<T>>>,
+    /// What is urgent, by core that it is for; and what is for this one.
+    urgent_to: Vec<Sender<T>>,
+    urgent_from: Receiver<T>,
     overdue: Vec<VecDeque<T>>,
     overdue_len: usize,
     /// Cores that were sent something since the last [`Mesh::sleepers`].
@@ -48,15 +57,20 @@ pub fn connect<T>(cores: u16) -> Vec<Mesh<T>> {
     let peers: Arc<[Peer]> = (0..cores)
         .map(|_| Peer {
             asleep: AtomicBool::new(false),
+            urgent: AtomicBool::new(false),
             ring: AtomicI32::new(-1),
         })
         .collect();
+    let (urgent_to, urgent_from): (Vec<_>, Vec<_>) = (0..cores).map(|_| channel()).unzip();
     let mut meshes: Vec<Mesh<T>> = (0..cores)
-        .map(|id| Mesh {
+        .zip(urgent_from)
+        .map(|(id, urgent_from)| Mesh {
             id: ShardId(id),
             peers: Arc::clone(&peers),
             to: (0..count).map(|_| None).collect(),
             from: (0..count).map(|_| None).collect(),
+            urgent_to: urgent_to.clone(),
+            urgent_from,
             overdue: (0..count).map(|_| VecDeque::new()).collect(),
             overdue_len: 0,
             sent_to: vec![false; count],
@@ -111,6 +125,25 @@ impl<T> Mesh<T> {
             self.overdue[index].push_back(message);
             self.overdue_len += 1;
         }
+    }
+
+    /// Sends what is urgent: it is in the receiver's queue when this returns, and stands in
+    /// no order with what is not.
+    pub fn send_urgent(&mut self, target: ShardId, message: T) {
+        let index = target.index();
+        // Nobody receives any more only when all end.
+        let _ = self.urgent_to[index].send(message);
+        self.peers[index].urgent.store(true, Ordering::Release);
+        self.sent_to[index] = true;
+    }
+
+    /// All that is urgent, if there is any.
+    #[inline]
+    pub fn receive_urgent(&mut self) -> Option<Vec<T>> {
+        let urgent = &self.peers[self.id.index()].urgent;
+        // First the flag: what is sent meanwhile raises it again.
+        let any = urgent.load(Ordering::Acquire) && urgent.swap(false, Ordering::AcqRel);
+        any.then(|| self.urgent_from.try_iter().collect())
     }
 
     /// Whether everything that was sent has reached the queues.
@@ -171,8 +204,9 @@ impl<T> Mesh<T> {
             .asleep
             .store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let idle =
-            self.from.iter().flatten().all(|queue| queue.is_empty()) && self.overdue_len == 0;
+        let idle = self.from.iter().flatten().all(|queue| queue.is_empty())
+            && self.overdue_len == 0
+            && !self.peers[self.id.index()].urgent.load(Ordering::Relaxed);
         if !idle {
             self.wake_up();
         }
@@ -212,6 +246,34 @@ mod tests {
         }
         assert_eq!(received, (0..count).collect::<Vec<_>>());
         assert!(!source.send_overdue());
+    }
+
+    /// However much else waits: whoever hears of what its sender did later finds it.
+    #[test]
+    fn what_is_urgent_waits_for_nothing() {
+        let mut meshes = connect::<usize>(3);
+        let mut target = meshes.remove(1);
+        let (mut source, mut other) = (meshes.remove(0), meshes.remove(0));
+        target.publish_ring(77);
+        assert_eq!(target.receive_urgent(), None);
+        for message in 0..=QUEUE_LEN {
+            source.send(ShardId(1), message);
+        }
+        assert!(!source.has_sent_all());
+        source.send_urgent(ShardId(1), 1000);
+        source.send_urgent(ShardId(1), 1001);
+        other.send_urgent(ShardId(1), 2000);
+        assert_eq!(target.receive_urgent(), Some(vec![1000, 1001, 2000]));
+        assert_eq!(target.receive_urgent(), None);
+        while target.receive(ShardId(0)).is_some() {}
+        assert!(target.fall_asleep());
+        let mut rung = Vec::new();
+        other.send_urgent(ShardId(1), 2001);
+        other.sleepers(|fd| rung.push(fd));
+        assert_eq!(rung, [77]);
+        assert!(!target.fall_asleep(), "something urgent has come");
+        assert_eq!(target.receive_urgent(), Some(vec![2001]));
+        assert!(target.fall_asleep());
     }
 
     #[test]

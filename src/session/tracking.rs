@@ -1,5 +1,6 @@
 //! What a client has said about client-side caching (CLIENT TRACKING).
 
+use shards::ShardId;
 use shards::tracking::{Tracker, Tracks};
 
 /// Which keys a client is told about.
@@ -22,6 +23,10 @@ pub struct Tracking {
     pub mode: Mode,
     /// It is not told of its own changes.
     pub noloop: bool,
+    /// The core on which it, or somebody in its place, is told.
+    pub told_on: ShardId,
+    /// That has changed, and what was told in between may have been lost.
+    pub moves: bool,
     /// The client that is told in its place, by its id.
     pub redirect: Option<u64>,
     /// That client was gone when it was to be told something.

@@ -113,10 +113,19 @@ impl Letter {
         }
     }
 
-    /// Any key may have changed.
+    /// Any key may have changed; for all trackers.
     fn to_all() -> Self {
         let message = [HEAD, ALL].concat().into();
         Self { to: None, message }
+    }
+
+    /// The same for one.
+    pub fn of_all(to: Tracker) -> Self {
+        let to = Some(to);
+        Self {
+            to,
+            ..Self::to_all()
+        }
     }
 }
 
