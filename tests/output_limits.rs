@@ -177,3 +177,59 @@ fn who_does_not_read_has_up_to_its_limit_waiting() {
         assert_eq!(clients(&mut other), 2);
     }
 }
+
+/// The limit of subscribers is passed by what others publish, whom nobody keeps from it,
+/// and who reads gets all of it.
+#[test]
+fn who_listens_and_does_not_read_is_dropped_at_its_limit() {
+    const LIMIT: u64 = 4 << 20;
+    let limits = ["pubsub 4mb 0 0", "pubsub 0 4mb 1", "pubsub 1gb 4mb 1"];
+    for limit in limits {
+        for server in servers(&["--client-output-buffer-limit", limit]) {
+            let mut publisher = server.connect();
+            let text = "t".repeat(50_000);
+            let mut reading = listener(&server);
+            let silent: Vec<Client> = (0..CLIENTS).map(|_| listener(&server)).collect();
+            for sent in 0..OWED_BYTES / text.len() {
+                let heard = publisher.call(&["PUBLISH", "channel", &text]).integer();
+                assert!((1..=1 + CLIENTS as i64).contains(&heard), "{heard}");
+                assert!(reading.read().raw.len() > text.len());
+                if sent % 100 == 0 && limit == limits[0] && server.name.contains("cordis") {
+                    let most = owed(&mut publisher).into_iter().max();
+                    assert!(most <= Some(LIMIT + (16 << 10)), "{most:?}");
+                }
+            }
+            let what = format!("{}: all are dropped with {limit}", server.name);
+            wait_until(&what, || clients(&mut publisher) == 2);
+            let dropped = dropped(&mut publisher);
+            assert!(dropped.is_none_or(|dropped| dropped == CLIENTS));
+            assert_eq!(publisher.call(&["PUBLISH", "channel", "x"]).integer(), 1);
+            assert_eq!(reading.read().value().items()[2].text(), "x");
+            drop(silent);
+        }
+    }
+}
+
+/// A client that listens to a channel.
+fn listener(server: &Server) -> Client {
+    let mut listener = server.connect();
+    assert_eq!(
+        listener
+            .call(&["SUBSCRIBE", "channel"])
+            .value()
+            .items()
+            .len(),
+        3
+    );
+    listener
+}
+
+/// Bytes that each client is owed.
+fn owed(other: &mut Client) -> Vec<u64> {
+    let list = other.call(&["CLIENT", "LIST"]).to_string();
+    let bytes = list.lines().filter_map(|line| {
+        let field = line.split(" obl=").nth(1)?.split(' ').next()?;
+        field.parse().ok()
+    });
+    bytes.collect()
+}

@@ -264,3 +264,42 @@ fn escape(line: &mut Vec<u8>, byte: u8) {
     };
     line.extend_from_slice(&[b'\\', letter]);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shards::command::OwnedArgs;
+
+    #[test]
+    fn lines_are_whole_and_hide_secrets() {
+        let from = (DbIndex(7), SocketAddr::from(([127, 0, 0, 1], 80)));
+        let all: Vec<u8> = (0..=255).collect();
+        let mut lines = Vec::new();
+        for (words, secret) in [
+            (vec![&b"auth"[..], b"name", b"password"], &[1, 2][..]),
+            (vec![b"set", b"", &all], &[]),
+        ] {
+            let args = OwnedArgs::new(words.iter().copied());
+            write_line(&mut lines, from, args.args(), secret);
+        }
+        let text = String::from_utf8(lines).expect("what is no ASCII is escaped");
+        let lines: Vec<&str> = text.split("\r\n").collect();
+        let end = "[7 127.0.0.1:80] \"auth\" \"(redacted)\" \"(redacted)\"";
+        assert!(lines[0].ends_with(end), "{text}");
+        assert!(lines[1].starts_with('+') && !lines[0].starts_with('+'));
+        let quoted = r#" "set" "" "\x00\x01\x02\x03\x04\x05\x06\a\b\t\n\x0b\x0c\r\x0e"#;
+        assert!(lines[1].contains(quoted), "{text}");
+        assert!(lines[1].contains(" !\\\"#$%&'()*") && lines[1].contains(r"[\\]^"));
+        assert!(lines[1].ends_with(r#"\xfe\xff""#), "{text}");
+        assert_eq!((lines.len(), lines[2]), (3, ""));
+    }
+
+    #[test]
+    fn as_much_room_is_asked_for_as_is_needed() {
+        for byte in 0..=255 {
+            let mut line = Vec::new();
+            escape(&mut line, byte);
+            assert_eq!(line.len(), escaped_bytes(byte), "{byte}");
+        }
+    }
+}

@@ -63,7 +63,61 @@ impl MonitoredBlock {
     /// Takes what is left to be told of one that is over, but EXEC.
     pub fn take_rest(&mut self) -> Vec<Told> {
         let commands = std::mem::take(&mut self.commands);
-        let ran = commands.into_iter().filter(|_| self.runs);
+        // One of the server's, whose secrets are known when it has run, is told then.
+        let ran = commands
+            .into_iter()
+            .filter(|(_, serves)| self.runs && !serves);
         ran.map(|(told, _)| told).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block() -> MonitoredBlock {
+        let mut block = Block::default();
+        let args = |word: &str| OwnedArgs::new([word.as_bytes()]);
+        let get = shards::row("get").expect("there is one");
+        assert!(block.push(1, get, None, args("get").args()));
+        assert!(block.push_server(2, false, args("auth").args()));
+        assert!(block.push(3, get, None, args("get").args()));
+        assert!(block.push_server(4, false, args("select").args()));
+        assert!(block.push(5, get, None, args("get").args()));
+        MonitoredBlock::new((9, args("exec").args()), &block)
+    }
+
+    fn rows(told: &[Told]) -> Vec<u16> {
+        told.iter().map(|(row, _)| *row).collect()
+    }
+
+    #[test]
+    fn commands_are_told_in_their_order_and_the_servers_when_they_run() {
+        let mut told = block();
+        assert_eq!(rows(&told.before_step()), [1]);
+        assert_eq!(rows(&told.before_step()), [3]);
+        assert!(!told.is_over());
+        // Its reply is dropped.
+        told.ends(b"");
+        assert!(told.is_over());
+        assert_eq!(rows(&told.take_rest()), [5]);
+        assert_eq!(told.exec.0, 9);
+    }
+
+    #[test]
+    fn of_what_has_not_run_nothing_is_told() {
+        for (reply, runs) in [
+            (&b"*-1\r\n"[..], false),
+            (b"_\r\n", false),
+            (b"-EXECABORT no\r\n", false),
+            (b"*0\r\n", true),
+            (b"*1\r\n", true),
+        ] {
+            let mut told = block();
+            told.ends(reply);
+            let rest = rows(&told.take_rest());
+            let expected: &[u16] = if runs { &[1, 3, 5] } else { &[] };
+            assert_eq!(rest, expected, "{reply:?}");
+        }
     }
 }

@@ -53,7 +53,7 @@ impl Connection {
     /// Looks how the client reads; whether something may go on that has waited for it.
     /// `to_pass` is its highest limit.
     pub fn look_at_reader(&mut self, to_pass: Option<usize>, now: UnixMs) -> bool {
-        let reads = !self.waits_for_reader() || self.has_taken_more(now);
+        let reads = to_pass.is_none() || !self.waits_for_reader() || self.has_taken_more(now);
         let before = self.made_up_to;
         self.made_up_to = match to_pass {
             Some(to_pass) if !reads => OUTPUT_BYTES_SOFT.max(to_pass.saturating_add(1)),
