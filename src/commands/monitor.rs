@@ -13,7 +13,7 @@ pub static COMMANDS: &[ServerRow] = &[ServerRow {
     name: "monitor",
     summary: "Be told of every command that the server runs.",
     since: "1.0.0",
-    complexity: "",
+    complexity: "O(1), and O(M) for each command with M monitors",
     group: Group::Server,
     arity: Arity::Exactly(1),
     flags: flags::ADMIN
