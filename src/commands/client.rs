@@ -556,6 +556,8 @@ fn kill_here(core: &mut Core, filter: &ClientFilter) -> Answer {
         } else {
             connection.close();
         }
+        // Whoever is told of it counts them no more.
+        core.stop_listening(*key as u32);
         core.mark_dirty(*key as u32);
     }
     Answer::Count(keys.len() as u64)
