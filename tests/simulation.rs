@@ -23,6 +23,8 @@ mod fairness;
 mod follower;
 #[path = "simulation/graph.rs"]
 mod graph;
+#[path = "simulation/hearing.rs"]
+mod hearing;
 #[path = "simulation/history.rs"]
 mod history;
 #[path = "simulation/network.rs"]
@@ -517,6 +519,54 @@ fn streams_whose_locks_are_not_kept_are_noticed() {
     notice_in_readers(readers::Broken::EarlyRelease);
     notice_in_readers(readers::Broken::SkippedLocks);
     notice_in_readers(readers::Broken::LostBox(200));
+}
+
+/// Requests of the usual dose of messages.
+const MESSAGES: usize = 300_000;
+
+/// Plays clients who publish and listen: requests, messages that came, and what is wrong.
+fn play_hearing(seed: u64, broken: hearing::Broken) -> ([usize; 2], Result<(), String>) {
+    let length = 50 + Rng::new(!seed).below(2000);
+    let mut world = hearing::Hearing::new(seed, broken);
+    let judgement = world.run(length);
+    ([world.requests, world.heard], judgement)
+}
+
+#[test]
+fn messages_come_in_one_order_behind_what_was_written() {
+    let test = "messages_come_in_one_order_behind_what_was_written";
+    let long = std::env::var_os("CORDIS_LONG").is_some_and(|value| value != "0");
+    let most = if long { MESSAGES * 100 } else { MESSAGES };
+    let (mut requests, mut heard, first, runs) = (0, 0, rng::seed(test), runs());
+    for seed in first..first.saturating_add(runs.unwrap_or(u64::MAX)) {
+        let ([count, came], judgement) = play_hearing(seed, hearing::Broken::Nothing);
+        if let Err(wrong) = judgement {
+            panic!("{wrong}\nreplay with CORDIS_SEED={seed} cargo test --test simulation {test}");
+        }
+        (requests, heard) = (requests + count, heard + came);
+        if requests >= most && runs.is_none() {
+            break;
+        }
+    }
+    assert!(runs.is_some() || heard > requests / 4, "{heard} messages");
+    println!("{test}: {requests} requests, {heard} messages came");
+}
+
+#[test]
+fn messages_that_break_a_rule_are_noticed() {
+    use hearing::Broken;
+    for broken in [
+        Broken::AtOnce,
+        Broken::NoFrontier,
+        Broken::Alone,
+        Broken::UnfollowedConvoy,
+        Broken::Inherits,
+    ] {
+        let wrong = |seed| play_hearing(seed, broken).1.err();
+        let noticed = (1..=PATIENCE).find_map(|seed| Some((seed, wrong(seed)?)));
+        let (seed, wrong) = noticed.unwrap_or_else(|| panic!("{broken:?} goes unnoticed"));
+        println!("{broken:?} of messages, seed {seed}: {wrong}");
+    }
 }
 
 /// Requests of the usual dose of snapshots.

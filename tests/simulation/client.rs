@@ -114,7 +114,7 @@ impl<T> Line<T> {
 }
 
 /// Where the first reply ends, if all of it is there.
-fn end_of_reply(bytes: &[u8]) -> Option<usize> {
+pub fn end_of_reply(bytes: &[u8]) -> Option<usize> {
     let (mut at, mut owed) = (0, 1);
     while owed > 0 {
         let rest = &bytes[at..];
