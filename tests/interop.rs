@@ -6,8 +6,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use support::client::encode;
-use support::server::Server;
-use support::words;
+use support::server::{Server, info_field, mortal};
+use support::{wait_until, words};
 
 /// Runs a program to its end; panics with all it said if it failed.
 fn run(command: &mut Command) -> String {
@@ -277,4 +277,102 @@ fn the_script_of_streams_expects_what_redis_does() {
     let redis = Server::redis(&["--requirepass", "pass word"]);
     let out = streams(&redis, "pass word");
     assert!(out.ends_with("all well\n"), "{out}");
+}
+
+fn messages(server: &Server, password: &str) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/messages.py");
+    run(Command::new(python())
+        .arg(script)
+        .args([&server.port().to_string(), password]))
+}
+
+/// Patterns, threads, shard channels, connections that are lost.
+#[test]
+fn messages_are_used_through_redis_py() {
+    let options = ["--requirepass", "pass word"];
+    // The script must hold what it expects against the real server too.
+    for mut server in [
+        Server::redis(&options),
+        Server::cordis(1, &options),
+        Server::cordis(4, &options),
+    ] {
+        let out = messages(&server, "pass word");
+        assert!(out.ends_with("all well\n"), "{}: {out}", server.name);
+        server.assert_alive();
+    }
+}
+
+/// What redis-cli prints while it listens, until it has printed so many lines.
+fn listened(server: &Server, args: &[&str], lines: usize, publish: &[&[&str]]) -> Vec<String> {
+    let mut child = mortal("redis-cli")
+        .args(["-p", &server.port().to_string()])
+        .args(args)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("redis-cli is installed (tests/run.sh)");
+    let mut client = server.connect();
+    wait_until("redis-cli listens", || {
+        let info = client.call(&["INFO", "stats"]).value().text();
+        let counts = ["pubsub_channels", "pubsub_patterns", "pubsubshard_channels"];
+        let counts = counts.iter().filter_map(|field| info_field(&info, field));
+        counts
+            .map(|count| count.parse::<usize>().expect("a number"))
+            .sum::<usize>()
+            == 2
+    });
+    for words in publish {
+        assert_eq!(client.call(words).integer(), 1);
+    }
+    let out = BufReader::new(child.stdout.take().expect("it is piped"));
+    let lines: Vec<String> = out.lines().take(lines).map_while(Result::ok).collect();
+    child.kill().expect("it runs");
+    child.wait().expect("it was started here");
+    wait_until("nobody listens", || {
+        client
+            .call(&["CLIENT", "LIST", "TYPE", "pubsub"])
+            .bytes()
+            .is_empty()
+    });
+    lines
+}
+
+#[test]
+fn redis_cli_prints_what_it_listens_to() {
+    let servers = [
+        Server::redis(&[]),
+        Server::cordis(1, &[]),
+        Server::cordis(4, &[]),
+    ];
+    let message: &[&[&str]] = &[&["PUBLISH", "a", "hello"], &["PUBLISH", "b", "two words"]];
+    let sharded: &[&[&str]] = &[&["SPUBLISH", "a", "hello"]];
+    for form in [
+        &[][..],
+        &["-3"],
+        &["--csv"],
+        &["-3", "--csv"],
+        &["--no-raw"],
+        &["--json", "-3"],
+    ] {
+        for (command, publish) in [
+            (&["subscribe", "a", "b"][..], message),
+            (&["psubscribe", "a*", "b*"], message),
+            (&["ssubscribe", "a", "b"], sharded),
+        ] {
+            let args = [form, command].concat();
+            // redis-server's own lines say how many there are to be.
+            let per_line = form.iter().any(|it| ["--csv", "--json"].contains(it));
+            let words = 2 * 3 + publish.len() * if command[0] == "psubscribe" { 4 } else { 3 };
+            let head = usize::from(!form.is_empty() && form != ["-3"]);
+            let count = head + if per_line { 2 + publish.len() } else { words };
+            let told = servers
+                .each_ref()
+                .map(|it| listened(it, &args, count, publish));
+            assert!(
+                told[0].iter().any(|line| line.contains("hello")),
+                "{args:?}: {told:?}"
+            );
+            assert_eq!(told[0], told[1], "{args:?}");
+            assert_eq!(told[0], told[2], "{args:?}");
+        }
+    }
 }
