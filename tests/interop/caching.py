@@ -9,7 +9,6 @@ that nothing in it is peculiar to Cordis.
 import asyncio
 import random
 import sys
-import threading
 import time
 
 import coredis
@@ -88,38 +87,6 @@ def copies_are_used_until_they_change():
     writer.close()
 
 
-def threads_share_a_cache():
-    """Whatever they did meanwhile, in the end no thread is left with what is old."""
-    writer = connect()
-    writer.flushall()
-    r = connect(protocol=3, cache_config=CacheConfig())
-    keys = [f"key:{number}" for number in range(20)]
-    over = threading.Event()
-    failures = []
-
-    def read():
-        try:
-            while not over.is_set():
-                for key in keys:
-                    r.get(key)
-        except Exception as error:  # noqa: BLE001, whatever it is, it is a failure
-            failures.append(error)
-
-    readers = [threading.Thread(target=read) for _ in range(4)]
-    for reader in readers:
-        reader.start()
-    for version in range(300):
-        writer.mset({key: version for key in keys})
-    over.set()
-    for reader in readers:
-        reader.join()
-    assert not failures, failures
-    for key in keys:
-        until("all is new", lambda key=key: r.get(key) == b"299")
-    r.close()
-    writer.close()
-
-
 def one_connection_is_told_for_others():
     """By hand, as clients do that speak RESP2."""
     writer = connect()
@@ -173,7 +140,6 @@ async def coredis_redirects_to_a_connection():
 
 for test in (
     copies_are_used_until_they_change,
-    threads_share_a_cache,
     one_connection_is_told_for_others,
 ):
     test()
