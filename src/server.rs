@@ -3,7 +3,7 @@
 use crate::commands::registry;
 use crate::config::{Authority, Config, StartError};
 use crate::core::{
-    Conductor, Core, Hindrances, LoadFigures, Message, Parts, SaveFigures, Shared, Snapshots,
+    Conductor, Core, Hindrances, LoadFigures, Marks, Message, Parts, SaveFigures, Shared, Snapshots,
 };
 use crate::net::listener::Claimed;
 use crate::net::{driver, listener};
@@ -58,6 +58,7 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
     writer::remove_leftovers(&config.server.dir);
     let changes = (0..config.server.shards).map(|_| AtomicU64::new(0));
     let shared = Arc::new(Shared {
+        marks: Marks::new(config.server.shards),
         audience: Arc::new(Audience::new(config.server.shards)),
         run_id: random_hex(),
         started_at: clock::now(),

@@ -237,63 +237,71 @@ fn who_is_served_is_told_of_behind_what_served_it() {
     }
 }
 
-/// Several clients at once, over all shards: of each key, all that has happened, in the
-/// order in which it has, once.
+/// Several clients at once, over all shards: of each client, all that it has done, in the
+/// order in which it has sent it, whatever the shards, once.
 #[test]
-fn events_of_a_key_come_in_their_order_under_load() {
+fn events_come_in_the_order_of_each_client_under_load() {
     const CLIENTS: usize = 4;
     const KEYS: usize = 16;
     const ROUNDS: usize = 200;
-    let life: &[&[&str]] = &[
-        &["SET", "KEY", "a"],
-        &["APPEND", "KEY", "b"],
-        &["EXPIRE", "KEY", "1000"],
-        &["PERSIST", "KEY"],
-        &["SETRANGE", "KEY", "0", "c"],
-        &["DEL", "KEY"],
+    let life: &[(&[&str], &[&str])] = &[
+        (&["SET", "KEY", "a"], &["new", "set"]),
+        (&["APPEND", "KEY", "b"], &["append"]),
+        (&["EXPIRE", "KEY", "1000"], &["expire"]),
+        (&["PERSIST", "KEY"], &["persist"]),
+        (&["SETRANGE", "KEY", "0", "c"], &["setrange"]),
+        (&["DEL", "KEY"], &["del"]),
     ];
-    let words_of_life = [
-        "new", "set", "append", "expire", "persist", "setrange", "del",
-    ];
+    // Step by step through all keys, so that shards take turns.
+    let of_round = |client: usize| {
+        let steps = life.iter();
+        steps.flat_map(move |step| (0..KEYS).map(move |key| (step, format!("{client}:{key}"))))
+    };
+    let expected: Vec<Vec<(String, String)>> = (0..CLIENTS)
+        .map(|client| {
+            let told = |((_, told), key): (&(_, &[&str]), String)| {
+                let event = move |word: &&str| ((*word).to_owned(), key.clone());
+                told.iter().map(event).collect::<Vec<_>>()
+            };
+            of_round(client).flat_map(told).collect()
+        })
+        .collect();
     let server = Server::cordis(4, &[]);
     let mut subscriber = notified(&server, "EAn");
     std::thread::scope(|scope| {
         for number in 0..CLIENTS {
             let mut client = server.connect();
             scope.spawn(move || {
+                let requests: Vec<_> = of_round(number)
+                    .map(|((words_of, _), key)| {
+                        let key = key.as_str();
+                        let named = |word: &&'static str| if *word == "KEY" { key } else { *word };
+                        words(&words_of.iter().map(named).collect::<Vec<_>>())
+                    })
+                    .collect();
                 for _ in 0..ROUNDS {
-                    // Step by step through all keys, so that shards take turns.
-                    let requests = life.iter().flat_map(|step| {
-                        (0..KEYS).map(move |key| {
-                            let key = format!("{number}:{key}");
-                            let words_of = step.iter().map(|word| match *word {
-                                "KEY" => key.as_str(),
-                                word => word,
-                            });
-                            words(&words_of.collect::<Vec<_>>())
-                        })
-                    });
-                    let requests: Vec<_> = requests.collect();
                     for reply in client.pipeline(&requests) {
                         assert!(!reply.is_error(), "{reply}");
                     }
                 }
             });
         }
-        let mut lives = std::collections::HashMap::new();
-        for _ in 0..CLIENTS * KEYS * ROUNDS * words_of_life.len() {
-            let (word, key) = next_event(&mut subscriber);
-            let lived: &mut usize = lives.entry(key.clone()).or_default();
+        let mut told = [0; CLIENTS];
+        while told
+            .iter()
+            .zip(&expected)
+            .any(|(told, of_round)| *told < ROUNDS * of_round.len())
+        {
+            let event = next_event(&mut subscriber);
+            let client: usize = event.1[..1].parse().expect("keys begin with their client");
+            let of_round = &expected[client];
             assert_eq!(
-                word,
-                words_of_life[*lived % words_of_life.len()],
-                "of {key}"
+                event,
+                of_round[told[client] % of_round.len()],
+                "event {told:?}"
             );
-            *lived += 1;
+            told[client] += 1;
         }
-        assert_eq!(lives.len(), CLIENTS * KEYS);
-        let whole = ROUNDS * words_of_life.len();
-        assert!(lives.values().all(|lived| *lived == whole), "{lives:?}");
     });
 }
 

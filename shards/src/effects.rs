@@ -19,10 +19,9 @@ mod notices;
 
 pub use event::{Event, Notice, Notify};
 use notices::Notices;
-pub use notices::Notified;
 
 use crate::keep::Keep;
-use crate::log::{Log, Record, Stamp, Stream, TicketId};
+use crate::log::{Log, Notified, Rank, Record, Stamp, Stream, TicketId};
 use crate::tracking::Tracking;
 use crate::types::{DbIndex, Type};
 use crate::watch::Watches;
@@ -30,7 +29,14 @@ use crate::watch::Watches;
 /// The effects of the requests of one shard, in order.
 #[derive(Debug)]
 pub struct Effects {
+    /// Somebody asks for commands.
     recording: bool,
+    /// Notices go to the log, to be put in the order of all shards.
+    ordered: bool,
+    /// Either: the log keeps the places of all that may write.
+    logging: bool,
+    /// The number in its block of the command at hand.
+    step: u32,
     /// Changes that requests have made since start, counted as Redis counts them;
     /// INFO's rdb_changes_since_last_save derives from it. What expires is none.
     changes: u64,
@@ -75,6 +81,9 @@ impl Effects {
     pub(crate) fn new(seed: u64, is_first: bool) -> Self {
         Self {
             recording: false,
+            ordered: false,
+            logging: false,
+            step: 0,
             changes: 0,
             changed: false,
             replaced: false,
@@ -98,6 +107,7 @@ impl Effects {
     /// Starts or stops recording. Stopping drops what was not taken.
     pub fn record(&mut self, on: bool) {
         self.recording = on;
+        self.logging = on || self.ordered;
         self.log.clear();
         (self.is_common, self.in_block, self.is_replacing) = (false, false, false);
     }
@@ -122,13 +132,82 @@ impl Effects {
         self.changes
     }
 
-    /// Which notices are collected from now on.
-    pub fn notify(&mut self, wanted: Notify) {
+    /// Which notices are collected from now on: for [`Effects::take_notices`], or in the
+    /// records, in the order of all shards. What was not taken when that ends is forgotten.
+    pub fn notify(&mut self, wanted: Notify, ordered: bool) {
         self.notices.wanted = match wanted.is_on() {
             true => wanted,
             false => Notify::default(),
         };
+        self.ordered = ordered && wanted.is_on();
+        let logged = std::mem::replace(&mut self.logging, self.recording || self.ordered);
+        if logged && !self.logging {
+            self.log.clear();
+            (self.in_block, self.is_replacing) = (false, false);
+        }
         self.listen();
+    }
+
+    /// Whether places in the log are kept.
+    #[inline]
+    pub(crate) fn is_logging(&self) -> bool {
+        self.logging
+    }
+
+    /// Whether notices go to the log.
+    #[inline]
+    pub(crate) fn is_ordering_notices(&self) -> bool {
+        self.ordered
+    }
+
+    /// The command at hand is that of its block with this number.
+    #[inline]
+    pub(crate) fn at_step(&mut self, step: u32) {
+        self.step = step;
+    }
+
+    /// Puts what is collected into the log, if it goes there.
+    fn log_notices(&mut self) {
+        if self.ordered && !self.notices.list.is_empty() {
+            self.rank_notices();
+            self.log.notice(self.notices.list.drain(..));
+        }
+    }
+
+    /// As [`Effects::log_notices`], of what nobody has asked for and is about one key.
+    fn log_notices_of(&mut self, hash: impl FnOnce() -> u64) {
+        if self.ordered && !self.notices.list.is_empty() {
+            self.rank_notices();
+            self.log.notice_of_key(hash, self.notices.list.drain(..));
+        }
+    }
+
+    fn rank_notices(&mut self) {
+        let rank = Rank {
+            step: self.step,
+            ..Rank::default()
+        };
+        self.notices.list.iter_mut().for_each(|it| it.rank = rank);
+    }
+
+    /// Says of what the part at hand is to notify of where the keys stand in the request:
+    /// its keys with their places, in order.
+    pub(crate) fn place_part<'a>(&mut self, keys: impl Iterator<Item = (&'a [u8], u32)> + Clone) {
+        let Some(notices) = self.log.recent_notices() else {
+            return;
+        };
+        // They are told in the order of the keys, some more than once.
+        let (step, mut rest) = (self.step, keys.clone());
+        for notice in notices.iter_mut().filter(|it| it.rank.step == step) {
+            let is_of = |(key, _): &(&[u8], u32)| **key == *notice.key;
+            if let Some(behind) = rest.clone().position(|it| is_of(&it)).filter(|it| *it > 0) {
+                rest.nth(behind - 1);
+            }
+            let place = rest.clone().next().filter(is_of);
+            if let Some((_, place)) = place.or_else(|| keys.clone().find(is_of)) {
+                notice.rank.place = place;
+            }
+        }
     }
 
     /// Whether there are any since they were last taken.
@@ -165,9 +244,15 @@ impl Effects {
         self.log.take()
     }
 
-    /// Everything that stands before this is in [`Effects::records`] now.
-    pub fn until(&self) -> Stamp {
-        self.log.until()
+    /// The end of a turn: everything that stands before this is in [`Effects::records`]
+    /// now.
+    pub fn end_turn(&mut self) -> Stamp {
+        self.log.end_turn()
+    }
+
+    /// Whether there is a record to which more may come.
+    pub fn is_open(&self) -> bool {
+        self.log.is_open()
     }
 
     /// [`Effects::records`] as one stream: the log of a shard that is the only one.
@@ -182,7 +267,7 @@ impl Effects {
     /// What is recorded from now on stands there. Asked only while somebody records.
     #[inline]
     pub(crate) fn stand_at(&mut self, stamp: impl FnOnce() -> Stamp) {
-        if self.recording {
+        if self.logging {
             self.log.stand(stamp());
         }
     }
@@ -194,7 +279,7 @@ impl Effects {
         scope: (impl Iterator<Item = u64>, bool),
         together: bool,
     ) {
-        if self.recording {
+        if self.logging {
             self.log.reserve(ticket, scope, together);
         }
     }
@@ -203,7 +288,8 @@ impl Effects {
     /// shards, which `writes`.
     #[inline]
     pub(crate) fn begin_part(&mut self, ticket: TicketId, writes: bool) {
-        if self.recording {
+        if self.logging {
+            self.step = 0;
             if writes {
                 self.log.enter(ticket);
             } else {
@@ -215,7 +301,7 @@ impl Effects {
     /// See [`Effects::begin_part`].
     #[inline]
     pub(crate) fn end_part(&mut self, ticket: TicketId) {
-        if self.recording {
+        if self.logging {
             self.leave_ticket();
             self.log.close(ticket);
         }
@@ -263,7 +349,7 @@ impl Effects {
 
     /// What is recorded from now on belongs together.
     pub(crate) fn open_block(&mut self) {
-        if self.recording && self.log.begin_unit() {
+        if self.logging && self.log.begin_unit() {
             self.in_block = true;
         }
     }
@@ -320,6 +406,7 @@ impl Effects {
     pub(crate) fn noticed(&mut self, key: &[u8], event: Event, count: usize) {
         if self.listens {
             self.notices.add(self.db, key, event);
+            self.log_notices();
         }
         self.counts(count);
     }
@@ -352,6 +439,7 @@ impl Effects {
             _ => self.tracking.touch(key),
         }
         self.notices.add(self.db, key, event);
+        self.log_notices();
     }
 
     /// A key has come to be there; an event is to tell by what.
@@ -380,12 +468,19 @@ impl Effects {
     pub(crate) fn missed(&mut self, key: &[u8]) {
         if self.listens {
             self.notices.add(self.db, key, Event::KeyMiss);
+            self.log_notices();
         }
     }
 
     /// The request at hand runs once more, and misses so many keys again.
     pub(crate) fn forget_misses(&mut self, misses: usize) {
-        self.notices.forget_misses(misses);
+        let list = match self.ordered {
+            true => self.log.recent_notices(),
+            false => Some(&mut self.notices.list),
+        };
+        if let Some(list) = list.filter(|_| self.listens) {
+            Notices::forget_misses(list, misses);
+        }
     }
 
     /// Puts a command in place of the request, or nothing.
@@ -407,10 +502,15 @@ impl Effects {
     /// `key`, which has this hash, was found expired and is gone.
     pub(crate) fn expired(&mut self, key: &[u8], hash: impl FnOnce() -> u64) {
         self.passes(key, true);
+        if !self.listens && !self.recording {
+            return;
+        }
+        let hash = hash();
         self.notices.add(self.db, key, Event::Expired);
+        self.log_notices_of(|| hash);
         if self.recording {
             let parts = [&b"DEL"[..], key].into_iter();
-            self.log.write_of_key(hash, self.db, parts);
+            self.log.write_of_key(|| hash, self.db, parts);
         }
     }
 
@@ -486,17 +586,24 @@ impl Effects {
         fields: &[Vec<u8>],
         emptied: bool,
     ) {
+        if !self.listens && !self.recording {
+            return;
+        }
+        let hash = hash();
         if emptied {
             self.emptied(key);
         }
         // Whoever looks, it is not he who has changed it.
         let by = self.tracking.set_caller(None);
-        self.touched(key, Event::HExpired);
+        self.watches.touch(self.db, key);
+        self.tracking.touch(key);
         self.tracking.set_caller(by);
+        self.notices.add(self.db, key, Event::HExpired);
+        self.log_notices_of(|| hash);
         if self.recording {
             let mut parts = vec![&b"HDEL"[..], key];
             parts.extend(fields.iter().map(Vec::as_slice));
-            self.log.write_of_key(hash, self.db, parts.into_iter());
+            self.log.write_of_key(|| hash, self.db, parts.into_iter());
         }
     }
 

@@ -30,14 +30,14 @@ mod value;
 mod watch;
 
 pub use command::{Args, COMMANDS, Command, Context, Outcome, Row, row};
-pub use effects::{Effects, Event, Notice, Notified, Notify};
+pub use effects::{Effects, Event, Notice, Notify};
 pub use error::{CommandError, ProtocolError, until_nul};
 pub use keep::Keep;
 pub use keyspace::{
     Chunk, Db, ExpireProgress, Item, Keyspace, KeyspaceInfo, Loaded, Located, Object, Parcel,
     StringRef, Ttl, Unloadable, ValueRef, View, Walked, slot_of,
 };
-pub use log::{Record, Stamp};
+pub use log::{Notified, Record, Stamp};
 pub use number::parse_i64;
 pub use shard::{Request, Shard};
 pub use types::{

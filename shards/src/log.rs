@@ -23,6 +23,10 @@
 //! goes into the record of that ticket, behind what it has done so far; any other
 //! stands at the end of the log.
 //!
+//! Beside commands a record has what clients are to be notified of. What a ticket has done
+//! on several shards is put in the order in which one server would have done it: by the
+//! [`Rank`] of each notice.
+//!
 //! A record has no `SELECT`: it says for each run of commands in which database
 //! they are. What concerns the whole keyspace (FLUSHALL, FLUSHDB, SWAPDB) runs on all
 //! shards and is recorded by each, as *common*: it is one change, and a block that
@@ -68,6 +72,16 @@ impl Stamp {
         }
     }
 
+    /// The numbers that it is, to be shared between cores.
+    pub fn numbers(self) -> (u64, u64) {
+        (self.turn, self.within)
+    }
+
+    /// See [`Stamp::numbers`].
+    pub fn of_numbers((turn, within): (u64, u64)) -> Self {
+        Self { turn, within }
+    }
+
     /// The first one behind it.
     #[must_use]
     pub fn next(self) -> Self {
@@ -80,6 +94,32 @@ impl Stamp {
 /// together, on whatever shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TicketId(pub u128);
+
+/// Where a notice stands among those of its ticket: by the number of the command in its
+/// block, then by what such an event follows, then by the place of its key among the keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    pub step: u32,
+    pub phase: u8,
+    pub place: u32,
+}
+
+/// One notice of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notified {
+    pub db: DbIndex,
+    pub key: Box<[u8]>,
+    /// What `__keyevent@<db>__:` is followed by.
+    pub word: &'static str,
+    pub(crate) rank: Rank,
+}
+
+impl Notified {
+    /// Whether it is about this key.
+    pub fn is_of(&self, db: DbIndex, key: &[u8]) -> bool {
+        self.db == db && *self.key == *key
+    }
+}
 
 /// Commands that follow each other in one database.
 #[derive(Clone, Copy, Debug)]
@@ -101,9 +141,19 @@ pub struct Record {
     commands: usize,
     bytes: Vec<u8>,
     spans: Vec<DbSpan>,
+    notices: Vec<Notified>,
 }
 
 impl Record {
+    /// Takes what is to be notified.
+    pub(crate) fn take_notices(&mut self) -> Vec<Notified> {
+        std::mem::take(&mut self.notices)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.commands == 0 && self.notices.is_empty()
+    }
+
     /// Where it stands.
     pub fn stamp(&self) -> Stamp {
         self.stamp
@@ -207,6 +257,18 @@ impl Log {
         first.map_or(self.stamp.next(), |entry| entry.record.stamp)
     }
 
+    /// [`Log::until`] at the end of a turn: what comes from now on does not stand before it.
+    pub fn end_turn(&mut self) -> Stamp {
+        let until = self.until();
+        self.stamp = self.stamp.max(until);
+        until
+    }
+
+    /// Whether there is a record to which more may come.
+    pub fn is_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     fn index(&self, number: u64) -> usize {
         // The log is in memory.
         usize::try_from(number - self.first).expect("an address has room for it")
@@ -278,7 +340,7 @@ impl Log {
         let index = self.index(number);
         self.entries[index].open = None;
         let is_last = index + 1 == self.entries.len();
-        if is_last && self.entries[index].record.commands == 0 {
+        if is_last && self.entries[index].record.is_empty() {
             self.entries.pop_back();
         }
     }
@@ -339,21 +401,52 @@ impl Log {
         db: DbIndex,
         parts: impl ExactSizeIterator<Item = &'a [u8]>,
     ) {
+        match self.holder(hash) {
+            Some(record) => record.write(db, parts, false),
+            None => self.write(db, parts, false),
+        }
+    }
+
+    /// The record of the first ticket that has a key with this hash to itself, if what is
+    /// written now is not a ticket's anyway.
+    fn holder(&mut self, hash: impl FnOnce() -> u64) -> Option<&mut Record> {
         if self.at.is_some() || self.open.is_empty() {
-            return self.write(db, parts, false);
+            return None;
         }
         let hash = hash();
         let has = |number: &&u64| {
             let scope = self.entries[self.index(**number)].open.as_deref();
             scope.is_some_and(|scope| scope.all || scope.keys.contains(&hash))
         };
-        match self.open.values().filter(has).min().copied() {
-            Some(number) => {
-                let index = self.index(number);
-                self.entries[index].record.write(db, parts, false);
-            }
-            None => self.write(db, parts, false),
+        let number = self.open.values().filter(has).min().copied()?;
+        let index = self.index(number);
+        Some(&mut self.entries[index].record)
+    }
+
+    /// Appends what is to be notified.
+    pub fn notice(&mut self, notices: impl Iterator<Item = Notified>) {
+        self.target().notices.extend(notices);
+    }
+
+    /// As [`Log::notice`], of what nobody has asked for and is about a key with this hash.
+    pub fn notice_of_key(
+        &mut self,
+        hash: impl FnOnce() -> u64,
+        notices: impl Iterator<Item = Notified>,
+    ) {
+        match self.holder(hash) {
+            Some(record) => record.notices.extend(notices),
+            None => self.notice(notices),
         }
+    }
+
+    /// What the request at hand is to notify of, and others before it.
+    pub fn recent_notices(&mut self) -> Option<&mut Vec<Notified>> {
+        let index = match self.at {
+            Some(number) => self.index(number),
+            None => self.entries.len().checked_sub(1)?,
+        };
+        Some(&mut self.entries[index].record.notices)
     }
 
     /// What is written from now on belongs together; whether it did not before.
@@ -385,7 +478,7 @@ impl Log {
         };
         self.first += taken as u64;
         let records = self.entries.drain(..taken).map(|entry| entry.record);
-        records.filter(|record| record.commands > 0)
+        records.filter(|record| !record.is_empty())
     }
 
     /// Forgets everything.

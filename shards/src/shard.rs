@@ -467,6 +467,12 @@ impl Shard {
             .is_some_and(|view| view.value.type_of() == of)
     }
 
+    /// Whether what there is to notify of goes to the log.
+    #[inline]
+    pub(crate) fn is_ordering_notices(&self) -> bool {
+        self.effects.is_ordering_notices()
+    }
+
     /// Whether there is anything to notify of: [`Effects::take_notices`].
     #[inline]
     pub fn has_notices(&self) -> bool {

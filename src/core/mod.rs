@@ -6,6 +6,7 @@
 mod asker;
 mod context;
 mod deliver;
+mod history;
 mod listeners;
 mod monitor;
 mod notify;
@@ -40,6 +41,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 pub use asker::Asker;
 pub use context::Context;
+pub use history::{History, Marks};
 pub use listeners::{CROWD, TOLD_PER_TURN};
 use monitor::Monitors;
 pub use question::{
@@ -65,6 +67,10 @@ pub struct Core {
     pub mesh: Mesh<Message>,
     /// The order of what cores send each other.
     pub sequencer: Sequencer,
+    /// The shard records what it does, to be put in one order with what others do.
+    pub keeps_history: bool,
+    /// Where that is done.
+    pub history: Option<Box<History>>,
     pub connections: Slab<Box<Connection>>,
     /// Number of this turn of the loop.
     pub turn: u32,
@@ -143,6 +149,8 @@ pub struct Core {
 pub struct Shared {
     pub run_id: String,
     pub started_at: UnixMs,
+    /// How far each core has recorded what it has done.
+    pub marks: Marks,
     /// On which cores somebody listens to a channel.
     pub audience: Arc<Audience>,
     pub tcp_port: u16,
@@ -215,6 +223,8 @@ impl Core {
             ring,
             mesh,
             sequencer,
+            keeps_history: false,
+            history: (id == ShardId(0) && shards > 1).then(|| Box::new(History::new(shards))),
             connections: Slab::new(),
             turn: 0,
             next_turn: Vec::new(),
@@ -350,6 +360,22 @@ impl Core {
         self.has_detours = self.pause.is_some() || self.is_monitored();
     }
 
+    /// Sends what found no room in a queue earlier; whether something is still waiting.
+    #[inline]
+    pub fn send_overdue(&mut self) -> bool {
+        if self.mesh.has_sent_all() {
+            self.sequencer.shut();
+            return false;
+        }
+        let waits = self.mesh.send_overdue();
+        let ring = &mut self.ring;
+        self.mesh.sleepers(|fd| ring.ring_other(fd));
+        if !waits {
+            self.sequencer.shut();
+        }
+        waits
+    }
+
     /// Sends everything that this turn has for other cores and wakes who sleeps.
     #[inline]
     pub fn publish(&mut self) {
@@ -357,10 +383,7 @@ impl Core {
         if self.shards == 1 {
             return;
         }
-        if self.has_notices() {
-            // Who gets a reply of this turn finds that others have been notified.
-            self.publish_notices();
-        }
+        self.give_history();
         let Self {
             node,
             mesh,
@@ -375,9 +398,11 @@ impl Core {
         node.outgoing(stamp, |target, batch| {
             mesh.send(target, Message::Batch(batch))
         });
+        // Before the frontier passes what was sent: who still sleeps then has opened all
+        // that lies below it.
+        mesh.sleepers(|fd| ring.ring_other(fd));
         if mesh.has_sent_all() {
             sequencer.shut();
         }
-        mesh.sleepers(|fd| ring.ring_other(fd));
     }
 }

@@ -7,7 +7,7 @@ use crate::stats::slowlog::SlowEntry;
 use shards::command::{Args, OwnedArgs};
 use shards::order::Batch;
 use shards::tracking::Letter;
-use shards::{CommandError, ShardId, UnixMs};
+use shards::{CommandError, Record, ShardId, UnixMs};
 use std::sync::Arc;
 
 /// What travels between cores.
@@ -29,6 +29,8 @@ pub enum Message {
     Settle,
     /// … and has its answer.
     Settled,
+    /// What the shard of the sender has recorded, for core 0.
+    Records(Vec<Record>),
     /// All that the sender had for the receiver before it was asked this is sent.
     Passed(QuestionId),
 }

@@ -59,7 +59,7 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
     while !core.shared.stopping.load(Ordering::Relaxed) {
         let messages = drain_messages(core, listeners);
         // It has boxes that it may not open yet.
-        behind = if core.node.has_incoming() {
+        behind = if core.node.has_incoming() || core.awaits_marks() {
             behind + 1
         } else {
             0
@@ -81,7 +81,8 @@ pub async fn run(core: &mut Core, listeners: &mut Listeners, park: &Park) {
         submit(core, listeners, &pace, messages, behind);
         core.ring.completions(&mut completions);
         // Whatever has been sent before these came is opened before they are served.
-        let messages = !completions.is_empty() && drain_messages(core, listeners) || messages;
+        let looks = core.keeps_history || !completions.is_empty();
+        let messages = looks && drain_messages(core, listeners) || messages;
         let mut busy = messages || !completions.is_empty() || core.node.has_incoming();
         pace.now = Instant::now();
         if busy {
@@ -150,6 +151,7 @@ fn has_more(core: &Core) -> bool {
         || !core.crowd.is_empty()
         || core.has_notices()
         || core.node.has_letters()
+        || core.awaits_marks()
 }
 
 /// Everything to be sent goes down with the same call that waits for what comes next, if
@@ -195,6 +197,11 @@ fn patience(core: &Core, pace: &Pace) -> Duration {
 
 /// Parks in glommio until the ring, another core or the heartbeat has something.
 async fn sleep(core: &mut Core, park: &Park) {
+    // What was done since is not to wait for it to wake up.
+    core.publish();
+    if core.node.has_incoming() || has_more(core) {
+        return;
+    }
     core.ring.signal(true);
     if core.mesh.fall_asleep() && !core.ring.has_work() {
         let pause_end = core.pause.map(|pause| pause.until);
@@ -218,10 +225,8 @@ fn drain_messages(core: &mut Core, listeners: &mut Listeners) -> bool {
         return false;
     }
     let urgent = core.mesh.receive_urgent();
-    let mut any = core.mesh.send_overdue();
-    if !any {
-        core.sequencer.shut();
-    }
+    let mut any = core.send_overdue();
+    core.look_at_marks();
     let frontier = core.sequencer.frontier();
     for message in urgent.into_iter().flatten() {
         any = true;
@@ -241,6 +246,7 @@ fn drain_messages(core: &mut Core, listeners: &mut Listeners) -> bool {
         any |= core.node.catch_up(core.now, frontier);
         core.deliver();
     }
+    core.stand(frontier);
     any
 }
 
@@ -254,6 +260,11 @@ fn handle(core: &mut Core, listeners: &mut Listeners, source: ShardId, message: 
         Message::Settle => listeners.newcomers.asked(core, source),
         Message::Settled => listeners.newcomers.settled(core),
         Message::Passed(asked) => pause::passed(core, asked),
+        Message::Records(records) => {
+            if let Some(history) = &mut core.history {
+                history.take(source, records);
+            }
+        }
     }
 }
 

@@ -13,22 +13,33 @@
 //! sender pushes, fences, and rings if it sees `asleep`. One of the two always
 //! sees the other. Whoever rings takes the flag down, so that a sleeper is
 //! rung at most once.
+//!
+//! A core that is found *asleep* by [`Mesh::who_sleeps`] had looked at its queues after it
+//! had said that it dozes off, and nobody has sent it anything that it had not seen then
+//! and called [`Mesh::sleepers`] since.
 
 use rtrb::{Consumer, Producer, RingBuffer};
 use shards::ShardId;
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering, fence};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// Messages in one queue. A message is a batch of up to a turn's commands.
 const QUEUE_LEN: usize = 256;
 
+/// It is up.
+const AWAKE: u8 = 0;
+/// It looks at its queues once more before it waits.
+const DOZES: u8 = 1;
+/// It waits.
+const ASLEEP: u8 = 2;
+
 /// What every core can see of a core.
 #[derive(Debug)]
 struct Peer {
-    asleep: AtomicBool,
+    rest: AtomicU8,
     /// Something urgent has been sent to it since it has last looked.
     urgent: AtomicBool,
     /// File descriptor of its ring; -1 until it has one.
@@ -56,7 +67,7 @@ pub fn connect<T>(cores: u16) -> Vec<Mesh<T>> {
     let count = usize::from(cores);
     let peers: Arc<[Peer]> = (0..cores)
         .map(|_| Peer {
-            asleep: AtomicBool::new(false),
+            rest: AtomicU8::new(AWAKE),
             urgent: AtomicBool::new(false),
             ring: AtomicI32::new(-1),
         })
@@ -191,7 +202,10 @@ impl<T> Mesh<T> {
                 fence(Ordering::SeqCst);
             }
             let peer = &self.peers[index];
-            if peer.asleep.load(Ordering::Relaxed) && peer.asleep.swap(false, Ordering::AcqRel) {
+            // Who dozes is not rung: it finds that it is not to fall asleep.
+            if peer.rest.load(Ordering::Relaxed) != AWAKE
+                && peer.rest.swap(AWAKE, Ordering::AcqRel) == ASLEEP
+            {
                 ring(peer.ring.load(Ordering::Acquire));
             }
         }
@@ -200,24 +214,37 @@ impl<T> Mesh<T> {
     /// Announces that this core is about to wait. If it returns false there is
     /// something to do, and the core must not wait.
     pub fn fall_asleep(&mut self) -> bool {
-        self.peers[self.id.index()]
-            .asleep
-            .store(true, Ordering::Relaxed);
+        let rest = &self.peers[self.id.index()].rest;
+        rest.store(DOZES, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let idle = self.from.iter().flatten().all(|queue| queue.is_empty())
             && self.overdue_len == 0
             && !self.peers[self.id.index()].urgent.load(Ordering::Relaxed);
+        // What this core has done before is seen by who sees that it sleeps.
+        let order = (Ordering::AcqRel, Ordering::Relaxed);
+        let idle = idle
+            && rest
+                .compare_exchange(DOZES, ASLEEP, order.0, order.1)
+                .is_ok();
         if !idle {
             self.wake_up();
         }
         idle
     }
 
-    /// Announces that this core is up again.
+    /// Announces that this core is up again: what it looks at afterwards is not older than
+    /// what they looked at who still find it asleep.
     pub fn wake_up(&self) {
-        self.peers[self.id.index()]
-            .asleep
-            .store(false, Ordering::Relaxed);
+        let rest = &self.peers[self.id.index()].rest;
+        rest.store(AWAKE, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Which cores sleep: everything that this core has looked at before is older than what
+    /// those look at next.
+    pub fn who_sleeps(&self) -> impl Fn(ShardId) -> bool {
+        fence(Ordering::SeqCst);
+        |id| self.peers[id.index()].rest.load(Ordering::Acquire) == ASLEEP
     }
 }
 

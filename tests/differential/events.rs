@@ -35,7 +35,7 @@ impl Engine {
     fn new() -> Self {
         let mut shard = Shard::new(16, 0..16_384, 1, Settings::default());
         let all = Notify::parse(CLASSES.as_bytes());
-        shard.effects().notify(all.expect("they are known"));
+        shard.effects().notify(all.expect("they are known"), false);
         let db = DbIndex(0);
         Self { shard, db }
     }
@@ -281,6 +281,9 @@ pub fn compare_what_is_sent(shards: u16) {
     );
 }
 
+/// Requests of which several shards tell in whatever order.
+const IN_ANY_ORDER: &[&[u8]] = &[b"XREADGROUP"];
+
 /// A case that runs on both servers.
 struct Case {
     shards: u16,
@@ -350,10 +353,16 @@ impl Case {
                 // Redis has not looked at what comes behind the key that is to blame.
                 heard.retain(|(word, ..)| word != "keymiss");
             }
-            if self.shards > 1 || request[0].to_ascii_uppercase().starts_with(b"SORT") {
-                // Keys of several shards, or that patterns name, are told of in whatever
-                // order; each by itself in its own.
+            let name = request[0].to_ascii_uppercase();
+            let of_several = self.shards > 1;
+            if name.starts_with(b"SORT") || of_several && IN_ANY_ORDER.contains(&&name[..]) {
                 heard.sort_by_key(|(_, key, db)| (db.clone(), key.clone()));
+            } else if of_several {
+                // Misses on several shards are told of in whatever order.
+                let misses = heard.extract_if(.., |(word, ..)| word == "keymiss");
+                let mut misses: Vec<Event> = misses.collect();
+                misses.sort();
+                heard.extend(misses);
             }
         }
         both

@@ -82,7 +82,7 @@ impl Recorder {
 
     fn emit(&mut self, now_ms: i64) {
         let mut out = Vec::new();
-        self.merge.emit(&mut out);
+        self.merge.emit(&mut out, &mut Vec::new());
         if !out.is_empty() {
             self.stream.push((now_ms, out));
         }

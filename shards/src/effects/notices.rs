@@ -5,22 +5,8 @@
 //! belongs to, and waits here for that.
 
 use super::event::{Event, Notice, Notify};
+use crate::log::{Notified, Rank};
 use crate::types::DbIndex;
-
-/// One notice of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notified {
-    pub db: DbIndex,
-    pub key: Box<[u8]>,
-    /// What `__keyevent@<db>__:` is followed by.
-    pub word: &'static str,
-}
-
-impl Notified {
-    fn is_of(&self, db: DbIndex, key: &[u8]) -> bool {
-        self.db == db && *self.key == *key
-    }
-}
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -78,13 +64,13 @@ impl Notices {
         self.created.is_empty() && self.emptied.is_empty()
     }
 
-    /// The last so many misses are found again.
-    pub fn forget_misses(&mut self, mut misses: usize) {
+    /// As many misses as the last are found again.
+    pub fn forget_misses(list: &mut Vec<Notified>, mut misses: usize) {
         let is_miss = |it: &Notified| it.word == Event::KeyMiss.notices()[0].word;
         while misses > 0
-            && let Some(at) = self.list.iter().rposition(is_miss)
+            && let Some(at) = list.iter().rposition(is_miss)
         {
-            self.list.remove(at);
+            list.remove(at);
             misses -= 1;
         }
     }
@@ -95,6 +81,7 @@ fn notified(db: DbIndex, key: &[u8], notice: Notice) -> Notified {
         db,
         key: key.into(),
         word: notice.word,
+        rank: Rank::default(),
     }
 }
 
@@ -161,8 +148,8 @@ mod tests {
         notices.add(DB, b"a", Event::KeyMiss);
         notices.add(DB, b"b", Event::Expired);
         notices.add(DB, b"c", Event::KeyMiss);
-        notices.forget_misses(2);
-        notices.forget_misses(1);
+        Notices::forget_misses(&mut notices.list, 2);
+        Notices::forget_misses(&mut notices.list, 1);
         assert_eq!(told(&mut notices), "expired b");
     }
 

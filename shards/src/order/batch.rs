@@ -46,11 +46,15 @@ pub(super) enum Item {
     Granted { ticket: Ticket, at: UnixMs },
     /// Run this part of a transaction of the sender, then release its locks
     /// here if it is the last. It is judged at `at`. `within` is who holds the
-    /// locks: itself, or the program that it belongs to.
+    /// locks: itself, or the program that it belongs to, as the command with this number.
     Work {
         call: Call,
         ticket: Ticket,
         within: Ticket,
+        number: u32,
+        /// Where its keys stand in the request, if that is to be told.
+        #[allow(clippy::box_collection)] // items are small
+        places: Option<Box<Vec<u32>>>,
         at: UnixMs,
         last: bool,
         cargo: Cargo,
@@ -186,6 +190,17 @@ pub(super) fn clear_to<T>(vector: &mut Vec<T>, keep: usize) {
     vector.shrink_to(keep);
 }
 
+/// Keys that make up the arguments behind the name, each with as many, and their places.
+pub(super) fn placed<'a>(
+    args: Args<'a>,
+    places: &'a [u32],
+) -> impl Iterator<Item = (&'a [u8], u32)> + Clone {
+    let rest = args.len().saturating_sub(1);
+    let step = rest.checked_div(places.len()).unwrap_or(1);
+    let of_key = move |(key, place): (usize, &u32)| Some((args.get(1 + key * step)?, *place));
+    places.iter().enumerate().filter_map(of_key)
+}
+
 /// Items from one node to another, and the replies to them.
 #[derive(Default)]
 pub struct Batch {
@@ -198,6 +213,8 @@ pub struct Batch {
     pub(super) locks: Vec<Lock>,
     /// Where the keys of a convoy's parts belong.
     pub(super) located: Vec<Located>,
+    /// Where they stand among the arguments of the request, if that is to be told.
+    pub(super) places: Vec<u32>,
     pub(super) replies: Vec<u8>,
     /// The box is on its way back: read the replies, not the items.
     pub(super) answered: bool,
@@ -312,6 +329,12 @@ impl Batch {
         short(self.located.len())
     }
 
+    /// Says where the key stands in the request that is added next.
+    pub(super) fn add_place(&mut self, at: usize) {
+        self.places.resize(self.located.len(), 0);
+        self.places.push(u32::try_from(at).unwrap_or(u32::MAX));
+    }
+
     /// Adds a key to the last item, a part of a convoy; its arguments are to follow.
     #[inline]
     pub(super) fn add_key(&mut self, located: Located) {
@@ -319,6 +342,12 @@ impl Batch {
         if let Some(Item::Part { keys_end, .. }) = self.items.last_mut() {
             *keys_end += 1;
         }
+    }
+
+    /// The keys of item `index`, a part of a convoy, and where they stand in the request; none if that was not told.
+    pub(super) fn placed_keys(&self, index: usize) -> impl Iterator<Item = (&[u8], u32)> + Clone {
+        let places = self.places.get(self.keys(index)).unwrap_or_default();
+        placed(self.args(index), places)
     }
 
     /// Where the keys of item `index` lie in `located`, a part of a convoy.
@@ -345,6 +374,7 @@ impl Batch {
     pub(super) fn pop(&mut self) {
         let last = self.items.len().saturating_sub(1);
         self.located.truncate(self.keys(last).start);
+        self.places.truncate(self.located.len());
         self.items.pop();
         self.spans_end.pop();
         let spans = self.spans_end.last().map_or(0, |end| *end as usize);
@@ -447,6 +477,7 @@ impl Batch {
         clear_to(&mut self.spans, 4 * KEEP_ITEMS);
         clear_to(&mut self.locks, KEEP_ITEMS);
         clear_to(&mut self.located, KEEP_ITEMS);
+        clear_to(&mut self.places, KEEP_ITEMS);
         self.stamp = 0;
         self.answered = false;
         self.convoy = None;

@@ -74,7 +74,7 @@ impl Convoy {
     pub fn join(
         &mut self,
         (client, call, merge): (Client, Call, Merge),
-        (args, step): (Args<'_>, usize),
+        (args, step, placed): (Args<'_>, usize, bool),
         keys: impl Iterator<Item = (usize, ShardId, Located)>,
         mut empty: impl FnMut() -> Box<Batch>,
     ) -> bool {
@@ -94,6 +94,9 @@ impl Convoy {
                     self.retract(member, owners);
                     return false;
                 }
+            }
+            if placed {
+                batch.add_place(at);
             }
             batch.add_key(located);
             self.owners.push(shard);

@@ -20,7 +20,7 @@
 //! What expires is in the stream when it is found: a key is gone when its time has
 //! come, so who reads before that `DEL` may have missed the key already.
 
-use crate::log::{Record, Stamp, Stream, TicketId};
+use crate::log::{Notified, Record, Stamp, Stream, TicketId};
 use crate::types::ShardId;
 use std::collections::VecDeque;
 
@@ -53,11 +53,11 @@ impl LogMerge {
     pub fn take(&mut self, shard: ShardId, records: impl Iterator<Item = Record>, until: Stamp) {
         let source = &mut self.sources[shard.index()];
         source.records.extend(records);
-        source.until = source.until.max(until);
+        source.until = until;
     }
 
-    /// Appends what is complete.
-    pub fn emit(&mut self, out: &mut Vec<u8>) {
+    /// Appends what is complete: commands, and what clients are to be notified of.
+    pub fn emit(&mut self, out: &mut Vec<u8>, notices: &mut Vec<Notified>) {
         let until = self.sources.iter().map(|source| source.until).min();
         let until = until.unwrap_or(Stamp::FIRST);
         let mut group = Vec::new();
@@ -72,6 +72,7 @@ impl LogMerge {
                 }
             }
             self.stream.append(&group, out);
+            append_notices(&mut group, notices);
             group.clear();
         }
     }
@@ -92,6 +93,45 @@ impl LogMerge {
     /// Whether everything that has come is emitted.
     pub fn is_empty(&self) -> bool {
         self.sources.iter().all(|source| source.records.is_empty())
+    }
+}
+
+/// Appends what is to be notified of what belongs together: of several shards, in the order
+/// in which one server would have done it.
+fn append_notices(group: &mut [Record], notices: &mut Vec<Notified>) {
+    let from = notices.len();
+    let is_one = group.len() <= 1;
+    for record in group {
+        let mut of_shard = record.take_notices();
+        if !is_one {
+            set_phases(&mut of_shard);
+        }
+        notices.append(&mut of_shard);
+    }
+    if !is_one {
+        notices[from..].sort_by_key(|it| it.rank);
+    }
+}
+
+/// Says what comes later where one command has done something on several shards: what it is
+/// told after. Words that are not named stand first.
+fn set_phases(notices: &mut [Notified]) {
+    for at in 0..notices.len() {
+        let Notified { key, word, .. } = &notices[at];
+        let (key, word) = (key.clone(), *word);
+        let beside = |at: Option<usize>| {
+            let it = at.and_then(|at| notices.get(at))?;
+            (it.key == key).then_some((it.word, it.rank.phase))
+        };
+        let phase = match word {
+            "rename_to" => 2,
+            // LMOVE pushes before it pops, SMOVE removes before it adds.
+            "rename_from" | "lpop" | "rpop" | "sadd" => 1,
+            "new" => u8::from(beside(Some(at + 1)).is_some_and(|(next, _)| next == "sadd")),
+            "del" => beside(at.checked_sub(1)).map_or(0, |(_, phase)| phase),
+            _ => 0,
+        };
+        notices[at].rank.phase = phase;
     }
 }
 
@@ -146,7 +186,7 @@ mod tests {
                     if random.below(4) == 0 {
                         let until = log.until();
                         merge.take(ShardId(shard), log.take(), until);
-                        merge.emit(&mut stream);
+                        merge.emit(&mut stream, &mut Vec::new());
                     }
                 }
             }
@@ -156,7 +196,7 @@ mod tests {
             for (shard, log) in (0..).zip(&mut logs) {
                 merge.take(ShardId(shard), log.take(), Stamp::LAST);
             }
-            merge.emit(&mut stream);
+            merge.emit(&mut stream, &mut Vec::new());
             assert!(merge.is_empty());
             let (mut whole, mut writer) = (Vec::new(), Stream::default());
             for record in expected.take() {

@@ -45,7 +45,7 @@ use snapshot::Snapshot;
 use crate::command::{Args, Cargo};
 use crate::error::CommandError;
 use crate::keyspace::{Located, slot_of};
-use crate::order::batch::{Batch, Item, ReplyEnd};
+use crate::order::batch::{Batch, Item, ReplyEnd, placed};
 use crate::order::call::Call;
 use crate::order::locks::Locks;
 use crate::order::post::Post;
@@ -221,6 +221,8 @@ impl Site {
             call,
             ticket,
             within,
+            number,
+            ref mut places,
             at,
             last,
             ref mut cargo,
@@ -229,15 +231,20 @@ impl Site {
         else {
             return;
         };
+        let places = places.take();
         let mut load = std::mem::take(cargo);
         load.divisible = true;
         let before = batch.replies.len();
-        self.group(within);
+        self.group(within, number);
         let answer = self.run_in(at, &call, index, &mut load, batch);
-        self.shard.effects().leave_ticket();
+        let effects = self.shard.effects();
+        if let Some(places) = places {
+            effects.place_part(placed(batch.args(index), &places));
+        }
+        effects.leave_ticket();
         let answer = answer.expect("a part of a transaction never waits");
         if load.goes_on() {
-            let who = (at, ticket, within);
+            let who = (at, ticket, within, number);
             let reply = batch.replies.split_off(before);
             let ran = (answer.ran, reply);
             return self.put_off(who, (call, last, load), None, batch.args(index), ran);

@@ -185,6 +185,13 @@ impl Transaction {
         }
     }
 
+    /// Where the keys of a shard stand among all that are read, in order.
+    pub fn places(&self, shard: ShardId) -> Vec<u32> {
+        let all = (0..).zip(&self.owners);
+        all.filter_map(|(place, owner)| (*owner == shard).then_some(place))
+            .collect()
+    }
+
     /// Who holds the locks for its parts on a shard.
     pub fn within(&self, shard: ShardId) -> Ticket {
         let offer = self.offers.iter().find(|(of, _)| *of == shard);

@@ -19,6 +19,7 @@ use std::time::Duration;
 fn cores(park: &Park, count: u16) -> Vec<Core> {
     let config = Config::new(PathBuf::from("/"), count);
     let shared = Arc::new(Shared {
+        marks: crate::core::Marks::new(count),
         audience: Arc::new(shards::pubsub::Audience::new(count)),
         run_id: String::new(),
         started_at: clock::now(),

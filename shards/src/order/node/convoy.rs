@@ -37,10 +37,10 @@ impl Node {
             let located = owners.located.get(index).copied();
             (*at, *shard, located.unwrap_or_else(locate))
         });
+        let placed = self.site.shard.is_ordering_notices();
         let post = &mut self.site.post;
-        let fits = convoy.join((client, call, merge), (args, part_step(row)), keys, || {
-            post.empty_box()
-        });
+        let request = (args, part_step(row), placed);
+        let fits = convoy.join((client, call, merge), request, keys, || post.empty_box());
         let full = convoy.is_full();
         if convoy.members.is_empty() {
             self.spare_convoys.push(convoy);

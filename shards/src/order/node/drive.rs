@@ -355,12 +355,13 @@ impl Node {
             divisible: true,
             ..Cargo::default()
         };
-        self.site.group(ticket);
+        self.site.group(ticket, number_of(index));
         let ran = self.site.apply(at, &call, args, &mut cargo, &mut reply);
         self.site.shard.effects().leave_ticket();
         let ran = ran.expect("a command of a block never waits");
         if cargo.goes_on() {
-            let (who, step) = ((at, ticket, ticket), Some(number_of(index)));
+            let number = number_of(index);
+            let (who, step) = ((at, ticket, ticket, number), Some(number));
             return self
                 .site
                 .put_off(who, (call, false, cargo), step, args, (ran, reply));

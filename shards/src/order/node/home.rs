@@ -8,7 +8,7 @@ use crate::command::{
 };
 use crate::error::CommandError;
 use crate::keyspace::Parcel;
-use crate::order::batch::Item;
+use crate::order::batch::{Item, placed};
 use crate::order::call::Call;
 use crate::order::locks::Lock;
 use crate::order::reply::Ran;
@@ -240,15 +240,20 @@ impl Node {
         (call, last, mut cargo): (Call, bool, Cargo),
         args: Args<'_>,
     ) {
+        let tells_places = self.site.shard.is_ordering_notices();
         let Some(transaction) = self.transaction(ticket) else {
             return;
         };
         let (at, within) = (transaction.at, transaction.within(shard));
+        let number = transaction.parent.map_or(0, |(_, number)| number);
+        let places = tells_places.then(|| Box::new(transaction.places(shard)));
         if shard != self.site.id {
             let item = Item::Work {
                 call,
                 ticket,
                 within,
+                number,
+                places,
                 at,
                 last,
                 cargo,
@@ -259,12 +264,16 @@ impl Node {
         }
         let mut reply = Vec::new();
         cargo.divisible = true;
-        self.site.group(within);
+        self.site.group(within, number);
         let ran = self.site.apply(at, &call, args, &mut cargo, &mut reply);
-        self.site.shard.effects().leave_ticket();
+        let effects = self.site.shard.effects();
+        if let Some(places) = places {
+            effects.place_part(placed(args, &places));
+        }
+        effects.leave_ticket();
         let ran = ran.expect("a part of a transaction never waits");
         if cargo.goes_on() {
-            let who = (at, ticket, within);
+            let who = (at, ticket, within, number);
             return self
                 .site
                 .put_off(who, (call, last, cargo), None, args, (ran, reply));

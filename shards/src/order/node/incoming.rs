@@ -6,7 +6,7 @@
 //! [`order`](crate::order) for why that is one history.
 
 use super::Node;
-use crate::log::Stamp;
+use crate::log::{Record, Stamp};
 use crate::order::batch::Batch;
 use crate::order::merge::LogMerge;
 use crate::types::{ShardId, UnixMs};
@@ -124,10 +124,17 @@ impl Node {
         effects.stand_at(|| Stamp::at_once(frontier, clock));
     }
 
+    /// Takes what has been recorded since, at the end of a turn, and before what all of it
+    /// stands. Whether that can only be known anew when something is over here.
+    pub fn take_records(&mut self) -> (Vec<Record>, Stamp, bool) {
+        let effects = self.site.shard.effects();
+        let until = effects.end_turn();
+        (effects.records().collect(), until, effects.is_open())
+    }
+
     /// Gives away what has been recorded since, at the end of a turn.
     pub fn give_records(&mut self, merge: &mut LogMerge) {
-        let effects = self.site.shard.effects();
-        let until = effects.until();
-        merge.take(self.site.id, effects.records(), until);
+        let (records, until, _) = self.take_records();
+        merge.take(self.site.id, records.into_iter(), until);
     }
 }

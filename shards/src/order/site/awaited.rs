@@ -347,7 +347,7 @@ impl Site {
                 return None;
             }
             if let Some(ticket) = ticket {
-                self.group(ticket);
+                self.group(ticket, 0);
             }
             let served = self.serve_waiter(now, index, ticket);
             self.shard.effects().leave_ticket();

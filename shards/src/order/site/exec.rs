@@ -101,9 +101,12 @@ impl Site {
     }
 
     /// What runs next, until the block is paused, is a part of what `ticket`
-    /// holds locks for here: in the log it stands together with all other parts.
-    pub fn group(&mut self, ticket: Ticket) {
-        self.shard.effects().enter_ticket(ticket.id());
+    /// holds locks for here: in the log it stands together with all other parts. It belongs
+    /// to the command with this number of the block, if it is one.
+    pub fn group(&mut self, ticket: Ticket, number: u32) {
+        let effects = self.shard.effects();
+        effects.at_step(number);
+        effects.enter_ticket(ticket.id());
     }
 
     /// Handles an item of a box that EXEC or UNWATCH has sent; whether it is to
@@ -185,14 +188,14 @@ impl Site {
             ..Cargo::default()
         };
         let before = batch.replies.len();
-        self.group(ticket);
+        self.group(ticket, number);
         let answer = self.run_in(at, &call, index, &mut cargo, batch);
         self.shard.effects().leave_ticket();
         let answer = answer.expect("a command of a block never waits");
         if cargo.goes_on() {
             let ran = (answer.ran, batch.replies.split_off(before));
             let how = (call, false, cargo);
-            let who = (at, ticket, ticket);
+            let who = (at, ticket, ticket, number);
             self.put_off(who, how, Some(number), batch.args(index), ran);
             return false;
         }

@@ -238,7 +238,7 @@ impl Site {
             no_touch: true,
             ..request.call
         };
-        self.group(ticket);
+        self.group(ticket, 0);
         let ran = self.apply(
             reply.began,
             &call,

@@ -117,7 +117,7 @@ impl Site {
     /// A ticket that may write takes its place in the log. What serves several who
     /// wait for a key is not one block, and the parts of a convoy have places of their own.
     fn reserve(&mut self, ticket: Ticket, locks: &[Lock]) {
-        if !self.shard.effects().is_recording() || ticket.kind == TicketKind::Convoy {
+        if !self.shard.effects().is_logging() || ticket.kind == TicketKind::Convoy {
             return;
         }
         let written = locks.iter().filter(|lock| lock.exclusive);
@@ -208,7 +208,7 @@ impl Site {
     pub fn run_parked(&mut self, now: UnixMs, ticket: Ticket) {
         let request = self.parked.remove(ticket.index());
         let at = self.looks_at(ticket).unwrap_or(now);
-        self.group(ticket);
+        self.group(ticket, 0);
         let goes_on = self.run_under(at, ticket, request);
         self.shard.effects().leave_ticket();
         if !goes_on {

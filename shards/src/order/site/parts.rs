@@ -122,7 +122,11 @@ impl Site {
             self.begins(&call);
             let ran = self.shard.apply_known(now, &request, known, &mut out);
             self.ran(&call, batch.args(index));
-            self.shard.effects().end_part(id);
+            let effects = self.shard.effects();
+            if effects.is_ordering_notices() {
+                effects.place_part(batch.placed_keys(index));
+            }
+            effects.end_part(id);
             let ended = (self.timing.clock)();
             let answer = ReplyEnd {
                 end: out.len(),

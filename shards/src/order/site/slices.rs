@@ -44,8 +44,9 @@ pub(super) struct Part {
     /// The instant at which its transaction is judged.
     at: UnixMs,
     ticket: Ticket,
-    /// Who holds its locks.
+    /// Who holds its locks, and its number there.
     within: Ticket,
+    number: u32,
     call: Call,
     /// The number of the command in its program.
     step: Option<u32>,
@@ -114,7 +115,7 @@ impl Site {
 
     fn go_on_with_part(&mut self, mut part: Box<Part>) -> Stepped {
         let before = part.reply.len();
-        self.group(part.within);
+        self.group(part.within, part.number);
         let args = part.args.args();
         let ran = self.apply(part.at, &part.call, args, &mut part.cargo, &mut part.reply);
         self.shard.effects().leave_ticket();
@@ -189,7 +190,7 @@ impl Site {
     /// The first step of a part is done, with this reply, and it is not over.
     pub fn put_off(
         &mut self,
-        (at, ticket, within): (UnixMs, Ticket, Ticket),
+        (at, ticket, within, number): (UnixMs, Ticket, Ticket, u32),
         (call, last, cargo): (Call, bool, Cargo),
         step: Option<u32>,
         args: Args<'_>,
@@ -199,6 +200,7 @@ impl Site {
             at,
             ticket,
             within,
+            number,
             call,
             step,
             last,

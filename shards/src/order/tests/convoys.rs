@@ -112,8 +112,8 @@ fn a_request_that_finds_no_memory_leaves_nothing_in_its_convoy() {
         (at, ShardId(at as u16 - 1), located)
     };
     let (one, both) = ([key(1)], [key(1), key(2)]);
-    assert!(convoy.join(who, (args.args(), 1), one.into_iter(), Box::default));
-    assert!(convoy.join(who, (args.args(), 1), both.into_iter(), Box::default));
+    assert!(convoy.join(who, (args.args(), 1, true), one.into_iter(), Box::default));
+    assert!(convoy.join(who, (args.args(), 1, true), both.into_iter(), Box::default));
     let locks = |convoy: &Convoy| -> Vec<_> {
         let boxes = convoy.boxes.iter().flatten();
         boxes.flat_map(|batch| batch.key_locks()).collect()
