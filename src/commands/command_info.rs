@@ -344,7 +344,7 @@ pub fn categories(command: &AnyRow) -> Vec<&'static str> {
         (group(Group::HyperLogLog), "@hyperloglog"),
         (group(Group::Geo), "@geo"),
         (group(Group::Stream), "@stream"),
-        (group(Group::PubSub) || has(flags::PUBSUB), "@pubsub"),
+        (has(flags::PUBSUB), "@pubsub"),
         (has(flags::ADMIN), "@admin"),
         (has(flags::FAST), "@fast"),
         (!has(flags::FAST), "@slow"),
