@@ -48,8 +48,9 @@ pub fn run(core: &mut Core, asker: Asker, row: &'static ServerRow, args: Args<'_
     if asker.within.is_some() {
         flow = flow.and_then(|flow| within_block(core, (asker, args), flow, &mut out));
     }
-    let mut tells = false;
+    let (mut tells, mut shown) = (false, false);
     if let Ok(Flow::Publish(kind)) = flow {
+        shown = asker.within.is_some() && show(core, asker, args, &secret);
         flow = pubsub::publish(core, asker, kind, args, &mut out);
     }
     let has_reply = match flow {
@@ -59,10 +60,13 @@ pub fn run(core: &mut Core, asker: Asker, row: &'static ServerRow, args: Args<'_
             true
         }
         Ok(Flow::Ask(ask)) => {
+            // A block may go on, or end, before all of this returns.
+            shown = show(core, asker, args, &secret);
             gather::ask(core, asker, ask, args);
             false
         }
         Ok(Flow::Wait(job, finish)) => {
+            shown = show(core, asker, args, &secret);
             gather::wait(core, asker, job, finish, args);
             false
         }
@@ -70,8 +74,8 @@ pub fn run(core: &mut Core, asker: Asker, row: &'static ServerRow, args: Args<'_
             flow @ (Flow::Engine(_) | Flow::Pending | Flow::Block | Flow::Later | Flow::NextTurn),
         ) => {
             core.spare_buffers.keep(out);
-            if core.has_detours && matches!(flow, Flow::Pending) {
-                core.monitor((asker.key, asker.id), asker.row, args, &secret);
+            if matches!(flow, Flow::Pending) && !shown {
+                show(core, asker, args, &secret);
             }
             return match flow {
                 Flow::Engine(row) => Went::Engine(row),
@@ -86,7 +90,7 @@ pub fn run(core: &mut Core, asker: Asker, row: &'static ServerRow, args: Args<'_
             true
         }
     };
-    ran(core, asker, began, secret, args);
+    ran(core, asker, began, (secret, shown), args);
     if has_reply {
         core.reply_now(asker, out);
         if tells {
@@ -96,6 +100,14 @@ pub fn run(core: &mut Core, asker: Asker, row: &'static ServerRow, args: Args<'_
         core.spare_buffers.keep(out);
     }
     Went::On
+}
+
+/// Shows a command to those who monitor, if anybody does; that it was looked for.
+fn show(core: &mut Core, asker: Asker, args: Args<'_>, secret: &[usize]) -> bool {
+    if core.has_detours {
+        core.monitor((asker.key, asker.id), asker.row, args, secret);
+    }
+    true
 }
 
 /// What a command may have follow within a block, whose reply is one.
@@ -136,12 +148,20 @@ fn within_block(
 }
 
 /// Counts a command that began then and has done its work on this core; `secret` are
-/// those of its arguments that no log may show.
-fn ran(core: &mut Core, asker: Asker, began: u64, secret: Vec<usize>, args: Args<'_>) {
+/// those of its arguments that no log may show. Monitors may have been `shown` it.
+fn ran(
+    core: &mut Core,
+    asker: Asker,
+    began: u64,
+    (secret, shown): (Vec<usize>, bool),
+    args: Args<'_>,
+) {
     let took = ticks::now().saturating_sub(began);
     core.stats.ran(asker.row, ticks::to_ns(took));
     if took >= core.noteworthy_ticks {
-        core.monitor((asker.key, asker.id), asker.row, args, &secret);
+        if !shown {
+            show(core, asker, args, &secret);
+        }
         core.secret = secret;
         core.note(asker.key, asker.id, asker.row, took, args);
     }
