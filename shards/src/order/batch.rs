@@ -138,9 +138,11 @@ pub(super) enum Item {
     /// A client of the sender is to wait no longer.
     Unblock { client: Client, how: Unblock },
     /// Tell this to whoever listens to its channel, and the sender how many those are if
-    /// it has a number for that. The cause is there if that is a client of the receiver.
+    /// it has a number for that; but nobody whose topic is not among the first so many of
+    /// the receiver's. The cause is there if that is a client of the receiver.
     Publish {
         message: Message,
+        topics: u64,
         cause: Option<Cause>,
         publication: Option<usize>,
         heard: Option<u64>,

@@ -6,6 +6,12 @@
 //! is told in vain, and says that nobody has heard it. It is never missing: a message that is sent
 //! after a subscription was confirmed finds the mark.
 //!
+//! A message may be on its way to a node because of somebody who has gone when somebody else
+//! subscribes there, and those behind it may not be: with them missing it must not be heard,
+//! either. So each node counts its topics as they appear, before it marks them; a
+//! message says how many there were when its publisher had looked at the marks, and only
+//! those hear it.
+//!
 //! The cells are made in pages, when the first of a page is marked: 2 MiB for a hundred
 //! thousand channels, nothing without any. Beyond 64 nodes several share a bit, which is then
 //! never taken away.
@@ -26,6 +32,8 @@ pub struct Audience {
     pages: Box<[OnceLock<Box<[AtomicU64]>>]>,
     /// Nodes with any patterns.
     patterns: AtomicU64,
+    /// How many topics have appeared on each node.
+    topics: Box<[AtomicU64]>,
 }
 
 /// Nodes where somebody may listen.
@@ -42,7 +50,18 @@ impl Audience {
             nodes,
             pages: (0..PAGES).map(|_| OnceLock::new()).collect(),
             patterns: AtomicU64::new(0),
+            topics: (0..nodes).map(|_| AtomicU64::new(0)).collect(),
         }
+    }
+
+    /// How many topics have appeared on a node: to be asked after [`Audience::of`].
+    pub fn topics_of(&self, node: ShardId) -> u64 {
+        self.topics[node.index()].load(Ordering::SeqCst)
+    }
+
+    /// One more topic appears on a node, before it is marked; which it is.
+    pub(super) fn count_topic(&self, node: ShardId) -> u64 {
+        self.topics[node.index()].fetch_add(1, Ordering::SeqCst) + 1
     }
 
     /// Where somebody may listen to a channel whose name has this hash.

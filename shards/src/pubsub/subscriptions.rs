@@ -45,6 +45,8 @@ impl Listeners {
 #[derive(Debug)]
 struct Topic {
     name: Box<[u8]>,
+    /// Its number among all that have appeared here.
+    number: u64,
     listeners: Listeners,
 }
 
@@ -128,11 +130,22 @@ impl Subscriptions {
         self.audience.of(kind, self.hash(kind, channel))
     }
 
+    /// How many topics have appeared on a node: to be asked after [`Subscriptions::ears`].
+    pub fn topics_of(&self, node: ShardId) -> u64 {
+        self.audience.topics_of(node)
+    }
+
     /// Tells a message that has come from some node to whoever listens here; how many
-    /// there are.
-    pub fn hear(&self, message: &Message, cause: Option<Cause>, out: &mut Outgoing) -> u64 {
-        let hash = self.hash(message.kind, message.channel());
-        let heard = self.publish(message.kind, hash, &mut Text::of(message), cause, out);
+    /// there are. Nobody hears it of a topic that has appeared behind the first `known`.
+    pub fn hear(
+        &self,
+        message: &Message,
+        known: u64,
+        cause: Option<Cause>,
+        out: &mut Outgoing,
+    ) -> u64 {
+        let topic = (message.kind, self.hash(message.kind, message.channel()));
+        let heard = self.publish(topic, known, &mut Text::of(message), cause, out);
         // It is encoded already.
         heard.unwrap_or(0)
     }
@@ -157,7 +170,8 @@ impl Subscriptions {
         if !ears.are_only_of(self.node) {
             return Ok(None);
         }
-        self.publish(kind, hash, &mut Text::plain(channel, text), cause, out)
+        let mut text = Text::plain(channel, text);
+        self.publish((kind, hash), u64::MAX, &mut text, cause, out)
             .map(Some)
     }
 
@@ -179,8 +193,9 @@ impl Subscriptions {
             return Ok(false);
         }
         let room = held.try_reserve(1, |entry| spread(entry.0)).is_ok();
+        let count = || self.audience.count_topic(self.node);
         let added = match room {
-            true => topics.add(hash, name, client, found, |name| {
+            true => topics.add((hash, name), client, found, count, |name| {
                 self.hasher.hash_one((kind as u8, name))
             }),
             false => Err(OutOfMemory),
@@ -334,8 +349,8 @@ impl Subscriptions {
     /// There is no memory for it, and nobody is told.
     fn publish(
         &self,
-        kind: Kind,
-        hash: u64,
+        (kind, hash): (Kind, u64),
+        known: u64,
         text: &mut Text<'_>,
         cause: Option<Cause>,
         out: &mut Outgoing,
@@ -343,8 +358,11 @@ impl Subscriptions {
         let channel = text.channel;
         let mut heard = 0;
         let topics = &self.kinds[kind as usize];
-        if let Some(topic) = topics.find(hash, channel) {
-            let listeners = topics.topics[topic as usize].listeners.all();
+        if let Some(topic) = topics.find(hash, channel)
+            && let topic = &topics.topics[topic as usize]
+            && topic.number <= known
+        {
+            let listeners = topic.listeners.all();
             let head: &[u8] = match kind {
                 Kind::Sharded => b">3\r\n$8\r\nsmessage\r\n",
                 Kind::Channel | Kind::Pattern => b">3\r\n$7\r\nmessage\r\n",
@@ -358,8 +376,12 @@ impl Subscriptions {
         let patterns = &self.kinds[Kind::Pattern as usize].topics;
         for list in self.patterns.candidates(channel) {
             for topic in list {
-                let Topic { name, listeners } = &patterns[*topic as usize];
-                if !glob::matches(name, channel) {
+                let Topic {
+                    name,
+                    number,
+                    listeners,
+                } = &patterns[*topic as usize];
+                if *number > known || !glob::matches(name, channel) {
                     continue;
                 }
                 let head = |out: &mut Vec<u8>| {
@@ -398,7 +420,13 @@ impl Subscriptions {
         for (kind, topics) in Kind::ALL.into_iter().zip(&self.kinds) {
             assert_eq!(topics.by_name.len(), topics.topics.len());
             let mut edges = 0;
-            for (topic, Topic { name, listeners }) in &topics.topics {
+            for (
+                topic,
+                Topic {
+                    name, listeners, ..
+                },
+            ) in &topics.topics
+            {
                 assert_eq!(
                     topics.find(self.hash(kind, name), name),
                     Some(number(topic))
@@ -443,13 +471,13 @@ impl Topics {
     }
 
     /// Adds a client to the topic that was `found`, or to a new one; which it is, and the
-    /// client's position there.
+    /// client's position there. `count` numbers topics as they appear.
     fn add(
         &mut self,
-        hash: u64,
-        name: &[u8],
+        (hash, name): (u64, &[u8]),
         client: u32,
         found: Option<u32>,
+        count: impl FnOnce() -> u64,
         hash_of: impl Fn(&[u8]) -> u64,
     ) -> Result<(u32, u32), OutOfMemory> {
         let Some(topic) = found else {
@@ -462,6 +490,7 @@ impl Topics {
                 .map_err(|_| OutOfMemory)?;
             let topic = number(topics.insert(Topic {
                 name: own.into(),
+                number: count(),
                 listeners: Listeners::One([client]),
             }));
             by_name.insert_unique(hash, topic, |topic| hash_of(&topics[*topic as usize].name));

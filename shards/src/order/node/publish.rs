@@ -141,6 +141,7 @@ impl Node {
         for node in ears.nodes() {
             let item = Item::Publish {
                 message: message.clone(),
+                topics: self.site.subscriptions.topics_of(node),
                 cause: by.cause().filter(|_| node == self.site.id),
                 publication: number,
                 heard: None,

@@ -7,8 +7,9 @@ use crate::pubsub::{Cause, Message, Push};
 
 impl Site {
     /// Tells a message to those who listen here; how many there are.
-    pub fn hear(&mut self, message: &Message, cause: Option<Cause>) -> u64 {
-        self.subscriptions.hear(message, cause, &mut self.told)
+    fn hear(&mut self, message: &Message, topics: u64, cause: Option<Cause>) -> u64 {
+        self.subscriptions
+            .hear(message, topics, cause, &mut self.told)
     }
 
     /// An item has come that is for clients; whether the sender wants to know how many
@@ -17,11 +18,12 @@ impl Site {
         match item {
             Item::Publish {
                 message,
+                topics,
                 cause,
                 publication,
                 heard,
             } => {
-                *heard = Some(self.hear(message, *cause));
+                *heard = Some(self.hear(message, *topics, *cause));
                 publication.is_some()
             }
             Item::Tell { to, caused, push } => {

@@ -16,7 +16,7 @@ fn subscriptions() -> Subscriptions {
 fn told(subscriptions: &Subscriptions, kind: Kind, channel: &[u8]) -> (u64, Vec<(u32, String)>) {
     let message = Message::new(kind, channel, b"text").unwrap();
     let mut out = Outgoing::default();
-    let heard = subscriptions.hear(&message, None, &mut out);
+    let heard = subscriptions.hear(&message, u64::MAX, None, &mut out);
     let mut told = Vec::new();
     out.drain(|it| {
         let super::super::Body::Short(body) = it.body else {
@@ -71,6 +71,30 @@ fn a_message_goes_to_channels_first_and_then_to_patterns() {
     assert_eq!(told(&all, Kind::Channel, b"news"), (0, vec![]));
 }
 
+/// A message was sent to this node because of somebody else, and those behind it were not.
+#[test]
+fn who_subscribes_hears_nothing_that_was_sent_before() {
+    let mut all = subscriptions();
+    let message = Message::new(Kind::Channel, b"news", b"text").unwrap();
+    let hear =
+        |all: &Subscriptions, known| all.hear(&message, known, None, &mut Outgoing::default());
+    all.subscribe(1, Kind::Pattern, b"n*").unwrap();
+    let before = all.topics_of(NODE);
+    all.subscribe(2, Kind::Channel, b"news").unwrap();
+    all.subscribe(2, Kind::Pattern, b"*").unwrap();
+    assert_eq!(
+        (hear(&all, before), hear(&all, all.topics_of(NODE))),
+        (1, 3)
+    );
+    all.drop_client(1);
+    all.subscribe(1, Kind::Pattern, b"n*").unwrap();
+    assert_eq!(hear(&all, before), 0, "it is another one");
+    // Who joins others hears what they hear.
+    let before = all.topics_of(NODE);
+    all.subscribe(3, Kind::Channel, b"news").unwrap();
+    assert_eq!(hear(&all, before), 4);
+}
+
 #[test]
 fn long_bodies_are_shared() {
     let mut all = subscriptions();
@@ -79,7 +103,7 @@ fn long_bodies_are_shared() {
     }
     let message = Message::new(Kind::Channel, b"c", &[b'x'; 5000]).unwrap();
     let mut out = Outgoing::default();
-    assert_eq!(all.hear(&message, None, &mut out), 3);
+    assert_eq!(all.hear(&message, u64::MAX, None, &mut out), 3);
     let mut count = 0;
     out.drain(|it| match it.body {
         super::super::Body::Shared(bytes) => {
